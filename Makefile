@@ -1,0 +1,70 @@
+# `make` alone lists what there is. Everything runs in .venv, which `make install` makes.
+
+PYTHON_IN_VENV := .venv/bin/python
+ARCHIVES := model_store/eden.war
+DEMO := run/demo
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/bin/java ## make .venv with all that requirements.txt names, and a java in its bin
+
+.venv/.installed: requirements.txt pyproject.toml
+	@server/venv.sh
+	@touch $@
+
+.venv/bin/java: .venv/.installed server/java.py
+	@$(PYTHON_IN_VENV) -m server java
+	@touch $@
+
+archive: install ## pack model_store/ anew with the demo weights (./archive.sh --help: other weights and settings)
+	@./archive.sh
+
+# Archives that are there stay as they were packed: they may be somebody's own checkpoint.
+$(ARCHIVES): | install
+	@./archive.sh
+
+serve: install $(ARCHIVES) ## start TorchServe with what model_store/ holds, and wait until it answers
+	@$(PYTHON_IN_VENV) -m server start
+
+stop: install ## stop what `make serve` started
+	@$(PYTHON_IN_VENV) -m server stop
+
+status: install ## say whether it serves, with which workers
+	@$(PYTHON_IN_VENV) -m server status
+
+demo: install $(ARCHIVES) ## draw a clip, double its frame rate through TorchServe, and say where the mp4 lies
+	@mkdir -p $(DEMO)
+	@$(PYTHON_IN_VENV) -m eden_client.demo_clip --stills $(DEMO)/clip.mp4
+	@$(PYTHON_IN_VENV) -m server.demo $(DEMO)/clip.mp4 $(DEMO)/result.mp4
+
+LOADTEST := --headless --only-summary -u 4 -r 2 -t 60s
+
+loadtest: install ## four users on what `make serve` started, for a minute (LOADTEST='...' for other options of Locust)
+	@.venv/bin/locust -f loadtest/ $(LOADTEST)
+
+capacity: install ## how many streams and pairs a second this machine holds: a report in bench/results/ (CAPACITY='...')
+	@$(PYTHON_IN_VENV) -m bench.capacity $(CAPACITY)
+
+bench-model: install ## the model's speed, published size: on a GPU, or with BENCH='--device cpu --out bench/results/model-cpu'
+	@$(PYTHON_IN_VENV) -m bench.model $(or $(BENCH),--out bench/results/model-h200)
+
+bench-handoff: install ## every hand-off beside a plain copy of the same bytes (BENCH='...': see bench/handoff.py --help)
+	@$(PYTHON_IN_VENV) -m bench.handoff $(BENCH)
+
+lint: install ## ruff and mypy
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+test: lint ## all checks and tests that need no GPU
+	@.venv/bin/pytest
+
+test-gpu: install ## the tests that need one or two GPUs
+	@.venv/bin/pytest tests/gpu
+
+.PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff lint test test-gpu
