@@ -1,0 +1,170 @@
+"""From frames to tokens: the half of EDEN that looks at each frame by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from eden.batch import enough
+from eden.checkpoint import load_half
+from eden.config import EdenConfig
+from eden.geometry import one_grid, pad, padded_grid, to_patches
+from eden.graphs import GraphCache
+from eden.output import EncoderOutput
+from eden.patch_tokens import PatchTokens
+from eden.place import place_of
+from eden.precision import computing, dtype_of
+from eden.streams import in_turn, new_stream, stage
+
+STD_EPS = 1e-8
+
+TOKENS_A_PASS = {"cuda": 131072, "cpu": 16384}
+"""Patch tokens of the frames computed together: on a GPU 16 frames of 1080x1920."""
+
+TOKENS_A_GRAPH = 16384
+"""Patch tokens of the frames up to which launches are worth saving: two frames of 1080x1920."""
+
+GRAPHS_KEPT = 16
+
+
+class Tokens(NamedTuple):
+    """What F frames of any clips become."""
+
+    cond_dit: Tensor
+    """[F,n,d]"""
+    cond_dec: Tensor
+    """[F,n,d]"""
+    mean: Tensor
+    """[F] float32"""
+    std: Tensor
+    """[F] float32"""
+    apart: Tensor
+    """[F-1] float32, each frame's difference from the next, of its own clip or not"""
+
+
+def as_intensities(frames: Tensor) -> Tensor:
+    """[K,3,H,W] uint8 or floating in [0,1] -> float32 in [0,1]."""
+    return frames / 255 if frames.dtype == torch.uint8 else frames.float()
+
+
+def difference(frames: Tensor, config: EdenConfig) -> Tensor:
+    """Unpadded frames [K,3,H,W] -> [K-1], how much each differs from the next (spec: "Difference")."""
+    similarity = torch.cosine_similarity(frames[:-1], frames[1:], dim=1).mean(dim=(1, 2))
+    return (similarity - config.cos_sim_mean) / config.cos_sim_std
+
+
+class Encoder:
+    """Frames to `EncoderOutput`, on one device in one precision. One thread at a time may use it."""
+
+    def __init__(self, config: EdenConfig, network: PatchTokens, device: torch.device, precision: str) -> None:
+        self.config, self.device, self.precision = config, device, precision
+        self.dtype = dtype_of(precision)
+        self.network = network.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
+        self.stream = new_stream(device)
+        self.graphs: GraphCache[Tensor, Tokens] | None = None if self.stream is None else GraphCache(GRAPHS_KEPT)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu", precision: str = "fp32") -> Encoder:
+        """The encoder's half of the checkpoint at `path` (see eden.checkpoint). Raises CheckpointError."""
+        dtype_of(precision)
+        config, tensors = load_half(path, "encoder")
+        with torch.device("meta"):
+            network = PatchTokens(config)
+        network.load_state_dict(tensors, assign=True)
+        return cls(config, network, torch.device(device), precision)
+
+    def encode(self, frames: Tensor) -> EncoderOutput:
+        """One clip of K >= 2 frames, uint8 or floating in [0,1], [K,3,H,W], on any device, -> its tokens."""
+        return self.encode_clips([frames])[0]
+
+    @torch.inference_mode()
+    def encode_clips(self, clips: Sequence[Tensor]) -> list[EncoderOutput]:
+        """Clips of one grid, computed together; their lengths and sizes may differ. Each as `encode` gives it.
+
+        On a GPU the tokens are ready in the order of the current stream, and nothing here waits for them.
+        Raises ValueError for frames of another shape or too small, for a clip of one frame, and for two grids, both
+        named; TypeError for frames that are neither uint8 nor floating point.
+        """
+        if not clips:
+            return []
+        grid = one_grid(map(self._grid, clips))
+        alike: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
+        for i, clip in enumerate(clips):
+            alike.setdefault((clip.shape[1:], clip.dtype), []).append(i)
+        outputs: dict[int, EncoderOutput] = {}
+        for indices in alike.values():
+            frames = [stage(clips[i], self.device) for i in indices]
+            with in_turn(self.stream) as made:
+                cond_dit, cond_dec, mean, std, apart = tokens = self._tokens(frames, grid)
+                made.extend(tokens)
+            first = 0
+            for i in indices:
+                own = slice(first, first + len(clips[i]))
+                inner = slice(first, own.stop - 1)
+                size = (clips[i].shape[-2], clips[i].shape[-1])
+                outputs[i] = EncoderOutput(cond_dit[own], cond_dec[own], mean[own], std[own], apart[inner], grid, size)
+                first = own.stop
+        return [outputs[i] for i in range(len(clips))]
+
+    def _tokens(self, clips: Sequence[Tensor], grid: tuple[int, int]) -> Tokens:
+        """Clips of one size, F frames in all -> their tokens."""
+        count = sum(map(len, clips))
+        if self.graphs is None or count * grid[0] * grid[1] > TOKENS_A_GRAPH:
+            frames = torch.cat([clip.to(self.device, non_blocking=True) for clip in clips])
+            few = max(1, TOKENS_A_PASS[self.device.type] // (grid[0] * grid[1]))
+            # one frame more than is encoded, for the difference between the last and it
+            parts = [self._compute(frames[i : i + few + 1], few, grid) for i in range(0, count, few)]
+            return parts[0] if len(parts) == 1 else Tokens(*map(torch.cat, zip(*parts, strict=True)))
+        places, by_pixel = enough(count), clips[0].stride(1) == 1
+        captured = self.graphs.get(
+            (places, clips[0].shape[1:], clips[0].dtype, by_pixel),
+            make_inputs=lambda: _room_for(places, clips[0], by_pixel, self.device),
+            compute=lambda frames: self._compute(frames, places, grid),
+            kept=place_of(grid, self.config.hidden_dim, self.device, self.dtype),
+        )
+        for room, clip in zip(torch.split(captured.inputs[:count], list(map(len, clips))), clips, strict=True):
+            room.copy_(clip, non_blocking=True)
+        return Tokens(*(tensor[:count].clone() for tensor in captured.replay()))
+
+    def _compute(self, frames: Tensor, count: int, grid: tuple[int, int]) -> Tokens:
+        """The tokens of the first `count` of a few frames [F,3,H,W]; the last of all has no next, and no difference."""
+        place = place_of(grid, self.config.hidden_dim, self.device, self.dtype)
+        intensities = as_intensities(frames)
+        padded = pad(intensities[:count], self.config.patch_size)
+        std, mean = torch.std_mean(padded, dim=(1, 2, 3), keepdim=True)
+        patches = to_patches((padded - mean) / (std + STD_EPS), self.config.patch_size)
+        with computing(self.precision):
+            cond_dit, cond_dec = self.network(patches.to(self.dtype), place)
+        return Tokens(cond_dit, cond_dec, mean.flatten(), std.flatten(), difference(intensities, self.config))
+
+    def warm(self, sizes: Iterable[tuple[int, int]], batch_sizes: Iterable[int] = (1,)) -> None:
+        """Encode black frames of every size (H, W), laid out pixel by pixel: pairs, as many as each batch size says.
+
+        What is compiled or chosen at first use is so before the first request comes.
+        """
+        for (height, width), pairs in product(sizes, batch_sizes):
+            black = torch.zeros(2, height, width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+            self.encode_clips([black] * pairs)
+
+    def _grid(self, clip: Tensor) -> tuple[int, int]:
+        """The grid that a clip gets. Raises ValueError, TypeError for what is no clip."""
+        if clip.ndim != 4 or clip.shape[1] != 3:
+            raise ValueError(f"frames have the shape [K,3,H,W], not {list(clip.shape)}")
+        if len(clip) < 2:
+            raise ValueError(f"a clip has at least 2 frames, not {len(clip)}")
+        if clip.dtype != torch.uint8 and not clip.is_floating_point():
+            raise TypeError(f"frames are uint8 or floating point, not {clip.dtype}")
+        return padded_grid(clip.shape[-2], clip.shape[-1], self.config.patch_size)
+
+
+def _room_for(count: int, like: Tensor, by_pixel: bool, device: torch.device) -> Tensor:
+    """[count,3,H,W] on `device`, in memory pixel by pixel or colour by colour."""
+    colours, height, width = like.shape[1:]
+    if by_pixel:
+        return torch.zeros(count, height, width, colours, device=device, dtype=like.dtype).permute(0, 3, 1, 2)
+    return torch.zeros(count, colours, height, width, device=device, dtype=like.dtype)

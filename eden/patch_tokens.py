@@ -1,0 +1,30 @@
+"""The encoder's network: every patch of a frame becomes two tokens, one for the DiT, one for the decoder."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eden.config import EdenConfig
+from eden.layers import layer_norm
+from eden.place import Place
+
+
+class PatchTokens(nn.Module):
+    """Standardised padded frames to the tokens that the DiT and the decoder attend to (spec: "Encoder")."""
+
+    def __init__(self, config: EdenConfig) -> None:
+        super().__init__()
+        self.patch_cond_dit = nn.Conv2d(3, config.hidden_dim, config.patch_size, config.patch_size)
+        self.norm_cond_dit = layer_norm(config.hidden_dim)
+        self.patch_cond_dec = nn.Conv2d(3, config.hidden_dim, config.patch_size, config.patch_size)
+        self.norm_cond_dec = layer_norm(config.hidden_dim)
+
+    def forward(self, patches: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+        """Patches [K,n,3p²] -> cond_dit, cond_dec, each [K,n,d]."""
+
+        def tokens(patch: nn.Conv2d, norm: nn.LayerNorm) -> Tensor:
+            # a convolution whose stride is its size is one matrix product over patches
+            return norm(F.linear(patches, patch.weight.flatten(1), patch.bias) + place.patches)  # type: ignore[no-any-return]
+
+        return tokens(self.patch_cond_dit, self.norm_cond_dit), tokens(self.patch_cond_dec, self.norm_cond_dec)
