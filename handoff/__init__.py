@@ -1,0 +1,80 @@
+"""From the encoder's process to the decoder's: put an `EncoderOutput` here, take it there, a small ticket in between.
+
+with open_handoff(HandoffSettings(kind="shared_memory"), device="cuda:1") as handoff:
+    ticket = handoff.put(output, options={"seed": 3})
+    output = handoff.take(ticket)
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import torch
+
+from handoff.base import Handoff
+from handoff.errors import HandoffError, HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected
+from handoff.link import Link, Post
+from handoff.settings import HandoffSettings
+from handoff.ticket import MAGIC, Ticket
+
+LINKS = {
+    "inline": "handoff.inline:Inline",
+    "shared_memory": "handoff.shared_memory:SharedMemory",
+    "cuda_ipc": "handoff.cuda_ipc:CudaIpc",
+    "nccl": "handoff.nccl:Nccl",
+    "http": "handoff.http:Http",
+    "websocket": "handoff.websocket:WebSocket",
+    "grpc": "handoff.grpc:Grpc",
+    "zeromq": "handoff.zeromq:ZeroMQ",
+    "in_process": "handoff.in_process:InProcess",
+    "torch_save": "handoff.torch_save:TorchSave",
+}
+"""Each way to carry a payload, imported when it is used: none needs another's libraries."""
+
+KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in LINKS} | {
+    "cuda_ipc": ("cuda_ipc", "shared_memory"),
+    "auto": ("cuda_ipc", "shared_memory", "grpc"),
+}
+"""What the setting `kind` may be, and the links that it uses, best first."""
+
+
+def open_handoff(settings: HandoffSettings, device: torch.device | str = "cpu") -> Handoff:
+    """A hand-off of the kind that the settings name; `device` is where this process takes outputs to.
+
+    Raises `HandoffError` for an unknown kind, or one that this machine cannot serve.
+    """
+    if settings.kind not in KINDS:
+        raise HandoffError(f"unknown kind of hand-off {settings.kind!r}; known are {', '.join(KINDS)}")
+    kinds = KINDS[settings.kind]
+    if settings.kind == "auto" and not torch.cuda.is_available():
+        kinds = kinds[1:]  # nothing to fall back from
+    return Handoff(settings, device, {kind: _maker(kind) for kind in kinds})
+
+
+def _maker(kind: str) -> Callable[[Post], Link]:
+    def make(post: Post) -> Link:
+        module, name = LINKS[kind].split(":")
+        try:
+            link: Link = getattr(importlib.import_module(module), name)(post)
+        except ImportError as error:
+            raise HandoffError(f"the hand-off {kind} needs a package that is missing here: {error}") from error
+        return link
+
+    return make
+
+
+__all__ = [
+    "KINDS",
+    "MAGIC",
+    "Handoff",
+    "HandoffError",
+    "HandoffSettings",
+    "HandoffTimeout",
+    "OverCapacity",
+    "PayloadGone",
+    "PeerLost",
+    "Ticket",
+    "TicketRejected",
+    "open_handoff",
+]

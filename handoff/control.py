@@ -1,0 +1,61 @@
+"""JSON lines over a TCP connection, by which a consumer asks a producer to send."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+from typing import Any
+
+from handoff.desk import raise_error
+from handoff.errors import PeerLost
+
+_LONGEST = 4096
+
+
+class Control:
+    """One end of it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._lines = connection.makefile("rb")
+
+    def wait(self, seconds: float | None) -> None:
+        """How long `receive` waits from now on; None: for ever."""
+        self._connection.settimeout(seconds)
+
+    def send(self, **message: Any) -> None:
+        """Send a message."""
+        self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> dict[str, Any]:
+        """The next message. Raises `PeerLost` where the connection ended, or the error that the other side reports."""
+        line = self._lines.readline(_LONGEST)
+        if not line.endswith(b"\n"):
+            raise PeerLost("the other side has ended")
+        message: dict[str, Any] = json.loads(line)
+        if "error" in message:
+            raise_error(message["error"], message["message"])
+        return message
+
+    def broken(self) -> bool:
+        """Whether the other side is gone. It says nothing while a payload is on its way."""
+        poll = select.poll()  # a new one each time: two threads may ask at once, which one object does not allow
+        try:
+            poll.register(self._connection, select.POLLIN)
+            return bool(poll.poll(0)) and self._connection.recv(1, socket.MSG_PEEK) == b""
+        except (OSError, ValueError):  # closed on this side
+            return True
+
+    def hang_up(self) -> None:
+        """End the connection under whoever is reading from it."""
+        try:
+            self._connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._lines.close()
+        self._connection.close()

@@ -1,0 +1,96 @@
+"""Where consumers ask a producer for a payload: the same for every kind that is asked over a network."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from handoff.errors import HandoffError, HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected
+from handoff.layout import Layout
+from handoff.ledger import Reading, reading
+from handoff.payloads import Payload
+from handoff.wire import write_header
+
+_ERRORS = {kind.__name__: kind for kind in (HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected)}
+
+
+def proof(key: bytes, payload: str) -> str:
+    """What a consumer shows to be given a payload: only who holds the key can make it."""
+    return hmac.new(key, b"pull " + payload.encode(), hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A payload that cannot be dropped while it is sent."""
+
+    body: memoryview
+    layout: Layout
+    held: Reading
+
+    def pieces(self, largest: int) -> Iterator[memoryview]:
+        """Its bytes in the order in which they travel. It counts as taken just before the last ones leave."""
+        pieces = self.layout.pieces(largest)
+        for piece in pieces:
+            if piece is pieces[-1]:
+                self.held.mark_taken()
+            yield self.body[piece.start : piece.stop]
+
+
+class Desk:
+    """The payloads of one producer, for whoever proves to hold the key."""
+
+    def __init__(self, key: bytes, ledger_folder: Path, producer: str) -> None:
+        self._key = key
+        self._ledger_folder = ledger_folder
+        self._producer = producer
+        self._payloads: dict[str, tuple[Payload, Layout]] = {}
+
+    def add(self, payload: Payload, layout: Layout) -> None:
+        """From now on the payload can be asked for."""
+        self._payloads[payload.id] = (payload, layout)
+
+    def remove(self, payload: Payload) -> None:
+        """From now on it cannot."""
+        self._payloads.pop(payload.id, None)
+
+    def check(self, name: str, shown: str) -> None:
+        """Raise `TicketRejected` unless `shown` is the proof for `name`."""
+        if not hmac.compare_digest(shown.encode(), proof(self._key, name).encode()):
+            raise TicketRejected("the request does not prove that it holds this server's key")
+
+    @contextlib.contextmanager
+    def payload(self, name: str, shown: str) -> Iterator[tuple[Payload, Layout, Reading]]:
+        """A payload, held while this lasts. Raises `TicketRejected` for a bad proof, or `PayloadGone`."""
+        self.check(name, shown)
+        payload, layout = self._payloads.get(name, (None, None))
+        if payload is None or layout is None or payload.slot is None or payload.body is None:
+            raise PayloadGone("the payload is held no longer: taken and dropped since, or expired")
+        with reading(self._ledger_folder, self._producer, payload.slot, name) as held:
+            yield payload, layout, held
+
+    @contextlib.contextmanager
+    def parcel(self, name: str, shown: str) -> Iterator[Parcel]:
+        """The same, as bytes on the CPU."""
+        with self.payload(name, shown) as (payload, layout, held):
+            assert payload.body is not None
+            body = payload.body[: layout.nbytes]
+            if body.is_cuda:
+                body = torch.empty(layout.nbytes, dtype=torch.uint8, pin_memory=True).copy_(body)
+                write_header(body, layout)
+            yield Parcel(body.numpy().data, layout, held)
+
+
+def error_name(error: HandoffError) -> str:
+    """How an error is called on the wire."""
+    return type(error).__name__
+
+
+def raise_error(name: str, message: str) -> None:
+    """Raise what the producer raised."""
+    raise _ERRORS.get(name, HandoffError)(message)

@@ -1,0 +1,35 @@
+"""What can go wrong between `put` and `take`.
+
+HandoffError            anything below, and a hand-off that cannot be set up (the message says what to change)
+├── TicketRejected      forged, altered, expired, a stranger's, or not for this server: nothing was dialled
+├── PayloadGone         the ticket is good, its payload is held no longer: taken and dropped since, or expired
+├── PeerLost            the process that holds the payload has died, ended, or cannot be reached
+├── OverCapacity        no room: too many payloads in flight, the byte budget spent, or one payload over its cap
+└── HandoffTimeout      the peer lives and does not answer in time
+"""
+
+from __future__ import annotations
+
+
+class HandoffError(Exception):
+    """A hand-off failed; the root of the tree above."""
+
+
+class TicketRejected(HandoffError):
+    """The ticket was refused before any I/O."""
+
+
+class PayloadGone(HandoffError):
+    """The payload of a good ticket is held no longer."""
+
+
+class PeerLost(HandoffError):
+    """The process at the other end is gone."""
+
+
+class OverCapacity(HandoffError):
+    """There is no room for the payload now; a later try may succeed, except where it is over `max_payload_bytes`."""
+
+
+class HandoffTimeout(HandoffError):
+    """The other end did not answer within `timeout_s`."""

@@ -1,0 +1,117 @@
+"""`grpc`: a server-streaming pull. Several hosts; a clip arrives frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc  # type: ignore[import-untyped]
+import torch
+
+from handoff.desk import Desk, proof
+from handoff.errors import HandoffError, HandoffTimeout, PayloadGone, PeerLost, TicketRejected
+from handoff.lines import Address, ports_to_try
+from handoff.network import NetworkLink
+from handoff.pull_pb2 import Piece, PullRequest
+from handoff.pulled import Server
+from handoff.settings import LARGEST_CHUNK, HandoffSettings
+from handoff.ticket import Ticket
+
+_METHOD = ("eden.handoff.Handoff", "Pull")
+_THREADS = 16
+"""Payloads that one producer sends at the same time."""
+_SLOWEST = 16 << 20
+"""Bytes a second: gRPC's deadlines are for a whole call, so a large payload gets `timeout_s` and a second for each."""
+_LARGEST_MESSAGE = LARGEST_CHUNK + (1 << 10)
+_QUIET = ("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000)
+_ERRORS = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: HandoffTimeout,
+    grpc.StatusCode.NOT_FOUND: PayloadGone,
+    grpc.StatusCode.PERMISSION_DENIED: TicketRejected,
+    grpc.StatusCode.UNAVAILABLE: PeerLost,
+    grpc.StatusCode.CANCELLED: PeerLost,
+}
+
+
+class Grpc(NetworkLink[grpc.Channel]):
+    """One channel kept for each take that runs at the same time."""
+
+    kind = "grpc"
+    chunk = 256 << 10
+
+    def _serve(self, desk: Desk, device: torch.device) -> Server:
+        return GrpcServer(self.post.settings, desk)
+
+    def _protected(self) -> bool:
+        return self.post.settings.tls_certificate is not None
+
+    def _dial(self, address: Address) -> grpc.Channel:
+        settings = self.post.settings
+        host, port = address
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        options = [*_QUIET, ("grpc.max_receive_message_length", _LARGEST_MESSAGE), ("grpc.enable_retries", 0)]
+        if settings.tls_authority is None:
+            return grpc.insecure_channel(target, options)
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(settings.tls_authority.read_bytes()), options)
+
+    def _hang_up(self, line: grpc.Channel) -> None:
+        line.close()
+
+    def _receive(self, line: grpc.Channel, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
+        pull = line.unary_stream("/" + "/".join(_METHOD), PullRequest.SerializeToString, Piece.FromString)
+        request = PullRequest(payload=ticket.id, proof=proof(self.post.key, ticket.id))
+        patience = self.post.settings.timeout_s + ticket.layout.nbytes / _SLOWEST
+        call = pull(request, timeout=patience)
+        try:
+            for view, piece in zip(views, call, strict=True):
+                if len(piece.data) != len(view):
+                    raise HandoffError(f"a piece of {len(piece.data)} bytes came where {len(view)} belong")
+                view[:] = piece.data
+                yield
+        except grpc.RpcError as error:
+            raise _ERRORS.get(error.code(), HandoffError)(f"{error.code().name}: {error.details()}") from error
+        finally:
+            call.cancel()
+
+
+class GrpcServer:
+    """grpcio's server, on threads of its own."""
+
+    def __init__(self, settings: HandoffSettings, desk: Desk) -> None:
+        self._desk = desk
+        self._chunk = settings.chunk_bytes or Grpc.chunk
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handoff-grpc")
+        options = [*_QUIET, ("grpc.max_send_message_length", _LARGEST_MESSAGE), ("grpc.so_reuseport", 0)]
+        self._server = grpc.server(self._threads, options=options)
+        handler = grpc.unary_stream_rpc_method_handler(self._pull, PullRequest.FromString, Piece.SerializeToString)
+        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_METHOD[0], {_METHOD[1]: handler})])
+        self.port = self._bind(settings)
+        self._server.start()
+
+    def close(self) -> None:
+        self._server.stop(grace=0).wait()
+        self._threads.shutdown()
+
+    def _bind(self, settings: HandoffSettings) -> int:
+        host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
+        credentials = None
+        if settings.tls_certificate and settings.tls_key:
+            pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+            credentials = grpc.ssl_server_credentials([pair])
+        for port in ports_to_try(settings):
+            try:
+                if credentials:
+                    return int(self._server.add_secure_port(f"{host}:{port}", credentials))
+                return int(self._server.add_insecure_port(f"{host}:{port}"))
+            except RuntimeError:
+                continue
+        raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
+
+    def _pull(self, request: PullRequest, context: grpc.ServicerContext) -> Iterator[Piece]:
+        try:
+            with self._desk.parcel(request.payload, request.proof) as parcel:
+                for piece in parcel.pieces(self._chunk):
+                    yield Piece(data=bytes(piece))
+        except HandoffError as error:
+            codes = (code for code, kind in _ERRORS.items() if isinstance(error, kind))
+            context.abort(next(codes, grpc.StatusCode.INTERNAL), str(error))

@@ -1,0 +1,192 @@
+"""Which payloads a producer holds, who reads them, and whether the producer lives: one small file a producer.
+
+    byte 0            locked by the producer for as long as it lives; the kernel lets go when it dies
+    bytes 1, 2        set by consumers: one could read the payload from the producer's GPU; one could not
+    slot i (32 bytes) the id of the payload held there (16, written by the producer alone),
+                      the id of the payload last taken there (16, written by consumers)
+
+A consumer locks a slot (shared) while it reads that payload; the producer needs the lock (exclusive) to retire the
+slot, so memory is never reused under a reader, and a reader that is killed lets go at once. A payload counts as taken
+when both ids of its slot agree: a mark that comes late, on a slot since reused, means nothing.
+
+The locks belong to the open file (`F_OFD_SETLK`), not to the process: threads of one process exclude each other too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from handoff.errors import PayloadGone, PeerLost
+
+PREFIX = "eden-handoff-"
+_ID = 16
+_PROVED, _REFUSED = 1, 2
+_FIRST = 64
+_SLOT = 2 * _ID
+_NOTHING = bytes(_ID)
+_START_S = 60.0
+"""How old a ledger without a lock and a final name is before it counts as left behind."""
+_PRODUCER = re.compile("[0-9a-f]{32}")
+
+
+def ledger_path(folder: Path, producer: str) -> Path:
+    """Where a producer's ledger lies."""
+    return folder / f"{PREFIX}{producer}.ledger"
+
+
+class Ledger:
+    """The producer's side. Not thread-safe: `Payloads` holds a lock around it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.producer = secrets.token_hex(_ID)
+        self.path = ledger_path(folder, self.producer)
+        hidden = self.path.with_suffix(".new")
+        self._file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        _lock(self._file, fcntl.F_WRLCK, 0)
+        hidden.rename(self.path)  # seen only once it is locked, so no sweep takes it for a dead one's
+        self._free: list[int] = []
+        self._slots = 0
+
+    def enter(self, payload: str) -> int:
+        """Write a payload into a free slot; its number."""
+        if not self._free:
+            self._free.append(self._slots)
+            self._slots += 1
+        slot = self._free.pop()
+        os.pwrite(self._file, bytes.fromhex(payload) + _NOTHING, _FIRST + slot * _SLOT)
+        return slot
+
+    def taken(self) -> set[int]:
+        """The slots whose payloads consumers have taken."""
+        records = os.pread(self._file, _SLOT * self._slots, _FIRST)
+        starts = range(0, len(records), _SLOT)
+        return {
+            start // _SLOT
+            for start in starts
+            if records[start : start + _ID] == records[start + _ID : start + _SLOT] != _NOTHING
+        }
+
+    @property
+    def proved(self) -> bool:
+        """Whether a consumer could read from this producer's GPU."""
+        return os.pread(self._file, 1, _PROVED) == b"\1"
+
+    @property
+    def refused(self) -> bool:
+        """Whether a consumer could not."""
+        return os.pread(self._file, 1, _REFUSED) == b"\1"
+
+    def retire(self, slot: int) -> bool:
+        """Clear the slot, unless its payload is being read just now. Afterwards nobody can begin to read it."""
+        if not _lock(self._file, fcntl.F_WRLCK, _FIRST + slot):
+            return False
+        os.pwrite(self._file, bytes(_SLOT), _FIRST + slot * _SLOT)
+        _lock(self._file, fcntl.F_UNLCK, _FIRST + slot)
+        self._free.append(slot)
+        return True
+
+    def close(self) -> None:
+        """Remove the ledger: whoever holds a ticket finds its producer gone."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A payload that cannot be dropped while this is held."""
+
+    file: int
+    slot: int
+    payload: bytes
+
+    def mark_taken(self) -> None:
+        """Tell the producer that the payload has arrived; it stays until its room is wanted."""
+        os.pwrite(self.file, self.payload, _FIRST + self.slot * _SLOT + _ID)
+
+    def report(self, *, usable: bool) -> None:
+        """Tell the producer whether its GPU's memory can be read from here."""
+        os.pwrite(self.file, b"\1", _PROVED if usable else _REFUSED)
+
+    def producer_lives(self) -> bool:
+        """Whether the payload's memory is still somebody's."""
+        return not _unlocked(self.file, 0)
+
+
+@contextlib.contextmanager
+def reading(folder: Path, producer: str, slot: int, payload: str) -> Iterator[Reading]:
+    """Hold a payload of another process (or of this one) while it is read.
+
+    Raises `PeerLost` if its producer is gone, `PayloadGone` if the slot holds another payload, or none.
+    """
+    if not _PRODUCER.fullmatch(producer):
+        raise PeerLost(f"{producer!r} is no producer")
+    try:
+        file = os.open(f"{folder}/{PREFIX}{producer}.ledger", os.O_RDWR)
+    except FileNotFoundError:
+        raise PeerLost("the process that held the payload has ended") from None
+    try:
+        if not _lock(file, fcntl.F_RDLCK, _FIRST + slot):
+            raise PayloadGone("the payload is being dropped")
+        if _unlocked(file, 0):
+            raise PeerLost("the process that held the payload has died")
+        wanted = bytes.fromhex(payload)
+        if os.pread(file, _ID, _FIRST + slot * _SLOT) != wanted:
+            raise PayloadGone("the payload is held no longer: taken and dropped since, or expired")
+        yield Reading(file, slot, wanted)
+    finally:
+        os.close(file)
+
+
+def sweep(folder: Path) -> int:
+    """Remove what dead producers left in `folder`, their segments too; how many files that were."""
+    files = 0
+    dead = [path for path in folder.glob(f"{PREFIX}*") if path.suffix in (".ledger", ".new") and _abandoned(path)]
+    for path in dead:
+        for segment in folder.glob(f"{path.stem}.*"):
+            if segment != path:
+                segment.unlink(missing_ok=True)
+                files += 1
+        path.unlink(missing_ok=True)
+        files += 1
+    for segment in folder.glob(f"{PREFIX}*.segment"):
+        if not segment.with_name(segment.name.split(".")[0] + ".ledger").exists():
+            segment.unlink(missing_ok=True)
+            files += 1
+    return files
+
+
+def _abandoned(path: Path) -> bool:
+    try:
+        file = os.open(path, os.O_RDWR)
+    except (FileNotFoundError, PermissionError):  # gone meanwhile, or another user's
+        return False
+    try:
+        starting = path.suffix == ".new" and time.time() - os.fstat(file).st_mtime < _START_S
+        # asked, not locked: a lock held for an instant could make a consumer take a dead producer for a living one
+        return _unlocked(file, 0) and not starting
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, kind: int, byte: int) -> bool:
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _unlocked(file: int, byte: int) -> bool:
+    asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    answer: tuple[int, ...] = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))
+    return answer[0] == fcntl.F_UNLCK

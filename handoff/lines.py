@@ -1,0 +1,120 @@
+"""Connections from a consumer to producers, kept between takes; and where a producer listens for them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from handoff.errors import HandoffError, HandoffTimeout, PeerLost
+from handoff.settings import HandoffSettings
+
+_KEPT = 32
+"""Idle connections that a consumer keeps, of all producers together."""
+_PORTS = 64
+"""How many ports from the first one on are tried."""
+
+C = TypeVar("C")
+T = TypeVar("T")
+Address = tuple[str, int]
+
+
+class Lines(Generic[C]):
+    """Connections that are kept: each is used by one take at a time. Thread-safe."""
+
+    def __init__(self, dial: Callable[[Address], C], hang_up: Callable[[C], None]) -> None:
+        self._dial = dial
+        self._hang_up = hang_up
+        self._idle: deque[tuple[Address, C]] = deque()
+        self._lock = threading.Lock()
+
+    def use(self, address: Address, receive: Callable[[C], Iterator[T]]) -> Generator[T, None, None]:
+        """What `receive` yields on a connection to `address`. A kept one that turns out dead is dialled anew, once.
+
+        Raises `PeerLost` and `HandoffTimeout` for network errors.
+        """
+        for fresh in (False, True):
+            kept = begun = False
+            try:
+                with _naming_the_peer(address), self._borrow(address, fresh) as (line, kept):
+                    for item in receive(line):
+                        begun = True
+                        yield item
+                return
+            except PeerLost:
+                if begun or not kept:
+                    raise
+
+    def close(self) -> None:
+        """Hang up all that are idle."""
+        with self._lock:
+            while self._idle:
+                self._hang_up(self._idle.popleft()[1])
+
+    @contextlib.contextmanager
+    def _borrow(self, address: Address, fresh: bool) -> Iterator[tuple[C, bool]]:
+        """A connection, and whether it was kept. It is kept again unless the block ends by an error."""
+        line, kept = self._find(address, fresh)
+        try:
+            yield line, kept
+        except BaseException:
+            self._hang_up(line)
+            raise
+        with self._lock:
+            self._idle.append((address, line))
+            old = [self._idle.popleft() for _ in range(len(self._idle) - _KEPT)]
+        for _, other in old:
+            self._hang_up(other)
+
+    def _find(self, address: Address, fresh: bool) -> tuple[C, bool]:
+        if not fresh:
+            with self._lock:
+                for item in self._idle:
+                    if item[0] == address:
+                        self._idle.remove(item)
+                        return item[1], True
+        return self._dial(address), False
+
+
+def listen(settings: HandoffSettings) -> socket.socket:
+    """A listening TCP socket where the settings want it. Raises `HandoffError` where there is no free port."""
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    for port in ports_to_try(settings):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.bind((settings.bind, port))
+            listener.listen(64)
+            return listener
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise HandoffError(f"cannot listen on {settings.bind}: {error}") from error
+    raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
+
+
+def ports_to_try(settings: HandoffSettings) -> Sequence[int]:
+    """Which ports to try, in order; 0 stands for any."""
+    return range(settings.port, settings.port + _PORTS) if settings.port else (0,)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+@contextlib.contextmanager
+def _naming_the_peer(address: Address) -> Iterator[None]:
+    host, port = address
+    try:
+        yield
+    except TimeoutError as error:
+        raise HandoffTimeout(f"the producer at {host}:{port} did not answer in time") from error
+    except OSError as error:
+        raise PeerLost(f"the producer at {host}:{port} is gone: {error}") from error

@@ -1,0 +1,183 @@
+"""Host memory for payloads, mapped once and used again and again: the first touch of a page costs more than copying it.
+
+On a GPU machine it is registered with CUDA: copies from and to it are asynchronous and run at full speed.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from handoff.link import Full
+
+_LOG = logging.getLogger(__name__)
+_GRAIN = 1 << 20
+
+
+class Memory:
+    """One map, as `bytes` (uint8, on the CPU)."""
+
+    def __init__(self, pages: mmap.mmap, gpu: torch.device | None) -> None:
+        self.capacity = len(pages)
+        self.pages = pages
+        self.bytes = torch.frombuffer(pages, dtype=torch.uint8)
+        self._gpu = gpu if gpu and _register(self.bytes, gpu) else None
+
+    def close(self) -> None:
+        """Give it back. It is unmapped with the last view of it: to close the map would pull it away under them."""
+        if self._gpu:
+            with torch.cuda.device(self._gpu):
+                _cudart().cudaHostUnregister(self.bytes.data_ptr())
+        del self.bytes, self.pages
+
+    def remove(self) -> None:
+        """Close it, for other processes too; one that is reading it just now may finish."""
+        self.close()
+
+    def discard(self) -> None:
+        """Remove it, knowing that nobody is reading it."""
+        self.remove()
+
+
+def gpu_of(device: torch.device) -> torch.device | None:
+    """The device, if memory that it copies from and to is worth registering."""
+    return device if device.type == "cuda" else None
+
+
+def private_memory(capacity: int, gpu: torch.device | None) -> Memory:
+    """Memory of this process alone, in huge pages where the kernel has them."""
+    pages = mmap.mmap(-1, capacity)
+    pages.madvise(mmap.MADV_HUGEPAGE)
+    return Memory(pages, gpu)
+
+
+M = TypeVar("M", bound=Memory)
+
+
+class MemoryPool(Generic[M]):
+    """Memory by payload, and what is free. Thread-safe.
+
+    `make(capacity)` gives new memory, or raises `Full`.
+    """
+
+    def __init__(self, budget: int, make: Callable[[int], M]) -> None:
+        self._budget = budget
+        self._make = make
+        self._free: list[M] = []
+        self._held: dict[str, M] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its memory, the free included."""
+        return sum(memory.capacity for memory in (*self._free, *self._held.values()))
+
+    def acquire(self, payload: str, nbytes: int) -> M:
+        """At least `nbytes` for a payload. Raises `Full` where neither budget nor machine has room."""
+        with self._lock:
+            fitting = [memory for memory in self._free if _fits(memory, nbytes)]
+            if fitting:
+                memory = min(fitting, key=lambda memory: memory.capacity)
+                self._free.remove(memory)
+            else:
+                memory = self._create(_rounded(nbytes))
+            self._held[payload] = memory
+            return memory
+
+    def release(self, payload: str) -> None:
+        """The payload's memory, if it has any, is free for the next."""
+        with self._lock:
+            memory = self._held.pop(payload, None)
+            if memory:
+                self._free.append(memory)
+
+    def close(self) -> None:
+        """Remove all of it."""
+        with self._lock:
+            for memory in (*self._free, *self._held.values()):
+                memory.remove()
+            self._free.clear()
+            self._held.clear()
+
+    def _create(self, capacity: int) -> M:
+        while self._free and self.nbytes + capacity > self._budget:
+            self._free.pop(0).discard()
+        if self.nbytes + capacity > self._budget:
+            raise Full(f"{self.nbytes} of {self._budget} bytes are held (budget_bytes), and {capacity} more are wanted")
+        while True:
+            try:
+                return self._make(capacity)
+            except Full:
+                if not self._free:
+                    raise
+                self._free.pop(0).discard()
+
+
+class Landing:
+    """What a consumer takes payloads into, on the CPU: memory comes back when the last tensor in it is gone."""
+
+    def __init__(self, keep: int, gpu: torch.device | None) -> None:
+        self._keep = keep
+        self._gpu = gpu
+        self._free: deque[Memory] = deque()  # its append is atomic: finalisers run at any moment, in any thread
+        self._closed = False
+
+    def buffer(self, nbytes: int) -> torch.Tensor:
+        """Uninitialised bytes (uint8, [nbytes]) that nothing else uses."""
+        memory = self._reuse(nbytes) or private_memory(_rounded(nbytes), self._gpu)
+        lease = memoryview(memory.pages)[:nbytes]
+        weakref.finalize(lease, self._come_back, memory).atexit = False
+        return torch.frombuffer(lease, dtype=torch.uint8)
+
+    def close(self) -> None:
+        """Keep nothing any longer; tensors that are still in use keep their own."""
+        self._closed = True
+        while self._free:
+            self._free.popleft().close()
+
+    def _reuse(self, nbytes: int) -> Memory | None:
+        chosen = None
+        kept: list[Memory] = []
+        while self._free:
+            memory = self._free.popleft()
+            if chosen is None and _fits(memory, nbytes):
+                chosen = memory
+            elif sum(other.capacity for other in kept) + memory.capacity <= self._keep:
+                kept.append(memory)
+            else:
+                memory.close()
+        self._free.extend(kept)
+        return chosen
+
+    def _come_back(self, memory: Memory) -> None:
+        if self._closed:
+            memory.close()
+        else:
+            self._free.append(memory)
+
+
+def _fits(memory: Memory, nbytes: int) -> bool:
+    return nbytes <= memory.capacity <= max(4 * nbytes, _GRAIN)
+
+
+def _rounded(nbytes: int) -> int:
+    return max(-(-nbytes // _GRAIN), 1) * _GRAIN
+
+
+def _cudart() -> Any:
+    return torch.cuda.cudart()  # type: ignore[no-untyped-call]
+
+
+def _register(memory: torch.Tensor, gpu: torch.device) -> bool:
+    with torch.cuda.device(gpu):
+        error = int(_cudart().cudaHostRegister(memory.data_ptr(), memory.numel(), 0))
+    if error:
+        _LOG.warning("CUDA would not register %d bytes of host memory (error %d)", memory.numel(), error)
+    return not error

@@ -1,0 +1,127 @@
+"""What one producer holds: admission, deadlines, and whose room is taken first."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from handoff.errors import OverCapacity
+from handoff.ledger import Ledger
+from handoff.settings import HandoffSettings
+
+_LETTING_GO_S = 0.05
+"""How long a payload that has just been taken may still be held by whoever sent or read it."""
+
+
+@dataclass
+class Payload:
+    """One payload, from `put` until it is dropped."""
+
+    id: str
+    nbytes: int
+    deadline: float
+    slot: int | None = None
+    """Its place in the ledger, once it is whole."""
+    body: torch.Tensor | None = None
+    """Its bytes (uint8, [>= nbytes]), where the link that was put first holds them; a second one need not copy them."""
+
+
+class Payloads:
+    """The payloads of one producer, oldest first. Thread-safe."""
+
+    def __init__(
+        self, settings: HandoffSettings, counters: Counter[tuple[str, str]], drop: Callable[[Payload], None]
+    ) -> None:
+        self._settings = settings
+        self._counters = counters
+        self._drop = drop
+        self._lock = threading.RLock()
+        self._payloads: dict[str, Payload] = {}
+        self.ledger = Ledger(settings.ledger_folder)
+
+    def admit(self, nbytes: int) -> Payload:
+        """A place for a payload that is about to be written. Raises `OverCapacity` where there is none."""
+        with self._lock:
+            if nbytes > self._settings.max_payload_bytes:
+                raise OverCapacity(
+                    f"a payload of {nbytes} bytes; at most {self._settings.max_payload_bytes} are allowed "
+                    "(max_payload_bytes): a shorter clip, or wire: bf16, takes less"
+                )
+            self._expire()
+            taken = self._taken()
+            if len(self._payloads) - len(taken) >= self._settings.max_in_flight:
+                raise OverCapacity(f"{self._settings.max_in_flight} payloads are in flight, the most allowed")
+            for payload in taken[: max(len(taken) - self._settings.keep_taken, 0)]:
+                self._retire(payload, "dropped")
+            payload = Payload(secrets.token_hex(16), nbytes, time.time() + self._settings.time_to_live_s)
+            self._payloads[payload.id] = payload
+            return payload
+
+    def keep(self, payload: Payload) -> int:
+        """The payload is written: from now on it can be taken. Its slot in the ledger."""
+        with self._lock:
+            payload.slot = self.ledger.enter(payload.id)
+            return payload.slot
+
+    def withdraw(self, payload: Payload) -> None:
+        """The payload could not be written."""
+        with self._lock:
+            del self._payloads[payload.id]
+            if payload.slot is not None:
+                self.ledger.retire(payload.slot)
+            self._drop(payload)
+
+    def make_room(self) -> bool:
+        """Drop the oldest payload that was taken and that nobody is reading; False where there is none."""
+        end = time.monotonic() + _LETTING_GO_S
+        while True:
+            with self._lock:
+                taken = self._taken()
+                if any(self._retire(payload, "dropped") for payload in taken):
+                    return True
+            if not taken or time.monotonic() > end:
+                return False
+            time.sleep(0.001)
+
+    def in_flight(self) -> int:
+        """Payloads neither taken nor expired. Expired ones are dropped on the way."""
+        with self._lock:
+            expired = self._expire()
+            return len(self._payloads) - len({payload.id for payload in (*expired, *self._taken())})
+
+    def close(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            for payload in self._payloads.values():
+                self._drop(payload)
+            self._payloads.clear()
+            self.ledger.close()
+
+    def _taken(self) -> list[Payload]:
+        slots = self.ledger.taken()
+        return [payload for payload in self._payloads.values() if payload.slot in slots]
+
+    def _expire(self) -> list[Payload]:
+        """Drop what has expired; what is left of that, since somebody is reading it."""
+        now = time.time()
+        expired = [payload for payload in self._payloads.values() if payload.deadline <= now]
+        taken = self._taken() if expired else []
+        return [
+            payload for payload in expired if not self._retire(payload, "dropped" if payload in taken else "expired")
+        ]
+
+    def _retire(self, payload: Payload, event: str) -> bool:
+        if payload.slot is None:  # still being written
+            return False
+        if not self.ledger.retire(payload.slot):
+            return False
+        del self._payloads[payload.id]
+        self._counters[event, ""] += 1
+        self._drop(payload)
+        return True

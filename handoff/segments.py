@@ -1,0 +1,130 @@
+"""Memory that processes of one machine share: files in /dev/shm, named after their producer."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from handoff.errors import HandoffError, PeerLost
+from handoff.ledger import PREFIX
+from handoff.link import Full
+from handoff.memory import Memory
+
+
+class Segment(Memory):
+    """One such file, mapped."""
+
+    def __init__(self, file: int, path: Path, number: int, gpu: torch.device | None) -> None:
+        super().__init__(mmap.mmap(file, 0), gpu)
+        self.number = number
+        self._file = file
+        self._path = path
+
+    @property
+    def unlinked(self) -> bool:
+        """Whether its producer has let go of it."""
+        return os.fstat(self._file).st_nlink == 0
+
+    def close(self) -> None:
+        super().close()
+        os.close(self._file)
+
+    def remove(self) -> None:
+        """Remove the file; a consumer that is reading it keeps its pages until it is done."""
+        self._path.unlink(missing_ok=True)
+        self.close()
+
+    def discard(self) -> None:
+        """Remove the file and its pages at once, though consumers keep it mapped: none of them reads it any more."""
+        os.ftruncate(self._file, 0)
+        self.remove()
+
+
+def segment_maker(folder: Path, producer: str, gpu: torch.device | None) -> Callable[[int], Segment]:
+    """What makes a producer's next segment."""
+    numbers = iter(range(1 << 62))
+
+    def make(capacity: int) -> Segment:
+        number = next(numbers)
+        path = _path(folder, producer, number)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.posix_fallocate(file, 0, capacity)  # a full tmpfs would otherwise kill the writer with SIGBUS
+        except OSError as error:
+            path.unlink()
+            os.close(file)
+            if error.errno != errno.ENOSPC:
+                raise
+            raise Full(
+                f"{folder} has no room for {capacity} bytes more: make it larger (docker run --shm-size), "
+                "or budget_bytes smaller"
+            ) from error
+        return Segment(file, path, number, gpu)
+
+    return make
+
+
+class SegmentMaps:
+    """The consumer's side: segments of any producer, kept mapped for as long as their files exist. Thread-safe."""
+
+    def __init__(self, folder: Path, gpu: torch.device | None) -> None:
+        self._folder = folder
+        self._gpu = gpu
+        self._maps: dict[tuple[str, int], Segment] = {}
+        self._users: Counter[tuple[str, int]] = Counter()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def mapped(self, producer: str, number: int) -> Iterator[torch.Tensor]:
+        """The bytes of a segment (uint8, on the CPU), mapped for the first time or still. `PeerLost` if it is gone."""
+        key = (producer, number)
+        with self._lock:
+            segment = self._open(key)
+            self._users[key] += 1
+        try:
+            yield segment.bytes
+        finally:
+            with self._lock:
+                self._users[key] -= 1
+
+    def close(self) -> None:
+        """Unmap everything."""
+        with self._lock:
+            for segment in self._maps.values():
+                segment.close()
+            self._maps.clear()
+
+    def _open(self, key: tuple[str, int]) -> Segment:
+        for other, segment in list(self._maps.items()):
+            if segment.unlinked and not self._users[other]:
+                del self._users[other]
+                self._maps.pop(other).close()
+        if key not in self._maps:
+            path = _path(self._folder, *key)
+            try:
+                file = os.open(path, os.O_RDWR)
+            except FileNotFoundError:
+                raise PeerLost("the process that held the payload has removed it") from None
+            self._maps[key] = Segment(file, path, key[1], self._gpu)
+        return self._maps[key]
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `HandoffError` where segments cannot be made."""
+    if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise HandoffError(
+            f"shared memory needs {folder}, which is missing or not writable here; mount a tmpfs there, "
+            "name another place (shared_folder), or choose another kind of hand-off"
+        )
+
+
+def _path(folder: Path, producer: str, number: int) -> Path:
+    return folder / f"{PREFIX}{producer}.{number}.segment"

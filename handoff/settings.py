@@ -1,0 +1,81 @@
+"""All that a hand-off can be told, in one frozen value that both stages share."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from handoff.errors import HandoffError
+from handoff.layout import WIRE_DTYPES
+
+_PATHS = ("folder", "shared_folder", "tls_certificate", "tls_key", "tls_authority")
+LARGEST_CHUNK = 32 << 20
+_POSITIVE = ("budget_bytes", "max_payload_bytes", "max_in_flight", "time_to_live_s", "timeout_s")
+
+
+@dataclass(frozen=True)
+class HandoffSettings:
+    """Bytes in bytes, times in seconds. Raises `HandoffError` for a value that makes no sense."""
+
+    kind: str = "shared_memory"
+    """One of `handoff.KINDS`."""
+    wire: str | None = None
+    """"fp32", "bf16" or "fp16": what tokens travel as; None: as the encoder computed them. Statistics stay float32."""
+    budget_bytes: int = 2 << 30
+    """What one producer holds at most, taken payloads and its pool's free segments included."""
+    max_payload_bytes: int = 1 << 30
+    """The largest payload that is put, or taken."""
+    max_in_flight: int = 64
+    """How many payloads of one producer may be out and not yet taken; `put` refuses the next."""
+    keep_taken: int = 8
+    """How many taken payloads stay for a retry; the oldest make room for the next, whose memory is then warm."""
+    time_to_live_s: float = 60.0
+    """How long after `put` a ticket is good."""
+    timeout_s: float = 10.0
+    """How long a consumer waits for a producer that does not answer."""
+    folder: Path = field(default_factory=lambda: Path("run/handoff"))
+    """This server's state: the key that both stages share."""
+    shared_folder: Path = Path("/dev/shm")
+    """Where segments and ledgers live: memory that looks like files."""
+    bind: str = "127.0.0.1"
+    """Address that a producer's server listens on (network kinds); anything but loopback is seen by other machines."""
+    advertise: str = ""
+    """Host name or address that tickets tell consumers to dial; by default the same as `bind`."""
+    port: int = 0
+    """First port to try, where a firewall wants it known (each producer takes the next free one); 0: any."""
+    chunk_bytes: int | None = None
+    """The largest piece in which a network kind sends a payload; None: what measured best for that kind."""
+    tls_certificate: Path | None = None
+    """PEM file of a producer's certificate chain: http, websocket and grpc then serve over TLS."""
+    tls_key: Path | None = None
+    """PEM file of that certificate's key."""
+    tls_authority: Path | None = None
+    """PEM file of whom a consumer trusts to have signed it; named on the consumer's side, TLS is insisted upon."""
+    curve: bool = False
+    """zeromq's own encryption (CURVE), with keys that both stages derive from the shared one."""
+    benchmark: bool = False
+    """Allows `torch_save`, which exists to be measured against."""
+
+    def __post_init__(self) -> None:
+        for name in _PATHS:  # a yaml has text
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        if self.wire is not None and self.wire not in WIRE_DTYPES:
+            raise HandoffError(f"wire is {self.wire!r}; known are {', '.join(WIRE_DTYPES)}, or none for as computed")
+        for name in _POSITIVE:
+            if getattr(self, name) <= 0:
+                raise HandoffError(f"{name} is {getattr(self, name)}; it has to be more than 0")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise HandoffError("tls_certificate and tls_key go together; one is missing")
+        if not self.advertise and self.bind in ("0.0.0.0", "::"):
+            raise HandoffError(f"bind is {self.bind}: name the address that consumers dial as well (advertise)")
+        if self.chunk_bytes is not None and not 0 < self.chunk_bytes <= LARGEST_CHUNK:
+            raise HandoffError(f"chunk_bytes is {self.chunk_bytes}; it has to be from 1 to {LARGEST_CHUNK}")
+        if self.keep_taken < 0:
+            raise HandoffError(f"keep_taken is {self.keep_taken}; it has to be 0 or more")
+
+    @functools.cached_property
+    def ledger_folder(self) -> Path:
+        """Where ledgers live: beside the segments, or in `folder` on a machine without shared memory."""
+        return self.shared_folder if self.shared_folder.is_dir() else self.folder

@@ -1,0 +1,85 @@
+"""`shared_memory`: one copy into a pooled segment of /dev/shm, one copy out of it. Processes of one machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from eden.output import EncoderOutput
+from handoff.layout import Layout
+from handoff.ledger import Ledger, reading
+from handoff.link import Link, Post, Unusable, Written
+from handoff.machine import shared_folder_id
+from handoff.memory import Landing, MemoryPool, gpu_of
+from handoff.payloads import Payload
+from handoff.segments import Segment, SegmentMaps, check_folder, segment_maker
+from handoff.ticket import Ticket
+from handoff.wire import check_header, read, write
+
+
+class SharedMemory(Link):
+    """Tokens on a GPU go down by asynchronous copies, and up by one."""
+
+    kind = "shared_memory"
+
+    def __init__(self, post: Post) -> None:
+        super().__init__(post)
+        check_folder(post.settings.shared_folder)
+        self._folder = shared_folder_id(post.settings.shared_folder)
+        self._maps = SegmentMaps(post.settings.shared_folder, gpu_of(post.device))
+        self._landing = Landing(post.settings.budget_bytes, gpu=None)
+        self._pool: MemoryPool[Segment] | None = None
+        self._lock = threading.Lock()
+
+    def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
+        device = output.cond_dit.device
+        segment = self._producer_pool(ledger.producer, device).acquire(payload.id, layout.nbytes)
+        write(output, layout, segment.bytes)
+        wait_for_copies(device)
+        payload.body = segment.bytes
+        return Written({"segment": segment.number, "folder": self._folder})
+
+    def drop(self, payload: Payload) -> None:
+        if self._pool:
+            self._pool.release(payload.id)
+
+    def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
+        if route["folder"] != self._folder:
+            raise Unusable("the payload is in the shared memory of another machine, or of another container")
+        layout, device = ticket.layout, self.post.device
+        with (
+            reading(self.post.settings.ledger_folder, ticket.producer, ticket.slot, ticket.id) as held,
+            self._maps.mapped(ticket.producer, int(route["segment"])) as segment,
+        ):
+            check_header(segment, layout)
+            if device.type == "cpu":
+                payload = self._landing.buffer(layout.nbytes)
+            else:
+                payload = torch.empty(layout.nbytes, dtype=torch.uint8, device=device)
+            payload.copy_(segment[: layout.nbytes], non_blocking=True)
+            wait_for_copies(device)
+            held.mark_taken()
+        return read(payload, layout)
+
+    def close(self) -> None:
+        if self._pool:
+            self._pool.close()
+        self._maps.close()
+        self._landing.close()
+
+    def _producer_pool(self, producer: str, device: torch.device) -> MemoryPool[Segment]:
+        settings = self.post.settings
+        with self._lock:
+            if self._pool is None:
+                make = segment_maker(settings.shared_folder, producer, gpu_of(device))
+                self._pool = MemoryPool(settings.budget_bytes, make)
+            return self._pool
+
+
+def wait_for_copies(device: torch.device) -> None:
+    """Wait until what this thread queued on `device` is done; nothing to wait for on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()

@@ -1,0 +1,124 @@
+"""Tickets: what travels through TorchServe in place of the tensors.
+
+    EDEN-TICKET  1 byte version  4 bytes length  JSON  32 bytes HMAC-SHA256  [payload, inline only]
+
+The signature covers all the rest, the payload too. Nothing in a ticket is looked at before the signature is verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handoff.errors import HandoffError, TicketRejected
+from handoff.layout import Layout, parse_layout
+
+MAGIC = b"EDEN-TICKET"
+VERSION = b"\x01"
+_FRONT = len(MAGIC) + len(VERSION) + 4
+_SIGNATURE = hashlib.sha256().digest_size
+LARGEST_JSON = 64 << 10
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A verified ticket, or one about to be signed."""
+
+    id: str
+    """32 hexadecimal digits, unlike any other payload's."""
+    producer: str
+    """Which process holds the payload: 32 hexadecimal digits, the name of its ledger."""
+    slot: int
+    """The payload's place in that ledger."""
+    deadline: float
+    """Seconds since the epoch; machines that share tickets keep their clocks in step."""
+    layout: Layout
+    routes: tuple[Mapping[str, Any], ...]
+    """Ways to the payload, best first: `kind`, and what that kind needs to know."""
+    options: Mapping[str, Any]
+    """The request's options, as `put` got them."""
+    payload: memoryview = field(default=memoryview(b""), repr=False)
+    """Inline only."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(ph, pw), patches of the padded frame."""
+        return self.layout.grid
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the frames as they came, in pixels."""
+        return self.layout.size
+
+    @property
+    def length(self) -> int:
+        """K, the number of frames."""
+        return self.layout.length
+
+    def check_deadline(self) -> None:
+        """Raise `TicketRejected` once the deadline has passed."""
+        late = time.time() - self.deadline
+        if late >= 0:
+            raise TicketRejected(f"the ticket expired {late:.1f} s ago")
+
+
+def sign(ticket: Ticket, key: bytes) -> bytes:
+    """The ticket as bytes. Raises `HandoffError` where its options are no JSON values, or too many."""
+    fields = {
+        "id": ticket.id,
+        "producer": ticket.producer,
+        "slot": ticket.slot,
+        "deadline": ticket.deadline,
+        "layout": ticket.layout.text,
+        "routes": ticket.routes,
+        "options": ticket.options,
+    }
+    try:
+        text = _ENCODER.encode(fields).encode()
+    except (TypeError, ValueError) as error:
+        raise HandoffError(f"a ticket's options have to be JSON values: {error}") from error
+    if len(text) > LARGEST_JSON:
+        raise HandoffError(f"a ticket's fields take {len(text)} bytes; at most {LARGEST_JSON} travel")
+    front = MAGIC + VERSION + len(text).to_bytes(4, "big") + text
+    return b"".join((front, _signature(key, front, ticket.payload), ticket.payload))
+
+
+def verify(data: bytes, key: bytes) -> Ticket:
+    """The ticket in `data`, if `key` signed it and its deadline has not passed; else `TicketRejected`."""
+    view = memoryview(data)
+    if len(view) < _FRONT or view[: len(MAGIC)] != MAGIC:
+        raise TicketRejected("this is no ticket")
+    if view[len(MAGIC) : len(MAGIC) + len(VERSION)] != VERSION:
+        raise TicketRejected("the ticket is of another version of this software")
+    length = int.from_bytes(view[_FRONT - 4 : _FRONT], "big")
+    end = _FRONT + length
+    if length > LARGEST_JSON or len(view) < end + _SIGNATURE:
+        raise TicketRejected("the ticket is cut short")
+    payload = view[end + _SIGNATURE :]
+    if not hmac.compare_digest(_signature(key, view[:end], payload), view[end : end + _SIGNATURE]):
+        raise TicketRejected("the ticket's signature is not of this server's key: forged, altered, or a stranger's")
+    fields = json.loads(bytes(view[_FRONT:end]))
+    ticket = Ticket(
+        id=fields["id"],
+        producer=fields["producer"],
+        slot=fields["slot"],
+        deadline=fields["deadline"],
+        layout=parse_layout(fields["layout"]),
+        routes=tuple(fields["routes"]),
+        options=fields["options"],
+        payload=payload,
+    )
+    ticket.check_deadline()
+    return ticket
+
+
+def _signature(key: bytes, front: bytes | memoryview, payload: memoryview) -> bytes:
+    code = hmac.new(key, front, hashlib.sha256)
+    code.update(payload)
+    return code.digest()

@@ -1,0 +1,254 @@
+"""What only the network kinds can do wrong: strangers at the port, encryption, kept connections, streaming."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+import torch
+
+from handoff import Handoff, HandoffError, HandoffSettings, PeerLost, TicketRejected, open_handoff
+from handoff.desk import proof
+from tests.contract.peers import digest, make_output
+from tests.contract.stage import Stage
+from tests.contract.suite import Case
+
+NETWORK = ["http", "websocket", "grpc", "zeromq"]
+
+
+@pytest.fixture(params=NETWORK)
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> HandoffSettings:
+    """Each network kind in turn."""
+    return HandoffSettings(kind=request.param, folder=tmp_path, timeout_s=2)
+
+
+@pytest.fixture
+def pair(settings: HandoffSettings) -> Iterator[tuple[Handoff, Handoff]]:
+    """A producer and a consumer in this process."""
+    with open_handoff(settings) as producer, open_handoff(settings) as consumer:
+        yield producer, consumer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_only_loopback_listens_unless_told_otherwise(pair: tuple[Handoff, Handoff]) -> None:
+    producer, _ = pair
+    (route,) = producer.read(producer.put(make_output(1))).routes
+    assert route["host"] == "127.0.0.1"
+    others = {address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    for address in others - {"127.0.0.1"}:
+        if address.startswith("127."):
+            continue
+        with pytest.raises(OSError), socket.create_connection((address, route["port"]), timeout=1):
+            pass
+
+
+def test_a_fixed_port_is_used_and_the_next_producer_takes_the_next(settings: HandoffSettings) -> None:
+    fixed = replace(settings, port=free_port())
+    with open_handoff(fixed) as one, open_handoff(fixed) as other, open_handoff(fixed) as consumer:
+        tickets = [handoff.put(make_output(i)) for i, handoff in enumerate((one, other))]
+        ports = [consumer.read(ticket).routes[0]["port"] for ticket in tickets]
+        assert ports[0] == fixed.port < ports[1] < fixed.port + 64
+        for i, ticket in enumerate(tickets):
+            assert digest(consumer.take(ticket)) == digest(make_output(i))
+
+
+def test_a_kept_connection_survives_the_producers_restart(settings: HandoffSettings) -> None:
+    fixed = replace(settings, port=free_port())
+    with open_handoff(fixed) as consumer:
+        for seed in range(3):
+            with open_handoff(fixed) as producer:
+                assert digest(consumer.take(producer.put(make_output(seed)))) == digest(make_output(seed))
+
+
+def test_a_consumer_without_the_key_is_given_nothing(
+    settings: HandoffSettings, pair: tuple[Handoff, Handoff], tmp_path: Path
+) -> None:
+    producer, _ = pair
+    ticket = producer.read(producer.put(make_output(1)))
+    with open_handoff(replace(settings, folder=tmp_path / "stranger")) as stranger, pytest.raises(TicketRejected):
+        stranger.take(ticket)  # verified by someone else, as if it had been stolen
+    assert producer.in_flight() == 1
+
+
+def test_strangers_at_the_port_do_no_harm(pair: tuple[Handoff, Handoff]) -> None:
+    producer, consumer = pair
+    ticket = producer.put(make_output(1))
+    (route,) = producer.read(ticket).routes
+    address = (route["host"], route["port"])
+    for noise in (
+        b"",
+        b"\0" * 100,
+        b"GET / HTTP/1.1\r\n\r\n",
+        json.dumps({"payload": 1}).encode() + b"\n",
+        b"{" * 10_000,
+    ):
+        with socket.create_connection(address) as stranger, contextlib.suppress(OSError):
+            stranger.sendall(noise)
+    assert digest(consumer.take(ticket)) == digest(make_output(1))
+
+
+def test_http_refuses_a_bad_proof_and_an_unknown_payload(tmp_path: Path) -> None:
+    settings = HandoffSettings(kind="http", folder=tmp_path)
+    with open_handoff(settings) as producer:
+        ticket = producer.read(producer.put(make_output(1)))
+        url = f"http://127.0.0.1:{ticket.routes[0]['port']}/payloads/"
+        key = (tmp_path / "handoff.key").read_text().encode()
+        good = {"Authorization": f"Bearer {proof(key, ticket.id)}"}
+        assert requests.get(url + ticket.id, timeout=5).status_code == 403
+        assert (
+            requests.get(url + ticket.id, headers={"Authorization": "Bearer " + "0" * 64}, timeout=5).status_code == 403
+        )
+        assert requests.get(url + "0" * 32, headers=good, timeout=5).status_code == 403
+        assert producer.in_flight() == 1
+        assert requests.get(url + ticket.id, headers=good, timeout=5).status_code == 200
+        assert producer.in_flight() == 0
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket", "grpc"])
+def test_a_clip_is_there_pair_by_pair_before_its_last_frame(kind: str, tmp_path: Path) -> None:
+    stage = Stage(Case(kind), tmp_path, Path("/dev/shm"))
+    try:
+        producer = stage("producer")
+        clip = {"seed": 5, "length": 12, "tokens": 1026, "width": 512}  # 50 MB: far more than any buffer on the way
+        ticket = producer.ask("put", **clip)
+        with open_handoff(stage.settings(timeout_s=1)) as consumer:
+            pairs = consumer.stream(ticket)
+            wanted = make_output(**clip)
+            assert digest(next(pairs)) == digest(wanted.pairs(0, 1))
+            producer.pause()  # what is still to come cannot come
+            with pytest.raises(HandoffError):
+                for _ in range(10):
+                    next(pairs)
+    finally:
+        stage.end()
+
+
+def test_a_stream_that_is_left_early_leaves_the_next_take_alone(pair: tuple[Handoff, Handoff]) -> None:
+    producer, consumer = pair
+    for seed in range(3):
+        pairs = consumer.stream(producer.put(make_output(seed, length=6, tokens=513, width=64)))
+        next(pairs)
+        pairs.close()
+        assert digest(consumer.take(producer.put(make_output(9)))) == digest(make_output(9))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket", "grpc"])
+def test_tls_is_used_and_a_stranger_certificate_is_refused(
+    kind: str, tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    plain = HandoffSettings(kind=kind, folder=tmp_path, timeout_s=3)
+    secure = replace(plain, tls_certificate=certificate[0], tls_key=certificate[1], tls_authority=certificate[0])
+    with open_handoff(secure) as producer:
+        ticket = producer.put(make_output(1, tokens=3000))
+        with open_handoff(plain) as talks_plain, pytest.raises(HandoffError):
+            talks_plain.take(ticket)
+        public = replace(plain, tls_authority=Path(requests.certs.where()))
+        with open_handoff(public) as trusts_others, pytest.raises(HandoffError):
+            trusts_others.take(ticket)
+        with open_handoff(secure) as consumer:
+            assert digest(consumer.take(ticket)) == digest(make_output(1, tokens=3000))
+
+
+def test_curve_encrypts_zeromq(tmp_path: Path) -> None:
+    plain = HandoffSettings(kind="zeromq", folder=tmp_path, timeout_s=1)
+    secure = replace(plain, curve=True)
+    with open_handoff(secure) as producer:
+        ticket = producer.put(make_output(1, tokens=3000))
+        with open_handoff(plain) as talks_plain, pytest.raises(HandoffError):
+            talks_plain.take(ticket)
+        with open_handoff(secure) as consumer:
+            assert digest(consumer.take(ticket)) == digest(make_output(1, tokens=3000))
+
+
+def test_two_machines_share_no_memory_only_the_key(
+    settings: HandoffSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDEN_HANDOFF_KEY", "carried by the operator's hand")
+    stages = [replace(settings, folder=tmp_path / name, shared_folder=tmp_path / name) for name in ("cloud", "edge")]
+    for stage in stages:
+        stage.folder.mkdir()
+    with open_handoff(stages[0]) as producer, open_handoff(stages[1]) as consumer:
+        assert digest(consumer.take(producer.put(make_output(1)))) == digest(make_output(1))
+        assert producer.in_flight() == 0  # told over the wire
+
+
+def test_auto_goes_by_grpc_where_memory_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handoff.shared_memory.shared_folder_id", lambda folder: str(folder))
+    here, there = (tmp_path / name for name in ("here", "there"))
+    for folder in (here, there):
+        folder.mkdir()
+    settings = HandoffSettings(kind="auto", folder=tmp_path, shared_folder=here)
+    with (
+        open_handoff(settings) as producer,
+        open_handoff(settings) as near,
+        open_handoff(replace(settings, shared_folder=there)) as far,
+    ):
+        for consumer, kind in ((near, "shared_memory"), (far, "grpc")):
+            ticket = producer.put(make_output(1))
+            assert [route["kind"] for route in producer.read(ticket).routes] == ["shared_memory", "grpc"]
+            assert digest(consumer.take(ticket)) == digest(make_output(1))
+            assert consumer.counters["take", kind] == 1
+        assert far.counters["fallback", "shared_memory"] == 1
+        assert not near.counters["fallback", "shared_memory"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this is about machines without a GPU")
+def test_cuda_ipc_without_a_gpu_falls_back_and_counts_it(tmp_path: Path) -> None:
+    with open_handoff(HandoffSettings(kind="cuda_ipc", folder=tmp_path)) as handoff:
+        assert digest(handoff.take(handoff.put(make_output(1)))) == digest(make_output(1))
+        assert handoff.counters["fallback", "cuda_ipc"] == 1
+        assert handoff.counters["take", "shared_memory"] == 1
+
+
+def test_in_process_holds_the_tensors_until_they_are_dropped(tmp_path: Path) -> None:
+    settings = HandoffSettings(kind="in_process", folder=tmp_path, keep_taken=0, time_to_live_s=0.3)
+    with open_handoff(settings) as encoder, open_handoff(settings) as decoder:
+        ticket = encoder.put(make_output(1))
+        assert digest(decoder.take(ticket)) == digest(make_output(1))
+        never = encoder.put(make_output(2))
+        with pytest.raises(HandoffError):
+            decoder.take(ticket)
+        time.sleep(0.35)
+        assert encoder.in_flight() == 0
+        with pytest.raises(TicketRejected):
+            decoder.take(never)
+    stage = Stage(Case("in_process"), tmp_path, Path("/dev/shm"))
+    try:
+        with open_handoff(stage.settings()) as other, pytest.raises(PeerLost):
+            other.take(stage("producer").ask("put", seed=1))
+    finally:
+        stage.end()
+
+
+def test_torch_save_is_for_benchmarks_only(tmp_path: Path) -> None:
+    with pytest.raises(HandoffError, match="baseline"):
+        open_handoff(HandoffSettings(kind="torch_save", folder=tmp_path))
+    settings = HandoffSettings(kind="torch_save", folder=tmp_path, benchmark=True, wire="bf16")
+    with open_handoff(settings) as handoff:
+        output = handoff.take(handoff.put(make_output(1)))
+        assert torch.equal(output.cond_dit, make_output(1).cond_dit.bfloat16())
+        assert handoff.in_flight() == 0
