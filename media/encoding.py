@@ -1,0 +1,174 @@
+"""Which codec, pixel format and options a result gets: the user's, else what keeps most and still plays."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import cache
+
+import av
+from av.codec.codec import UnknownCodecError
+from av.video.format import VideoFormat
+
+from media.errors import MediaError
+from media.film import Look
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a film is encoded."""
+
+    container: str
+    """FFmpeg's name of the file format"""
+    codec: str
+    """FFmpeg's name of the encoder"""
+    pixel_format: str
+    options: tuple[tuple[str, str], ...] = ()
+    pad: bool = False
+    """Sides are made even by repeating the last column or row."""
+
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+"""File endings and FFmpeg's names of what they stand for."""
+
+ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1", "prores": "prores_ks"}
+"""Short names and FFmpeg's encoders; any other encoder goes by FFmpeg's own name."""
+
+_ALIASES = {"h265": "hevc", "x264": "h264", "x265": "hevc"}
+_DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24}
+_DEFAULT_PRESET = {"libx264": "medium", "libx265": "medium", "libvpx-vp9": "4", "libsvtav1": "8"}
+_FIXED = {
+    "libx265": {"x265-params": "log-level=none"},
+    "libvpx-vp9": {"b": "0", "deadline": "good", "row-mt": "1"},
+    "libsvtav1": {"svtav1-params": "tune=0"},
+    "ffv1": {"level": "3", "slices": "4", "slicecrc": "1"},
+}
+_PLAYED_AS_420 = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
+_EVEN = ("libx264", "libx265", "libsvtav1")
+_FAMILIES = {
+    "hevc": "hevc",
+    "h264": "h264",
+    "vp9": "vp9",
+    "av1": "av1",
+    "libdav1d": "av1",
+    "prores": "prores",
+    "ffv1": "ffv1",
+}
+
+
+def choose_encoding(
+    look: Look, ending: str, codec: str | None, crf: int | None, preset: str | None, pixel_format: str | None
+) -> tuple[Encoding, list[str]]:
+    """How to write a film that looks like `look` to a file with that ending, and what a user should know about it.
+
+    None leaves a choice to us. Raises MediaError: an ending, codec, quality or pixel format that cannot be had.
+    """
+    container = CONTAINERS.get(ending.lower())
+    if container is None:
+        raise MediaError(f"unknown kind of file {ending!r}: {', '.join(CONTAINERS)} are known")
+    encoder = _encoder(codec) if codec else _default_encoder(look, container)
+    if not _fits(encoder, container):
+        raise MediaError(f"{ending} cannot hold {codec or encoder}")
+    chosen, notes = _pixel_format(look, encoder, pixel_format)
+    options = _FIXED.get(encoder, {}) | _quality(encoder, crf, preset)
+    if chosen.startswith("yuva") and encoder == "libvpx-vp9":
+        options["auto-alt-ref"] = "0"  # it cannot do both
+    if encoder == "prores_ks":
+        options["profile"] = "4444" if "444" in chosen else "hq"
+    shape = VideoFormat(chosen, 16, 16)
+    subsampled = not shape.is_rgb and shape.chroma_width() < 16
+    pad = encoder in _EVEN and subsampled and (look.size[0] % 2 == 1 or look.size[1] % 2 == 1)
+    if pad:
+        notes.append(
+            f"{look.size[1]}x{look.size[0]} is odd: {encoder} in {chosen} needs even sides, the last ones are repeated"
+        )
+    return Encoding(container, encoder, chosen, tuple(options.items()), pad), notes
+
+
+def _encoder(codec: str) -> str:
+    short = _ALIASES.get(codec, codec)
+    name = ENCODERS.get(short, short)
+    try:
+        if av.Codec(name, "w").type == "video":
+            return name
+    except UnknownCodecError:
+        pass
+    raise MediaError(f"unknown video codec {codec!r}: {', '.join(ENCODERS)}, ffv1, or the name of an FFmpeg encoder")
+
+
+def _default_encoder(look: Look, container: str) -> str:
+    """The source's own kind, where the container takes it; else what players of that container expect."""
+    if look.alpha:
+        return {"mov": "prores_ks", "webm": "libvpx-vp9", "matroska": "ffv1"}.get(container, "libx264")
+    family = _FAMILIES.get(look.codec, "")
+    own = ENCODERS.get(family, family)
+    plays = own != "ffv1" or container == "matroska"  # MP4 may hold FFV1, but who would play it
+    if own and plays and _fits(own, container) and (own != "libx264" or look.bits == 8):
+        return own
+    if container == "webm":
+        return "libvpx-vp9" if look.bits == 8 else "libsvtav1"
+    return "libx264" if look.bits == 8 else "libx265"  # players that decode 10-bit H.264 are rare
+
+
+def _fits(encoder: str, container: str) -> bool:
+    return encoder in _supported(container)
+
+
+@cache
+def _supported(container: str) -> frozenset[str]:
+    with av.open(io.BytesIO(), "w", format=container) as probe:
+        return frozenset(probe.supported_codecs)
+
+
+def _quality(encoder: str, crf: int | None, preset: str | None) -> dict[str, str]:
+    """The options for a quality (lower is better) and a preset, where the encoder has such a thing."""
+    options: dict[str, str] = {}
+    if encoder in _DEFAULT_CRF:
+        options["crf"] = str(_DEFAULT_CRF[encoder] if crf is None else crf)
+    elif crf is not None:
+        raise MediaError(f"{encoder} has no quality to set (--crf)")
+    if encoder in _DEFAULT_PRESET:
+        options["cpu-used" if encoder == "libvpx-vp9" else "preset"] = preset or _DEFAULT_PRESET[encoder]
+    elif preset is not None:
+        raise MediaError(f"{encoder} has no presets (--preset)")
+    return options
+
+
+def _pixel_format(look: Look, encoder: str, wanted: str | None) -> tuple[str, list[str]]:
+    offered = [each.name for each in av.Codec(encoder, "w").video_formats or []]
+    if wanted is not None and wanted not in offered:
+        raise MediaError(f"{encoder} does not take {wanted}; it takes {', '.join(offered)}")
+    plain = [name for name in offered if name.startswith(("yuv4", "yuva4", "gbr", "bgr0", "bgra", "rgb24"))]
+    name = wanted or min(plain or offered, key=lambda name: _loss(look, encoder, name))
+    chosen, notes = VideoFormat(name, 16, 16), []
+    bits = max(c.bits for c in chosen.components if not c.is_alpha)
+    if bits < look.bits:
+        notes.append(f"the source has {look.bits} bits a colour, {name} keeps {bits}")
+    elif look.bits > 8:
+        notes.append(f"{look.bits} bits are kept; the frames in between are made of 8")
+    if look.alpha and not any(c.is_alpha for c in chosen.components):
+        notes.append(f"transparency is lost (on black): {encoder} in {name} has none")
+    return name, notes
+
+
+def _loss(look: Look, encoder: str, name: str) -> tuple[int, ...]:
+    """What a pixel format loses of the source, worst first; then what it wastes."""
+    source, target = VideoFormat(look.pixel_format, 16, 16), VideoFormat(name, 16, 16)
+    bits = max(c.bits for c in target.components if not c.is_alpha)
+    has_alpha = any(c.is_alpha for c in target.components)
+    detail = 256 if target.is_rgb else target.chroma_width() * target.chroma_height()
+    if source.is_rgb or look.pixel_format == "pal8":
+        wanted = 64 if encoder in _PLAYED_AS_420 else 256
+    elif len(source.components) < 3:
+        wanted = 64
+    else:
+        wanted = source.chroma_width() * source.chroma_height()
+    return (
+        int(look.alpha and not has_alpha),
+        max(0, look.bits - bits),
+        max(0, wanted - detail),
+        int(target.is_rgb != (source.is_rgb and encoder not in _PLAYED_AS_420)),
+        int(has_alpha and not look.alpha),
+        max(0, bits - look.bits),
+        max(0, detail - wanted),
+    )

@@ -1,0 +1,80 @@
+"""What a film is, wherever it comes from: pictures with exact times, and what must not be lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from media.images import Frame
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a film."""
+
+    pixels: Frame
+    """[H, W, 3] uint8 RGB; transparent parts are on black."""
+    time: Fraction
+    """When it is shown, in seconds."""
+    alpha: np.ndarray | None = None
+    """[H, W] uint8, where the film has transparency."""
+    original: VideoFrame | None = None
+    """As the decoder gave it: all its bits, in its own colour space. None where `pixels` holds everything."""
+
+
+@dataclass(frozen=True)
+class Colours:
+    """H.273's numbers, as FFmpeg has them; 2 is "unspecified" (range: 0 unspecified, 1 limited, 2 full)."""
+
+    primaries: int = 2
+    transfer: int = 2
+    matrix: int = 2
+    range: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the pictures of a film are stored."""
+
+    size: tuple[int, int]
+    """(H, W) in pixels, as stored"""
+    rate: Fraction
+    """pictures a second, on average"""
+    pixel_format: str
+    """FFmpeg's name"""
+    bits: int = 8
+    """of a colour component"""
+    alpha: bool = False
+    colours: Colours = Colours()
+    aspect: Fraction = Fraction(1)
+    """width of a pixel by its height"""
+    rotation: int = 0
+    """degrees counterclockwise by which the pictures are turned for showing: 0, 90, 180 or 270"""
+    codec: str = ""
+    """FFmpeg's name of what it was coded with"""
+
+
+class Film(Protocol):
+    """A source of pictures, open for one reading."""
+
+    name: str
+    look: Look
+    container: Path | None
+    """A file whose sound, subtitles, chapters and metadata go with the pictures."""
+    start: Fraction
+    """The file's first time stamp, in seconds: it becomes 0."""
+    ticks: list[Fraction]
+    """Of which the times of its pictures are multiples, in seconds."""
+    expected: int | None
+    """About how many pictures there are, where that is known."""
+    warnings: list[str]
+    """What a user should know, one line each; it may grow while the pictures are read."""
+
+    def pictures(self) -> Iterator[Picture]:
+        """Each picture in the order shown, with growing times. Raises MediaError."""

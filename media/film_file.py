@@ -1,0 +1,171 @@
+"""A film in a video file (or an animation, or raw y4m from a pipe), read picture by picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from media.errors import MediaError
+from media.film import Colours, Look, Picture
+from media.truncation import missing_bytes
+from media.video_reader import SCALING, reason
+
+_HEAD = 256
+
+
+class FilmFile:
+    """The first video stream of a container. Made by `open_film_file`."""
+
+    def __init__(self, container: InputContainer, name: str, path: Path | None) -> None:
+        self.name, self.container, self.warnings = name, path, list[str]()
+        self._stream = _video_stream(container, name)
+        self._decoded = self._decode(container)
+        self._first = next(self._decoded, None)
+        if self._first is None:
+            raise MediaError(f"{name}: the video holds not a single picture")
+        self.look = _look(self._stream, self._first)
+        starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
+        self.start = min(starts, default=Fraction(0))
+        self.ticks = [Fraction(1, self.start.denominator), *filter(None, [self._stream.time_base])]
+        self.expected = self._stream.frames or _estimate(container, self._stream, self.look.rate)
+        if self._first.interlaced_frame:
+            self.warnings.append("the video is interlaced: deinterlace it first, or its combs will be interpolated too")
+
+    def pictures(self) -> Iterator[Picture]:
+        """Each picture in the order shown, with growing times.
+
+        Times of a constant rate that a container had to round (Matroska keeps milliseconds) are made exact again.
+        Raises MediaError: damaged data, or a change of size.
+        """
+        frame, self._first = self._first, None
+        clock = _Clock(self._stream.time_base or Fraction(1, 1000), self.look.rate)
+        while frame is not None:
+            if (frame.height, frame.width) != self.look.size:
+                old, new = f"{self.look.size[1]}x{self.look.size[0]}", f"{frame.width}x{frame.height}"
+                raise MediaError(f"{self.name}: the video changes its size from {old} to {new}")
+            yield to_picture(frame, clock.time(frame.pts), self.look.alpha)
+            frame = next(self._decoded, None)
+        if clock.repaired:
+            self.warnings.append(f"{clock.repaired} pictures without a usable time stamp were placed by the frame rate")
+
+    def _decode(self, container: InputContainer) -> Iterator[VideoFrame]:
+        try:
+            yield from container.decode(self._stream)
+        except (av.FFmpegError, OSError) as error:
+            raise MediaError(f"{self.name}: damaged video data ({reason(error)})") from error
+
+
+@contextmanager
+def open_film_file(source: Path | BinaryIO, *, format: str | None = None) -> Iterator[FilmFile]:
+    """Open a user's own file, or a pipe of the given FFmpeg format.
+
+    Raises MediaError: no video in it, damaged, cut short; OSError where it cannot be read.
+    """
+    path = source if isinstance(source, Path) else None
+    name = path.name if path else "standard input"
+    head = b""
+    if path:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+        if not head:
+            raise MediaError(f"{name}: the file is empty")
+    try:
+        container = av.open(source, "r", format=format)
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(f"{name}: not a readable video, or a damaged one ({reason(error)})") from error
+    with container:
+        if path and (missing := missing_bytes(container, head, path.stat().st_size)):
+            raise MediaError(f"{name}: the video is truncated, at least {missing} of its bytes are missing")
+        yield FilmFile(container, name, path)
+
+
+def to_picture(frame: VideoFrame, time: Fraction, alpha: bool) -> Picture:
+    """A decoded frame as a picture at `time`."""
+    if not alpha:
+        pixels = frame.to_ndarray(format="rgb24", interpolation=SCALING).astype(np.uint8, copy=False)
+        return Picture(pixels, time, None, frame)
+    rgba = frame.to_ndarray(format="rgba", interpolation=SCALING).astype(np.uint16)
+    if rgba[..., 3].min() == 255:
+        return Picture(rgba[..., :3].astype(np.uint8), time, None, frame)
+    on_black = (rgba[..., :3] * rgba[..., 3:] + 127) // 255
+    return Picture(on_black.astype(np.uint8), time, rgba[..., 3].astype(np.uint8), frame)
+
+
+class _Clock:
+    """Exact times of pictures, in seconds."""
+
+    def __init__(self, tick: Fraction, rate: Fraction) -> None:
+        self._tick, self._rate = tick, rate
+        self._origin: Fraction | None = None
+        self._last: Fraction | None = None
+        self.repaired = 0
+
+    def time(self, pts: int | None) -> Fraction:
+        told = None if pts is None else pts * self._tick
+        if self._origin is None:
+            self._origin = told or Fraction(0)
+        time = self._last + 1 / self._rate if told is None and self._last is not None else told or Fraction(0)
+        on_grid = self._origin + round((time - self._origin) * self._rate) / self._rate
+        in_order = self._last is None or on_grid > self._last
+        if in_order and abs(on_grid - time) <= self._tick < 1 / self._rate / 4:
+            time = on_grid
+        if self._last is not None and time <= self._last:
+            time = self._last + 1 / self._rate
+            self.repaired += 1
+        self._last = time
+        return time
+
+
+def _video_stream(container: InputContainer, name: str) -> VideoStream:
+    if not container.streams.video:
+        raise MediaError(f"{name}: there is no video stream in this file")
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def _look(stream: VideoStream, first: VideoFrame) -> Look:
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate:
+        raise MediaError("the video states no frame rate")
+    context = stream.codec_context
+    components = [c for c in first.format.components if not c.is_alpha]
+    return Look(
+        size=(first.height, first.width),
+        rate=Fraction(rate),
+        pixel_format=first.format.name,
+        bits=max(c.bits for c in components),
+        alpha=is_transparent(first),
+        colours=Colours(
+            first.color_primaries, first.color_trc, first.colorspace, _range(first.color_range, first.format)
+        ),
+        aspect=Fraction(stream.sample_aspect_ratio or 1),
+        rotation=round(first.rotation / 90) * 90 % 360,
+        codec=context.name,
+    )
+
+
+def is_transparent(frame: VideoFrame) -> bool:
+    """Whether anything shows through (every GIF has an alpha channel, and few use it)."""
+    has_alpha = frame.format.name == "pal8" or any(c.is_alpha for c in frame.format.components)
+    return has_alpha and int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255
+
+
+def _range(stated: int, format: VideoFormat) -> int:
+    return 2 if format.name.startswith("yuvj") else stated
+
+
+def _estimate(container: InputContainer, stream: VideoStream, rate: Fraction) -> int | None:
+    if stream.duration and stream.time_base:
+        return round(stream.duration * stream.time_base * rate)
+    return round(Fraction(container.duration, av.time_base) * rate) if container.duration else None

@@ -1,0 +1,91 @@
+"""Segments into a GIF: one palette for the whole film, found and then used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.filter.graph import Graph
+from av.video.frame import VideoFrame
+
+from media.errors import MediaError
+from media.film import Look
+from media.segments import Segment
+from media.video_reader import reason
+
+HUNDREDTH = Fraction(1, 100)
+"""A GIF's unit of time."""
+
+
+def write_gif(segments: Sequence[Segment], look: Look, target: Path) -> list[str]:
+    """Write the film as a GIF that repeats for ever; returns what a user should know. Raises MediaError."""
+    notes = []
+    if look.rate > 50:
+        notes.append(f"players show a GIF of {float(look.rate):.0f} frames a second at 10: 50 is the most they keep to")
+    try:
+        _encode(segments, _palette(segments), look, target)
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(f"{target.name} cannot be written: {reason(error)}") from error
+    return notes
+
+
+def _frames(segments: Sequence[Segment]) -> Iterator[tuple[VideoFrame, Fraction]]:
+    for segment in segments:
+        with av.open(segment.path) as container:
+            first: Fraction | None = None
+            for frame in container.decode(container.streams.video[0]):
+                assert frame.pts is not None and frame.time_base is not None
+                time = frame.pts * frame.time_base
+                first = time if first is None else first
+                yield frame.reformat(format="bgra"), segment.start + time - first
+
+
+def _palette(segments: Sequence[Segment]) -> VideoFrame:
+    graph: Graph | None = None
+    for frame, _ in _frames(segments):
+        if graph is None:
+            graph = Graph()
+            source = graph.add("buffer", _described((frame.height, frame.width), frame.format.name))
+            maker, sink = graph.add("palettegen", "reserve_transparent=1"), graph.add("buffersink")
+            source.link_to(maker)
+            maker.link_to(sink)
+            graph.configure()
+        graph.vpush(frame)
+    if graph is None:
+        raise MediaError("no frames to make a GIF of")
+    graph.vpush(None)
+    palette = graph.vpull()
+    assert isinstance(palette, VideoFrame)
+    return palette
+
+
+def _encode(segments: Sequence[Segment], palette: VideoFrame, look: Look, target: Path) -> None:
+    with av.open(target, "w", format="gif", options={"loop": "0"}) as out:
+        stream = out.add_stream("gif", rate=100)
+        stream.height, stream.width = look.size
+        stream.pix_fmt = "pal8"
+        stream.codec_context.time_base = HUNDREDTH
+        graph = Graph()
+        pictures = graph.add("buffer", _described(look.size, "bgra"))
+        colours = graph.add("buffer", _described((palette.height, palette.width), palette.format.name))
+        user, sink = graph.add("paletteuse", "dither=sierra2_4a:alpha_threshold=128"), graph.add("buffersink")
+        pictures.link_to(user, 0, 0)
+        colours.link_to(user, 0, 1)
+        user.link_to(sink)
+        graph.configure()
+        palette.pts = 0
+        colours.push(palette)
+        colours.push(None)
+        start: Fraction | None = None
+        for frame, time in _frames(segments):
+            start = time if start is None else start
+            frame.pts, frame.time_base = round((time - start) / HUNDREDTH), HUNDREDTH
+            pictures.push(frame)
+            out.mux(stream.encode(graph.vpull()))
+        out.mux(stream.encode(None))
+
+
+def _described(size: tuple[int, int], pixel_format: str) -> str:
+    return f"video_size={size[1]}x{size[0]}:pix_fmt={pixel_format}:time_base=1/100:pixel_aspect=1/1"

@@ -1,0 +1,109 @@
+"""A film that is a row of numbered pictures: a folder, or a pattern such as shots/*.png."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from PIL import Image
+
+from media.errors import MediaError
+from media.film import Look, Picture
+from media.film_file import to_picture
+from media.images import Frame, decode_image, is_deep_png
+
+ENDINGS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+"""What counts as a picture in a folder, and Pillow's names of it."""
+
+_NO_LIMIT = 1 << 62
+
+
+class ImageFilm:
+    """Pictures in their natural order (2 before 10), `rate` of them a second."""
+
+    def __init__(self, paths: Sequence[Path], name: str, rate: Fraction) -> None:
+        self.name, self._paths, self._rate = name, sorted(paths, key=natural), rate
+        if not self._paths:
+            raise MediaError(f"{name}: there are no pictures ({', '.join(ENDINGS)})")
+        self.container: Path | None = None
+        self.start = Fraction(0)
+        self.ticks = [1 / rate]
+        self.expected: int | None = len(self._paths)
+        self.warnings = missing_numbers(self._paths)
+        first = _read(self._paths[0])
+        format = first.original.format if first.original else None
+        self.look = Look(
+            size=first.pixels.shape[:2],
+            rate=rate,
+            pixel_format=format.name if format else ("rgba" if first.alpha is not None else "rgb24"),
+            bits=16 if format else 8,
+            alpha=first.alpha is not None,
+        )
+
+    def pictures(self) -> Iterator[Picture]:
+        """Each picture. Raises MediaError: a damaged one, or one of another size than the first."""
+        height, width = self.look.size
+        for index, path in enumerate(self._paths):
+            picture = _read(path, index / self._rate)
+            if picture.pixels.shape[:2] != (height, width):
+                size = f"{picture.pixels.shape[1]}x{picture.pixels.shape[0]}"
+                raise MediaError(f"{path.name} is {size} pixels, the pictures before it are {width}x{height}")
+            yield picture
+
+
+def natural(path: Path) -> list[tuple[int, int, str]]:
+    """A sorting key that takes digits for numbers."""
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def missing_numbers(paths: Sequence[Path]) -> list[str]:
+    """A warning that names the gaps in the pictures' numbering, if there are any."""
+    numbers = [int(found[-1]) for path in paths if (found := re.findall(r"\d+", path.stem))]
+    gaps = [(a + 1, b - 1) for a, b in itertools.pairwise(numbers) if b > a + 1]
+    if not gaps:
+        return []
+    told = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in gaps[:8])
+    more = f" and {len(gaps) - 8} more gaps" if len(gaps) > 8 else ""
+    return [f"pictures are missing: {told}{more}; their neighbours are taken for neighbours"]
+
+
+def _read(path: Path, time: Fraction = Fraction(0)) -> Picture:
+    data = path.read_bytes()
+    try:
+        if is_deep_png(data):
+            return _deep(data, time)
+        pixels = decode_image(data, max_pixels=_NO_LIMIT, formats=tuple(dict.fromkeys(ENDINGS.values())))
+    except MediaError as error:
+        raise MediaError(f"{path.name}: {error}") from error
+    return Picture(pixels, time, _alpha(path, pixels))
+
+
+def _deep(data: bytes, time: Fraction) -> Picture:
+    decode_image(data, max_pixels=_NO_LIMIT)  # FFmpeg takes half a PNG for a whole one, Pillow does not
+    (frame,) = av.CodecContext.create("png", "r").decode(av.Packet(data))
+    assert isinstance(frame, VideoFrame)
+    return to_picture(frame, time, any(component.is_alpha for component in frame.format.components))
+
+
+def _alpha(path: Path, pixels: Frame) -> np.ndarray | None:
+    with Image.open(path) as image:
+        if not image.has_transparency_data:
+            return None
+        alpha = np.array(image.convert("RGBA"))[..., 3]
+    turned = alpha.shape != pixels.shape[:2]  # by its EXIF orientation
+    return None if turned or alpha.min() == 255 else alpha

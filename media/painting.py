@@ -1,0 +1,79 @@
+"""Pictures to frames in an encoder's pixel format, in the colour space of the film that they belong to."""
+
+from __future__ import annotations
+
+import numpy as np
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+
+from media.film import Colours, Look
+from media.images import Frame
+from media.video_reader import SCALING
+
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.SMPTE170M,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+"""H.273's matrices and FFmpeg's scaler's names for them; what has no tag is taken for BT.601, as FFmpeg does."""
+
+BT709 = Colours(1, 1, 1, 1)
+
+
+class Painter:
+    """Makes encoder frames of one pixel format for films that look like `look`."""
+
+    def __init__(self, look: Look, pixel_format: str, pad: bool = False) -> None:
+        self._format, self._pad = pixel_format, pad
+        target = VideoFormat(pixel_format, 16, 16)
+        from_rgb = VideoFormat(look.pixel_format, 16, 16).is_rgb or look.pixel_format == "pal8"
+        self.colours = BT709 if from_rgb and not target.is_rgb else look.colours
+        """The tags that the result carries."""
+        self._alpha = any(c.is_alpha for c in target.components)
+        self._through = "rgba64le" if self._alpha else "rgb48le"
+
+    def made(self, pixels: Frame, alpha: np.ndarray | None = None) -> VideoFrame:
+        """A frame of RGB pixels [H, W, 3] and transparency [H, W], where the format has any."""
+        if self._alpha:
+            opaque = np.full(pixels.shape[:2], 255, np.uint8) if alpha is None else alpha
+            pixels = np.dstack([_off_black(pixels, opaque), opaque])
+        frame = VideoFrame.from_ndarray(self._even(pixels), format="rgba" if self._alpha else "rgb24")
+        return self._converted(frame)
+
+    def kept(self, original: VideoFrame) -> VideoFrame:
+        """A frame of the film itself, with all the bits that the format can take."""
+        if self._pad:
+            pixels = original.to_ndarray(format=self._through, interpolation=SCALING)
+            return self._converted(VideoFrame.from_ndarray(self._even(pixels), format=self._through))
+        if original.format.name == self._format:
+            return original
+        if original.format.is_rgb or original.format.name == "pal8":
+            return self._converted(original)
+        return original.reformat(format=self._format, interpolation=SCALING, dst_color_range=self._range())
+
+    def _converted(self, frame: VideoFrame) -> VideoFrame:
+        matrix = _MATRICES.get(self.colours.matrix, Colorspace.DEFAULT)
+        return frame.reformat(
+            format=self._format, dst_colorspace=matrix, dst_color_range=self._range(), interpolation=SCALING
+        )
+
+    def _range(self) -> ColorRange:
+        return ColorRange.JPEG if self.colours.range == 2 else ColorRange.MPEG
+
+    def _even(self, pixels: np.ndarray) -> np.ndarray:
+        if self._pad:
+            down, across = pixels.shape[0] % 2, pixels.shape[1] % 2
+            pixels = np.pad(pixels, ((0, down), (0, across), (0, 0)), mode="edge")
+        return np.ascontiguousarray(pixels)
+
+
+def _off_black(pixels: Frame, alpha: np.ndarray) -> Frame:
+    """Colours as they were before they were laid on black."""
+    full = np.maximum(alpha, 1).astype(np.uint16)[..., None]
+    colours: Frame = np.minimum((pixels.astype(np.uint16) * 255 + full // 2) // full, 255).astype(np.uint8)
+    return colours

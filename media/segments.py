@@ -1,0 +1,153 @@
+"""A film written in segments: each a short video file of its own, and all of one encoding, so that they can be joined.
+
+What has been written stays when a run is cut short, and the segments of an interrupted run and of another make the
+same film as those of one that was not: each has an encoder of its own and begins with a key frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd
+from pathlib import Path
+
+import av
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from media.encoding import Encoding
+from media.errors import MediaError
+from media.film import Colours, Look
+from media.video_reader import reason
+
+_GLOBAL_HEADER = 1 << 22
+FINEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A finished segment: frames of the film from `start` on, in seconds."""
+
+    path: Path
+    start: Fraction
+    count: int
+    reorder: int
+    """By how many frames coding order runs ahead of the order shown, at most."""
+
+
+class SegmentWriter:
+    """Writes one segment. Times are those of the film, on a grid of `tick` seconds."""
+
+    def __init__(self, path: Path, encoding: Encoding, look: Look, rate: Fraction, tick: Fraction) -> None:
+        self.path, self.count = path, 0
+        self._start: Fraction | None = None
+        self._tick = tick
+        self._coded: list[int] = []
+        self._container = av.open(path, "w", format=_holder(encoding))
+        stream = self._container.add_stream(encoding.codec, rate=_sane(rate), options=dict(encoding.options))
+        assert isinstance(stream, VideoStream)
+        self._stream = stream
+        height, width = look.size
+        self._stream.height, self._stream.width = height + height % 2 * encoding.pad, width + width % 2 * encoding.pad
+        self._stream.pix_fmt = encoding.pixel_format
+        tag(self._stream, look.colours, look.aspect)
+        self._stream.codec_context.time_base = tick
+        self._stream.codec_context.flags |= _GLOBAL_HEADER
+
+    def write(self, frame: VideoFrame, time: Fraction) -> None:
+        """Encode the frame shown at `time`. Raises MediaError."""
+        if self._start is None:
+            self._start = time
+        frame.pts, frame.time_base = round((time - self._start) / self._tick), self._tick
+        frame.pict_type = 0  # what it was in the source must not decide what it becomes here
+        self._mux(frame)
+        self.count += 1
+
+    def close(self) -> Segment:
+        """Flush the encoder and finish the file. Raises MediaError."""
+        self._mux(None)
+        self._container.close()
+        rank = {stamp: number for number, stamp in enumerate(sorted(self._coded))}
+        reorder = max((number - rank[stamp] for number, stamp in enumerate(self._coded)), default=0)
+        return Segment(self.path, self._start or Fraction(0), self.count, reorder)
+
+    def abandon(self) -> None:
+        """Drop what was begun."""
+        with suppress(av.FFmpegError):
+            self._container.close()
+        self.path.unlink(missing_ok=True)
+
+    def _mux(self, frame: VideoFrame | None) -> None:
+        try:
+            packets = self._stream.encode(frame)
+            self._coded += [packet.pts for packet in packets if packet.pts is not None]
+            self._container.mux(packets)
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError(f"{self._stream.codec_context.name} cannot encode this: {reason(error)}") from error
+
+
+def tag(stream: VideoStream, colours: Colours, aspect: Fraction) -> None:
+    """Have a stream, not yet begun, state colours and pixel aspect ratio."""
+    context = stream.codec_context
+    context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+    context.colorspace, context.color_range = colours.matrix, colours.range
+    context.sample_aspect_ratio = aspect
+
+
+@dataclass(frozen=True)
+class TimedPacket:
+    """A packet of the film, with its times in seconds."""
+
+    packet: Packet[VideoStream]
+    shown: Fraction
+    decoded: Fraction
+    duration: Fraction
+
+
+def packets(segments: Sequence[Segment], last_duration: Fraction) -> Iterator[TimedPacket]:
+    """The packets of all segments in coding order.
+
+    Decoding times are the presentation times in order, so many frames late that none is after its frame's own; and
+    never are two the same, whether the rate is constant or not.
+    """
+    reorder = max(segment.reorder for segment in segments)
+    late: deque[Fraction] = deque()
+    for number, segment in enumerate(segments):
+        with av.open(segment.path) as container:
+            stream = container.streams.video[0]
+            assert stream.time_base
+            read = [packet for packet in container.demux(stream) if packet.pts is not None]
+            stamps = [packet.pts for packet in read if packet.pts is not None]
+            first = min(stamps)  # a container shifts them, to have no decoding time below zero
+            times = [segment.start + (stamp - first) * stream.time_base for stamp in stamps]
+            in_order = sorted(times)
+            if number == 0:
+                late += [in_order[0] - last_duration * ahead for ahead in range(reorder, 0, -1)]
+            late += in_order
+            end = segments[number + 1].start if number + 1 < len(segments) else in_order[-1] + last_duration
+            after = dict(zip(in_order, [*in_order[1:], end], strict=True))
+            for packet, time in zip(read, times, strict=True):
+                yield TimedPacket(packet, time, late.popleft(), after[time] - time)
+
+
+def common_tick(ticks: list[Fraction]) -> Fraction:
+    """The coarsest tick that all of these are whole multiples of, or the finest that a file can hold."""
+    denominator = 1
+    for tick in ticks:
+        denominator = denominator * tick.denominator // gcd(denominator, tick.denominator)
+    return Fraction(1, denominator) if denominator <= FINEST else Fraction(1, 90_000 * 16)
+
+
+def _holder(encoding: Encoding) -> str:
+    """NUT keeps any time base exactly, and nearly every codec; but not ProRes, nor the transparency beside VP9."""
+    if encoding.codec == "prores_ks":
+        return "mov"
+    return "matroska" if encoding.codec == "libvpx-vp9" and encoding.pixel_format.startswith("yuva") else "nut"
+
+
+def _sane(rate: Fraction) -> Fraction:
+    return rate.limit_denominator(1001 * 1000)

@@ -1,0 +1,292 @@
+"""Films apart and together again: times, pixel formats, colours, segments, joints."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from media import MediaError
+from media.encoding import choose_encoding
+from media.film import Colours, Look
+from media.film_file import _Clock, open_film_file
+from media.gif import write_gif
+from media.image_film import ImageFilm, missing_numbers, natural
+from media.joining import Joint, join
+from media.painting import Painter
+from media.segments import FINEST, SegmentWriter, common_tick, packets
+
+RATE = Fraction(24000, 1001)
+
+
+def frames(count=12, height=48, width=64):
+    down, across = np.mgrid[0:height, 0:width]
+    return [
+        np.stack([(across * 3 + 9 * i) % 256, (down * 4) % 256, (across + down + 5 * i) % 256], -1).astype(np.uint8)
+        for i in range(count)
+    ]
+
+
+def look(**changes):
+    return Look(**({"size": (48, 64), "rate": RATE, "pixel_format": "yuv420p"} | changes))
+
+
+# ---------------------------------------------------------------- times
+
+
+RATES = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(24), Fraction(25)]
+
+
+@given(st.sampled_from(RATES), st.integers(0, 5000))
+@settings(max_examples=30)
+def test_a_constant_rate_rounded_to_milliseconds_is_made_exact_again(rate, offset):
+    clock = _Clock(Fraction(1, 1000), rate)
+    stamps = [offset + round(i / rate * 1000) for i in range(200)]
+    times = [clock.time(stamp) for stamp in stamps]
+    assert times == [Fraction(offset, 1000) + i / rate for i in range(200)]
+
+
+@given(st.lists(st.integers(1, 9000), min_size=1, max_size=50))
+def test_a_variable_rate_is_left_as_it_is(steps):
+    clock = _Clock(Fraction(1, 90_000), Fraction(30))
+    stamps = np.cumsum([0, *steps]).tolist()
+    for stamp in stamps:
+        assert abs(clock.time(stamp) - Fraction(stamp, 90_000)) <= Fraction(1, 90_000)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 20_000)), min_size=1, max_size=40))
+def test_times_grow_whatever_the_file_says(stamps):
+    clock = _Clock(Fraction(1, 1000), Fraction(25))
+    times = [clock.time(stamp) for stamp in stamps]
+    assert all(a < b for a, b in pairwise(times))
+
+
+@given(st.lists(st.fractions(Fraction(1, 10**5), 1, max_denominator=10**5), min_size=1, max_size=4))
+def test_every_tick_is_a_multiple_of_the_common_one(ticks):
+    tick = common_tick(ticks)
+    if tick.denominator <= FINEST and tick != Fraction(1, 1_440_000):
+        assert all((each / tick).denominator == 1 for each in ticks)
+
+
+# ---------------------------------------------------------------- what an encoding keeps
+
+
+@pytest.mark.parametrize(
+    ("source", "ending", "codec", "expected"),
+    [
+        ({}, ".mp4", None, ("libx264", "yuv420p")),
+        ({"codec": "hevc"}, ".mkv", None, ("libx265", "yuv420p")),
+        ({"codec": "libdav1d"}, ".webm", None, ("libsvtav1", "yuv420p")),
+        ({"codec": "ffv1"}, ".mkv", None, ("ffv1", "yuv420p")),
+        ({"codec": "ffv1"}, ".mp4", None, ("libx264", "yuv420p")),
+        ({"pixel_format": "yuv444p"}, ".mp4", None, ("libx264", "yuv444p")),
+        ({"pixel_format": "yuvj422p"}, ".mp4", None, ("libx264", "yuv422p")),
+        ({"pixel_format": "yuv420p10le", "bits": 10}, ".mp4", None, ("libx265", "yuv420p10le")),
+        ({"pixel_format": "yuv422p12le", "bits": 12}, ".mkv", "hevc", ("libx265", "yuv422p12le")),
+        ({"pixel_format": "rgb24"}, ".mp4", None, ("libx264", "yuv420p")),
+        ({"pixel_format": "rgb24"}, ".mkv", "ffv1", ("ffv1", "bgr0")),
+        ({"pixel_format": "gray"}, ".mp4", None, ("libx264", "yuv420p")),
+        ({"pixel_format": "bgra", "alpha": True}, ".mov", None, ("prores_ks", "yuva444p10le")),
+        ({"pixel_format": "bgra", "alpha": True}, ".webm", None, ("libvpx-vp9", "yuva420p")),
+        ({"pixel_format": "bgra", "alpha": True}, ".mkv", None, ("ffv1", "bgra")),
+        ({}, ".mov", "prores", ("prores_ks", "yuv422p10le")),
+    ],
+)
+def test_the_defaults_keep_what_they_can(source, ending, codec, expected):
+    encoding, _ = choose_encoding(look(**source), ending, codec, None, None, None)
+    assert (encoding.codec, encoding.pixel_format) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "ending", "asked", "note"),
+    [
+        ({"pixel_format": "yuv420p10le", "bits": 10}, ".mp4", {"codec": "h264", "pixel_format": "yuv420p"}, "keeps 8"),
+        ({"pixel_format": "yuv420p10le", "bits": 10}, ".mkv", {}, "10 bits are kept"),
+        ({"pixel_format": "bgra", "alpha": True}, ".mp4", {}, "transparency is lost"),
+        ({"size": (47, 64)}, ".mp4", {}, "odd"),
+    ],
+)
+def test_what_is_lost_is_said(source, ending, asked, note):
+    wishes = {"codec": None, "crf": None, "preset": None, "pixel_format": None} | asked
+    _, notes = choose_encoding(look(**source), ending, **wishes)
+    assert any(note in each for each in notes)
+
+
+# ---------------------------------------------------------------- colours
+
+
+@pytest.mark.parametrize("matrix", [1, 2, 5, 6, 9])
+@pytest.mark.parametrize("range_", [1, 2])
+def test_colours_survive_the_way_there_and_back(matrix, range_, tmp_path):
+    """RGB into the film's own colour space, and out of it as a player would take it."""
+    colours = Colours(1, 1, matrix, range_)
+    painter = Painter(look(colours=colours, pixel_format="yuv444p"), "yuv444p")
+    given_ = frames(1)[0]
+    painted = painter.made(given_)
+    assert np.abs(painted.to_ndarray(format="rgb24").astype(int) - given_).max() <= 3
+    assert painter.colours == colours
+
+
+def test_originals_are_handed_on_untouched():
+    original = av.VideoFrame.from_ndarray(frames(1)[0], format="rgb24").reformat(format="yuv420p10le")
+    painter = Painter(look(pixel_format="yuv420p10le", bits=10), "yuv420p10le")
+    assert painter.kept(original) is original
+
+
+@pytest.mark.parametrize("format", ["rgba", "yuva420p"])
+def test_transparency_is_painted(format):
+    pixels, alpha = frames(1)[0], np.zeros((48, 64), np.uint8)
+    alpha[:, 32:] = 255
+    on_black = pixels * (alpha[..., None] // 255)
+    painted = Painter(look(pixel_format="rgba", alpha=True), format).made(on_black, alpha).to_ndarray(format="rgba")
+    assert np.abs(painted[..., 3].astype(int) - alpha).max() <= 2
+    assert np.abs(painted[:, 40:, :3].astype(int) - pixels[:, 40:]).mean() < 12
+
+
+@pytest.mark.parametrize("size", [(47, 64), (48, 63), (47, 63)])
+def test_padding_repeats_the_edge(size):
+    pixels = frames(1)[0][: size[0], : size[1]]
+    painted = Painter(look(size=size, pixel_format="rgb24"), "gbrp", pad=True).made(pixels).to_ndarray(format="rgb24")
+    assert painted.shape == (48, 64, 3)
+    assert np.array_equal(painted[: size[0], : size[1]], pixels)
+    assert np.array_equal(painted[-1, : size[1]], pixels[-1]) and np.array_equal(painted[: size[0], -1], pixels[:, -1])
+
+
+# ---------------------------------------------------------------- segments
+
+
+def written(folder, cuts, times, codec=None, ending=".mkv", **source):
+    """Segments that end before the frame numbers in `cuts`, and how they are joined."""
+    of = look(**source)
+    encoding, _ = choose_encoding(of, ending, codec, None, None, None)
+    tick = common_tick([1 / RATE, Fraction(1, 1000), Fraction(1, 24)])
+    painter = Painter(of, encoding.pixel_format)
+    segments, pictures = [], frames(len(times))
+    for number, (start, stop) in enumerate(pairwise([0, *cuts, len(times)])):
+        writer = SegmentWriter(folder / f"{number}.nut", encoding, of, RATE, tick)
+        for index in range(start, stop):
+            writer.write(painter.made(pictures[index]), times[index])
+        segments.append(writer.close())
+    return segments, Joint(encoding, of, tick, 1 / RATE)
+
+
+def read(path):
+    with av.open(path) as container:
+        decoded = list(container.decode(video=0))
+        return [f.pts * f.time_base for f in decoded], [f.to_ndarray(format="rgb24") for f in decoded]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1", "ffv1", "prores"])
+def test_segments_join_into_one_film(codec, tmp_path):
+    times = [i / RATE for i in range(25)]
+    ending = ".mov" if codec == "prores" else ".mkv" if codec == "ffv1" else ".mp4"
+    segments, joint = written(tmp_path, [9, 16], times, codec, ending)
+    target = tmp_path / f"joined{ending}"
+    assert join(segments, joint, target) == []
+    found, pictures = read(target)
+    tolerance = Fraction(1, 1000) if ending == ".mkv" else 0
+    assert len(found) == 25 and all(abs(a - b) <= tolerance for a, b in zip(found, times, strict=True))
+    assert all(np.abs(a.astype(int) - b).mean() < 25 for a, b in zip(pictures, frames(25), strict=True))
+
+
+@given(st.lists(st.integers(1, 200), min_size=6, max_size=24), st.lists(st.integers(1, 22), max_size=3, unique=True))
+@settings(max_examples=12, deadline=None)
+def test_packets_have_decoding_times_that_grow_and_never_pass_their_frames(tmp_path_factory, steps, cuts):
+    """At variable rates, with frames coded out of order, cut anywhere."""
+    times = [Fraction(0)]
+    for step in steps:
+        times.append(times[-1] + Fraction(step, 1000))
+    cuts = sorted(cut for cut in cuts if cut < len(times))
+    segments, joint = written(tmp_path_factory.mktemp("segments"), cuts, times, "h264")
+    timed = list(packets(segments, joint.last_duration))
+    assert sorted(packet.shown for packet in timed) == times
+    assert all(packet.decoded <= packet.shown for packet in timed)
+    assert all(a.decoded < b.decoded for a, b in pairwise(timed))
+    assert sum(packet.duration for packet in timed) == times[-1] + joint.last_duration
+
+
+def test_a_gif_has_one_palette_and_hundredths_of_a_second(tmp_path):
+    times = [Fraction(i, 24) for i in range(7)]
+    segments, _ = written(tmp_path, [3], times, "ffv1", pixel_format="rgb24")
+    assert write_gif(segments, look(rate=Fraction(24)), tmp_path / "out.gif") == []
+    found, pictures = read(tmp_path / "out.gif")
+    assert found == [Fraction(round(time * 100), 100) for time in times]
+    assert all(np.abs(a.astype(int) - b).mean() < 12 for a, b in zip(pictures, frames(7), strict=True))
+    with Image.open(tmp_path / "out.gif") as picture:
+        assert picture.info["loop"] == 0
+    assert "at 10" in write_gif(segments, look(rate=Fraction(60)), tmp_path / "fast.gif")[0]
+
+
+def test_what_an_encoder_refuses_is_a_media_error(tmp_path):
+    encoding, _ = choose_encoding(look(), ".mp4", None, 17, "nonsense", None)
+    writer = SegmentWriter(tmp_path / "0.nut", encoding, look(), RATE, 1 / RATE)
+    with pytest.raises(MediaError, match="libx264"):
+        writer.write(Painter(look(), "yuv420p").made(frames(1)[0]), Fraction(0))
+    writer.abandon()
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- sources
+
+
+def test_a_film_says_how_it_looks(tmp_path):
+    path = tmp_path / "film.mkv"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv422p10le"
+        stream.codec_context.sample_aspect_ratio = Fraction(8, 9)
+        stream.codec_context.color_primaries = stream.codec_context.color_trc = stream.codec_context.colorspace = 9
+        for frame in frames(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    with open_film_file(path) as film:
+        assert film.look == Look(
+            (48, 64), film.look.rate, "yuv422p10le", 10, False, Colours(9, 9, 9, 1), Fraction(8, 9), 0, "h264"
+        )
+        pictures = list(film.pictures())
+    assert [picture.time for picture in pictures] == [pictures[0].time + i / film.look.rate for i in range(4)]
+    assert all(picture.original.format.name == "yuv422p10le" for picture in pictures)
+
+
+def test_pictures_stand_in_natural_order(tmp_path):
+    names = ["shot10.png", "shot2.png", "shot1.png", "a1b20.png", "a1b3.png"]
+    paths = [tmp_path / name for name in names]
+    assert [path.name for path in sorted(paths, key=natural)] == [
+        "a1b3.png", "a1b20.png", "shot1.png", "shot2.png", "shot10.png",
+    ]  # fmt: skip
+
+
+def test_missing_numbers_are_named(tmp_path):
+    of = lambda *numbers: [tmp_path / f"f{n:04d}.png" for n in numbers]  # noqa: E731
+    assert missing_numbers(of(1, 2, 3)) == []
+    assert "missing: 3, 6-8;" in missing_numbers(of(1, 2, 4, 5, 9))[0]
+    assert "more gaps" in missing_numbers(of(*range(0, 40, 2)))[0]
+
+
+def test_a_folder_of_pictures(tmp_path):
+    for index, frame in enumerate(frames(3)):
+        Image.fromarray(frame).save(tmp_path / f"{index}.png")
+    film = ImageFilm(list(tmp_path.iterdir()), "shots", Fraction(10))
+    pictures = list(film.pictures())
+    assert [picture.time for picture in pictures] == [0, Fraction(1, 10), Fraction(1, 5)]
+    assert all(np.array_equal(picture.pixels, frame) for picture, frame in zip(pictures, frames(3), strict=True))
+    Image.fromarray(frames(1)[0][:20]).save(tmp_path / "3.png")
+    with pytest.raises(MediaError, match=r"3\.png is 64x20 pixels, the pictures before it are 64x48"):
+        list(ImageFilm(list(tmp_path.iterdir()), "shots", Fraction(10)).pictures())
+    with pytest.raises(MediaError, match="no pictures"):
+        ImageFilm([], "shots", Fraction(10))
+
+
+def test_a_damaged_picture_is_named(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(frames(1)[0]).save(buffer, "PNG")
+    (tmp_path / "0.png").write_bytes(buffer.getvalue()[:100])
+    with pytest.raises(MediaError, match=r"0\.png: .*truncated"):
+        ImageFilm([tmp_path / "0.png"], "shots", Fraction(10))
