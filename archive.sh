@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Packs encoder.mar, dit_decoder.mar, autostart.mar and eden.war into the model store.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+Usage: ./archive.sh [options]
+
+Packs what TorchServe serves into the model store: encoder.mar, dit_decoder.mar, autostart.mar, eden.war.
+Archives that are there already are replaced once all the new ones are built.
+
+  --checkpoint PATH       a folder with config.json and weights.safetensors, a .safetensors file beside its
+                          config.json, or the published eden.pt (default: weights/demo)
+  --in-place              do not pack the checkpoint: the archives name its absolute path, and the server reads it there
+  --precision P           fp32, tf32 or bf16
+  --handoff KIND          how tokens travel from encoder to dit_decoder: shared_memory, inline, auto, ...
+  --batch-size N          requests that a node computes together, at most
+  --max-batch-delay MS    milliseconds that a request waits for company, at each node
+  --encoder-workers N     processes of the encoder
+  --decoder-workers N     processes of dit_decoder
+  --set [NODE:]KEY=VALUE  any other setting under `handler:` in handlers/encoder.yaml and handlers/dit_decoder.yaml,
+                          e.g. --set handoff.wire=bf16 --set encoder:limits.max_pixels=1000000; may be repeated
+  --output FOLDER         the model store (default: model_store)
+  --help                  this text
+
+What is not given stays as handlers/*.yaml and workflow/eden.yaml have it.
+TEXT
+}
+
+fail() {
+    echo "archive.sh: $*" >&2
+    exit 1
+}
+
+invoked_from=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+checkpoint=weights/demo
+output=model_store
+in_place=
+staging=()
+while (($#)); do
+    option=$1
+    case $option in
+        --help | -h) usage; exit ;;
+        --in-place) in_place=yes; shift; continue ;;
+        --checkpoint | --output | --precision | --handoff | --batch-size | --max-batch-delay | \
+            --encoder-workers | --decoder-workers | --set)
+            (($# >= 2)) || fail "$option needs a value (see --help)" ;;
+        *) fail "unknown option $option (see --help)" ;;
+    esac
+    case $option in
+        --checkpoint) checkpoint=$(cd "$invoked_from" && realpath -m -- "$2") ;;
+        --output) output=$(cd "$invoked_from" && realpath -m -- "$2") ;;
+        *) staging+=("$option" "$2") ;;
+    esac
+    shift 2
+done
+
+if [[ -x .venv/bin/python ]]; then
+    PATH=$PWD/.venv/bin:$PATH
+fi
+for program in python torch-model-archiver torch-workflow-archiver; do
+    command -v "$program" >/dev/null || fail "$program is missing: run \`make install\` first"
+done
+checkpoint=$(realpath -m -- "$checkpoint")
+[[ -e $checkpoint ]] || fail "there is no checkpoint at $checkpoint"
+mkdir -p "$output" || fail "cannot make the model store $output"
+
+# In the model store's folder, so that the finished archives move there at once; both archivers work in $TMPDIR.
+stage=$(mktemp -d "$output/.archive-XXXXXX")
+trap 'rm -rf "$stage"' EXIT
+export TMPDIR=$stage/tmp
+mkdir "$TMPDIR" "$stage/done"
+
+if [[ $in_place ]]; then
+    staging+=(--checkpoint "$checkpoint")
+fi
+python -m server.staging "$stage" "${staging[@]}" || fail "nothing was built"
+
+pack() {
+    local model=$1
+    # zip-store: weights hardly shrink, and unpacking them stored is what a quick start needs
+    torch-model-archiver --model-name "$model" --version 1.0 --handler "handlers/$model.py" \
+        --extra-files "$stage/$model/files" --config-file "$stage/$model/model-config.yaml" \
+        --archive-format zip-store --export-path "$stage/done" >"$stage/log" 2>&1 ||
+        fail "torch-model-archiver failed for $model: $(tail -n 5 "$stage/log")"
+}
+
+for model in encoder dit_decoder; do
+    if [[ ! $in_place ]]; then
+        half=${model#dit_}
+        python -W ignore::RuntimeWarning:runpy -m eden.checkpoint split "$checkpoint" "$stage/$model/files/checkpoint" --half "$half" ||
+            fail "cannot take the $half's half out of $checkpoint"
+    fi
+    pack "$model"
+done
+pack autostart
+
+torch-workflow-archiver --workflow-name eden --spec-file "$stage/workflow/eden.yaml" \
+    --handler "$stage/workflow/no_functions.py" --export-path "$stage/done" >"$stage/log" 2>&1 ||
+    fail "torch-workflow-archiver failed: $(tail -n 5 "$stage/log")"
+
+mv -f "$stage"/done/* "$output"
+(cd "$output" && ls -sh1 encoder.mar dit_decoder.mar autostart.mar eden.war)
+echo "built in $output from $checkpoint"

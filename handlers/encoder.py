@@ -1,0 +1,67 @@
+"""The encoder node: frames in, a ticket for their tokens out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from eden import Encoder, padded_grid
+from handlers.answer import Answer
+from handlers.clip import read_clip
+from handlers.options import read_options
+from handlers.stage import Item, Stage
+from handoff import OverCapacity
+
+TICKET = "application/vnd.eden.ticket"
+
+
+class EncoderHandler(Stage):
+    """Reads a request's frames, encodes them, and puts the tokens where dit_decoder can take them."""
+
+    def load(self) -> None:
+        """Load the encoder's half of the checkpoint, and be ready for the sizes named."""
+        self.encoder = Encoder.load(self.settings.checkpoint, self.device, self.settings.precision)
+        self.encoder.warm(self.settings.warm, self.batch_sizes)
+
+    def serve(self, items: list[Item], context: Any) -> None:
+        """Refuse what is too much, read the rest, encode it together, put it."""
+        for item in items:
+            item.attempt(self._admit)
+        with self.metrics.stage("image_decode"):
+            self.side_by_side(items, self._read)
+        self.group(items, partial(self.compute, step=self._encode))
+        with self.metrics.stage("put"):
+            for item in items:
+                item.attempt(self._put)
+
+    def _admit(self, item: Item) -> None:
+        """Overload is refused here, before any work: TorchServe's own queue would leak a thread a refusal."""
+        waiting, bound = self.handoff.in_flight(), self.settings.handoff.max_in_flight
+        if waiting + item.index >= bound:
+            raise OverCapacity(f"{waiting} clips wait for the decoder, at most {bound} may: try again later")
+
+    def _read(self, item: Item) -> None:
+        options = read_options(item.fields, item.headers)
+        clip = read_clip(item.fields, self.settings.limits, self.pictures.map)
+        frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
+        said = options.explicit()
+        if clip.rate is not None:
+            said.setdefault("fps", str(clip.rate))
+        said["answer"] = clip.answer
+        item.work = {"frames": frames, "options": said}
+        item.work["grid"] = padded_grid(*frames.shape[2:], self.encoder.config.patch_size)
+
+    def _encode(self, group: list[Item]) -> None:
+        with self.metrics.stage("encode"):
+            outputs = self.encoder.encode_clips([item.work["frames"] for item in group])
+        for item, output in zip(group, outputs, strict=True):
+            item.work["output"] = output
+
+    def _put(self, item: Item) -> None:
+        output, options = item.work["output"], item.work["options"]
+        if options.get("format", options["answer"]) == "mp4":
+            output = replace(output, frames=item.work["frames"])
+        item.answer = Answer(self.handoff.put(output, options=options), TICKET)

@@ -1,0 +1,54 @@
+"""What a caller is told when a request cannot be served: one JSON envelope, everywhere.
+
+Nothing may raise inside a workflow node (TorchServe then fails the whole batch and leaks threads), so every error
+becomes an answer: `{"code": 422, "type": "BadRequest", "message": "..."}`. On `/predictions/...` the HTTP status is
+`code`; in a workflow TorchServe always says 200 and the envelope is all there is.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from handoff import HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected
+from media import MediaError
+
+
+class BadRequest(ValueError):
+    """The request itself is at fault; `code` is the HTTP status that says how (400, 406, 413, 415)."""
+
+    def __init__(self, message: str, code: int = 400):
+        super().__init__(message)
+        self.code = code
+
+
+_CODES: dict[type[Exception], int] = {
+    MediaError: 400,
+    TicketRejected: 403,
+    PayloadGone: 410,
+    PeerLost: 502,
+    OverCapacity: 503,
+    HandoffTimeout: 504,
+}
+
+
+def envelope(error: Exception) -> dict[str, Any]:
+    """The envelope of an error; what is not the caller's fault and not foreseen is a plain 500."""
+    if isinstance(error, BadRequest):
+        return {"code": error.code, "type": "BadRequest", "message": str(error)}
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return {"code": code, "type": type(error).__name__, "message": str(error)}
+    return {"code": 500, "type": "InternalError", "message": f"{type(error).__name__}: {error}"}
+
+
+def as_envelope(body: object) -> dict[str, Any] | None:
+    """The envelope that an earlier node sent in place of a ticket, or None. TorchServe may have parsed it already."""
+    if isinstance(body, bytes | bytearray) and body.lstrip()[:1] == b"{":
+        try:
+            body = json.loads(body)
+        except ValueError:
+            return None
+    if isinstance(body, dict) and {"code", "type", "message"} <= body.keys():
+        return body
+    return None

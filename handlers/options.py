@@ -1,0 +1,121 @@
+"""What a request asks for besides its frames: form fields first, headers where no field says it.
+
+Form fields reach only the workflow's first node, so what they say travels on in the ticket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+from handlers.faults import BadRequest
+
+CONTENT_TYPES = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "npy": "application/x-npy",
+    "zip": "application/zip",
+    "mp4": "video/mp4",
+}
+"""Formats of an answer and their content types."""
+
+FIELDS = ("seed", "format", "quality", "fps", "stream")
+"""Names of the form fields; the headers are X-Eden-Seed, X-Eden-Format, ... and Accept."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one request asked for; None where it asked for nothing."""
+
+    seed: int | None = None
+    format: str | None = None
+    quality: int | None = None
+    fps: str | None = None
+    """Frames a second of the source, as "24" or "30000/1001": for an mp4 made of frames that carry no rate."""
+    stream: bool = False
+
+    def explicit(self) -> dict[str, Any]:
+        """Only what was asked for: small JSON values, for the ticket."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+
+
+def read_options(fields: Mapping[str, bytes | str], headers: Mapping[str, str]) -> Options:
+    """Options of a request.
+
+    Raises BadRequest naming the option and what it may be.
+    """
+    said = {name: headers[f"x-eden-{name}"] for name in FIELDS if f"x-eden-{name}" in headers}
+    said |= {name: _text(name, fields[name]) for name in FIELDS if name in fields}
+    if "format" not in said and (accepted := _accepted(headers.get("accept", "*/*"))):
+        said["format"] = accepted
+    return Options(
+        seed=_whole("seed", said["seed"], 0, 2**63 - 1) if "seed" in said else None,
+        format=_format(said["format"]) if "format" in said else None,
+        quality=_whole("quality", said["quality"], 1, 100) if "quality" in said else None,
+        fps=_rate(said["fps"]) if "fps" in said else None,
+        stream=_truth("stream", said.get("stream", "0")),
+    )
+
+
+def _text(name: str, value: bytes | str) -> str:
+    try:
+        return value if isinstance(value, str) else bytes(value).decode()
+    except UnicodeDecodeError:
+        raise BadRequest(f"{name} is not text") from None
+
+
+def _whole(name: str, value: str, low: int, high: int) -> int:
+    try:
+        number = int(value.strip())
+    except ValueError:
+        raise BadRequest(f"{name} is {value!r}, not a whole number") from None
+    if not low <= number <= high:
+        raise BadRequest(f"{name} is {number}, outside {low} to {high}")
+    return number
+
+
+def _truth(name: str, value: str) -> bool:
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if value.strip().lower() not in known:
+        raise BadRequest(f"{name} is {value!r}, not one of {', '.join(known)}")
+    return known[value.strip().lower()]
+
+
+def _rate(value: str) -> str:
+    try:
+        rate = Fraction(value.strip())
+    except (ValueError, ZeroDivisionError):
+        raise BadRequest(f"fps is {value!r}, not a number such as 24 or 30000/1001") from None
+    if not 0 < rate <= 1000:
+        raise BadRequest(f"fps is {value!r}, outside 0 to 1000")
+    return str(rate)
+
+
+def _format(value: str) -> str:
+    name = value.strip().lower()
+    name = "jpeg" if name == "jpg" else name
+    if name not in CONTENT_TYPES:
+        raise BadRequest(f"format is {value!r}, not one of {', '.join(CONTENT_TYPES)}")
+    return name
+
+
+def _accepted(header: str) -> str | None:
+    """The format an Accept header prefers, None where it leaves the choice to us."""
+    formats = {content_type: name for name, content_type in CONTENT_TYPES.items()}
+    ranges = []
+    for part in header.split(","):
+        media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        try:
+            ranges.append((float(weight), media_type))
+        except ValueError:
+            raise BadRequest(f"Accept: {part.strip()!r} has no valid weight") from None
+    for _, media_type in sorted(ranges, key=lambda r: -r[0]):
+        if media_type in formats:
+            return formats[media_type]
+        if media_type in ("*/*", "image/*", "application/*", "video/*", ""):
+            return None
+    raise BadRequest(f"Accept: {header!r} names none of {', '.join(formats)}", code=406)

@@ -1,0 +1,120 @@
+"""The command line: `python -m server start | stop | status | java`."""
+
+import argparse
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+import requests
+
+from server.api import NODES, WORKFLOW
+from server.java import JavaNotFound, find_java, install
+from server.settings import PROJECT
+from server.torchserve import Server, ServerError
+
+
+def start(args: argparse.Namespace) -> None:
+    server = Server(args.model_store, args.folder, args.ports, dict(args.set))
+    if server.is_running():
+        print("It runs already.")
+    else:
+        print(f"Starting TorchServe in {server.folder} ...", flush=True)
+        server.start(args.timeout)
+    describe(server)
+
+
+def describe(server: Server) -> None:
+    """Print where the server answers, where its token lies, and a call to try."""
+    token = server.tokens.path
+    print(f"Serving    {server.url}/wfpredict/{WORKFLOW}")
+    print(f"Also       gRPC on port {server.grpc_port}, metrics at {server.metrics_url}")
+    print(f"Token      {token if token.exists() else 'switched off'}")
+    print(f"Logs       {server.logs}")
+    print("Try        " + curl(server))
+
+
+def curl(server: Server) -> str:
+    """A curl line that sends two pictures and saves the one between; it reads the token when it runs."""
+    reading = f"json.load(open('{server.tokens.path}'))['inference']['key']"
+    token = f"""-H "Authorization: Bearer $({sys.executable} -c "import json; print({reading})")" """
+    return (
+        f"curl {token if server.tokens.path.exists() else ''}-F frame0=@first.png -F frame1=@second.png "
+        f"-o between.png {server.url}/wfpredict/{WORKFLOW}"
+    )
+
+
+def stop(args: argparse.Namespace) -> None:
+    server = Server(folder=args.folder)
+    was_running = server.is_running()
+    server.stop()
+    print(f"Stopped the server of {server.folder}." if was_running else f"No server runs in {server.folder}.")
+
+
+def status(args: argparse.Namespace) -> None:
+    server = Server(folder=args.folder)
+    if not server.is_running():
+        raise ServerError(f"No server runs in {server.folder}.")
+    try:
+        serving = server.api.is_serving()
+        workers = {node: server.api.workers(node) for node in NODES}
+    except requests.RequestException as error:
+        raise ServerError(f"Java runs (pid {server.java_pid}), but does not answer: {error}") from None
+    print(
+        f"{'Ready' if serving else 'Not ready'}: Java is pid {server.java_pid}, with {server.thread_count()} threads."
+    )
+    for node, of_node in workers.items():
+        states = ", ".join(f"pid {worker['pid']} {worker['status']}" for worker in of_node)
+        print(f"{node:18} {states or 'not registered'}")
+    if not serving:
+        raise SystemExit(1)
+    describe(server)
+
+
+def java(args: argparse.Namespace) -> None:
+    wrapper = install(args.folder)
+    print(f"{wrapper} runs {find_java()}")
+    if home := os.environ.get("JAVA_HOME"):
+        print(f"Mind: JAVA_HOME is set, so a plain `torchserve --start` runs {home}/bin/java in its place: unset it.")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m server", description="Start, watch and stop a TorchServe.")
+    commands = parser.add_subparsers(required=True, metavar="start | stop | status | java")
+    default = PROJECT / "run" / "server"
+    for command in (start, stop, status):
+        sub = commands.add_parser(command.__name__)
+        sub.set_defaults(command=command)
+        sub.add_argument("--folder", type=Path, default=default, help="its working folder (default: %(default)s)")
+        if command is start:
+            sub.add_argument("--model-store", type=Path, default=PROJECT / "model_store", help="default: %(default)s")
+            sub.add_argument("--ports", choices=("config", "free"), default="config", help="default: %(default)s")
+            sub.add_argument("--timeout", type=float, default=180, help="seconds it may take (default: %(default)s)")
+            sub.add_argument(
+                "--set", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="changes config.properties"
+            )
+    sub = commands.add_parser("java", help="write the `java` that a plain `torchserve --start` runs")
+    sub.set_defaults(command=java)
+    scripts = Path(sysconfig.get_path("scripts"))
+    sub.add_argument("--folder", type=Path, default=scripts, help="a folder on PATH (default: %(default)s)")
+    args = parser.parse_args()
+    try:
+        args.command(args)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except (ServerError, JavaNotFound, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

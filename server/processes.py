@@ -1,0 +1,72 @@
+"""Which processes belong to a server, and ending them: by pid, and only these."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+PATIENCE = 30.0
+"""Seconds that Java gets to end when asked to, before it is killed."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A process told apart from a later one that got the same pid."""
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def process(self) -> psutil.Process | None:
+        """The process if it still runs, else None."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < 1
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def end(temporary: Path) -> None:
+    """End the server whose temporary folder this is, and return when its Java and all processes under it are gone.
+
+    Java names that folder on its command line and the workers have their sockets in it: so they are found whoever
+    their parent is by now, and even if whoever started them was interrupted before it could note a pid.
+    """
+    java = _running(lambda argument: argument == f"-Djava.io.tmpdir={temporary}")
+    below = [child for process in java for child in _children(process)]
+    _end(java, PATIENCE)
+    workers = _running(lambda argument: argument.startswith(f"{temporary}/.ts.sock."))
+    below += [child for process in workers for child in _children(process)]
+    _, left = psutil.wait_procs(_unique([*workers, *below]), timeout=0.5)  # most end with their Java
+    _end(left, patience=5)
+
+
+def _running(matches: Callable[[str], bool]) -> list[psutil.Process]:
+    """The processes with an argument that matches."""
+    return [each for each in psutil.process_iter(["cmdline"]) if any(map(matches, each.info["cmdline"] or []))]
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _unique(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    return list({process.pid: process for process in processes}.values())
+
+
+def _end(processes: list[psutil.Process], patience: float) -> None:
+    for signal in ("terminate", "kill"):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                getattr(process, signal)()
+        _, processes = psutil.wait_procs(processes, timeout=patience)

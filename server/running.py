@@ -1,0 +1,39 @@
+"""The TorchServe above a worker: which configuration it read, and so where its management interface is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from server.api import Api
+from server.settings import read_properties
+from server.tokens import Tokens
+
+DEFAULT = "http://127.0.0.1:8081"
+"""TorchServe's own, where no configuration says otherwise."""
+
+
+def api_of(java: psutil.Process) -> Api:
+    """The interfaces of a running TorchServe (the management one: `url` is the same)."""
+    properties = _properties(java)
+    # Bound to every interface, it is reached by loopback as well.
+    url = properties.get("management_address", DEFAULT).replace("//0.0.0.0:", "//127.0.0.1:")
+    return Api(url, url, Tokens(Path(java.cwd()), url))
+
+
+def _properties(java: psutil.Process) -> Mapping[str, str]:
+    environment = java.environ()
+    file = _configuration_file(java.cmdline(), Path(java.cwd()), environment)
+    properties = read_properties(file) if file.exists() else {}
+    if properties.get("enable_envvars_config") == "true" and "TS_MANAGEMENT_ADDRESS" in environment:
+        properties["management_address"] = environment["TS_MANAGEMENT_ADDRESS"]
+    return properties
+
+
+def _configuration_file(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> Path:
+    """As TorchServe chooses: the file it was told (-f), else the snapshot of its last stop, else config.properties."""
+    if "-f" in arguments:
+        return folder / arguments[arguments.index("-f") + 1]
+    snapshots = (folder / environment.get("LOG_LOCATION", "logs") / "config").glob("*shutdown.cfg")
+    newest = max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
+    return newest if newest and "-ncs" not in arguments else folder / "config.properties"

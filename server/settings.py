@@ -1,0 +1,92 @@
+"""A server's configuration: the project's config.properties, with ports and settings changed for one server."""
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+PROJECT = Path(__file__).resolve().parent.parent
+CONFIG = PROJECT / "config.properties"
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """The `key=value` lines of a properties file, without Java's escapes; comments (#, !) are skipped."""
+    lines = (line.strip() for line in path.read_text().splitlines())
+    pairs = (line.partition("=") for line in lines if line and line[0] not in "#!")
+    return {key.strip(): re.sub(r"\\(.)", r"\1", value.strip()) for key, _, value in pairs}
+
+
+def write_properties(path: Path, properties: Mapping[str, object]) -> None:
+    path.write_text("".join(f"{key}={_text(value)}\n" for key, value in properties.items()))
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The five ports that one TorchServe listens on, all on loopback."""
+
+    inference: int
+    management: int
+    metrics: int
+    grpc_inference: int
+    grpc_management: int
+
+    @classmethod
+    def free(cls) -> Self:
+        """Five ports that nobody listens on at this moment."""
+        sockets = [socket.socket() for _ in range(5)]
+        try:
+            for each in sockets:
+                each.bind(("127.0.0.1", 0))
+            inference, management, metrics, grpc_inference, grpc_management = (s.getsockname()[1] for s in sockets)
+            return cls(inference, management, metrics, grpc_inference, grpc_management)
+        finally:
+            for each in sockets:
+                each.close()
+
+    @classmethod
+    def of(cls, properties: Mapping[str, str]) -> Self:
+        """The ports that a configuration names."""
+        return cls(
+            _port(properties["inference_address"]),
+            _port(properties["management_address"]),
+            _port(properties["metrics_address"]),
+            int(properties["grpc_inference_port"]),
+            int(properties["grpc_management_port"]),
+        )
+
+    def properties(self) -> dict[str, str]:
+        return {
+            "inference_address": f"http://127.0.0.1:{self.inference}",
+            "management_address": f"http://127.0.0.1:{self.management}",
+            "metrics_address": f"http://127.0.0.1:{self.metrics}",
+            "grpc_inference_port": str(self.grpc_inference),
+            "grpc_management_port": str(self.grpc_management),
+        }
+
+    def taken(self) -> list[int]:
+        """Those that somebody listens on already."""
+        return [port for port in vars(self).values() if _is_taken(port)]
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def configuration(ports: Ports | None, changes: Mapping[str, object]) -> dict[str, str]:
+    """The project's configuration with other ports (None: its own) and with changes; paths in it made absolute."""
+    properties = read_properties(CONFIG)
+    if ports:
+        properties |= ports.properties()
+    properties["metrics_config"] = str(PROJECT / properties["metrics_config"])
+    return properties | {key: _text(value) for key, value in changes.items()}

@@ -1,0 +1,83 @@
+"""Requests to clips."""
+
+import io
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import media
+from handlers.clip import Limits, read_clip
+from handlers.faults import BadRequest
+
+LIMITS = Limits(max_pixels=64 * 64, max_frames=4, max_clip_pixels=3 * 64 * 64)
+
+
+def frame(height=32, width=48, value=100):
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def png(*args, **kwargs):
+    return media.encode_image(frame(*args, **kwargs), "png")
+
+
+def video(count, height=32, width=48):
+    target = io.BytesIO()
+    media.encode_video([frame(height, width, 40 * i) for i in range(count)], Fraction(12), target)
+    return target.getvalue()
+
+
+def test_numbered_frames_come_in_the_order_of_their_numbers():
+    clip = read_clip({"frame10": png(value=10), "frame2": png(value=2), "frame0": png(value=0)}, LIMITS)
+    assert [int(f[0, 0, 0]) for f in clip.frames] == [0, 2, 10]
+    assert (clip.answer, clip.rate) == ("zip", None)
+
+
+def test_a_pair_is_answered_with_a_picture():
+    assert read_clip({"frames0": png(), "frames1": png(), "seed": b"1"}, LIMITS).answer == "png"
+
+
+def test_an_array_is_answered_with_an_array():
+    clip = read_clip({"body": media.encode_npy(np.stack([frame(), frame(value=7)]))}, LIMITS)
+    assert clip.answer == "npy"
+    assert clip.frames.shape == (2, 32, 48, 3)
+    assert clip.frames[1, 0, 0, 0] == 7
+
+
+def test_a_video_is_answered_with_a_video_and_keeps_its_rate():
+    clip = read_clip({"body": video(3)}, LIMITS)
+    assert (clip.answer, clip.rate, clip.frames.shape) == ("mp4", Fraction(12), (3, 32, 48, 3))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message", "code"),
+    [
+        ({}, "0 frames: at least two", 400),
+        ({"body": b""}, "the request is empty", 400),
+        ({"frame0": png()}, "1 frame: at least two", 400),
+        ({"body": png()}, "1 frame: at least two", 400),
+        ({"body": video(1)}, "1 frame: at least two", 400),
+        ({"frame0": png(), "frame1": png(40, 40)}, "frame1 is 40x40 pixels, frame0 is 48x32", 400),
+        ({"frame0": png(15, 48), "frame1": png(15, 48)}, "a side must be at least 16", 400),
+        ({"frame0": png(), "frame1": b"no picture"}, "frame1: ", 400),
+        ({"frame0": png(), "frame1": png()[:60]}, "frame1: ", 400),
+        ({"frame0": png(), "frame1": "text"}, "text in place of a picture", 400),
+        ({"frame0": png(), "frame1": b""}, "frame1: ", 400),
+        ({"frame0": png(80, 80), "frame1": png(80, 80)}, "frame0: ", 400),
+        ({f"frame{i}": png() for i in range(5)}, "5 frames, at most 4", 413),
+        ({f"frame{i}": png(64, 64) for i in range(4)}, "more than 12288 pixels", 413),
+        ({"frame0": png(), "frame1": png(), "frme2": png()}, "unknown field 'frme2'", 400),
+        ({"frame0": png(), "frame1": png(), "body": b"x"}, "in one request", 400),
+    ],
+)
+def test_what_is_wrong_is_named(fields, message, code):
+    with pytest.raises(BadRequest) as caught:
+        read_clip(fields, LIMITS)
+    assert message in str(caught.value)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("body", [b"\x93NUMPY junk", b"<html>", video(3)[:200]])
+def test_a_body_that_is_nothing_known_is_refused(body):
+    with pytest.raises((BadRequest, media.MediaError)):
+        read_clip({"body": body}, LIMITS)

@@ -1,0 +1,60 @@
+"""The `handler:` section of a model's yaml."""
+
+import os
+
+import pytest
+
+from handlers.settings import Settings, sensible_threads
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDEN_SERVER_FOLDER", str(tmp_path))
+
+
+def test_what_is_not_said_has_a_default(tmp_path):
+    settings = Settings.read({}, tmp_path)
+    assert settings.checkpoint == tmp_path / "checkpoint"
+    assert (settings.precision, settings.threads, settings.warm) == ("fp32", None, ())
+    assert settings.handoff.folder == tmp_path
+
+
+def test_what_is_said_is_heard(tmp_path):
+    yaml = {
+        "maxWorkers": 3,
+        "handler": {
+            "checkpoint": "/elsewhere",
+            "precision": "bf16",
+            "threads": 4,
+            "warm": [[256, 448]],
+            "limits": {"max_frames": 5},
+            "handoff": {"kind": "inline", "shared_folder": "/dev/shm"},
+        },
+    }
+    settings = Settings.read(yaml, tmp_path)
+    assert str(settings.checkpoint) == "/elsewhere"
+    assert (settings.precision, settings.threads, settings.workers) == ("bf16", 4, 3)
+    assert settings.warm == ((256, 448),)
+    assert settings.limits.max_frames == 5
+    assert settings.handoff.kind == "inline"
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"checkpont": "x"}, "unknown checkpont"),
+        ({"limits": {"max_frame": 1}}, "limits: unknown max_frame"),
+        ({"handoff": {"kin": "inline"}}, "handoff: unknown kin"),
+        ({"warm": [["tall", 3]]}, "invalid literal"),
+    ],
+)
+def test_what_is_misspelt_is_named(tmp_path, section, message):
+    with pytest.raises(ValueError, match=message):
+        Settings.read({"handler": section}, tmp_path)
+
+
+def test_both_nodes_share_a_cpu_and_a_gpu_needs_few(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    assert sensible_threads("cpu", 1) == 8
+    assert sensible_threads("cpu", 16) == 1
+    assert sensible_threads("cuda:1", 1) == 2

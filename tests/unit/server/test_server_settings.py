@@ -1,0 +1,48 @@
+"""A server's configuration and ports."""
+
+import socket
+
+from server.settings import CONFIG, PROJECT, Ports, configuration, read_properties, write_properties
+
+
+def test_properties_are_read_as_they_were_written(tmp_path):
+    write_properties(tmp_path / "a", {"address": "http://127.0.0.1:1", "on": True, "count": 3, "list": "a=b,c"})
+    assert read_properties(tmp_path / "a") == {
+        "address": "http://127.0.0.1:1",
+        "on": "true",
+        "count": "3",
+        "list": "a=b,c",
+    }
+
+
+def test_comments_and_javas_escapes_are_understood(tmp_path):
+    (tmp_path / "a").write_text("#Saving snapshot\n! also\n\nmanagement_address=http\\://127.0.0.1\\:8081\n a = b \n")
+    assert read_properties(tmp_path / "a") == {"management_address": "http://127.0.0.1:8081", "a": "b"}
+
+
+def test_the_projects_configuration_is_safe_and_whole():
+    properties = read_properties(CONFIG)
+    assert properties["disable_token_authorization"] == "false"
+    assert all("127.0.0.1" in value for key, value in properties.items() if key.endswith("_address"))
+    assert int(properties["number_of_netty_threads"]) >= 2
+    assert (PROJECT / properties["metrics_config"]).exists()
+    assert Ports.of(properties) == Ports(8080, 8081, 8082, 7070, 7071)
+
+
+def test_a_servers_own_ports_and_changes_replace_the_projects():
+    ports = Ports(1, 2, 3, 4, 5)
+    mine = configuration(ports, {"disable_token_authorization": True})
+    assert Ports.of(mine) == ports
+    assert mine["disable_token_authorization"] == "true"
+    assert mine["metrics_config"] == str(PROJECT / "server" / "metrics.yaml")
+    assert mine["load_models"] == "autostart.mar"
+
+
+def test_free_ports_are_five_different_free_ones_and_a_taken_one_is_noticed():
+    ports = Ports.free()
+    assert len(set(vars(ports).values())) == 5
+    assert ports.taken() == []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", ports.metrics))
+        listener.listen()
+        assert ports.taken() == [ports.metrics]

@@ -1,0 +1,73 @@
+"""What goes into the archives, and the settings of a build."""
+
+import pytest
+import yaml
+
+from server.staging import parse_setting, stage_model, stage_workflow
+
+
+def config_of(folder):
+    return yaml.safe_load((folder / "model-config.yaml").read_text())
+
+
+@pytest.mark.parametrize("node", ["encoder", "dit_decoder"])
+def test_a_node_carries_its_packages_and_nothing_else(tmp_path, node):
+    stage_model(node, tmp_path, {}, None)
+    files = tmp_path / "files"
+    assert {path.name for path in files.iterdir()} == {"eden", "handoff", "media", "handlers"}
+    assert (files / "eden" / "__init__.py").exists()
+    suffixes = {path.suffix for path in files.rglob("*") if path.is_file()}
+    assert not suffixes & {".pyc", ".yaml"}
+    assert not list(files.rglob("__pycache__"))
+
+
+def test_settings_change_the_staged_yaml_and_nothing_else_in_it(tmp_path):
+    stage_model("encoder", tmp_path / "plain", {}, None)
+    changes = {"precision": "bf16", "handoff.kind": "inline", "handoff.a.b": 3, "limits.max_pixels": 9}
+    stage_model("encoder", tmp_path / "changed", changes, 2)
+    plain, changed = config_of(tmp_path / "plain"), config_of(tmp_path / "changed")
+    assert (changed["minWorkers"], changed["maxWorkers"]) == (2, 2)
+    assert changed["handler"]["handoff"] == plain["handler"]["handoff"] | {"kind": "inline", "a": {"b": 3}}
+    assert changed["handler"]["limits"] == plain["handler"]["limits"] | {"max_pixels": 9}
+    assert changed["handler"]["precision"] == "bf16"
+    untouched = {"handler", "minWorkers", "maxWorkers"}
+    assert {k: v for k, v in changed.items() if k not in untouched} == {
+        k: v for k, v in plain.items() if k not in untouched
+    }
+
+
+def test_the_workflow_takes_batching_and_workers(tmp_path):
+    stage_workflow(tmp_path, {"batch-size": 3, "max-batch-delay": 7}, {"dit_decoder": 2})
+    spec = yaml.safe_load((tmp_path / "eden.yaml").read_text())
+    models = spec["models"]
+    assert (models["batch-size"], models["max-batch-delay"]) == (3, 7)
+    assert models["dit_decoder"] == {"url": "dit_decoder.mar", "min-workers": 2, "max-workers": 2}
+    assert models["encoder"] == {"url": "encoder.mar"}
+    assert spec["dag"] == {"encoder": ["dit_decoder"]}
+
+
+def test_a_lone_pair_waits_at_most_ten_ms_in_the_workflow_as_it_ships(tmp_path):
+    stage_workflow(tmp_path, {}, {})
+    models = yaml.safe_load((tmp_path / "eden.yaml").read_text())["models"]
+    delays = [models[node].get("max-batch-delay", models["max-batch-delay"]) for node in ("encoder", "dit_decoder")]
+    assert sum(delays) <= 10
+    assert models["batch-size"] > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("handoff.wire=bf16", ("", "handoff.wire", "bf16")),
+        ("encoder:limits.max_pixels=1000", ("encoder", "limits.max_pixels", 1000)),
+        ("dit_decoder:warm=[[256, 448]]", ("dit_decoder", "warm", [[256, 448]])),
+        ("handoff.address=tcp://h:1", ("", "handoff.address", "tcp://h:1")),
+    ],
+)
+def test_a_setting_on_the_command_line(text, parsed):
+    assert parse_setting(text) == parsed
+
+
+@pytest.mark.parametrize("text", ["precision", "=3", "decoder:precision=bf16", "encoder:=3"])
+def test_a_setting_that_is_none(text):
+    with pytest.raises(ValueError, match="expected"):
+        parse_setting(text)
