@@ -1,0 +1,31 @@
+"""What people run: a film in, a smoother film out, by an EDEN server; and the client that does it, for programs.
+
+from eden_client import EdenClient
+
+with EdenClient("http://127.0.0.1:8080", key_file="run/server/key_file.json") as client:
+    between = client.interpolate_pair(first, second)
+"""
+
+from eden_client.client import EdenClient
+from eden_client.errors import (
+    EdenError,
+    PayloadLost,
+    Refused,
+    ServerBusy,
+    ServerFailed,
+    ServerLost,
+    ServerTrouble,
+    TokenRejected,
+)
+
+__all__ = [
+    "EdenClient",
+    "EdenError",
+    "PayloadLost",
+    "Refused",
+    "ServerBusy",
+    "ServerFailed",
+    "ServerLost",
+    "ServerTrouble",
+    "TokenRejected",
+]

@@ -1,0 +1,100 @@
+"""The command line: python -m eden_client INPUT OUTPUT."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from eden_client.client import EdenClient
+from eden_client.errors import EdenError, ServerTrouble
+from eden_client.film import interpolate_film
+from eden_client.options import parser
+from eden_client.order import Interrupted, Order
+from eden_client.reports import Bar, Json, Lines, Teller
+from eden_client.workshop import WorkshopError
+from media import MediaError
+
+KEY_FILES = (Path("run/server/key_file.json"), Path("key_file.json"))
+"""Where TorchServe's tokens lie when it was started from here: by `make serve`, or plainly."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parser().parse_args(arguments)
+    teller: Teller = Json() if args.json else (Bar() if sys.stderr.isatty() and not args.plain else Lines())
+    try:
+        with _client(args, teller) as client:
+            teller.done(interpolate_film(_order(args), client, teller))
+        return 0
+    except (MediaError, WorkshopError, EdenError, OSError, ValueError) as error:
+        teller.failed(f"eden-interpolate: {_reason(error)}{_what_is_left(error)}")
+        return 1
+    except KeyboardInterrupt as error:
+        teller.failed(f"eden-interpolate: interrupted{_what_is_left(error)}")
+        return 130
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _what_is_left(error: BaseException) -> str:
+    left = error.__cause__
+    if not isinstance(left, Interrupted) or not left.frames:
+        return ""
+    seen = f" (to be seen in {left.part})" if left.part else ""
+    return f"; {left.frames} frames are done{seen}, --resume goes on from there"
+
+
+def _client(args: argparse.Namespace, teller: Teller) -> EdenClient:
+    def tell(error: ServerTrouble) -> None:
+        teller.note(f"trying again: {error}")
+
+    key_file = args.key_file or (None if args.token else next((path for path in KEY_FILES if path.exists()), None))
+    streaming = args.strategy == "streaming"
+    return EdenClient(
+        args.server or ("127.0.0.1:7070" if args.grpc else "http://127.0.0.1:8080"),
+        token=args.token,
+        key_file=key_file,
+        management=args.management or ("http://127.0.0.1:8081" if args.grpc else None),
+        route="grpc" if args.grpc else ("chain" if args.chain or args.decoder_server else "workflow"),
+        decoder_server=args.decoder_server,
+        decoder_token=args.decoder_token,
+        decoder_key_file=args.decoder_key_file,
+        decoder_management=args.decoder_management,
+        transport=args.transport,
+        seed=args.seed,
+        timeout=args.timeout,
+        patience=args.patience,
+        window=args.window or (8 if streaming else 2),
+        on_trouble=tell,
+    )
+
+
+def _order(args: argparse.Namespace) -> Order:
+    return Order(
+        source=args.input,
+        target=args.output,
+        times=args.times,
+        fps=args.fps,
+        depth=args.depth,
+        cuts=args.cuts,
+        duplicates=args.duplicates,
+        source_rate=args.source_fps,
+        compare=args.compare,
+        clip=2 if args.strategy == "streaming" else args.clip,
+        codec=args.codec,
+        crf=args.crf,
+        preset=args.preset,
+        pixel_format=args.pixel_format,
+        resume=args.resume,
+        overwrite=args.overwrite,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

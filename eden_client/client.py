@@ -1,0 +1,185 @@
+"""The client: frames in, the frames between out, whatever the server goes through meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+from PIL import Image
+
+from eden_client.errors import Refused, ServerFailed, ServerLost, ServerTrouble
+from eden_client.http_server import HttpServer
+from eden_client.routes import ChainRoute, Route, WorkflowRoute
+from eden_client.tokens import FixedToken, KeyFile, Token, management_beside
+from eden_client.traffic import Traffic
+from eden_client.transport import Transport
+from media import Frame
+
+Picture = Frame | Image.Image
+RouteName = Literal["workflow", "chain", "grpc"]
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
+"""Seconds between attempts: the first pause, doubled each time up to the longest."""
+
+FAILURES = 6
+"""How often a request is tried over which the server failed: unlike an absence, this may be the request's doing."""
+
+
+class EdenClient:
+    """A client of one EDEN server, or of two: one that encodes, one that decodes.
+
+    server          its inference address, e.g. "http://127.0.0.1:8080" (for `route="grpc"`: host:port of gRPC)
+    token           a token, where there is no key file to read it from
+    key_file        TorchServe's key_file.json: read before each call, renewed when it has expired
+    management      the management address, where tokens are renewed (default: the port after the server's)
+    route           "workflow": one call; "chain": encoder and decoder in turn, frames streamed back; "grpc": the same
+    decoder_*       the second server of a chain (default: the first)
+    transport       "npy" or "png", both lossless
+    seed            of the noise: equal seeds give equal frames
+    timeout         seconds without a byte after which a call counts as lost
+    patience        seconds for which a server that has answered before may be away
+    window          calls that may run side by side
+    on_trouble      told of every attempt that failed and is tried again
+
+    Its methods may be called from any thread. Raises EdenError.
+    """
+
+    def __init__(
+        self,
+        server: str = "http://127.0.0.1:8080",
+        *,
+        token: str | None = None,
+        key_file: str | Path | None = None,
+        management: str | None = None,
+        route: RouteName = "workflow",
+        decoder_server: str | None = None,
+        decoder_token: str | None = None,
+        decoder_key_file: str | Path | None = None,
+        decoder_management: str | None = None,
+        transport: Transport = "npy",
+        seed: int = 0,
+        timeout: float = 300.0,
+        patience: float = 120.0,
+        window: int = 8,
+        on_trouble: Callable[[ServerTrouble], None] | None = None,
+    ) -> None:
+        self.traffic = Traffic()
+        self.window, self.seed = window, seed
+        self._patience, self._on_trouble, self._seen = patience, on_trouble, False
+        first = _token(token, key_file, management, server)
+        second = first
+        if decoder_server:
+            second = _token(decoder_token, decoder_key_file, decoder_management, decoder_server)
+        at = decoder_server or server
+        self._route: Route
+        if route == "grpc":
+            from eden_client.grpc_route import GrpcRoute, GrpcServer  # gRPC is slow to import, and rarely wanted
+
+            encoder, decoder = (
+                GrpcServer(target, token, self.traffic, timeout) for target, token in ((server, first), (at, second))
+            )
+            self._route = GrpcRoute(encoder, decoder, transport, seed, self.traffic)
+        else:
+            encoder_http = HttpServer(server, first, self.traffic, timeout, window)
+            if route == "chain":
+                decoder_http = HttpServer(at, second, self.traffic, timeout, window)
+                self._route = ChainRoute(encoder_http, decoder_http, transport, seed, self.traffic)
+            elif decoder_server:
+                raise ValueError("a workflow runs on one server: two need route='chain' or 'grpc'")
+            else:
+                self._route = WorkflowRoute(encoder_http, transport, seed, self.traffic)
+
+    def interpolate_pair(self, first: Picture, second: Picture) -> Frame:
+        """The frame halfway between two: [H, W, 3] uint8."""
+        (frame,) = self.between([first, second])
+        return frame
+
+    def interpolate_clip(self, frames: Sequence[Picture]) -> Frame:
+        """The K-1 frames between K: [K-1, H, W, 3] uint8. They travel, and are encoded, together."""
+        return np.stack(list(self.between(frames)))
+
+    def stream(self, frames: Iterable[Picture]) -> Iterator[Frame]:
+        """The frames between those of a film of any length, in order, each as soon as it is the next one.
+
+        `frames` is read only as far ahead as `window` pairs; with fewer than two frames nothing comes.
+        """
+        pending: deque[Future[Frame]] = deque()
+        with ThreadPoolExecutor(self.window, thread_name_prefix="pair") as pool:
+            try:
+                previous: Picture | None = None
+                for frame in frames:
+                    if previous is not None:
+                        pending.append(pool.submit(self.interpolate_pair, previous, frame))
+                    previous = frame
+                    while pending and (len(pending) >= self.window or pending[0].done()):
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def between(self, frames: Sequence[Picture]) -> Iterator[Frame]:
+        """The K-1 frames between K, each as soon as it is there; what gets lost on the way is asked for again."""
+        clip = _as_clip(frames)
+        trouble_since: float | None = None
+        pause, failures, done = FIRST_PAUSE, 0, 0
+        while done < len(clip) - 1:
+            try:
+                for frame in self._route.between(clip[done:]):
+                    done += 1
+                    self._seen, trouble_since, pause = True, None, FIRST_PAUSE
+                    self.traffic.add(pairs=1)
+                    yield frame
+            except ServerTrouble as error:
+                now = time.monotonic()
+                trouble_since = trouble_since or now
+                failures += isinstance(error, ServerFailed)
+                if self._hopeless(error, now - trouble_since, failures):
+                    raise
+                self.traffic.add(retries=1)
+                if self._on_trouble:
+                    self._on_trouble(error)
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _hopeless(self, error: ServerTrouble, seconds: float, failures: int) -> bool:
+        never_seen = isinstance(error, ServerLost) and not self._seen  # a wrong address, or no server at all
+        return never_seen or seconds > self._patience or failures >= FAILURES
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._route.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _token(token: str | None, key_file: str | Path | None, management: str | None, server: str) -> Token:
+    if token is None and key_file is not None:
+        return KeyFile(Path(key_file), management or management_beside(server))
+    return FixedToken(token)
+
+
+def _as_clip(frames: Sequence[Picture]) -> list[Frame]:
+    """Pictures of any kind as uint8 [H, W, 3] of one size. Raises Refused, before anything is sent."""
+    clip = [np.asarray(f.convert("RGB")) if isinstance(f, Image.Image) else np.asarray(f) for f in frames]
+    if len(clip) < 2:
+        raise Refused(f"{len(clip)} frame{'s' * (len(clip) != 1)}: at least two are needed")
+    for frame in clip:
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise Refused(f"a frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
+        if frame.shape != clip[0].shape:
+            raise Refused(f"frames of a clip have one size, not {list(clip[0].shape)} and {list(frame.shape)}")
+    return clip

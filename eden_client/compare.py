@@ -1,0 +1,67 @@
+"""Side by side: what a film becomes by repeating its frames, by blending them, and by EDEN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from eden_client.pipeline import Made
+from eden_client.recursion import LEFT, RIGHT
+from eden_client.timeline import Gap
+from media import Frame
+from media.film import Look
+
+NAMES = ("repeated", "blended", "EDEN")
+_GAP = 4
+
+
+def look_of(look: Look) -> Look:
+    """How a comparison looks, of films that look like `look`."""
+    height, width = look.size
+    return replace(look, size=(height, 3 * width + 2 * _GAP), alpha=False, bits=8)
+
+
+def compared(frames: Iterable[list[Made]]) -> Iterator[list[Made]]:
+    """Each frame of a film, as three panels."""
+    for made in frames:
+        yield [replace(each, position=Fraction(1, 2), pixels=panels(each), alpha=None) for each in made]
+
+
+def panels(made: Made) -> Frame:
+    """The frame repeated, blended and made, with their names: [H, 3 W + 8, 3]."""
+    left, right = made.gap.left.pixels, (made.gap.right or made.gap.left).pixels
+    if made.position in (LEFT, RIGHT):
+        picture = left if made.position == LEFT else right
+        return side_by_side([picture] * 3)
+    assert made.pixels is not None
+    weight = float(made.position)
+    blended = np.rint((1 - weight) * left + weight * right).astype(np.uint8)
+    return side_by_side([left, blended, made.pixels])
+
+
+def side_by_side(pictures: list[Frame]) -> Frame:
+    """Three frames of one size in a row, named."""
+    bar = np.full((pictures[0].shape[0], _GAP, 3), 255, np.uint8)
+    canvas = Image.fromarray(np.hstack([pictures[0], bar, pictures[1], bar, pictures[2]]))
+    draw = ImageDraw.Draw(canvas)
+    height, width = pictures[0].shape[:2]
+    font = ImageFont.load_default(size=max(10, min(height // 14, width // 10)))
+    for number, name in enumerate(NAMES):
+        draw.text((number * (width + _GAP) + 6, 4), name, fill="white", stroke_width=2, stroke_fill="black", font=font)
+    return np.array(canvas)
+
+
+def liveliest(gaps: Iterable[Gap]) -> Gap | None:
+    """The gap with the most motion in it, of those that frames are made for; None if there is none."""
+    best: tuple[float, Gap] | None = None
+    for gap in gaps:
+        if gap.missing and gap.right is not None:
+            rough = (slice(None, None, 4), slice(None, None, 4))
+            motion = float(np.abs(gap.left.pixels[rough].astype(np.int16) - gap.right.pixels[rough]).mean())
+            if best is None or motion > best[0]:
+                best = motion, gap
+    return None if best is None else best[1]

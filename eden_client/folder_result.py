@@ -1,0 +1,87 @@
+"""A result that is a folder of numbered pictures."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from eden_client.pipeline import Made
+from eden_client.results import picture_of
+from eden_client.workshop import Entry, Workshop
+from media import MediaError, encode_image
+from media.images import Frame, ImageFormat
+
+FORMATS: dict[str, ImageFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+DEFAULT_NAME = "%06d.png"
+_NUMBER = re.compile(r"%0?\d*d")
+
+
+class FolderResult:
+    """Writes each frame as a picture into the workshop, and moves them all into their folder at the end.
+
+    target: a folder, or folder/name%06d.png to choose the names and the format. Raises MediaError: an unknown format.
+    """
+
+    def __init__(self, workshop: Workshop, target: str, quality: int | None) -> None:
+        path = Path(target)
+        self._folder, self._name = (path.parent, path.name) if _NUMBER.search(path.name) else (path, DEFAULT_NAME)
+        ending = Path(self._name).suffix.lower()
+        if ending not in FORMATS:
+            raise MediaError(f"{self._name}: pictures are written as {', '.join(FORMATS)}")
+        self._format, self._quality = FORMATS[ending], quality
+        self._workshop = workshop
+        self._made = workshop.folder / "frames"
+        self._made.mkdir(exist_ok=True)
+        self.gaps, self.frames, self._kept = workshop.gaps, workshop.frames, workshop.frames
+
+    def write(self, made: Made) -> None:
+        """Add a picture. Raises MediaError."""
+        self.frames += 1
+        picture = picture_of(made)
+        if picture is not None:
+            data = self._encoded(picture.pixels, picture.alpha)
+        else:
+            assert made.pixels is not None
+            data = self._encoded(made.pixels, made.alpha)
+        (self._made / (self._name % self.frames)).write_bytes(data)
+
+    def end_segment(self, gaps: int) -> None:
+        """Note what is there."""
+        self.gaps = gaps
+        self._workshop.record(Entry(self._made.name, "0", self.frames - self._kept, gaps))
+        self._kept = self.frames
+
+    def finish(self) -> list[str]:
+        """Move the pictures into their folder."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for number in range(1, self.frames + 1):
+            name = self._name % number
+            (self._made / name).replace(self._folder / name)
+        self._workshop.discard()
+        return []
+
+    def rescue(self) -> Path | None:
+        """The folder of the pictures so far."""
+        self.frames = self._workshop.frames
+        if not self.frames:
+            self._workshop.discard()
+            return None
+        return self._made
+
+    def close(self) -> None:
+        """Let go of the workshop; what is in it stays."""
+        self._workshop.close()
+
+    def _encoded(self, pixels: Frame, alpha: np.ndarray | None) -> bytes:
+        if alpha is None or self._format == "jpeg":
+            return encode_image(pixels, self._format, self._quality)
+        buffer = io.BytesIO()
+        lossless = {"lossless": True} if self._format == "webp" else {"compress_level": 1}
+        opaque = np.maximum(alpha, 1).astype(np.float32)[..., None] / 255
+        colours = np.minimum(np.rint(pixels / opaque), 255).astype(np.uint8)
+        Image.fromarray(np.dstack([colours, alpha])).save(buffer, self._format, **lossless)
+        return buffer.getvalue()

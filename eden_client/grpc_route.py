@@ -1,0 +1,137 @@
+"""The chain over gRPC: TorchServe's inference service (its inference.proto), described here field by field.
+
+A description in place of generated code: two messages are all that is needed, and generated code is tied to the
+protobuf release that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
+
+from eden_client.errors import EdenError, Refused, ServerBusy, ServerFailed, ServerLost, TokenRejected
+from eden_client.routes import DECODER, ENCODER, check_ticket, frames_in
+from eden_client.tokens import Token
+from eden_client.traffic import Traffic
+from eden_client.transport import Transport, pack_fields
+from media import Frame
+
+PACKAGE = "org.pytorch.serve.grpc.inference"
+SERVICE = f"/{PACKAGE}.InferenceAPIsService"
+
+
+def _messages() -> tuple[type[Any], type[Any]]:
+    """TorchServe's PredictionsRequest and PredictionResponse."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="eden_client/inference.proto", package=PACKAGE, syntax="proto3")
+    request = file.message_type.add(name="PredictionsRequest")
+    request.field.add(name="model_name", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
+    entry = request.nested_type.add(name="InputEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
+    entry.field.add(name="value", number=2, type=field.TYPE_BYTES, label=field.LABEL_OPTIONAL)
+    of_entries = f".{PACKAGE}.PredictionsRequest.InputEntry"
+    request.field.add(name="input", number=3, type=field.TYPE_MESSAGE, label=field.LABEL_REPEATED, type_name=of_entries)
+    response = file.message_type.add(name="PredictionResponse")
+    response.field.add(name="prediction", number=1, type=field.TYPE_BYTES, label=field.LABEL_OPTIONAL)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = (pool.FindMessageTypeByName(f"{PACKAGE}.{m.name}") for m in (request, response))
+    return tuple(message_factory.GetMessageClass(each) for each in found)
+
+
+_Request, _Response = _messages()
+
+
+class GrpcServer:
+    """One TorchServe's gRPC inference port, host:port. Any number of threads may call it."""
+
+    def __init__(self, target: str, token: Token, traffic: Traffic, timeout: float) -> None:
+        self.target = target.removeprefix("grpc://").removeprefix("http://")
+        self._token, self._traffic, self._timeout = token, traffic, timeout
+        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self._channel = grpc.insecure_channel(self.target, unlimited)
+        kinds = {
+            "request_serializer": _Request.SerializeToString,
+            "response_deserializer": _Response.FromString,
+        }
+        self._predict = self._channel.unary_unary(f"{SERVICE}/Predictions", **kinds)
+        self._stream = self._channel.unary_stream(f"{SERVICE}/StreamPredictions", **kinds)
+
+    def call(self, model: str, fields: dict[str, bytes]) -> bytes:
+        """One message back. Raises EdenError."""
+        return b"".join(self._messages(self._predict, model, fields))
+
+    def streamed(self, model: str, fields: dict[str, bytes]) -> Iterator[bytes]:
+        """Messages as they come. Raises EdenError."""
+        return self._messages(self._stream, model, fields)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _messages(self, method: Any, model: str, fields: dict[str, bytes]) -> Iterator[bytes]:
+        token = self._token.current()
+        try:
+            yield from self._attempt(method, model, fields, token)
+        except TokenRejected:  # it comes before the first message, so nothing is given out twice
+            self._token.replace(token)
+            yield from self._attempt(method, model, fields, self._token.current())
+
+    def _attempt(self, method: Any, model: str, fields: dict[str, bytes], token: str | None) -> Iterator[bytes]:
+        metadata = [("authorization", f"Bearer {token}")] if token else []
+        request = _Request(model_name=model, input=fields)
+        self._traffic.add(calls=1, bytes_sent=sum(map(len, fields.values())))
+        try:
+            with self._traffic.timed("server_seconds"):
+                answer = method(request, timeout=self._timeout, metadata=metadata)
+                messages = iter([answer] if isinstance(answer, _Response) else answer)
+                message = next(messages, None)
+            while message is not None:
+                self._traffic.add(bytes_received=len(message.prediction))
+                yield message.prediction
+                with self._traffic.timed("server_seconds"):
+                    message = next(messages, None)
+        except grpc.RpcError as error:
+            raise self._as_ours(error) from error
+
+    def _as_ours(self, error: Any) -> EdenError:
+        code, details = error.code(), str(error.details() or "")
+        where = f"{self.target}: {details}"
+        kinds: dict[Any, type[EdenError]] = {
+            grpc.StatusCode.UNAVAILABLE: ServerLost,
+            grpc.StatusCode.DEADLINE_EXCEEDED: ServerLost,
+            grpc.StatusCode.CANCELLED: ServerLost,
+            grpc.StatusCode.NOT_FOUND: ServerLost,
+            grpc.StatusCode.RESOURCE_EXHAUSTED: ServerBusy,
+            grpc.StatusCode.INVALID_ARGUMENT: Refused,
+            grpc.StatusCode.UNAUTHENTICATED: TokenRejected,
+            grpc.StatusCode.PERMISSION_DENIED: TokenRejected,
+        }
+        kind = TokenRejected if "Token Authorization failed" in details else kinds.get(code, ServerFailed)
+        return kind(where, None, code.name)
+
+
+@dataclass(frozen=True)
+class GrpcRoute:
+    """The encoder gives a ticket, the decoder turns it into a stream of frames."""
+
+    encoder: GrpcServer
+    decoder: GrpcServer
+    transport: Transport
+    seed: int
+    traffic: Traffic
+
+    def between(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+        with self.traffic.timed("send_seconds"):
+            fields = pack_fields(frames, self.transport)
+        ticket = check_ticket(self.encoder.call(ENCODER, fields | {"seed": str(self.seed).encode()}))
+        asked = {"data": ticket, "format": self.transport.encode(), "stream": b"1"}
+        yield from frames_in(self.decoder.streamed(DECODER, asked), frames)
+
+    def close(self) -> None:
+        self.encoder.close()
+        self.decoder.close()

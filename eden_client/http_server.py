@@ -1,0 +1,126 @@
+"""Calls to one TorchServe over HTTP, with its token, and its errors as ours."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import HTTPError
+
+from eden_client.errors import ServerFailed, ServerLost, TokenRejected, envelope_in
+from eden_client.tokens import Token
+from eden_client.traffic import Traffic
+
+BLOCK = 1 << 18
+"""Bytes pushed out and read at once; the library's 8 and 16 KB cost as much as the packing."""
+
+
+class HttpServer:
+    """One TorchServe. Any number of threads may call it; each call takes a connection of its own."""
+
+    def __init__(self, url: str, token: Token, traffic: Traffic, timeout: float, connections: int) -> None:
+        self.url = url.rstrip("/")
+        self._token, self._traffic, self._timeout = token, traffic, timeout
+        self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _WideAdapter(pool_maxsize=connections))
+
+    def call(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """POST and return the whole answer. Raises EdenError."""
+        with self.streamed(path, body, headers) as chunks:
+            answer = b"".join(chunks)
+        if error := envelope_in(answer):
+            raise error
+        return answer
+
+    @contextmanager
+    def streamed(self, path: str, body: bytes, headers: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+        """POST and hand out the answer's bytes as they come. A stale token is replaced once. Raises EdenError."""
+        token = self._token.current()
+        try:
+            reply = self._post(path, body, headers, token)
+        except TokenRejected:
+            self._token.replace(token)
+            reply = self._post(path, body, headers, self._token.current())
+        with reply:
+            yield self._chunks(reply)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _post(self, path: str, body: bytes, headers: Mapping[str, str], token: str | None) -> requests.Response:
+        upload = _Upload(body, self._traffic)
+        self._traffic.add(calls=1, bytes_sent=len(body))
+        try:
+            reply = self._session.post(
+                self.url + path,
+                data=upload,
+                headers=headers,
+                auth=_Bearer(token),
+                timeout=(10, self._timeout),
+                stream=True,
+            )
+            self._traffic.add(server_seconds=time.perf_counter() - upload.ended)
+            if reply.status_code != 200:
+                with reply:
+                    text = reply.content
+                raise envelope_in(text) or ServerFailed(f"{reply.reason}: {text[:200]!r}", reply.status_code)
+        except requests.Timeout as error:
+            raise ServerLost(f"no answer from {self.url} within {self._timeout:.0f} s") from error
+        except requests.RequestException as error:
+            raise ServerLost(f"no connection to {self.url}") from error
+        return reply
+
+    def _chunks(self, reply: requests.Response) -> Iterator[bytes]:
+        chunks = reply.raw.stream(BLOCK, decode_content=True)
+        while True:
+            try:
+                with self._traffic.timed("server_seconds"):
+                    chunk = next(chunks, None)
+            except (HTTPError, OSError) as error:
+                raise ServerLost(f"the answer from {self.url} broke off") from error
+            if chunk is None:
+                return
+            self._traffic.add(bytes_received=len(chunk))
+            yield chunk
+
+
+class _Upload(io.BytesIO):
+    """A body that notes how long it took to be pushed out, and when it was."""
+
+    def __init__(self, body: bytes, traffic: Traffic) -> None:
+        super().__init__(body)
+        self._traffic, self._started = traffic, 0.0
+        self.ended = time.perf_counter()
+
+    def read(self, size: int | None = -1) -> bytes:
+        now = time.perf_counter()
+        self._started = self._started or now
+        block = super().read(size)
+        if not block:
+            self._traffic.add(send_seconds=now - self._started)
+            self.ended = now
+        return block
+
+
+class _Bearer(AuthBase):
+    """An `auth` object, since a plain header gives way to what a .netrc says."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _WideAdapter(HTTPAdapter):
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, blocksize=BLOCK, **options)

@@ -1,0 +1,155 @@
+"""The command line's options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from fractions import Fraction
+from pathlib import Path
+
+from eden_client.cuts import SENSITIVITY
+from eden_client.transport import TRANSPORTS
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes, with its help."""
+    parser = argparse.ArgumentParser(
+        prog="eden-interpolate",
+        usage="%(prog)s INPUT OUTPUT [options]",
+        description="Make a film smoother: frames in between, drawn by an EDEN server.",
+        epilog="Example: eden-interpolate film.mp4 smooth.mp4 --times 4",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=100),
+    )
+    parser.add_argument(
+        "input", metavar="INPUT", help="a video or GIF, a folder or 'pattern*.png' of pictures, or - for y4m on a pipe"
+    )
+    parser.add_argument(
+        "output",
+        metavar="OUTPUT",
+        help=".mp4, .mkv, .mov, .webm, .gif, a folder/ or folder/name%%06d.png, or - for y4m",
+    )
+    _what(parser)
+    _picture(parser)
+    _file(parser)
+    _sending(parser)
+    _server(parser)
+    told = parser.add_argument_group("what is told").add_argument
+    told("--json", action="store_true", help="a JSON object with counts and seconds by stage at the end")
+    told("--plain", action="store_true", help="lines in place of a bar")
+    return parser
+
+
+def _what(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to make")
+    rate = group.add_mutually_exclusive_group().add_argument
+    rate("--times", type=int, choices=(2, 4, 8), default=2, help="frames for each one of the source (default: 2)")
+    rate("--fps", type=_rate, metavar="RATE", help="a constant rate, such as 60 or 60000/1001")
+    group.add_argument(
+        "--depth",
+        type=int,
+        choices=range(1, 6),
+        default=3,
+        metavar="N",
+        help="with --fps: the nearest of 2^N places between two frames of the source (default: 3)",
+    )
+
+
+def _picture(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what to make of the pictures").add_argument
+    add(
+        "--cuts",
+        type=_sensitivity,
+        default=SENSITIVITY,
+        metavar="off|0..1",
+        help=f"how readily a scene cut is seen, at which frames are repeated, not smeared (default: {SENSITIVITY})",
+    )
+    add(
+        "--duplicates",
+        choices=("keep", "skip", "off"),
+        default="keep",
+        help="identical neighbours: keep repeats them unsent; skip spreads the motion over their time (default: keep)",
+    )
+    add("--source-fps", type=_rate, default=Fraction(24), metavar="RATE", help="of a folder of pictures (default: 24)")
+    add("--compare", action="store_true", help="repeated, blended and EDEN side by side; OUTPUT a video or a .png")
+
+
+def _file(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("the file").add_argument
+    add("--codec", help="h264, hevc, vp9, av1, prores, ffv1 or an FFmpeg encoder (default: the source's kind)")
+    add("--crf", type=int, metavar="N", help="quality: lower is better and larger (JPEG, WebP: 1 to 100, higher is)")
+    add("--preset", help="the encoder's own: slower is smaller")
+    add("--pixel-format", metavar="NAME", help="FFmpeg's name (default: what keeps most of the source)")
+    add("--resume", action="store_true", help="go on where an interrupted run stopped")
+    add("--overwrite", action="store_true", help="replace OUTPUT, and start over")
+
+
+def _sending(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it is sent")
+    add = group.add_argument
+    add(
+        "--strategy",
+        choices=("streaming", "batch"),
+        default="streaming",
+        help="streaming: pair by pair, the first frame soonest; batch: clips, fewer calls (default: streaming)",
+    )
+    add("--clip", type=_clip, default=16, metavar="FRAMES", help="frames of a clip in a batch (default: 16)")
+    add("--window", type=_positive, metavar="CALLS", help="calls side by side (default: 8 pairs, or 2 clips)")
+    way = group.add_mutually_exclusive_group().add_argument
+    way("--workflow", action="store_true", help="one call for encoder and decoder (the default)")
+    way("--chain", action="store_true", help="encoder and decoder called in turn, frames streamed back")
+    way("--grpc", action="store_true", help="the same over gRPC; --server is then host:port")
+    add("--transport", choices=TRANSPORTS, default="npy", help="both are lossless (default: npy)")
+    add("--seed", type=int, default=0, help="of the noise that frames are made from (default: 0)")
+
+
+def _server(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("the server").add_argument
+    add("--server", metavar="URL", help="default: http://127.0.0.1:8080, with --grpc 127.0.0.1:7070")
+    add("--token", default=os.environ.get("EDEN_TOKEN"), help="default: $EDEN_TOKEN, else the key file's")
+    add(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help="TorchServe's key_file.json; its token is renewed as needed (default: that of a server started here)",
+    )
+    add("--management", metavar="URL", help="where tokens are renewed (default: the port after the server's)")
+    add("--decoder-server", metavar="URL", help="a second server for the decoder; implies --chain")
+    add("--decoder-token", metavar="TOKEN", help="the second server's token")
+    add("--decoder-key-file", type=Path, metavar="FILE", help="the second server's key file")
+    add("--decoder-management", metavar="URL", help="the second server's management address")
+    add("--timeout", type=float, default=300, metavar="S", help="seconds without an answer (default: 300)")
+    add("--patience", type=float, default=120, metavar="S", help="seconds it may be away in mid-film (default: 120)")
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate such as 60 or 60000/1001")
+    return rate
+
+
+def _sensitivity(text: str) -> float | None:
+    if text == "off":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither off nor a number from 0 to 1")
+    return value
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
+
+
+def _clip(text: str) -> int:
+    if _positive(text) < 2:
+        raise argparse.ArgumentTypeError("a clip has at least two frames")
+    return int(text)

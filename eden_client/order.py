@@ -1,0 +1,82 @@
+"""What is wanted of a film, and what was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, Protocol
+
+from eden_client.cuts import SENSITIVITY
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted of a film."""
+
+    source: str
+    """a file, a folder or pattern of pictures, or "-" for y4m from standard input"""
+    target: str
+    """a file, a folder (or folder/name%06d.png), or "-" for y4m to standard output"""
+    times: int = 2
+    """frames for each one of the source: 2, 4 or 8"""
+    fps: Fraction | None = None
+    """in place of `times`: frames a second, evenly"""
+    depth: int = 3
+    """with `fps`: frames come from positions that are multiples of 1 / 2**depth between two of the source"""
+    cuts: float | None = SENSITIVITY
+    """how readily a cut is seen, 0 to 1; None: never"""
+    duplicates: Literal["keep", "skip", "off"] = "keep"
+    """keep: repeated as they are; skip: left out, and the motion spread over their time; off: interpolated like all"""
+    source_rate: Fraction = Fraction(24)
+    """pictures a second of a folder of them"""
+    clip: int = 2
+    """frames that travel together: 2 is the streaming strategy, more are the batch strategy"""
+    codec: str | None = None
+    crf: int | None = None
+    """for pictures as JPEG or WebP: their quality, 1 to 100"""
+    preset: str | None = None
+    pixel_format: str | None = None
+    compare: bool = False
+    """make a comparison with repeating and blending"""
+    resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass
+class Summary:
+    """What was done."""
+
+    source: str
+    target: str
+    frames_in: int = 0
+    frames_out: int = 0
+    resumed_at: int = 0
+    """frames that an earlier run had made already"""
+    repeated: dict[str, int] = field(default_factory=dict)
+    """gaps in which a frame was repeated, by reason"""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """total, to the first frame, and by stage; send and server are summed over calls that run side by side"""
+    traffic: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Report(Protocol):
+    """Who is told how it goes."""
+
+    def begin(self, source: str, expected: int | None, done: int) -> None:
+        """`expected`: about how many frames there will be; `done`: how many are there from an earlier run."""
+
+    def note(self, text: str) -> None:
+        """Something to know."""
+
+    def progress(self, frames: int) -> None:
+        """So many frames of the result are written."""
+
+
+class Interrupted(Exception):
+    """The run ended early. `part` is what there is to be seen of what was done, if anything was."""
+
+    def __init__(self, part: Path | None, frames: int) -> None:
+        super().__init__()
+        self.part, self.frames = part, frames

@@ -1,0 +1,163 @@
+"""Reading, asking and writing side by side, in order, with a bound on how much is in the air."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TypeVar
+
+import numpy as np
+
+from eden_client.recursion import LEFT, RIGHT, Between, solve
+from eden_client.timeline import Gap
+from media import Frame
+from media.film import Picture
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A frame of the result. `pixels` is None where it is the gap's own left or right picture."""
+
+    gap: Gap
+    position: Fraction
+    time: Fraction
+    pixels: Frame | None = None
+    alpha: np.ndarray | None = None
+
+
+@dataclass
+class _Run:
+    """Neighbouring gaps that one thread asks for, and what became of them so far."""
+
+    gaps: list[Gap]
+    answers: queue.SimpleQueue[list[Made] | BaseException] = field(default_factory=queue.SimpleQueue)
+
+
+PATIENCE = 10.0
+"""Seconds that the reading thread gets to end."""
+
+
+class Stopped(Exception):
+    """The pipeline was closed while this thread was at work."""
+
+
+class Pipeline:
+    """The frames of a film's gaps, made by several calls at once and given out in order.
+
+    between   asks the server
+    window    runs in the air at once: read, but not yet given out
+    clip      frames sent in one call; a run is as many gaps as fit
+    """
+
+    def __init__(self, gaps: Iterable[Gap], between: Between, window: int, clip: int) -> None:
+        self._gaps, self._between, self._clip = gaps, between, clip
+        self._window, self._size = window, clip - 1
+        self._room = threading.Semaphore(window)
+        self._runs: queue.SimpleQueue[_Run | BaseException | None] = queue.SimpleQueue()
+        self._open: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self.read_seconds = 0.0
+        """Spent by the reading thread on pictures: decoding, comparing."""
+
+    def frames(self) -> Generator[list[Made], None, None]:
+        """Each gap's frames, in order, as soon as they are next. What a thread raised is raised here."""
+        reader = _started(self._read, "read")
+        for _ in range(self._window):
+            _started(self._ask, "ask")
+        try:
+            while (run := _raised(self._runs.get())) is not None:
+                for _ in run.gaps:
+                    yield _raised(run.answers.get())
+                self._room.release()
+        finally:
+            self._stop.set()
+            self._room.release()  # a reader that waits for room has to see the stop
+            for _ in range(self._window):
+                self._open.put(None)
+            reader.join(PATIENCE)  # it reads from the film, which is closed next; the others end when their calls do
+
+    def _read(self) -> None:
+        try:
+            for run in self._in_runs():
+                self._room.acquire()
+                if self._stop.is_set():
+                    return
+                self._runs.put(run)
+                self._open.put(run)
+            self._runs.put(None)
+        except BaseException as error:
+            self._runs.put(error)
+
+    def _in_runs(self) -> Iterator[_Run]:
+        gaps, pending = iter(self._gaps), list[Gap]()
+        while not self._stop.is_set():
+            started = time.perf_counter()
+            gap = next(gaps, None)
+            self.read_seconds += time.perf_counter() - started
+            if gap is not None:
+                pending.append(gap)
+            if pending and (gap is None or len(pending) == self._size):
+                yield _Run(pending)
+                pending = []
+            if gap is None:
+                return
+
+    def _ask(self) -> None:
+        while (run := self._open.get()) is not None and not self._stop.is_set():
+            try:
+                for made in _answers(run.gaps, self._asked, self._clip):
+                    run.answers.put(made)
+            except BaseException as error:
+                run.answers.put(error)
+
+    def _asked(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+        for frame in self._between(frames):
+            if self._stop.is_set():
+                raise Stopped
+            yield frame
+
+
+def _answers(gaps: list[Gap], between: Between, clip: int) -> Iterator[list[Made]]:
+    with_alpha = any(side.alpha is not None for gap in gaps for side in (gap.left, gap.right or gap.left))
+    colours = solve(gaps, [(gap.left.pixels, (gap.right or gap.left).pixels) for gap in gaps], between, clip)
+    if not with_alpha:
+        for gap, frames in zip(gaps, colours, strict=True):
+            yield [_made(gap, shown.position, shown.time, frames, None) for shown in gap.shown]
+        return
+    # Transparency is a picture of its own to the model: grey, asked for like any other.
+    sides = [(_grey(gap.left), _grey(gap.right or gap.left)) for gap in gaps]
+    for gap, frames, alphas in zip(gaps, colours, solve(gaps, sides, between, clip), strict=True):
+        yield [_made(gap, shown.position, shown.time, frames, alphas) for shown in gap.shown]
+
+
+def _made(
+    gap: Gap, position: Fraction, time: Fraction, frames: dict[Fraction, Frame], alphas: dict[Fraction, Frame] | None
+) -> Made:
+    if position in (LEFT, RIGHT):
+        return Made(gap, position, time)
+    alpha = None if alphas is None else np.rint(alphas[position].mean(axis=2)).astype(np.uint8)
+    return Made(gap, position, time, frames[position], alpha)
+
+
+def _grey(picture: Picture) -> Frame:
+    opaque = np.full(picture.pixels.shape[:2], 255, np.uint8)
+    return np.repeat((opaque if picture.alpha is None else picture.alpha)[..., None], 3, axis=2)
+
+
+def _started(work: Callable[[], None], name: str) -> threading.Thread:
+    """A daemon thread: a call that hangs must not keep an interrupted program from ending."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _raised(answer: T | BaseException) -> T:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer

@@ -1,0 +1,119 @@
+"""How a run is told: a bar on a terminal, plain lines elsewhere, or JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from eden_client.order import Report, Summary
+
+EVERY = 5.0
+"""Seconds between plain lines."""
+
+
+class Teller(Report, Protocol):
+    """A report that also tells the end."""
+
+    def done(self, summary: Summary) -> None:
+        """The result is in its place."""
+
+    def failed(self, message: str) -> None:
+        """One clear line."""
+
+
+class Bar:
+    """A progress bar with rate and time left, on standard error."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:5.1f} frames/s"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._task = TaskID(0)
+        self._started, self._before = time.monotonic(), 0
+
+    def begin(self, source: str, expected: int | None, done: int) -> None:
+        self._started, self._before = time.monotonic(), done
+        self._task = self._progress.add_task(source, total=expected, completed=done, rate=0.0)
+        self._progress.start()
+
+    def note(self, text: str) -> None:
+        self._console.print(f"[yellow]note[/] {text}", highlight=False, soft_wrap=True)
+
+    def progress(self, frames: int) -> None:
+        rate = (frames - self._before) / max(time.monotonic() - self._started, 1e-6)
+        self._progress.update(self._task, completed=frames, rate=rate)
+
+    def done(self, summary: Summary) -> None:
+        self._progress.update(self._task, total=summary.frames_out, completed=summary.frames_out)
+        self._progress.stop()
+        self._console.print(f"[green]{told(summary)}[/]", highlight=False, soft_wrap=True)
+
+    def failed(self, message: str) -> None:
+        self._progress.stop()
+        self._console.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+class Lines:
+    """A line now and then, on standard error."""
+
+    def __init__(self) -> None:
+        self._expected: int | None = None
+        self._next = 0.0
+
+    def begin(self, source: str, expected: int | None, done: int) -> None:
+        self._expected = expected
+        of = f" of about {expected}" if expected else ""
+        self._say(f"{source}: {done}{of} frames are there already" if done else f"{source}: making{of} frames")
+        self._next = time.monotonic() + EVERY
+
+    def note(self, text: str) -> None:
+        self._say(f"note: {text}")
+
+    def progress(self, frames: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + EVERY
+            self._say(f"{frames} of about {self._expected} frames" if self._expected else f"{frames} frames")
+
+    def done(self, summary: Summary) -> None:
+        self._say(told(summary))
+
+    def failed(self, message: str) -> None:
+        self._say(message)
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+class Json(Lines):
+    """Plain lines meanwhile, and one JSON object on standard output at the end."""
+
+    def done(self, summary: Summary) -> None:
+        stream = sys.stderr if summary.target == "-" else sys.stdout
+        print(json.dumps(asdict(summary)), file=stream, flush=True)
+
+    def failed(self, message: str) -> None:
+        super().failed(message)
+        print(json.dumps({"error": message}), flush=True)
+
+
+def told(summary: Summary) -> str:
+    """What was done, in one line."""
+    seconds = summary.seconds["total"]
+    made = summary.frames_out - summary.resumed_at
+    repeated = "".join(f", {count} at a {reason}" for reason, count in summary.repeated.items() if count)
+    return (
+        f"{summary.target}: {summary.frames_out} frames from {summary.frames_in} in {seconds:.1f} s "
+        f"({made / seconds:.1f} a second, the first after {summary.seconds['to_first_frame']:.1f} s{repeated})"
+    )

@@ -1,0 +1,100 @@
+"""The ways a clip can take through a server: K frames in, the K-1 frames between out, in order, as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from eden_client.errors import PayloadLost, ServerFailed, envelope_in
+from eden_client.http_server import HttpServer
+from eden_client.parts import read_parts
+from eden_client.traffic import Traffic
+from eden_client.transport import Transport, accepted, pack, unpack
+from media import Frame
+
+ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
+TICKET = b"EDEN-TICKET"
+
+
+class Route(Protocol):
+    """One attempt at a clip; what it raises is an EdenError."""
+
+    def between(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+        """The K-1 frames between K frames [H, W, 3] of one size."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+@dataclass(frozen=True)
+class WorkflowRoute:
+    """Encoder and decoder in one call; all frames come back at once."""
+
+    server: HttpServer
+    transport: Transport
+    seed: int
+    traffic: Traffic
+
+    def between(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+        with self.traffic.timed("send_seconds"):
+            request = pack(frames, self.transport)
+        headers = {
+            "Content-Type": request.content_type,
+            "X-Eden-Seed": str(self.seed),
+            "X-Eden-Format": accepted(self.transport, len(frames) - 1),
+        }
+        answer = self.server.call("/wfpredict/eden", request.body, headers)
+        yield from unpack(answer, len(frames) - 1, frames[0].shape[:2])
+
+    def close(self) -> None:
+        self.server.close()
+
+
+@dataclass(frozen=True)
+class ChainRoute:
+    """The encoder gives a ticket, the decoder (on the same server or another) turns it into a stream of frames."""
+
+    encoder: HttpServer
+    decoder: HttpServer
+    transport: Transport
+    seed: int
+    traffic: Traffic
+
+    def between(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+        with self.traffic.timed("send_seconds"):
+            request = pack(frames, self.transport)
+        headers = {"Content-Type": request.content_type, "X-Eden-Seed": str(self.seed)}
+        ticket = check_ticket(self.encoder.call(f"/predictions/{ENCODER}", request.body, headers))
+        headers = {"Content-Type": "application/octet-stream", "X-Eden-Format": self.transport, "X-Eden-Stream": "1"}
+        with self.decoder.streamed(f"/predictions/{DECODER}", ticket, headers) as chunks:
+            yield from frames_in(chunks, frames)
+
+    def close(self) -> None:
+        self.encoder.close()
+        self.decoder.close()
+
+
+def check_ticket(answer: bytes) -> bytes:
+    """The encoder's answer, if it is a ticket. Raises EdenError."""
+    if error := envelope_in(answer):
+        raise error
+    if not answer.startswith(TICKET):
+        raise ServerFailed("the encoder answered with something that is no ticket")
+    return answer
+
+
+def frames_in(chunks: Iterator[bytes], sources: Sequence[Frame]) -> Iterator[Frame]:
+    """The frames of a streamed answer to `sources`, each as soon as it is there. Raises EdenError."""
+    expected = len(sources) - 1
+    count = 0
+    for part in read_parts(chunks):
+        if error := envelope_in(part.body):
+            raise error
+        (frame,) = unpack(part.body, 1, sources[0].shape[:2])
+        count += 1
+        if count > expected:
+            raise ServerFailed(f"more than the {expected} frames asked for")
+        yield frame
+    if count < expected:
+        raise PayloadLost(f"the stream ended after {count} of {expected} frames")

@@ -1,0 +1,119 @@
+"""Tokens: one that the user names, or the one in TorchServe's key_file.json, renewed when it has expired."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import requests
+
+from eden_client.errors import EdenError, ServerLost, TokenRejected
+
+NEARLY = 60.0
+"""Seconds before its end at which a token counts as expired."""
+
+
+class Token(Protocol):
+    """Where the token for a call comes from."""
+
+    def current(self) -> str | None:
+        """The token to send now; None where the server wants none."""
+
+    def replace(self, rejected: str | None) -> None:
+        """Get another one than `rejected`, which the server did not take. Raises TokenRejected."""
+
+
+class FixedToken:
+    """A token that was told once and cannot be renewed; None for a server that wants none."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def current(self) -> str | None:
+        return self._token
+
+    def replace(self, rejected: str | None) -> None:
+        what = "does not take this token" if rejected else "wants a token"
+        raise TokenRejected(f"the server {what}: name one, or TorchServe's key_file.json", 400, "InvalidKeyException")
+
+
+class KeyFile:
+    """The inference token in TorchServe's key_file.json.
+
+    Renewing a token voids the old one for everybody who uses it. So the file is read before each call, and renewed
+    under a lock, by whoever comes first; the others find the new token there.
+    """
+
+    def __init__(self, path: Path, management_url: str) -> None:
+        self.path, self.management_url = path, management_url
+
+    def current(self) -> str | None:
+        entry = self._read()["inference"]
+        if _expired(entry):
+            self._renew(entry["key"])
+            entry = self._read()["inference"]
+        return str(entry["key"])
+
+    def replace(self, rejected: str | None) -> None:
+        if self._read()["inference"]["key"] == rejected:
+            self._renew(rejected)
+
+    def _renew(self, old: str | None) -> None:
+        with self._locked():
+            keys = self._read()
+            if keys["inference"]["key"] != old:
+                return
+            headers = {"Authorization": f"Bearer {keys['API']['key']}"}
+            url = f"{self.management_url}/token"
+            try:
+                reply = requests.get(url, params={"type": "inference"}, headers=headers, timeout=10)
+                reply.raise_for_status()
+            except requests.ConnectionError as error:
+                raise ServerLost(f"the token in {self.path} cannot be renewed: no answer from {url}") from error
+            except requests.RequestException as error:
+                raise TokenRejected(f"the token in {self.path} cannot be renewed at {url}: {error}") from error
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        for attempt in range(5):
+            try:
+                keys: dict[str, Any] = json.loads(self.path.read_text())
+                return keys
+            except FileNotFoundError as error:
+                raise ServerLost(f"there is no {self.path}: is the server running?") from error
+            except OSError as error:
+                raise TokenRejected(f"{self.path} cannot be read: {error.strerror}") from error
+            except json.JSONDecodeError:  # caught while TorchServe writes it
+                time.sleep(0.05 * (attempt + 1))
+        raise TokenRejected(f"{self.path} is no key file of TorchServe's")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """A lock among processes on the key file's folder: it leaves no file behind, and needs no right to write."""
+        folder = os.open(self.path.absolute().parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+
+def _expired(entry: dict[str, str]) -> bool:
+    # TorchServe writes UTC with nanoseconds, which fromisoformat does not take.
+    end = datetime.fromisoformat(entry["expiration time"][:19]).replace(tzinfo=UTC)
+    return (end - datetime.now(UTC)).total_seconds() < NEARLY
+
+
+def management_beside(server: str) -> str:
+    """Where TorchServe's management interface is by its own convention: the port after the inference interface's."""
+    scheme, _, rest = server.partition("://")
+    host, _, port = rest.rstrip("/").rpartition(":")
+    if not port.isdigit():
+        raise EdenError(f"{server} names no port: say where the management interface is, to renew tokens there")
+    return f"{scheme}://{host}:{int(port) + 1}"

@@ -1,0 +1,44 @@
+"""What went over the line, and how long it took."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Traffic:
+    """Counts of all calls of one client; threads add to it. Seconds are summed over calls that run side by side."""
+
+    calls: int = 0
+    pairs: int = 0
+    retries: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    send_seconds: float = 0.0
+    """packing frames and pushing them out"""
+    server_seconds: float = 0.0
+    """from the last byte sent to the last one received"""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def add(self, **amounts: float) -> None:
+        """Add to the counts by name."""
+        with self._lock:
+            for name, amount in amounts.items():
+                setattr(self, name, getattr(self, name) + amount)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the seconds that the block takes to `name`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(**{name: time.perf_counter() - started})
+
+    def counts(self) -> dict[str, float]:
+        """All of them by name."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}

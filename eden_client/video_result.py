@@ -1,0 +1,95 @@
+"""A result that is a video file: segments in a workshop, joined at the end with the source's sound and all the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from eden_client.pipeline import Made
+from eden_client.results import Timing, painted
+from eden_client.workshop import Entry, Workshop
+from media.encoding import Encoding
+from media.film import Film, Look
+from media.gif import write_gif
+from media.joining import Joint, join
+from media.painting import Painter
+from media.segments import Segment, SegmentWriter
+
+
+class VideoResult:
+    """Writes frames that look like `look` segment by segment; goes on where the workshop's earlier run stopped."""
+
+    def __init__(
+        self, workshop: Workshop, film: Film, look: Look, encoding: Encoding, timing: Timing, target: Path
+    ) -> None:
+        self._workshop, self._film, self._encoding = workshop, film, encoding
+        self._timing, self._target = timing, target
+        self._painter = Painter(look, encoding.pixel_format, encoding.pad)
+        self._look = replace(look, colours=self._painter.colours, rate=timing.rate)
+        self._open: SegmentWriter | None = None
+        self.gaps, self.frames = workshop.gaps, workshop.frames
+
+    def write(self, made: Made) -> None:
+        """Add a frame to the segment at hand. Raises MediaError."""
+        if self._open is None:
+            path = self._workshop.folder / f"{len(self._workshop.entries):06d}.nut"
+            self._open = SegmentWriter(path, self._encoding, self._look, self._timing.rate, self._timing.tick)
+        self._open.write(painted(made, self._painter), made.time)
+        self.frames += 1
+
+    def end_segment(self, gaps: int) -> None:
+        """Finish the segment at hand and note it. Raises MediaError."""
+        self.gaps = gaps
+        if self._open is None:
+            self._workshop.record(Entry("", "0", 0, gaps))
+            return
+        segment = self._open.close()
+        self._open = None
+        self._workshop.record(Entry(segment.path.name, str(segment.start), segment.count, gaps, segment.reorder))
+
+    def finish(self) -> list[str]:
+        """Put the finished film in its place. Raises MediaError."""
+        whole = self._workshop.folder / f"whole{self._target.suffix}"
+        warnings = self._assemble(whole, self._film.container)
+        whole.replace(self._target)
+        self._workshop.discard()
+        return warnings
+
+    def rescue(self) -> Path | None:
+        """A playable film, without sound, of the finished segments."""
+        if self._open is not None:
+            self._open.abandon()
+            self._open = None
+        self.frames = self._workshop.frames
+        if not self._segments():
+            self._workshop.discard()
+            return None
+        part = self._workshop.folder / f"so-far{self._target.suffix}"
+        self._assemble(part, None)
+        return part
+
+    def close(self) -> None:
+        """Let go of the workshop; what is in it stays."""
+        self._workshop.close()
+
+    def _assemble(self, target: Path, source: Path | None) -> list[str]:
+        if self._encoding.container == "gif":
+            return write_gif(self._segments(), self._look, target)
+        joint = Joint(
+            self._encoding,
+            self._look,
+            self._timing.tick,
+            self._timing.last_duration,
+            source,
+            self._film.start,
+        )
+        return join(self._segments(), joint, target)
+
+    def _segments(self) -> Sequence[Segment]:
+        return [
+            Segment(self._workshop.folder / entry.name, Fraction(entry.start), entry.frames, entry.reorder)
+            for entry in self._workshop.entries
+            if entry.name
+        ]

@@ -1,0 +1,105 @@
+"""Cuts and duplicates, on pictures whose truth is known."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from eden_client.cuts import marked
+from eden_client.demo_clip import draw_clip
+from eden_client.judging import is_same, judged
+from eden_client.timeline import Relation
+from media.film import Picture
+
+CLIP = [frame[::2, ::2].copy() for frame in draw_clip()]
+OTHER = [np.ascontiguousarray(255 - frame[::-1]) for frame in CLIP]
+
+
+def film(frames):
+    return [Picture(frame, Fraction(index)) for index, frame in enumerate(frames)]
+
+
+def cuts(frames, **options):
+    return [index for index, (_, is_cut) in enumerate(marked(film(frames), **options)) if is_cut]
+
+
+def test_cuts_are_where_the_shots_meet():
+    assert cuts(CLIP[:10] + OTHER[:10] + CLIP[12:20]) == [10, 20]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_motion_is_no_cut(step):
+    assert cuts(CLIP[::step]) == []
+
+
+@pytest.mark.parametrize("hold", [2, 3, 4])
+def test_an_animation_that_holds_its_drawings_has_no_cuts(hold):
+    assert cuts([frame for frame in CLIP[:12] for _ in range(hold)]) == []
+    held = [frame for shot in (CLIP[:6], OTHER[:6]) for frame in shot for _ in range(hold)]
+    assert cuts(held) == [6 * hold]
+
+
+def test_noise_and_fades_are_no_cuts():
+    random = np.random.default_rng(0)
+    noisy = [np.clip(frame + random.normal(0, 20, frame.shape), 0, 255).astype(np.uint8) for frame in CLIP[:12]]
+    assert cuts(noisy) == []
+    assert cuts([(frame * (1 - i / 12)).astype(np.uint8) for i, frame in enumerate(CLIP[:12])]) == []
+
+
+def test_two_pictures_alone_need_a_larger_difference():
+    assert cuts(CLIP[:2]) == []
+    assert cuts([CLIP[0], OTHER[0]]) == [1]
+
+
+def test_sensitivity_reaches_from_nothing_to_everything():
+    mixed = CLIP[:10] + OTHER[:10]
+    assert cuts(mixed, sensitivity=0.0) in ([], [10])
+    assert len(cuts(mixed, sensitivity=1.0)) > 5
+
+
+def test_it_looks_no_further_ahead_than_it_says():
+    read = []
+
+    def source():
+        for picture in film(CLIP):
+            read.append(picture)
+            yield picture
+
+    found = marked(source())
+    next(found)
+    assert len(read) <= 5
+
+
+def test_every_picture_comes_once_in_order():
+    for count in range(1, 9):
+        assert [picture.time for picture, _ in marked(film(CLIP[:count]))] == list(range(count))
+
+
+def test_duplicates_are_equal_up_to_the_noise_of_coding():
+    random = np.random.default_rng(0)
+    noisy = np.clip(CLIP[0].astype(int) + random.integers(-2, 3, CLIP[0].shape), 0, 255).astype(np.uint8)
+    assert is_same(*film([CLIP[0], CLIP[0].copy()])) and is_same(*film([CLIP[0], noisy]))
+    moved = CLIP[0].copy()
+    moved[60:68, 100:108] = 255 - moved[60:68, 100:108]  # a mouse pointer
+    assert not is_same(*film([CLIP[0], moved]))
+    whole = CLIP[0][:123, :219]
+    edge = whole.copy()
+    edge[-3:] = 255 - edge[-3:]  # where no whole block lies
+    assert not is_same(*film([whole, edge]))
+
+
+def test_transparency_counts():
+    opaque, clear = np.full((128, 224), 255, np.uint8), np.zeros((128, 224), np.uint8)
+    black = np.zeros_like(CLIP[0])
+    assert not is_same(Picture(black, Fraction(0), opaque), Picture(black, Fraction(1), clear))
+    assert not is_same(Picture(black, Fraction(0), None), Picture(black, Fraction(1), clear))
+    assert is_same(Picture(black, Fraction(0), clear), Picture(black, Fraction(1), clear))
+
+
+def test_relations():
+    frames = [CLIP[0], CLIP[0], CLIP[1], CLIP[2], CLIP[3], CLIP[4], OTHER[0], OTHER[1], OTHER[2], OTHER[2], OTHER[3]]
+    M, C, D = Relation.MOTION, Relation.CUT, Relation.DUPLICATE
+    assert [relation for _, relation in judged(film(frames), 0.6, True)][1:] == [D, M, M, M, M, C, M, M, D, M]
+    assert [relation for _, relation in judged(film(frames), None, False)] == [M] * 11

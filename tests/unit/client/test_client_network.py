@@ -1,0 +1,329 @@
+"""What the client makes of a server's troubles, told by a small HTTP server that fails to order.
+
+The real server is in tests/e2e; here each trouble can be had exactly when it is wanted.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eden_client import (
+    EdenClient,
+    EdenError,
+    PayloadLost,
+    Refused,
+    ServerBusy,
+    ServerFailed,
+    ServerLost,
+    TokenRejected,
+)
+from eden_client import client as client_module
+from eden_client.errors import envelope_in, error_told
+from eden_client.tokens import KeyFile, management_beside
+from media import decode_npy, encode_npy
+
+FRAMES = list(np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8))
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(client_module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(client_module, "LONGEST_PAUSE", 0.02)
+
+
+class Told:
+    """An HTTP server whose answers are told in advance: a body, an envelope's code and type, or a function."""
+
+    def __init__(self):
+        self.answers: list = []
+        self.paths: list[str] = []
+        self.tokens: list[str | None] = []
+        self.bodies: list[bytes] = []
+        told = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                told.paths.append(self.path)
+                told.tokens.append(self.headers.get("Authorization"))
+                told.bodies.append(body)
+                answer = told.answers.pop(0) if told.answers else between
+                if isinstance(answer, Callable):
+                    answer = answer(body)
+                if answer is None:  # break off
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
+                status, content = answer if isinstance(answer, tuple) else (200, answer)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def between(body: bytes) -> bytes:
+    frames = decode_npy(body, max_pixels=1 << 30, max_frames=1 << 30)
+    return encode_npy(((frames[:-1].astype(int) + frames[1:]) // 2).astype(np.uint8))
+
+
+def envelope(code: int, kind: str, message: str = "told so") -> bytes:
+    return json.dumps({"code": code, "type": kind, "message": message}).encode()
+
+
+@pytest.fixture
+def told():
+    server = Told()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def client(told):
+    with EdenClient(told.url, patience=5, timeout=20) as client:
+        yield client
+
+
+def mean(a, b):
+    return ((a.astype(int) + b) // 2).astype(np.uint8)
+
+
+def test_a_pair_a_clip_and_a_stream(client):
+    assert np.array_equal(client.interpolate_pair(FRAMES[0], Image.fromarray(FRAMES[1])), mean(*FRAMES[:2]))
+    clip = client.interpolate_clip(FRAMES)
+    assert clip.shape == (3, 16, 24, 3)
+    assert np.array_equal(np.stack(list(client.stream(iter(FRAMES)))), clip)
+    assert list(client.stream(iter(FRAMES[:1]))) == []
+
+
+def test_a_stream_reads_no_further_than_its_window(told):
+    read = []
+
+    def endless():
+        while True:
+            read.append(1)
+            yield FRAMES[0]
+
+    with EdenClient(told.url, window=3) as client:
+        stream = client.stream(endless())
+        for count in range(1, 6):
+            next(stream)
+            assert len(read) <= count + 3 + 1
+        stream.close()
+
+
+@pytest.mark.parametrize(
+    ("frames", "wrong"),
+    [
+        (FRAMES[:1], "1 frame: at least two"),
+        ([FRAMES[0], FRAMES[1][:8]], "one size"),
+        ([FRAMES[0].astype(float)] * 2, "uint8"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_before_it_is(told, client, frames, wrong):
+    with pytest.raises(Refused, match=wrong):
+        client.interpolate_clip(frames)
+    assert not told.paths
+
+
+@pytest.mark.parametrize("status", [200, 503])  # in a workflow the status is always 200
+@pytest.mark.parametrize(
+    ("code", "kind", "error"),
+    [
+        (400, "BadRequest", Refused),
+        (413, "BadRequest", Refused),
+        (503, "OverCapacity", ServerBusy),
+        (410, "PayloadGone", PayloadLost),
+        (403, "TicketRejected", PayloadLost),
+        (504, "HandoffTimeout", PayloadLost),
+        (404, "WorkflowNotFoundException", ServerLost),
+        (500, "InternalServerException", ServerFailed),
+    ],
+)
+def test_an_envelope_is_its_error(told, client, status, code, kind, error):
+    client._patience = 0.0
+    told.answers = [(code if status != 200 else 200, envelope(code, kind))] * client_module.FAILURES
+    with pytest.raises(error, match="told so") as raised:
+        client.interpolate_pair(*FRAMES[:2])
+    assert (raised.value.code, raised.value.kind) == (code, kind)
+    assert str(raised.value) == f"told so ({code} {kind})"
+
+
+def test_an_envelope_is_told_from_everything_else():
+    assert envelope_in(b'{"a": 1}') is None
+    assert envelope_in(b"{nonsense") is None
+    assert envelope_in(encode_npy(np.zeros((1, 2, 2, 3), np.uint8))) is None
+    assert isinstance(envelope_in(b' {"code": "400", "type": "T", "message": "m"}'), Refused)
+    assert isinstance(error_told(507, "", "x"), ServerFailed)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        None,
+        (503, envelope(503, "OverCapacity")),
+        (500, envelope(500, "X")),
+        (404, envelope(404, "ModelNotFoundException")),
+    ],
+)
+def test_trouble_is_ridden_out(told, client, trouble):
+    client.interpolate_pair(*FRAMES[:2])
+    troubles = []
+    client._on_trouble = troubles.append
+    told.answers = [trouble, trouble, trouble] if trouble else [lambda body: None] * 3
+    assert np.array_equal(client.interpolate_pair(*FRAMES[1:3]), mean(*FRAMES[1:3]))
+    assert len(troubles) == 3 and client.traffic.retries == 3
+
+
+def test_patience_ends(told, client):
+    client.interpolate_pair(*FRAMES[:2])
+    client._patience = 0.3
+    told.answers = [(503, envelope(503, "OverCapacity"))] * 10_000
+    started = time.monotonic()
+    with pytest.raises(ServerBusy):
+        client.interpolate_pair(*FRAMES[:2])
+    assert 0.3 <= time.monotonic() - started < 3
+
+
+def test_what_the_server_fails_over_is_tried_only_so_often(told, client):
+    told.answers = [(500, envelope(500, "InternalError"))] * 100
+    with pytest.raises(ServerFailed):
+        client.interpolate_pair(*FRAMES[:2])
+    assert len(told.paths) == client_module.FAILURES
+
+
+def test_a_server_that_was_never_there_is_not_waited_for():
+    started = time.monotonic()
+    with EdenClient("http://127.0.0.1:9", patience=60) as client, pytest.raises(ServerLost, match=r"127\.0\.0\.1:9"):
+        client.interpolate_pair(*FRAMES[:2])
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("answer", [b"nonsense", encode_npy(np.zeros((2, 16, 24, 3), np.uint8)), b"PK\3\4broken"])
+def test_an_answer_that_makes_no_sense_is_a_failure(told, client, answer):
+    told.answers = [answer] * client_module.FAILURES
+    with pytest.raises(ServerFailed, match="answer"):
+        client.interpolate_pair(*FRAMES[:2])
+
+
+def test_the_second_server_needs_a_chain():
+    with pytest.raises(ValueError, match="chain"):
+        EdenClient("http://127.0.0.1:1", decoder_server="http://127.0.0.1:2")
+
+
+# ---------------------------------------------------------------- tokens
+
+
+class Keys:
+    """A key_file.json, and the management interface that renews it, as TorchServe does."""
+
+    def __init__(self, told, path):
+        self.told, self.path, self.renewed = told, path, 0
+        self.write("first", 3600)
+
+    def write(self, key, seconds):
+        end = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
+        entry = {"key": key, "expiration time": end}
+        self.path.write_text(json.dumps({"management": entry, "inference": entry, "API": {"key": "api"}}))
+
+    def renew(self, body):
+        time.sleep(0.05)
+        self.renewed += 1
+        self.write(f"renewed {self.renewed}", 3600)
+        return b"\n"
+
+
+@pytest.fixture
+def keys(told, tmp_path):
+    return Keys(told, tmp_path / "key_file.json")
+
+
+def test_the_token_is_sent_and_read_anew_for_each_call(told, keys):
+    with EdenClient(told.url, key_file=keys.path, management=told.url) as client:
+        client.interpolate_pair(*FRAMES[:2])
+        keys.write("second", 3600)
+        client.interpolate_pair(*FRAMES[:2])
+    assert told.tokens == ["Bearer first", "Bearer second"]
+
+
+def test_an_expired_token_is_renewed_once_for_all_who_wait(told, keys):
+    keys.write("old", 10)
+    told.answers = [keys.renew]
+    sources = [KeyFile(keys.path, told.url) for _ in range(6)]  # as many processes would have
+    got = []
+    threads = [threading.Thread(target=lambda source=source: got.append(source.current())) for source in sources]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == ["renewed 1"] * 6 and keys.renewed == 1
+    assert told.paths == ["/token?type=inference"] and told.tokens == ["Bearer api"]
+
+
+def test_a_token_voided_by_another_client_is_read_again(told, keys):
+    rejected = (400, envelope(400, "InvalidKeyException"))
+
+    def refuse_and_let_another_renew(body):
+        keys.write("another's", 3600)
+        return rejected
+
+    told.answers = [refuse_and_let_another_renew]
+    with EdenClient(told.url, key_file=keys.path, management=told.url) as client:
+        client.interpolate_pair(*FRAMES[:2])
+    assert told.tokens == ["Bearer first", "Bearer another's"] and keys.renewed == 0
+
+
+def test_a_token_that_is_refused_is_renewed_and_then_given_up(told, keys):
+    rejected = (400, envelope(400, "InvalidKeyException"))
+    told.answers = [rejected, keys.renew, rejected, keys.renew]
+    with EdenClient(told.url, key_file=keys.path, management=told.url) as client, pytest.raises(TokenRejected):
+        client.interpolate_pair(*FRAMES[:2])
+
+
+def test_a_fixed_token_cannot_be_renewed(told):
+    told.answers = [(400, envelope(400, "InvalidKeyException"))]
+    with EdenClient(told.url, token="mine") as client, pytest.raises(TokenRejected, match="key_file"):
+        client.interpolate_pair(*FRAMES[:2])
+    assert told.tokens == ["Bearer mine"]
+
+
+def test_a_key_file_that_cannot_be_used_says_so(told, tmp_path):
+    def use(name):
+        with EdenClient(told.url, key_file=tmp_path / name, management=told.url) as client:
+            client.interpolate_pair(*FRAMES[:2])
+
+    with pytest.raises(ServerLost, match="is the server running"):
+        use("none.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(TokenRejected, match="no key file"):
+        use("bad.json")
+
+
+def test_the_management_interface_is_beside_the_other():
+    assert management_beside("http://127.0.0.1:8080/") == "http://127.0.0.1:8081"
+    with pytest.raises(EdenError, match="no port"):
+        management_beside("http://eden.example")

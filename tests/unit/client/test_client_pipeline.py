@@ -1,0 +1,99 @@
+"""Order, bounds and endings of the pipeline, with threads that are as slow as one likes."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from eden_client.errors import Refused
+from eden_client.pipeline import Pipeline
+from eden_client.timeline import Multiply, Relation, plan
+from media.film import Picture
+
+
+def pictures(count, alpha=False, read=None):
+    for index in range(count):
+        if read is not None:
+            read.append(index)
+        pixels = np.full((2, 2, 3), index, np.uint8)
+        yield Picture(pixels, Fraction(index), pixels[..., 0] if alpha else None), Relation.MOTION
+
+
+def gaps(*args, **options):
+    return plan(pictures(*args, **options), Multiply(2), 1, Fraction(1))
+
+
+def mean(frames):
+    for left, right in itertools.pairwise(frames):
+        time.sleep(random.random() / 200)
+        yield ((left.astype(int) + right + 1) // 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("clip", [2, 3, 8, 100])
+def test_frames_come_in_order(clip):
+    made = [each for gap in Pipeline(gaps(40), mean, 5, clip).frames() for each in gap]
+    assert [each.time for each in made] == [Fraction(i, 2) for i in range(79)]
+    assert [each.pixels[0, 0, 0] for each in made[1::2]] == list(range(1, 40))
+    assert all(each.pixels is None for each in made[::2])
+
+
+def test_transparency_is_asked_for_too():
+    made = [each for gap in Pipeline(gaps(6, alpha=True), mean, 2, 3).frames() for each in gap]
+    assert [each.alpha[0, 0] for each in made[1::2]] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("window", "clip"), [(1, 2), (3, 2), (2, 5)])
+def test_reading_stays_within_the_window(window, clip):
+    read = []
+    for given_out, _ in enumerate(Pipeline(gaps(60, read=read), mean, window, clip).frames(), 1):
+        time.sleep(0.005)
+        # runs in the air, one that waits for room, the picture that closes a gap, and one being handed over
+        assert len(read) - given_out <= (window + 2) * (clip - 1) + 2
+
+
+def test_an_error_of_a_call_is_raised_and_everything_ends():
+    def failing(frames):
+        if frames[0][0, 0, 0] == 7:
+            raise Refused("no")
+        yield from mean(frames)
+
+    before = threading.active_count()
+    got = 0
+    with pytest.raises(Refused):
+        for _ in Pipeline(gaps(1000), failing, 4, 2).frames():
+            got += 1
+    assert got == 7
+    _wait_for_threads(before)
+
+
+def test_an_error_of_the_film_is_raised_after_what_came_before_it():
+    def broken():
+        yield from pictures(5)
+        raise ValueError("damaged")
+
+    got = []
+    with pytest.raises(ValueError, match="damaged"):
+        for made in Pipeline(plan(broken(), Multiply(2), 1, Fraction(1)), mean, 2, 2).frames():
+            got.append(made)
+    assert len(got) == 4
+
+
+def test_leaving_early_ends_the_threads():
+    before = threading.active_count()
+    frames = Pipeline(gaps(1000), mean, 4, 2).frames()
+    next(frames)
+    frames.close()
+    _wait_for_threads(before)
+
+
+def _wait_for_threads(count):
+    deadline = time.monotonic() + 5
+    while threading.active_count() > count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= count
