@@ -1,0 +1,57 @@
+"""Is the client what is measured? Each process watches its own CPU; one that is busy says so."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gevent
+import psutil
+from locust.env import Environment
+from locust.runners import MasterRunner
+
+logger = logging.getLogger("eden")
+
+BUSY = 0.8
+"""Share of one core beyond which a process measures itself rather than the server: add --processes."""
+
+
+class Generator:
+    """CPU of the processes that make the load, as last seen: 1.0 is one core, all that one such process can use."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._of_process: dict[str, float] = {}
+        self._peak = 0.0
+        environment.events.report_to_master.add_listener(self._report)
+        environment.events.worker_report.add_listener(self._hear)
+        environment.events.quitting.add_listener(self._sum_up)
+        self._own = 0.0
+        gevent.spawn(self._watch)
+
+    def cpu(self) -> float:
+        """Of the busiest process; a master makes no load, and speaks for its workers."""
+        return max(self._of_process.values(), default=self._own)
+
+    def _watch(self) -> None:
+        process = psutil.Process()
+        process.cpu_percent()
+        while True:
+            gevent.sleep(1.0)
+            self._own = process.cpu_percent() / 100
+            if not isinstance(self._environment.runner, MasterRunner):
+                self._peak = max(self._peak, self._own)
+
+    def _report(self, client_id: str, data: dict[str, Any]) -> None:
+        data["eden_cpu"] = self._own
+
+    def _hear(self, client_id: str, data: dict[str, Any]) -> None:
+        self._of_process[client_id] = data.get("eden_cpu", 0.0)
+        self._peak = max(self._peak, self._of_process[client_id])
+
+    def _sum_up(self, **_: Any) -> None:
+        said = f"The busiest load generating process used up to {self._peak:.0%} of a core"
+        if self._peak > BUSY:
+            logger.warning("%s: it may be what was measured; add --processes.", said)
+        else:
+            logger.info("%s.", said)

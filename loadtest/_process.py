@@ -1,0 +1,94 @@
+"""What all users of one Locust process share: the film they send, references to compare with, the token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import gevent
+import requests
+from gevent.lock import RLock
+from locust.env import Environment
+
+from eden_client.tokens import FixedToken, KeyFile, Token, management_beside
+from loadtest._answers import Reference, check, decode
+from loadtest._film import Clip, Film, Scene
+from loadtest._options import Asked, key_file
+
+CLIPS = 24
+"""Requests prepared for each length of clip; each is sent under ever new seeds."""
+
+DEFAULT_HOST = "http://127.0.0.1:8080"
+
+TOKEN_SECONDS = 5.0
+"""How long a token is used before its file is read again."""
+
+
+class Shared:
+    """One a process; users of every scenario ask it."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._lock = RLock()
+        self._films: dict[Asked, Film] = {}
+        self._clips: dict[tuple[Asked, int], Sequence[Clip]] = {}
+        self._references: dict[tuple[Asked, int, str], Reference] = {}
+        self._token: tuple[float, dict[str, str]] = (0.0, {})
+        options = environment.parsed_options
+        file = key_file(options.key_file)
+        self.token: Token = FixedToken(options.token or None)
+        if file and not options.token:
+            self.token = KeyFile(file, management_beside(self.host))
+
+    @property
+    def host(self) -> str:
+        """The server's inference address."""
+        return (self._environment.host or DEFAULT_HOST).rstrip("/")
+
+    def headers(self) -> dict[str, str]:
+        """The Authorization header; empty where the server wants none."""
+        read, headers = self._token
+        if time.monotonic() - read > TOKEN_SECONDS:
+            token = self.token.current()
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            self._token = time.monotonic(), headers
+        return headers
+
+    def clips(self, asked: Asked, length: int) -> Sequence[Clip]:
+        """Requests of `length` frames, prepared when first asked for."""
+        with self._lock:
+            if (asked, length) not in self._clips:
+                film = self._film(asked)
+                self._clips[asked, length] = list(film.clips(length, CLIPS))
+            return self._clips[asked, length]
+
+    def _film(self, asked: Asked) -> Film:
+        if asked not in self._films:
+            number = max(0, getattr(self._environment.runner, "worker_index", 0) or 0)
+            scene = Scene(number, *asked.size)
+            # others get their turn between frames: a worker that is silent for seconds counts as lost
+            self._films[asked] = Film.draw(scene, asked.film_frames, asked.send, breathe=lambda: gevent.sleep(0))
+        return self._films[asked]
+
+    def reference(self, asked: Asked, length: int) -> Reference:
+        """What the first clip becomes, asked from the workflow once, outside of the statistics.
+
+        Raises EdenError or WrongAnswer where the server does not answer as it should.
+        """
+        with self._lock:
+            key = asked, length, asked.answer
+            if key not in self._references:
+                clip = self.clips(asked, length)[0]
+                seeds = [self._interpolate(asked, clip, seed) for seed in (1, 2)]
+                self._references[key] = Reference(1, *seeds)
+            return self._references[key]
+
+    def _interpolate(self, asked: Asked, clip: Clip, seed: int) -> list:
+        headers = self.headers() | {
+            "Content-Type": clip.content_type,
+            "X-Eden-Seed": str(seed),
+            "X-Eden-Format": asked.answer,
+        }
+        reply = requests.post(f"{self.host}/wfpredict/eden", data=clip.body, headers=headers, timeout=600)
+        check(reply.content, asked.answer, clip.count - 1, clip.size)
+        return decode(reply.content, asked.answer)

@@ -1,0 +1,168 @@
+"""What every scenario's user does: send a pair or a clip through the workflow, check the answer, note what it took."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+import gevent
+import requests
+from geventhttpclient.client import HTTPClientPool
+from locust import FastHttpUser, User
+from locust.env import Environment
+
+from eden_client.errors import EdenError, ServerBusy, envelope_in
+from loadtest import _events as events
+from loadtest._answers import Reference, WrongAnswer, check, decode
+from loadtest._camera import Camera
+from loadtest._film import Clip
+from loadtest._options import Asked
+from loadtest._process import DEFAULT_HOST, Shared
+
+WORKFLOW = "/wfpredict/eden"
+TIMEOUT = 600.0
+"""Seconds: the server's own limit for a node."""
+
+_numbers = itertools.count()
+
+
+class EdenUser(User):
+    """Requests to choose from, their seeds, and the checking of answers; how they are sent is the subclass's."""
+
+    abstract = True
+
+    def on_start(self) -> None:
+        """Prepare what is sent, and what some answers are compared with."""
+        self.options = self.environment.parsed_options
+        self.asked = Asked.of(self.options)
+        self.shared: Shared = self.environment.eden
+        self.number = next(_numbers)
+        self._sent: dict[int, int] = {}
+        self._references = {length: self._reference(length) for length in self.lengths()}
+
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths of clip that this user sends."""
+        return (self.asked.clip,)
+
+    def _reference(self, length: int) -> Reference | None:
+        self.shared.clips(self.asked, length)
+        if not self.options.check_every:
+            return None
+        started = time.perf_counter()
+        try:
+            return self.shared.reference(self.asked, length)
+        except (EdenError, WrongAnswer, requests.RequestException) as error:
+            events.failed(self.environment, "REFERENCE", f"K={length}", time.perf_counter() - started, error)
+            return None
+
+    def next_request(self, length: int) -> tuple[Clip, int, Callable[[bytes | list], None]]:
+        """A clip of `length` frames, its seed, and a check of the answer's pixels (for most answers: none)."""
+        clips = self.shared.clips(self.asked, length)
+        sent = self._sent[length] = self._sent.get(length, -1) + 1
+        reference = self._references[length]
+        if reference and sent % self.options.check_every == 0:
+            return clips[0], reference.seed, lambda answer: reference.compare(self._frames(answer))
+        # each user begins elsewhere in the film, and a clip that comes round again has another seed
+        turn = self.number * 7 + sent
+        return clips[turn % len(clips)], 1000 + turn // len(clips), lambda answer: None
+
+    def _frames(self, answer: bytes | list) -> list:
+        return decode(answer, self.asked.answer) if isinstance(answer, bytes) else answer
+
+    def note(self, kind: str, seconds: float = 0.0, times: int = 1) -> None:
+        """Add to the statistics' rows of this scenario."""
+        events.note(self.environment, kind, self.scenario, seconds, times)
+
+    @property
+    def scenario(self) -> str:
+        """The scenario's name in the statistics."""
+        return type(self).__name__
+
+    def pause_if_busy(self, error: Exception | None, seconds: float) -> None:
+        """A user that was refused after `seconds` waits a little, as a decent client does."""
+        if isinstance(error, ServerBusy):
+            self.note(events.REFUSED, seconds)
+            gevent.sleep(self.options.busy_pause)
+
+
+class EdenHttpUser(EdenUser, FastHttpUser):
+    """The same over HTTP."""
+
+    abstract = True
+    host = DEFAULT_HOST
+    network_timeout = TIMEOUT
+    connection_timeout = 10.0
+
+    def __init__(self, environment: Environment) -> None:
+        # answers are large: the library's blocks of 4 KB would make the client what is measured
+        self.client_pool = HTTPClientPool(
+            block_size=1 << 18, network_timeout=TIMEOUT, connection_timeout=10.0, concurrency=2
+        )
+        super().__init__(environment)
+
+    def on_stop(self) -> None:
+        """Let go of the connection."""
+        self.client_pool.close()
+
+    def interpolate(self, length: int) -> float | None:
+        """Send `length` frames through the workflow; the seconds that it took, None if it failed."""
+        clip, seed, compare = self.next_request(length)
+        headers = self.shared.headers() | {
+            "Content-Type": clip.content_type,
+            "X-Eden-Seed": str(seed),
+            "X-Eden-Format": self.asked.answer,
+        }
+        started = time.perf_counter()
+        problem = None
+        name = f"{WORKFLOW} K={length}"
+        with self.client.post(WORKFLOW, data=clip.body, headers=headers, name=name, catch_response=True) as reply:
+            seconds = time.perf_counter() - started
+            try:
+                body = answer_of(reply)
+                check(body, self.asked.answer, length - 1, clip.size)
+                compare(body)
+                reply.success()
+            except (EdenError, WrongAnswer) as error:
+                problem = error
+                reply.failure(f"{type(error).__name__}: {error}")
+        self.pause_if_busy(problem, seconds)
+        if problem is None:
+            self.note(events.FRAME, seconds, length - 1)
+            return seconds
+        return None
+
+    def send_clip(self) -> None:
+        """One clip of a film; all its frames come at once."""
+        seconds = self.interpolate(self.asked.clip)
+        if seconds is not None:
+            self.note(events.FIRST, seconds)
+
+    def send_pair(self, camera: Camera) -> None:
+        """A camera's next pair, when it is due."""
+        due, skipped = camera.next_pair()
+        self.note(events.SKIPPED, times=skipped)
+        gevent.sleep(max(0.0, due - time.perf_counter()))
+        if self.interpolate(2) is None:
+            return
+        taken = time.perf_counter() - due
+        deadline = self.options.deadline or camera.period
+        if deadline and taken > deadline:
+            self.note(events.LATE, taken - deadline)
+        first, jitter = camera.answered()
+        if first is not None:
+            self.note(events.FIRST, first)
+        if jitter is not None:
+            self.note(events.JITTER, jitter)
+
+
+def answer_of(reply) -> bytes:
+    """The body of a reply. Raises EdenError for an error's envelope, WrongAnswer for any other failure."""
+    if not reply.status_code:
+        raise WrongAnswer(f"no answer: {getattr(reply, 'error', '')}")
+    body = bytes(reply.content or b"")
+    if error := envelope_in(body):
+        raise error
+    if reply.status_code != 200:
+        raise WrongAnswer(f"status {reply.status_code}: {body[:200]!r}")
+    return body

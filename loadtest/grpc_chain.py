@@ -1,0 +1,74 @@
+"""The same chain over TorchServe's gRPC: Predictions on the encoder, then on dit_decoder."""
+
+import time
+
+import grpc.experimental.gevent as grpc_gevent
+from locust import tag, task
+
+from eden_client.errors import EdenError, envelope_in
+from eden_client.traffic import Traffic
+from loadtest import _events as events
+from loadtest import _setup  # noqa: F401
+from loadtest._answers import WrongAnswer, check
+from loadtest._user import TIMEOUT, EdenUser
+
+ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
+
+
+class GrpcUser(EdenUser):
+    """Sends clips by gRPC, with the token as metadata."""
+
+    def on_start(self) -> None:
+        """Open this user's channel."""
+        super().on_start()
+        grpc_gevent.init_gevent()  # in the process that uses it: --processes forks after loading
+        from eden_client.grpc_route import GrpcServer
+
+        self.server = GrpcServer(self.options.grpc, self.shared.token, Traffic(), TIMEOUT)
+
+    def on_stop(self) -> None:
+        """Close it."""
+        self.server.close()
+
+    @tag("grpc")
+    @task
+    def clip(self) -> None:
+        """One clip, in two calls."""
+        started = time.perf_counter()
+        clip, seed, compare = self.next_request(self.asked.clip)
+        options = {"seed": str(seed).encode(), "format": self.asked.answer.encode()}
+        ticket = self._call(ENCODER, clip.fields | options)
+        body = self._call(DECODER, {"data": ticket}) if ticket else None
+        if not body:
+            return
+        seconds = time.perf_counter() - started
+        try:
+            check(body, self.asked.answer, clip.count - 1, clip.size)
+            compare(body)
+        except (EdenError, WrongAnswer) as error:
+            events.failed(self.environment, "gRPC", "answer", seconds, error)
+            return
+        self.note(events.FIRST, seconds)
+        self.note(events.FRAME, seconds, clip.count - 1)
+
+    def _call(self, model: str, fields: dict[str, bytes]) -> bytes | None:
+        started = time.perf_counter()
+        problem: Exception | None = None
+        answer = b""
+        try:
+            answer = self.server.call(model, fields)
+            if error := envelope_in(answer):
+                raise error
+        except EdenError as error:
+            problem = error
+        seconds = time.perf_counter() - started
+        self.environment.events.request.fire(
+            request_type="gRPC",
+            name=model,
+            response_time=1e3 * seconds,
+            response_length=len(answer),
+            exception=problem,
+            context={},
+        )
+        self.pause_if_busy(problem, seconds)
+        return None if problem else answer
