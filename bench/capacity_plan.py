@@ -1,0 +1,148 @@
+"""What `make capacity` measures: settings of a server, and the work that is sent to it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One configuration of the server."""
+
+    batch: int = 8
+    delay: int = 3
+    """milliseconds"""
+    encoders: int = 1
+    decoders: int = 1
+    """worker processes"""
+    handoff: str = "shared_memory"
+    more: tuple[str, ...] = ()
+    """other settings, as archive.sh --set takes them"""
+
+    @classmethod
+    def parse(cls, text: str) -> Setting:
+        """From "batch=8,delay=3,encoders=1,decoders=2,handoff=auto,threads=1,encoder:handoff.max_in_flight=16".
+
+        Raises ValueError naming what it does not know.
+        """
+        values: dict[str, Any] = {}
+        more = []
+        own = {field.name: field.type for field in fields(cls) if field.name != "more"}
+        for part in filter(None, text.split(",")):
+            key, equals, value = part.partition("=")
+            if not equals or (key not in own and key != "threads" and "." not in key):
+                raise ValueError(
+                    f"setting {part!r}: known are {', '.join(own)}, or a dotted setting of archive.sh --set"
+                )
+            if key in own:
+                values[key] = value if own[key] == "str" else int(value)
+            else:
+                more.append(part)
+        return cls(**values, more=tuple(more))
+
+    def __str__(self) -> str:
+        more = "".join(f", {each}" for each in self.more)
+        return f"batch {self.batch}, {self.delay} ms, {self.encoders}+{self.decoders} workers, {self.handoff}{more}"
+
+    def archive_options(self) -> list[str]:
+        """For archive.sh."""
+        options = ["--batch-size", self.batch, "--max-batch-delay", self.delay, "--handoff", self.handoff]
+        options += ["--encoder-workers", self.encoders, "--decoder-workers", self.decoders]
+        return [str(option) for option in options] + [part for each in self.more for part in ("--set", each)]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Clips of one length, size and format, from so many users at once, step by step."""
+
+    height: int
+    width: int
+    clip: int
+    """K, frames in a clip: 2 is a stream's pair"""
+    format: str
+    """of the frames sent and of the answer"""
+    users: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Workload:
+        """From "480x854,K=2,png,users=1/4/16". Raises ValueError."""
+        try:
+            size, clip, format, users = text.split(",")
+            height, width = (int(side) for side in size.split("x"))
+            return cls(
+                height,
+                width,
+                int(clip.removeprefix("K=")),
+                format,
+                tuple(int(count) for count in users.removeprefix("users=").split("/")),
+            )
+        except ValueError:
+            raise ValueError(f"workload {text!r}: expected e.g. 480x854,K=2,png,users=1/4/16") from None
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}, K = {self.clip}, {self.format.upper()}"
+
+    @property
+    def strategy(self) -> str:
+        """Pair by pair, or clip by clip."""
+        return "streaming" if self.clip == 2 else "batch"
+
+    def locust_options(self) -> list[str]:
+        """What makes Locust send it, each user as fast as it is answered."""
+        options = ["--frame-size", f"{self.height}x{self.width}", "--send", self.format, "--answer", self.format]
+        if self.strategy == "streaming":
+            return [*options, "--tags", "streaming", "--rate", "0"]
+        return [*options, "--tags", "batch", "--clip", str(self.clip)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run. The first setting is measured in full, the others by the first `compare` workloads."""
+
+    out: Path
+    checkpoint: Path
+    precision: str
+    settings: tuple[Setting, ...]
+    workloads: tuple[Workload, ...]
+    compare: int
+    phase_seconds: float
+    settle_seconds: float
+    engine_seconds: float
+    processes: int
+    """that make the load"""
+    latency_target: float
+    """seconds, of the slowest pair in twenty"""
+    camera_rate: float
+    """pairs a second of a camera"""
+    overload_seconds: float
+    """0: no overload"""
+    limit_seconds: float
+    """What has not begun by then is left out"""
+    warm: bool
+    """Have the workers be ready for all sizes before they serve"""
+    command: tuple[str, ...]
+
+    def workloads_of(self, setting: Setting) -> tuple[Workload, ...]:
+        """Those that a setting is measured by; all but the first only at the load that saturates."""
+        if setting == self.settings[0]:
+            return self.workloads
+        return tuple(
+            Workload(w.height, w.width, w.clip, w.format, w.users[-1:]) for w in self.workloads[: self.compare]
+        )
+
+    def archive_options(self, setting: Setting) -> list[str]:
+        """For archive.sh."""
+        options = ["--checkpoint", str(self.checkpoint), "--in-place", "--precision", self.precision]
+        if self.warm:
+            sizes = sorted({(w.height, w.width) for w in self.workloads})
+            options += ["--set", f"warm={[list(size) for size in sizes]}"]
+        return options + setting.archive_options()
+
+    def as_json(self) -> Mapping[str, Any]:
+        """What the report says of the plan."""
+        said = asdict(self) | {"out": str(self.out), "checkpoint": str(self.checkpoint)}
+        return said | {"command": shlex.join(self.command)}

@@ -1,0 +1,131 @@
+"""What the figures say: the knee, how many cameras are held, what serving costs and where, which settings to use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bench.capacity_plan import Setting, Workload
+from bench.capacity_samples import STAGES
+from loadtest._phases import knee
+
+Row = Mapping[str, Any]
+
+IN_FLIGHT, WAIT = 64, 8
+"""Clips that may wait for the decoder by default, and seconds that an accepted one should wait at most."""
+
+NODE_STAGES = {"encoder": STAGES[:3], "decoder": STAGES[3:]}
+
+
+def sweep(rows: Iterable[Row], setting: str, workload: Workload | str) -> list[Row]:
+    """The steps of one workload under one setting."""
+    return [
+        row for row in rows if row["kind"] == "sweep" and row["setting"] == setting and name_of(row) == str(workload)
+    ]
+
+
+def name_of(row: Row) -> str:
+    """A row's workload, as `str(Workload)` has it."""
+    return str(Workload(row["height"], row["width"], row["clip"], row["format"], ()))
+
+
+def knee_of(steps: Sequence[Row]) -> Row:
+    """The least load that reaches 95 % of the best throughput. Raises ValueError where there is no step."""
+    return steps[knee([row["pairs_a_second"] for row in steps])]
+
+
+def best_of(steps: Sequence[Row]) -> Row:
+    """The step of the best throughput: saturation."""
+    return max(steps, key=lambda row: row["pairs_a_second"])
+
+
+def saturated_pairs(rows: Iterable[Row], setting: Setting, workload: Workload) -> float:
+    """Pairs a second that this setting reaches with this workload."""
+    return best_of(sweep(rows, str(setting), workload))["pairs_a_second"]
+
+
+def held_cameras(rows: Sequence[Row], setting: Setting, rate: float) -> tuple[Row, int] | None:
+    """(the step that promises it, cameras that get `rate` pairs a second each), of the first streaming workload.
+
+    A camera with one pair in flight keeps up where, unthrottled, it would get more than its rate. None: not even one.
+    """
+    streaming = [row for row in rows if row["kind"] == "sweep" and row["setting"] == str(setting) and row["clip"] == 2]
+    steps = [row for row in streaming if name_of(row) == name_of(streaming[0])]
+    able = [row for row in steps if row["pairs_a_second"] / row["users"] >= rate]
+    if not able:
+        return None
+    row = max(able, key=lambda row: row["users"])
+    most = max(each["pairs_a_second"] for each in steps)
+    # between this step and the next: as many as the best throughput feeds, with a tenth to spare
+    return row, max(row["users"], int(0.9 * most / rate))
+
+
+def bottleneck(row: Row) -> str:
+    """Which node is busy, and with what, in words."""
+    node = max(NODE_STAGES, key=lambda node: row.get(f"{node}_busy", 0.0) / row[f"{node}s"])
+    busy = row.get(f"{node}_busy", 0.0) / row[f"{node}s"]
+    spent = {stage: row.get(f"{stage}_ms_a_pair") or 0.0 for stage in NODE_STAGES[node]}
+    total = sum(spent.values()) or 1.0
+    shares = ", ".join(f"{stage} {ms / total:.0%}" for stage, ms in sorted(spent.items(), key=lambda each: -each[1]))
+    called = {"encoder": "the encoder", "decoder": "dit_decoder"}[node]
+    return f"{called} is the busier node, at work {busy:.0%} of the time ({shares})"
+
+
+def overheads(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each workload's best throughput, of any setting, beside the engine's in one process."""
+    said = []
+    for engine in found["engine"]:
+        workload = name_of(engine)
+        steps = [row for row in found["rows"] if row["kind"] == "sweep" and name_of(row) == workload]
+        if not steps:
+            continue
+        best = best_of(steps)
+        said.append(
+            {
+                "workload": workload,
+                "engine": engine["engine"],
+                "with_pictures": engine["with_pictures"],
+                "served": best["pairs_a_second"],
+                "share": best["pairs_a_second"] / engine["engine"],
+                "share_with_pictures": best["pairs_a_second"] / engine["with_pictures"],
+                "setting": best["setting"],
+                "users": best["users"],
+                "why": bottleneck(best),
+            }
+        )
+    return said
+
+
+def advice(found: Mapping[str, Any]) -> list[str]:
+    """Which settings to use, in sentences."""
+    rows, plan = [row for row in found["rows"] if row["kind"] == "sweep" and row["p95_ms"]], found["plan"]
+    target = plan["latency_target"]
+    said = []
+    for workload in dict.fromkeys(name_of(row) for row in rows if row["clip"] == 2):
+        steps = [row for row in rows if name_of(row) == workload and row["p95_ms"]]
+        within = [row for row in steps if row["p95_ms"] <= 1e3 * target]
+        if within:
+            best = best_of(within)
+            said.append(
+                f"Streaming, {workload}, 19 of 20 pairs within {target:g} s: {best['setting']}. It gives "
+                f"{best['pairs_a_second']:.1f} pairs a second to {best['users']} at once (p95 {best['p95_ms']:.0f} ms)."
+            )
+        elif steps:
+            quickest = min(steps, key=lambda row: row["p95_ms"])
+            said.append(
+                f"Streaming, {workload}: nothing measured answers 19 of 20 pairs within {target:g} s; the quickest is "
+                f"{quickest['setting']} with {quickest['users']} at once (p95 {quickest['p95_ms']:.0f} ms)."
+            )
+    for workload in dict.fromkeys(name_of(row) for row in rows if row["clip"] > 2):
+        best = best_of([row for row in rows if name_of(row) == workload])
+        said.append(
+            f"Batch, {workload}, as many pairs as possible: {best['setting']}, {best['users']} clips at once. "
+            f"It gives {best['pairs_a_second']:.1f} pairs a second; a clip takes {best['p50_ms'] / 1e3:.1f} s."
+        )
+    most = max((row["pairs_a_second"] for row in rows if row["clip"] == 2), default=0.0)
+    if 0 < WAIT * most < IN_FLIGHT:
+        said.append(
+            f"Backlog: at {most:.1f} pairs a second, handoff.max_in_flight = {max(4, int(WAIT * most))} in place of "
+            f"{IN_FLIGHT} keeps the wait of an accepted pair under about {WAIT} s."
+        )
+    return said

@@ -1,0 +1,46 @@
+"""A node that only puts: an encoder's output of the size asked for, made once, computed never."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eden import EncoderOutput
+from handoff import HandoffSettings, open_handoff
+
+LEAST_SECONDS = 0.004
+"""As the real handlers: TorchServe loses answers that come faster."""
+SMALL = (64, 64)
+
+
+class OnlyPuts:
+    """The body is {"size": [height, width]}; anything else gets a small output."""
+
+    def initialize(self, context: Any) -> None:
+        torch.set_num_threads(1)
+        section = context.model_yaml_config["handler"]["handoff"]
+        self.handoff = open_handoff(HandoffSettings(**{**section, "folder": Path(section["folder"])}))
+        self.outputs: dict[tuple[int, int], EncoderOutput] = {}
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
+        started = time.monotonic()
+        tickets = [self.handoff.put(self.output(item.get("body"))) for item in data]
+        time.sleep(max(0.0, started + LEAST_SECONDS - time.monotonic()))
+        return tickets
+
+    def output(self, body: Any) -> EncoderOutput:
+        """Random tokens of the published configuration's shapes: patches of 16, 768 values each."""
+        try:
+            asked = json.loads(bytes(body)) if isinstance(body, bytes | bytearray) else body
+            size = tuple(asked["size"])
+        except (KeyError, TypeError, ValueError):
+            size = SMALL
+        if size not in self.outputs:
+            grid = (-(-size[0] // 16), -(-size[1] // 16))
+            tokens = [torch.randn(2, grid[0] * grid[1], 768) for _ in range(2)]
+            self.outputs[size] = EncoderOutput(*tokens, torch.ones(2), torch.ones(2), torch.ones(1), grid, size)
+        return self.outputs[size]
