@@ -1,0 +1,188 @@
+"""What is wrong is named, nothing else is lost, and the server keeps its threads and workers."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from conftest import PREDICT, WORKFLOW, moving_frames, pack
+from PIL import Image
+
+import media
+from server import Server
+
+
+def png(frame: np.ndarray) -> bytes:
+    return media.encode_image(frame, "png")
+
+
+def saved(image: Image.Image, format: str = "PNG", **options) -> bytes:
+    target = io.BytesIO()
+    image.save(target, format, **options)
+    return target.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes whose header says 60000x60000."""
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")]
+    packed = (struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def video(count: int) -> bytes:
+    target = io.BytesIO()
+    media.encode_video(list(moving_frames(count)), Fraction(12), target)
+    return target.getvalue()
+
+
+GOOD = png(moving_frames()[0])
+BAD = {
+    "one frame": ({"frame0": GOOD}, {}, 400, "1 frame: at least two"),
+    "no frame": ({}, {"seed": "1"}, 400, "0 frames: at least two"),
+    "two sizes": ({"frame0": GOOD, "frame1": png(moving_frames(1, 64, 64)[0])}, {}, 400, "frame1 is 64x64 pixels"),
+    "no image": ({"frame0": GOOD, "frame1": b"hello"}, {}, 400, "frame1: "),
+    "truncated": ({"frame0": GOOD, "frame1": GOOD[: len(GOOD) // 2]}, {}, 400, "frame1: "),
+    "a bomb": ({"frame0": GOOD, "frame1": bomb()}, {}, 400, "frame1: "),
+    "too small": ({f"frame{i}": png(moving_frames(1, 15, 40)[0]) for i in (0, 1)}, {}, 400, "at least 16"),
+    "unknown format": ({"frame0": GOOD, "frame1": GOOD}, {"format": "tiff"}, 400, "format is 'tiff'"),
+    "bad seed": ({"frame0": GOOD, "frame1": GOOD}, {"seed": "x"}, 400, "seed is 'x'"),
+    "bad quality": ({"frame0": GOOD, "frame1": GOOD}, {"quality": "101"}, 400, "quality is 101"),
+    "empty body": (b"", {}, 400, "empty"),
+    "a body of nothing known": (b"what is this", {}, 400, ""),
+    "a video of one frame": (video(1), {}, 400, "1 frame: at least two"),
+    "a broken video": (video(4)[:300], {}, 400, ""),
+    "a broken array": (media.encode_npy(moving_frames())[:-1], {}, 400, ""),
+}
+
+
+def send(server: Server, path: str, name: str):
+    body, options, *_ = BAD[name]
+    if isinstance(body, dict):
+        files = {key: (f"{key}.png", value) for key, value in body.items()}
+        return server.api.call(path, files={**files, **{k: (None, v) for k, v in options.items()}})
+    return server.api.call(path, data=body, headers={"Content-Type": "application/octet-stream"})
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_clear_error_names_what_is_wrong(server, name):
+    _, _, code, message = BAD[name]
+    direct = send(server, PREDICT[0], name)
+    assert direct.status_code == code, direct.text
+    assert direct.headers["content-type"] == "application/json"
+    told = direct.json()
+    assert told["code"] == code
+    assert told["type"] in ("BadRequest", "MediaError")
+    assert message in told["message"]
+    through = send(server, WORKFLOW, name)
+    assert (through.status_code, through.json()) == (200, told)
+
+
+ORIENTATION = 0x0112
+
+
+def rotated() -> bytes:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    return saved(Image.fromarray(moving_frames(1, 96, 64)[0]), "JPEG", exif=exif.tobytes())
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        saved(Image.fromarray(moving_frames()[0]).convert("RGBA")),
+        saved(Image.fromarray(moving_frames()[0]).convert("L")),
+        saved(Image.fromarray(np.arange(64 * 96, dtype=np.uint16).reshape(64, 96) * 8)),
+        saved(Image.fromarray(moving_frames()[0]).convert("P")),
+        rotated(),
+    ],
+    ids=["alpha", "greyscale", "16 bits", "palette", "EXIF rotation"],
+)
+def test_unusual_pictures_are_converted(server, picture):
+    reply = server.api.call(WORKFLOW, files={"frame0": ("0", picture), "frame1": ("1", GOOD)})
+    assert media.decode_image(reply.content, max_pixels=10**6).shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize("body", [b"EDEN-TICKET forged", b"anything", b""])
+def test_a_ticket_that_is_none_is_refused(server, body):
+    reply = server.api.call(PREDICT[1], data=body, headers={"Content-Type": "application/octet-stream"})
+    assert reply.status_code in (400, 403)
+    assert reply.json()["type"] in ("TicketRejected", "BadRequest")
+
+
+def test_an_altered_ticket_is_refused_and_the_true_one_still_works(server):
+    headers = {"Content-Type": "application/octet-stream"}
+    ticket = server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=headers).content
+    altered = ticket.replace(b'"size"', b'"sise"', 1) if b'"size"' in ticket else ticket[:40] + b"x" + ticket[41:]
+    assert altered != ticket
+    assert server.api.call(PREDICT[1], data=altered, headers=headers).status_code == 403
+    assert server.api.call(PREDICT[1], data=ticket, headers=headers).status_code == 200
+
+
+def state(server: Server) -> tuple[list[int], list[int]]:
+    return server.worker_pids("eden__encoder"), server.worker_pids("eden__dit_decoder")
+
+
+def test_200_bad_requests_cost_no_thread_and_no_worker(server):
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(4):  # every thread that the server makes for concurrent callers is there before we count
+            list(pool.map(lambda name: send(server, WORKFLOW, name), list(BAD)))
+        threads, workers = server.thread_count(), state(server)
+        names = (list(BAD) * 14)[:200]
+        replies = list(pool.map(lambda name: send(server, WORKFLOW, name), names))
+    assert [reply.json()["code"] for reply in replies] == [BAD[name][2] for name in names]
+    assert state(server) == workers
+    assert server.thread_count() <= threads
+
+
+def test_one_bad_item_never_touches_the_others(server):
+    def one(i: int):
+        if i % 4 == 3:
+            return send(server, WORKFLOW, "truncated").json()
+        files = {f"frame{k}": (str(k), png(frame)) for k, frame in enumerate(moving_frames(seed=i))}
+        return media.decode_image(server.api.call(WORKFLOW, files=files).content, max_pixels=10**6)
+
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(one, range(16)))
+    for i, result in enumerate(together):
+        if i % 4 == 3:
+            assert result["code"] == 400
+        else:
+            assert np.abs(result.astype(int) - one(i)).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def busy_server(tmp_path_factory):
+    """A server that lets two clips wait, and both places taken: whatever comes is refused for overload."""
+    store = pack(tmp_path_factory.mktemp("busy_store"), "--set", "encoder:handoff.max_in_flight=2")
+    with Server(store, folder=tmp_path_factory.mktemp("busy"), ports="free") as running:
+        yield running
+
+
+def test_200_refused_for_overload_cost_nothing_and_the_accepted_are_served(busy_server):
+    headers = {"Content-Type": "application/octet-stream"}
+    body = media.encode_npy(moving_frames())
+    tickets = [busy_server.api.call(PREDICT[0], data=body, headers=headers) for _ in range(2)]
+    assert [ticket.status_code for ticket in tickets] == [200, 200]
+
+    def refused(_: int) -> dict:
+        return json.loads(busy_server.api.call(WORKFLOW, data=body, headers=headers).content)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(refused, range(24)))
+        threads, workers = busy_server.thread_count(), state(busy_server)
+        told = list(pool.map(refused, range(200)))
+    assert {(each["code"], each["type"]) for each in told} == {(503, "OverCapacity")}
+    assert state(busy_server) == workers
+    assert busy_server.thread_count() <= threads
+    direct = busy_server.api.call(PREDICT[0], data=body, headers=headers)
+    assert direct.status_code == 503
+    for ticket in tickets:
+        assert busy_server.api.call(PREDICT[1], data=ticket.content, headers=headers).status_code == 200
+    assert busy_server.api.call(WORKFLOW, data=body, headers=headers).content.startswith(b"\x93NUMPY")

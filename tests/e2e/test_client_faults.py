@@ -1,0 +1,131 @@
+"""Interrupted, killed, without its server for a while: the film comes out complete, and is the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from client_films import assert_same, long_clip, look_at, run, start, write_film
+
+from server import Server
+
+FRAMES = 104
+
+
+@pytest.fixture(scope="module")
+def own_server(model_store, tmp_path_factory):
+    """Apart from the other tests' one, since it is killed and stopped."""
+    with Server(model_store, folder=tmp_path_factory.mktemp("own"), ports="free") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Lossless, so that what comes out can be compared value by value."""
+    frames = [frame[:32, :48].copy() for frame in long_clip(FRAMES)]
+    folder = tmp_path_factory.mktemp("faults")
+    return write_film(folder / "film.mkv", frames, codec="ffv1", pixel_format="bgr0", sound=["aac"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(own_server, film, tmp_path_factory):
+    target = tmp_path_factory.mktemp("faults") / "undisturbed.mkv"
+    assert run(own_server, film, target) == 0
+    return target
+
+
+def wait_for_segments(folder, count, process=None, timeout=120):
+    deadline = time.monotonic() + timeout
+    journal = folder / "journal.json"
+    while time.monotonic() < deadline:
+        assert process is None or process.poll() is None, "it ended too soon"
+        if journal.exists() and len(json.loads(journal.read_text())["segments"]) >= count:
+            return
+        time.sleep(0.01)
+    raise AssertionError("no segment was finished")
+
+
+def assert_equal_films(first, second):
+    one, other = look_at(first), look_at(second)
+    assert one.times == other.times and one.kinds == other.kinds
+    assert_same(one.frames, other.frames)
+
+
+def test_a_killed_run_is_resumed_and_nobody_can_tell(own_server, film, undisturbed, tmp_path, capsys):
+    target = tmp_path / "smooth.mkv"
+    process = start(own_server, film, target)
+    wait_for_segments(tmp_path / "smooth.mkv.parts", 1, process)
+    process.kill()
+    process.communicate()
+    assert not target.exists()
+    assert run(own_server, film, target) == 1  # not unasked
+    assert run(own_server, film, target, "--resume", "--times", "4") == 1  # not mixed with other settings
+    assert "another --times" in capsys.readouterr().err
+    again = start(own_server, film, target, "--resume", "--json", stdout=-1)
+    out, err = again.communicate(timeout=240)
+    assert again.returncode == 0, err
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["frames_out"] == 2 * FRAMES - 1
+    assert summary["resumed_at"] >= 96 and summary["traffic"]["pairs"] <= FRAMES - 1 - 48
+    assert_equal_films(target, undisturbed)
+    assert [path.name for path in tmp_path.iterdir()] == ["smooth.mkv"]
+
+
+def test_control_c_leaves_what_is_done_usable(own_server, film, undisturbed, tmp_path):
+    target = tmp_path / "smooth.mkv"
+    process = start(own_server, film, target)
+    wait_for_segments(tmp_path / "smooth.mkv.parts", 1, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    last = err.splitlines()[-1]
+    assert "interrupted" in last and "--resume" in last and "Traceback" not in err
+    part = look_at(tmp_path / "smooth.mkv.parts" / "so-far.mkv")
+    assert 96 <= len(part.frames) < 2 * FRAMES - 1
+    assert_same(part.frames, look_at(undisturbed).frames[: len(part.frames)])
+    assert run(own_server, film, target, "--resume") == 0
+    assert_equal_films(target, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("eden__encoder", []),
+        ("eden__dit_decoder", ["--chain", "--strategy", "batch", "--clip", "9"]),
+    ],
+)
+def test_a_killed_worker_is_ridden_out(own_server, film, undisturbed, tmp_path, model, options):
+    target = tmp_path / "smooth.mkv"
+    process = start(own_server, film, target, "--json", *options, stdout=-1)
+    wait_for_segments(tmp_path / "smooth.mkv.parts", 1, process)
+    (pid,) = own_server.worker_pids(model)
+    os.kill(pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["frames_out"] == 2 * FRAMES - 1
+    assert_equal_films(target, undisturbed)
+    assert own_server.worker_pids(model) != [pid]
+
+
+def test_a_server_that_is_away_is_waited_for_as_long_as_patience_lasts(own_server, film, undisturbed, tmp_path):
+    """Stopped in mid-film and started again: one run rides it out, an impatient one ends and is resumed later."""
+    runs = {}
+    for name, patience in (("patient", "120"), ("hasty", "0.5")):
+        runs[name] = start(own_server, film, tmp_path / f"{name}.mkv", "--patience", patience, "--json", stdout=-1)
+    for name, process in runs.items():
+        wait_for_segments(tmp_path / f"{name}.mkv.parts", 1, process)
+    own_server.stop()
+    out, err = runs["hasty"].communicate(timeout=60)
+    assert runs["hasty"].returncode == 1
+    assert "--resume" in err.splitlines()[-1] and "Traceback" not in err
+    assert runs["patient"].poll() is None
+    own_server.start()
+    out, err = runs["patient"].communicate(timeout=240)
+    assert runs["patient"].returncode == 0, err
+    assert "trying again" in err and json.loads(out.splitlines()[-1])["traffic"]["retries"] > 0
+    assert_equal_films(tmp_path / "patient.mkv", undisturbed)
+    assert run(own_server, film, tmp_path / "hasty.mkv", "--resume") == 0
+    assert_equal_films(tmp_path / "hasty.mkv", undisturbed)

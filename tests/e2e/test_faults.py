@@ -1,0 +1,75 @@
+"""Killed workers come back, accepted requests are not lost, and a stopped server leaves nothing behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from conftest import PREDICT, WORKFLOW, moving_frames
+
+import media
+from handoff.ledger import sweep
+from server import Server
+
+HEADERS = {"Content-Type": "application/octet-stream"}
+
+
+def interpolate(server: Server, number: int, size: tuple[int, int] = (64, 96)) -> np.ndarray:
+    """The frame between; raises AssertionError on an error's answer."""
+    body = media.encode_npy(moving_frames(2, *size, seed=number))
+    reply = server.api.call(WORKFLOW, data=body, headers=HEADERS)
+    assert reply.content.startswith(media.NPY_MAGIC), reply.text
+    return np.load(io.BytesIO(reply.content))
+
+
+def wait_for_new_worker(server: Server, model: str, old: int, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if server.api.is_serving() and server.worker_pids(model) != [old]:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{model} has no new worker after {seconds} s")
+
+
+def test_requests_survive_a_killed_decoder(server):
+    (victim,) = server.worker_pids("eden__dit_decoder")
+    with ThreadPoolExecutor(12) as pool:
+        running = [pool.submit(interpolate, server, number, (256, 320)) for number in range(12)]
+        time.sleep(0.4)
+        os.kill(victim, signal.SIGKILL)
+        results = [future.result(timeout=120) for future in running]
+    wait_for_new_worker(server, "eden__dit_decoder", victim)
+    for number in (0, 5, 11):
+        assert np.abs(results[number].astype(int) - interpolate(server, number, (256, 320))).max() <= 1
+
+
+def test_a_killed_encoder_comes_back_and_what_it_had_put_is_served_or_said_to_be_lost(server):
+    (victim,) = server.worker_pids("eden__encoder")
+    wanted = interpolate(server, 0)
+    ticket = server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=HEADERS).content
+    os.kill(victim, signal.SIGKILL)
+    started = time.monotonic()
+    reply = server.api.call(PREDICT[1], data=ticket, headers=HEADERS)
+    assert time.monotonic() - started < 15
+    if reply.status_code == 200:
+        assert np.array_equal(np.load(io.BytesIO(reply.content)), wanted)
+    else:
+        assert (reply.status_code, reply.json()["type"]) in ((410, "PayloadGone"), (502, "PeerLost"))
+    wait_for_new_worker(server, "eden__encoder", victim)
+    interpolate(server, 1)
+
+
+def test_a_stopped_server_leaves_nothing_behind(model_store, tmp_path):
+    before = set(Path("/dev/shm").glob("eden-handoff-*.ledger"))
+    with Server(model_store, folder=tmp_path / "server", ports="free") as server:
+        server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=HEADERS)
+        new = [path for path in Path("/dev/shm").glob("eden-handoff-*.ledger") if path not in before]
+        assert new, "the hand-off under test does not use shared memory"
+    assert [path for path in new if not path.exists()]  # another server's may have come meanwhile, and live
+    assert sweep(Path("/dev/shm")) == 0
+    assert not list((tmp_path / "server").glob("tmp*"))

@@ -1,0 +1,231 @@
+"""Locust as people run it, against a real server: every scenario, every tag, two processes, the shapes of the load."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from loadtest._phases import Phase
+from server import Server
+from server.settings import PROJECT
+
+USERS = {
+    "streaming": "StreamingUser",
+    "batch": "BatchUser",
+    "mixed": "MixedUser",
+    "chain": "ChainUser",
+    "grpc": "GrpcUser",
+}
+SMALL = ("--frame-size", "64x96", "--clip", "3", "--film-frames", "12", "--check-every", "5")
+
+
+def locust(server: Server, *options: str, folder: Path, seconds: float = 120) -> subprocess.CompletedProcess:
+    """Run `locust -f loadtest/ --headless` with these options; statistics go to files named `load` in `folder`."""
+    environment = os.environ | {
+        "LOCUST_HOST": server.url,
+        "EDEN_KEY_FILE": str(server.tokens.path),
+        "EDEN_GRPC": f"127.0.0.1:{server.grpc_port}",
+    }
+    program = [sys.executable, "-m", "locust", "-f", "loadtest/", "--headless", "--csv", str(folder / "load")]
+    return subprocess.run(
+        [*program, *SMALL, *options], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=seconds
+    )
+
+
+def rows(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """Locust's statistics by (type, name)."""
+    with (folder / "load_stats.csv").open() as file:
+        return {(row["Type"], row["Name"]): row for row in csv.DictReader(file)}
+
+
+def count(folder: Path, kind: str, name: str) -> int:
+    return int(rows(folder).get((kind, name), {"Request Count": 0})["Request Count"])
+
+
+def assert_no_failure(run: subprocess.CompletedProcess, folder: Path) -> None:
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    assert "Traceback" not in run.stderr
+    total = rows(folder)["", "Aggregated"]
+    assert int(total["Failure Count"]) == 0
+    assert int(total["Request Count"]) > 0
+
+
+@pytest.mark.parametrize("tag", USERS)
+def test_each_scenario_by_its_tag(server, tmp_path, tag):
+    run = locust(server, "-u", "2", "-r", "2", "-t", "60s", "--enough", "6", "--tags", tag, folder=tmp_path)
+    assert_no_failure(run, tmp_path)
+    frames = {name: int(row["Request Count"]) for (kind, name), row in rows(tmp_path).items() if kind == "FRAME"}
+    assert set(frames) == {USERS[tag]}
+    assert frames[USERS[tag]] >= 2
+    assert count(tmp_path, "FIRST", USERS[tag]) >= 1
+
+
+def test_the_plain_command_runs_every_scenario_without_a_failure(server, tmp_path):
+    run = locust(server, "-u", "5", "-r", "5", "-t", "20s", folder=tmp_path)
+    assert_no_failure(run, tmp_path)
+    assert {name for kind, name in rows(tmp_path) if kind == "FRAME"} == set(USERS.values())
+
+
+@pytest.mark.parametrize(("send", "answer"), [("jpeg", "npy"), ("mp4", "mp4")])
+def test_formats(server, tmp_path, send, answer):
+    options = (
+        "--tags",
+        "batch",
+        "--send",
+        send,
+        "--answer",
+        answer,
+        "-t",
+        "60s",
+        "--enough",
+        "6",
+        "--check-every",
+        "1",
+    )
+    assert_no_failure(locust(server, *options, folder=tmp_path), tmp_path)
+
+
+def test_two_processes_under_one_master(server, tmp_path):
+    options = ("-u", "4", "-r", "4", "-t", "60s", "--enough", "40", "--tags", "streaming", "batch", "--processes", "2")
+    run = locust(server, *options, folder=tmp_path)
+    assert_no_failure(run, tmp_path)
+    assert "(index 1) reported as ready. 2 workers connected" in run.stderr
+    assert count(tmp_path, "FRAME", "StreamingUser") > 0
+    assert count(tmp_path, "FRAME", "BatchUser") > 0
+
+
+def test_a_camera_that_asks_for_too_much_counts_what_it_skips(server, tmp_path):
+    run = locust(
+        server,
+        "-u",
+        "3",
+        "-r",
+        "3",
+        "-t",
+        "60s",
+        "--enough",
+        "20",
+        "--tags",
+        "streaming",
+        "--rate",
+        "200",
+        folder=tmp_path,
+    )
+    assert_no_failure(run, tmp_path)
+    sent, skipped = count(tmp_path, "FRAME", "StreamingUser"), count(tmp_path, "SKIPPED", "StreamingUser")
+    assert skipped > sent > 0
+    assert count(tmp_path, "LATE", "StreamingUser") > 0.5 * sent
+    assert count(tmp_path, "JITTER", "StreamingUser") > 0
+
+
+def phases(path: Path) -> list[Phase]:
+    return [Phase(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def test_steps_measure_each_load_and_name_the_knee(server, tmp_path):
+    file = tmp_path / "phases.jsonl"
+    options = ("--shape", "steps", "--steps", "1,4", "--phase-seconds", "2", "--settle-seconds", "1")
+    tag = ("--tags", "streaming", "--rate", "0")
+    run = locust(server, *options, *tag, "--phases-file", str(file), folder=tmp_path)
+    assert_no_failure(run, tmp_path)
+    measured = phases(file)
+    assert [phase.users for phase in measured] == [1, 4]
+    for phase in measured:
+        assert 1.5 < phase.seconds < 5
+        assert phase.frames_per_second() > 0
+        assert phase.calls()["requests"] == phase.rows["FRAME StreamingUser"]["requests"]
+    assert "The knee:" in run.stdout
+
+
+def test_a_spike_comes_and_goes(server, tmp_path):
+    file = tmp_path / "phases.jsonl"
+    options = ("--shape", "spike", "-u", "1", "--spike-users", "6", "--phase-seconds", "2", "--settle-seconds", "1")
+    run = locust(server, *options, "--tags", "streaming", "--phases-file", str(file), folder=tmp_path)
+    assert_no_failure(run, tmp_path)
+    assert [(phase.name, phase.users) for phase in phases(file)] == [("before", 1), ("spike", 6), ("after", 1)]
+
+
+def test_a_soak_is_measured_line_by_line(server, tmp_path):
+    file = tmp_path / "phases.jsonl"
+    options = ("--shape", "soak", "-u", "2", "-t", "4s", "--phase-seconds", "2", "--settle-seconds", "0")
+    run = locust(server, *options, "--tags", "streaming", "--phases-file", str(file), folder=tmp_path)
+    assert_no_failure(run, tmp_path)
+    assert len(phases(file)) == 2
+
+
+def test_errors_in_a_200_are_failures(server, tmp_path):
+    """Frames below the smallest size: the workflow answers each with status 200 and an error's envelope."""
+    options = ("--tags", "streaming", "--frame-size", "8x8", "-t", "3s", "--rate", "5")
+    run = locust(server, *options, folder=tmp_path)
+    assert run.returncode == 1
+    row = rows(tmp_path)["POST", "/wfpredict/eden K=2"]
+    assert int(row["Failure Count"]) == int(row["Request Count"]) > 0
+    assert "at least 16" in (tmp_path / "load_failures.csv").read_text()
+
+
+def test_a_wrong_token_is_a_failure(server, tmp_path):
+    run = locust(server, "--tags", "batch", "-t", "3s", "--token", "wrong", folder=tmp_path)
+    assert run.returncode == 1
+    assert "Token" in (tmp_path / "load_failures.csv").read_text()
+
+
+def test_no_server_is_a_failure_not_a_hang(server, tmp_path):
+    run = locust(server, "--tags", "streaming", "-t", "3s", "--host", "http://127.0.0.1:9", folder=tmp_path)
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("option", [("--frame-size", "big"), ("--tags", "nothing")])
+def test_senseless_options_end_with_their_name(server, tmp_path, option):
+    run = locust(server, "-t", "3s", *option, folder=tmp_path, seconds=30)
+    assert run.returncode != 0
+    assert option[-1] in run.stderr
+
+
+def test_all_scenarios_are_offered():
+    listed = subprocess.run(
+        [sys.executable, "-m", "locust", "-f", "loadtest/", "--list"], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert set(listed.stdout.split()[2:]) == set(USERS.values())
+
+
+def test_the_web_interface_offers_the_options(server, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", server.url]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "locust", "-f", "loadtest/", *options, *SMALL, "--key-file", str(server.tokens.path)],
+        cwd=PROJECT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        page = ""
+        for _ in range(100):
+            try:
+                page = requests.get(f"http://127.0.0.1:{port}/", timeout=5).text
+                break
+            except requests.ConnectionError:
+                time.sleep(0.2)
+        for option in ("frame_size", "phase_seconds", "check_every"):
+            assert option in page
+        start = {"user_count": 2, "spawn_rate": 2, "host": server.url, "frame_size": "48x64"}
+        assert requests.post(f"http://127.0.0.1:{port}/swarm", data=start, timeout=10).json()["success"]
+        time.sleep(4)
+        stats = requests.get(f"http://127.0.0.1:{port}/stats/requests", timeout=5).json()
+        assert stats["state"] == "running"
+        assert any(row["method"] == "FRAME" for row in stats["stats"])
+        assert stats["fail_ratio"] == 0
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -1,0 +1,108 @@
+"""`torchserve --start --model-store model_store`, and nothing else: once, again, and after its workers were killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from conftest import WORKFLOW, moving_frames
+
+import media
+from server import java
+from server.settings import PROJECT, Ports, read_properties, write_properties
+
+LONGEST = 30.0
+"""Seconds from the command to the first answer."""
+
+
+@pytest.fixture
+def root(model_store, tmp_path):
+    """What such a start needs of the project's root, on other ports; nothing of it runs when the test is over."""
+    properties = read_properties(PROJECT / "config.properties") | Ports.free().properties()
+    write_properties(tmp_path / "config.properties", properties)
+    (tmp_path / "server").mkdir()
+    shutil.copy(PROJECT / "server" / "metrics.yaml", tmp_path / "server")
+    (tmp_path / "model_store").symlink_to(model_store)
+    (tmp_path / "tmp").mkdir()
+    java.install(tmp_path / "bin")
+    yield tmp_path
+    for process in running(tmp_path):
+        process.kill()
+
+
+def running(root: Path) -> list[psutil.Process]:
+    """Java and its workers: all of them keep their temporary files in the test's folder."""
+    temporary = f"-Djava.io.tmpdir={root}/tmp", f"{root}/tmp/.ts.sock."
+    lines = ((each, each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"]))
+    return [each for each, line in lines if any(argument.startswith(temporary) for argument in line)]
+
+
+def torchserve(root: Path, *arguments: str) -> None:
+    # No java but the wrapper's on PATH; TEMP and TMPDIR only keep this test's server apart from others on the machine.
+    environment = {
+        "PATH": f"{root}/bin",
+        "HOME": os.environ.get("HOME", "/"),
+        "TEMP": f"{root}/tmp",
+        "TMPDIR": f"{root}/tmp",
+    }
+    with (root / "console.log").open("ab") as console:
+        subprocess.run(
+            [str(Path(sys.executable).with_name("torchserve")), *arguments],
+            cwd=root,
+            env=environment,
+            stdout=console,
+            stderr=console,
+            check=True,
+            timeout=60,
+        )
+
+
+def first_answer(root: Path) -> bytes:
+    """The answer to a pair, once there is one; it must come in time."""
+    url = read_properties(root / "config.properties")["inference_address"]
+    body = media.encode_npy(moving_frames(2))
+    deadline = time.monotonic() + LONGEST
+    while time.monotonic() < deadline:
+        try:
+            token = json.loads((root / "key_file.json").read_text())["inference"]["key"]
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
+            reply = requests.post(f"{url}{WORKFLOW}", data=body, headers=headers, timeout=LONGEST)
+            if reply.status_code == 200:
+                return reply.content
+        except (OSError, ValueError):
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"no answer within {LONGEST} s:\n" + (root / "console.log").read_text()[-3000:])
+
+
+def stop(root: Path) -> None:
+    torchserve(root, "--stop")
+    _, left = psutil.wait_procs(running(root), timeout=20)
+    assert left == []
+
+
+def test_a_plain_start_serves_again_and_again(root):
+    for round_ in ("first", "second: TorchServe restores what it saved at its stop", "third, after killed workers"):
+        torchserve(root, "--start", "--model-store", "model_store")
+        assert first_answer(root).startswith(b"\x93NUMPY"), round_
+        if round_.startswith("second"):
+            assert list((root / "logs" / "config").glob("*shutdown.cfg"))
+            kill_workers(root)
+            assert first_answer(root).startswith(b"\x93NUMPY")
+            kill_workers(root)
+        stop(root)
+
+
+def kill_workers(root: Path) -> None:
+    workers = [each for each in running(root) if any(".ts.sock" in argument for argument in each.cmdline())]
+    assert len(workers) == 3  # encoder, dit_decoder and autostart
+    for each in workers:
+        each.kill()
