@@ -11,11 +11,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import PREDICT, WORKFLOW, moving_frames, pack
 from PIL import Image
 
 import media
 from server import Server
+from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames, pack
 
 
 def png(frame: np.ndarray) -> bytes:

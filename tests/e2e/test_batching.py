@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import requests
-from conftest import PREDICT, WORKFLOW, moving_frames
 
 import media
+from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
 
 NODES = ("eden__encoder", "eden__dit_decoder")
 HEADERS = {"Content-Type": "application/octet-stream"}

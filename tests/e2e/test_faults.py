@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from conftest import PREDICT, WORKFLOW, moving_frames
 
 import media
 from handoff.ledger import sweep
 from server import Server
+from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
 
 HEADERS = {"Content-Type": "application/octet-stream"}
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from conftest import PREDICT, WORKFLOW, moving_frames
 
 import media
 from eden_client.grpc_route import GrpcServer
 from eden_client.tokens import FixedToken
 from eden_client.traffic import Traffic
 from server import Server
+from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
 
 HEADERS = {"Content-Type": "application/octet-stream"}
 

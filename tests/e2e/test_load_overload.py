@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import pack
 
 from bench.capacity import Run, machine
 from bench.capacity_overload import overload
 from bench.capacity_plan import Plan, Setting, Workload
 from bench.capacity_report import write_report
 from server import Server
+from tests.e2e.serving import pack
 
 WAITING = 8
 """Clips that may wait for the decoder."""

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
-from conftest import WORKFLOW, moving_frames
 
 import media
 from server import Server
 from server.settings import PROJECT
+from tests.e2e.serving import WORKFLOW, moving_frames
 
 DASHBOARD = json.loads((PROJECT / "dashboards" / "eden.json").read_text())
 QUERIES = [

@@ -9,11 +9,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from conftest import PREDICT, WORKFLOW, moving_frames
 
 import media
 from eden import DitDecoder, Encoder
 from server.settings import PROJECT
+from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
 
 
 @pytest.fixture(scope="module")

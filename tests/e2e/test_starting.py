@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from conftest import WORKFLOW, moving_frames, pack
 
 import media
 from server import Server, ServerError
 from server.settings import PROJECT
+from tests.e2e.serving import WORKFLOW, moving_frames, pack
 
 
 def processes_of(folder: Path) -> list[list[str]]:

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from conftest import WORKFLOW, moving_frames
 
 import media
 from server import java
 from server.settings import PROJECT, Ports, read_properties, write_properties
+from tests.e2e.serving import WORKFLOW, moving_frames
 
 LONGEST = 30.0
 """Seconds from the command to the first answer."""

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from server import Server
-from tests.e2e.conftest import moving_frames, pack
+from tests.e2e.serving import moving_frames, pack
 
 KINDS = ["grpc", "http", "websocket", "zeromq"]
 
