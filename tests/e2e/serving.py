@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import requests
 
+from server import Server
 from server.settings import PROJECT
 
 PREDICT = "/predictions/eden__encoder", "/predictions/eden__dit_decoder"
@@ -20,6 +24,29 @@ def pack(folder: Path, *options: str) -> Path:
     )
     assert built.returncode == 0, built.stdout + built.stderr
     return folder
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Return once it holds; a server that does not answer just now counts as no. AssertionError if it never does."""
+    deadline = time.monotonic() + seconds
+    while not _holds(condition):
+        assert time.monotonic() < deadline, f"it did not come within {seconds} s"
+        time.sleep(0.2)
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except requests.RequestException:
+        return False
+
+
+def assert_no_thread_leaked(server: Server, before: int) -> None:
+    """The JVM has its threads of before, and at most a few that it keeps for itself (compiling, collecting).
+
+    A call's own thread may outlive its answer by an instant. Leaks are one or two a call, for good.
+    """
+    wait_for(lambda: server.thread_count() <= before + 4, 10)
 
 
 def moving_frames(count: int = 2, height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:

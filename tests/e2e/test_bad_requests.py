@@ -15,7 +15,7 @@ from PIL import Image
 
 import media
 from server import Server
-from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames, pack
+from tests.e2e.serving import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, pack
 
 
 def png(frame: np.ndarray) -> bytes:
@@ -138,7 +138,7 @@ def test_200_bad_requests_cost_no_thread_and_no_worker(server):
         replies = list(pool.map(lambda name: send(server, WORKFLOW, name), names))
     assert [reply.json()["code"] for reply in replies] == [BAD[name][2] for name in names]
     assert state(server) == workers
-    assert server.thread_count() <= threads
+    assert_no_thread_leaked(server, threads)
 
 
 def test_one_bad_item_never_touches_the_others(server):
@@ -180,7 +180,7 @@ def test_200_refused_for_overload_cost_nothing_and_the_accepted_are_served(busy_
         told = list(pool.map(refused, range(200)))
     assert {(each["code"], each["type"]) for each in told} == {(503, "OverCapacity")}
     assert state(busy_server) == workers
-    assert busy_server.thread_count() <= threads
+    assert_no_thread_leaked(busy_server, threads)
     direct = busy_server.api.call(PREDICT[0], data=body, headers=headers)
     assert direct.status_code == 503
     for ticket in tickets:

@@ -7,45 +7,50 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import requests
 
 import media
 from handoff.ledger import sweep
 from server import Server
-from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
+from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames, wait_for
 
 HEADERS = {"Content-Type": "application/octet-stream"}
 
 
 def interpolate(server: Server, number: int, size: tuple[int, int] = (64, 96)) -> np.ndarray:
-    """The frame between; raises AssertionError on an error's answer."""
+    """The frame between; raises AssertionError on an error's answer.
+
+    A call that TorchServe loses with a worker is repeated, once and after a timeout, as the README asks of clients.
+    """
     body = media.encode_npy(moving_frames(2, *size, seed=number))
-    reply = server.api.call(WORKFLOW, data=body, headers=HEADERS)
+    call = partial(server.api.call, WORKFLOW, data=body, headers=HEADERS, timeout=60)
+    try:
+        reply = call()
+    except requests.ReadTimeout:
+        reply = call()
     assert reply.content.startswith(media.NPY_MAGIC), reply.text
     return np.load(io.BytesIO(reply.content))
 
 
-def wait_for_new_worker(server: Server, model: str, old: int, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if server.api.is_serving() and server.worker_pids(model) != [old]:
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"{model} has no new worker after {seconds} s")
+def wait_for_new_worker(server: Server, model: str, old: int) -> None:
+    wait_for(lambda: server.api.is_serving() and server.worker_pids(model) != [old])
 
 
 def test_requests_survive_a_killed_decoder(server):
+    """What it was computing is computed again after all that waited for it: the tokens must be there until then."""
     (victim,) = server.worker_pids("eden__dit_decoder")
-    with ThreadPoolExecutor(12) as pool:
-        running = [pool.submit(interpolate, server, number, (256, 320)) for number in range(12)]
-        time.sleep(0.4)
+    with ThreadPoolExecutor(40) as pool:  # so many callers, of whom each sends the next when it is answered
+        running = [pool.submit(interpolate, server, number, (128, 160)) for number in range(160)]
+        time.sleep(1)
         os.kill(victim, signal.SIGKILL)
-        results = [future.result(timeout=120) for future in running]
+        results = [future.result(timeout=150) for future in running]
     wait_for_new_worker(server, "eden__dit_decoder", victim)
-    for number in (0, 5, 11):
-        assert np.abs(results[number].astype(int) - interpolate(server, number, (256, 320))).max() <= 1
+    for number in (0, 80, 159):
+        assert np.abs(results[number].astype(int) - interpolate(server, number, (128, 160))).max() <= 1
 
 
 def test_a_killed_encoder_comes_back_and_what_it_had_put_is_served_or_said_to_be_lost(server):
@@ -55,7 +60,7 @@ def test_a_killed_encoder_comes_back_and_what_it_had_put_is_served_or_said_to_be
     os.kill(victim, signal.SIGKILL)
     started = time.monotonic()
     reply = server.api.call(PREDICT[1], data=ticket, headers=HEADERS)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 25  # not the 30 that the hand-off waits for a peer that does not answer
     if reply.status_code == 200:
         assert np.array_equal(np.load(io.BytesIO(reply.content)), wanted)
     else:

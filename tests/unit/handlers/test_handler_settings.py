@@ -3,8 +3,10 @@
 import os
 
 import pytest
+import yaml
 
 from handlers.settings import Settings, sensible_threads
+from server.settings import PROJECT
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +22,7 @@ def test_what_is_not_said_has_a_default(tmp_path):
 
 
 def test_what_is_said_is_heard(tmp_path):
-    yaml = {
+    said = {
         "maxWorkers": 3,
         "handler": {
             "checkpoint": "/elsewhere",
@@ -31,7 +33,7 @@ def test_what_is_said_is_heard(tmp_path):
             "handoff": {"kind": "inline", "shared_folder": "/dev/shm"},
         },
     }
-    settings = Settings.read(yaml, tmp_path)
+    settings = Settings.read(said, tmp_path)
     assert str(settings.checkpoint) == "/elsewhere"
     assert (settings.precision, settings.threads, settings.workers) == ("bf16", 4, 3)
     assert settings.warm == ((256, 448),)
@@ -51,6 +53,12 @@ def test_what_is_said_is_heard(tmp_path):
 def test_what_is_misspelt_is_named(tmp_path, section, message):
     with pytest.raises(ValueError, match=message):
         Settings.read({"handler": section}, tmp_path)
+
+
+def test_a_dead_decoders_batch_is_kept_until_all_that_waited_is_done(tmp_path):
+    settings = Settings.read(yaml.safe_load((PROJECT / "handlers" / "encoder.yaml").read_text()), tmp_path)
+    batch = yaml.safe_load((PROJECT / "workflow" / "eden.yaml").read_text())["models"]["batch-size"]
+    assert settings.handoff.keep_taken >= settings.handoff.max_in_flight + batch
 
 
 def test_both_nodes_share_a_cpu_and_a_gpu_needs_few(monkeypatch):
