@@ -3,8 +3,8 @@
     scenes = Scenes("cuda", seed=1)
     triplets = scenes.draw(256, 128, 224, displacement=(0, 16))
 
-A scene is a background and up to five things before it, photographs above all, which move, turn, grow, lean and bend
-by themselves and under a camera. Everything is a function of time, so the middle is drawn and not guessed.
+A scene is a background and up to five things before it, which move, turn, grow, lean and bend, by themselves and under
+a camera. All of it is a function of time, so the middle is drawn like its neighbours and not made of them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from torch import Tensor
 
 from training import scenes_drawing
 from training.scenes_atlas import outline_atlas, texture_atlas
-from training.scenes_script import Author, Script
+from training.scenes_author import Author
+from training.scenes_drawing import Speedometer
+from training.scenes_script import Script
 
-CORRECTIONS = 3
-"""Motion is set by its speed, which rotation and zoom make displacement nearly but not quite proportional to."""
+ROUNDS = 3
+"""Of setting the speed: rotation and zoom make displacement nearly, not quite, proportional to it."""
+RESTING = 0.1
+"""Pixels; an unscaled script in which all that is in sight moves less has its camera pan."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,11 @@ class Triplets:
     middle: Tensor
     last: Tensor
     displacement: Tensor
-    """[B] pixels from first to last of the fastest point that is in sight."""
+    """[B] pixels from first to last, of the fastest point that is in sight in the middle."""
 
 
 class Scenes:
-    """An endless supply of scenes; the same for the same seed on one machine.
+    """An endless supply of scenes, the same for the same seed on one machine.
 
     `held_out` scenes share no photograph, pattern, word or outline with the others.
     """
@@ -43,26 +47,29 @@ class Scenes:
         self._device = torch.device(device)
         self._textures = texture_atlas(held_out, self._device)
         self._outlines = outline_atlas(held_out, self._device)
-        generator = torch.Generator(self._device).manual_seed(2 * seed + held_out)
-        self._generator = generator
-        self._author = Author(self._textures, self._outlines, generator)
+        self._generator = torch.Generator(self._device).manual_seed(2 * seed + held_out)
+        self._author = Author(self._textures, self._outlines, self._generator)
 
     @torch.no_grad()
     def draw(self, count: int, height: int, width: int, displacement: tuple[float, float]) -> Triplets:
         """Scenes whose displacements lie evenly in `displacement` pixels; (0, 0) makes stills, three equal frames."""
         low, high = displacement
-        wanted = torch.rand(count, generator=self._generator, device=self._device) * (high - low) + low
-        return self.film(self.script(wanted, height, width), height, width)
+        wanted = low + (high - low) * torch.rand(count, generator=self._generator, device=self._device)
+        with torch.autocast(self._device.type, enabled=False):
+            return self.film(self.script(wanted, height, width), height, width)
 
     def script(self, wanted: Tensor, height: int, width: int) -> Script:
-        """Random scenes of these displacements [B], not yet drawn."""
+        """Random scenes of these displacements [B], in pixels, not yet drawn."""
         script = self._author.write(len(wanted), height, width)
-        for _ in range(CORRECTIONS):
-            reached = scenes_drawing.displacement(script, self._outlines, height, width)
-            script = script.faster(wanted / reached.clamp(min=1e-6))
-        return replace(script, gain=script.gain * (wanted / 4).clamp(max=1))
+        speedometer = Speedometer(script, self._outlines, height, width)
+        resting = speedometer.read(script) < RESTING
+        script = replace(script, velocity=script.velocity + resting[:, None, None])
+        factor = torch.ones_like(wanted)
+        for _ in range(ROUNDS):
+            factor = factor * wanted / speedometer.read(script.faster(factor)).clamp(min=1e-6)
+        return replace(script.faster(factor), gain=script.gain * (wanted[:, None] / 4).clamp(max=1))
 
     def film(self, script: Script, height: int, width: int) -> Triplets:
-        """What a script says, drawn."""
+        """A script, drawn."""
         frames = scenes_drawing.draw(script, self._textures, self._outlines, height, width)
-        return Triplets(*frames, scenes_drawing.displacement(script, self._outlines, height, width))
+        return Triplets(*frames, Speedometer(script, self._outlines, height, width).read(script))

@@ -1,7 +1,8 @@
-"""All source pictures in one tensor, so that one `grid_sample` gives every item of a batch its own picture."""
+"""All source pictures on one sheet, so that one `grid_sample` gives every item of a batch its own picture."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,11 +12,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.scenes_sources import OUTLINE, outlines, pages, patterns, photographs
+from training.scenes_sources import miniatures, outlines, pages, patterns, photographs
 
 FINENESS = 2
-"""Texels a pixel of a frame at most: bilinear samples of pictures so smooth are equally sharp wherever they fall."""
-WIDTH = 960
+"""Texels a pixel of a frame, at most: pictures so smooth are equally sharp wherever a bilinear sample falls."""
+WIDTH = 1024
+"""Of a sheet, in texels."""
 
 
 @dataclass(frozen=True)
@@ -24,50 +26,39 @@ class Atlas:
 
     sheet: Tensor
     """float32 [1, C, height, width]"""
-    places: Tensor
-    """float32 [N, 4]: left, top, width, height of each picture, in texels."""
-    kinds: dict[str, tuple[int, int]]
-    """Kind of picture -> its first number, and how many there are."""
+    sizes: Tensor
+    """[N, 2] texels across and down each picture."""
+    corners: Tensor
+    """[N, 2] left upper corners, and `spans` [N, 2] from there to the opposite ones, as `grid_sample` counts."""
+    spans: Tensor
+    kinds: dict[str, range]
+    """Numbers of the pictures of each kind."""
 
-    def sample(self, picture: Tensor, x: Tensor, y: Tensor, mirrored: bool) -> Tensor:
-        """Colours [C, N, H, W] of pictures [N] at x, y [N, H, W], texels from each picture's corner.
+    def sample(self, picture: Tensor, u: Tensor, v: Tensor, mirrored: bool) -> Tensor:
+        """Colours [C, N, H, W] of pictures [N] at u, v [N, H, W], which go from 0 to 1 across and down a picture.
 
         Beyond its edges a picture goes on mirrored, or with the values of its edge.
         """
-        left, top, width, height = (column[:, None, None] for column in self.places[picture].unbind(-1))
-        if mirrored:
-            x, y = _folded(x, width), _folded(y, height)
-        x = left + torch.minimum(x.clamp(min=0.5), width - 0.5)
-        y = top + torch.minimum(y.clamp(min=0.5), height - 0.5)
-        channels, rows, columns = self.sheet.shape[1:]
-        grid = torch.stack([x * (2 / columns) - 1, y * (2 / rows) - 1], dim=-1)
+        grid = torch.empty(*u.shape, 2, device=u.device)
+        for axis, place in enumerate((u, v)):
+            corner, span = (values[picture, axis, None, None] for values in (self.corners, self.spans))
+            inside = (place - 2 * (place / 2).round()).abs() if mirrored else place.clamp(0, 1)
+            grid[..., axis] = torch.addcmul(corner, inside, span)
         colours = F.grid_sample(self.sheet, grid.flatten(0, 1)[None], align_corners=False)
-        return colours.view(channels, *grid.shape[:3])
-
-
-def _folded(x: Tensor, width: Tensor) -> Tensor:
-    """Any coordinate as one within 0..width, going back and forth."""
-    return width - (x.remainder(2 * width) - width).abs()
+        return colours.view(-1, *u.shape)
 
 
 @cache
 def texture_atlas(held_out: bool, device: torch.device) -> Atlas:
-    """Photographs, patterns and pages, RGB in 0..1, FINENESS texels a pixel."""
-    makers = {"photograph": photographs, "pattern": patterns, "page": pages}
-    pictures: list[np.ndarray] = []
-    kinds = {}
-    for kind, maker in makers.items():
-        made = [_enlarged(picture) for picture in maker(held_out)]
-        kinds[kind] = (len(pictures), len(made))
-        pictures += made
-    return _laid_out(pictures, kinds, device)
+    """Photographs whole and in part, patterns and pages: RGB in 0..1, FINENESS texels a pixel."""
+    makers = {"photograph": photographs, "miniature": miniatures, "pattern": patterns, "page": pages}
+    return _laid_out({kind: map(_enlarged, maker(held_out)) for kind, maker in makers.items()}, device)
 
 
 @cache
 def outline_atlas(held_out: bool, device: torch.device) -> Atlas:
     """Signed distances of outlines: see `outlines`."""
-    pictures = [distances[None] for distances in outlines(held_out)]
-    return _laid_out(pictures, {"outline": (0, len(pictures))}, device, OUTLINE * 4)
+    return _laid_out({"outline": (distances[None] for distances in outlines(held_out))}, device)
 
 
 def _enlarged(picture: Image.Image) -> np.ndarray:
@@ -75,21 +66,28 @@ def _enlarged(picture: Image.Image) -> np.ndarray:
     return np.asarray(fine, np.float32).transpose(2, 0, 1) / 255
 
 
-def _laid_out(
-    pictures: list[np.ndarray], kinds: dict[str, tuple[int, int]], device: torch.device, width: int = WIDTH
-) -> Atlas:
-    """Pictures [C, h, w] on shelves, the tallest first."""
-    places = np.zeros((len(pictures), 4), np.float32)
+def _laid_out(kinds: dict[str, Iterable[np.ndarray]], device: torch.device) -> Atlas:
+    """Pictures [C, h, w] on shelves, the tallest first, each in a rim of its edge's texels that samples may touch."""
+    pictures: list[np.ndarray] = []
+    numbers = {}
+    for kind, made in kinds.items():
+        start = len(pictures)
+        pictures += [np.pad(picture, ((0, 0), (1, 1), (1, 1)), mode="edge") for picture in made]
+        numbers[kind] = range(start, len(pictures))
+    corners = np.zeros((len(pictures), 2), int)
     left = top = shelf = 0
     for number in sorted(range(len(pictures)), key=lambda n: -pictures[n].shape[1]):
         _, high, wide = pictures[number].shape
-        if left + wide > width:
+        if left + wide > WIDTH:
             left, top = 0, top + shelf
         if left == 0:
             shelf = high
-        places[number] = left, top, wide, high
+        corners[number] = left, top
         left += wide
-    sheet = torch.zeros(pictures[0].shape[0], top + shelf, width)
-    for picture, (x, y, wide, high) in zip(pictures, places.astype(int), strict=True):
-        sheet[:, y : y + high, x : x + wide] = torch.from_numpy(np.ascontiguousarray(picture))
-    return Atlas(sheet[None].to(device), torch.from_numpy(places).to(device), kinds)
+    sheet = torch.zeros(1, len(pictures[0]), top + shelf, WIDTH)
+    for picture, (x, y) in zip(pictures, corners, strict=True):
+        sheet[0, :, y : y + picture.shape[1], x : x + picture.shape[2]] = torch.from_numpy(picture)
+    sizes = torch.tensor([[picture.shape[2] - 2, picture.shape[1] - 2] for picture in pictures])
+    whole = torch.tensor([WIDTH, top + shelf])
+    on_sheet = 2 * (torch.from_numpy(corners) + 1) / whole - 1, 2 * sizes / whole
+    return Atlas(sheet.to(device), sizes.to(device), *(values.float().to(device) for values in on_sheet), numbers)

@@ -7,85 +7,81 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.scenes_atlas import Atlas
-from training.scenes_script import LAYERS, Script, linear
+from training.scenes_script import LAYERS, Script
 
 TIMES = (-0.5, 0.0, 0.5)
+Points = tuple[Tensor, Tensor]
+"""x and y, [N, H, W] or [H, W], pixels."""
 
 
 def draw(script: Script, textures: Atlas, outlines: Atlas, height: int, width: int) -> Tensor:
     """Frames [3, B, 3, height, width] in 0..1, at TIMES."""
-    count = len(script.gain)
-    times = torch.tensor(TIMES, device=script.gain.device).repeat_interleave(count)
-    x, y = pixels(height, width, 1, script.gain.device)
+    count, device = len(script.gain), script.gain.device
+    times = torch.tensor(TIMES, device=device).repeat_interleave(count)
+    screen = pixels(height, width, 1, device)
     frames = torch.empty(0)
     for number in range(LAYERS):
-        layer = script.layer(number)
-        inverse = torch.cat([torch.linalg.inv_ex(linear(layer, time)).inverse for time in TIMES])
-        start = torch.cat([layer.centre + time * layer.velocity for time in TIMES])
-        bent = times[:, None, None, None] * _warp(layer, height, width).repeat(len(TIMES), 1, 1, 1)
-        p = _moved(inverse, x, y, -(inverse @ start[..., None])[..., 0])
-        p = (p[0] - bent[:, 0], p[1] - bent[:, 1])
-        picture, view, origin, colour, tint = (
-            value.repeat(len(TIMES), *(1,) * (value.ndim - 1))
-            for value in (layer.texture, layer.view, layer.origin, layer.colour, layer.tint)
-        )
-        texels = textures.sample(picture, *_moved(view, *p, origin), mirrored=True)
-        shown = torch.einsum("nij,jnhw->inhw", colour, texels) + tint.T[:, :, None, None]
-        if number == 0:
-            frames = shown
-        else:
-            opacity = coverage(layer, outlines, p)
-            frames = torch.lerp(frames, shown, opacity)
-    bright = (times * script.gain.repeat(len(TIMES))).exp()
-    frames = (frames * bright[:, None, None]).clamp(0, 1)
-    return frames.unflatten(1, (len(TIMES), count)).permute(1, 2, 0, 3, 4).contiguous()
+        once = script.each(lambda value, n=number: value[:, n])
+        layer = once.each(lambda value: value.repeat(len(TIMES), *(1,) * (value.ndim - 1)))
+        back = layer.inverse(times)
+        start = layer.centre + times[:, None] * layer.velocity
+        x, y = _moved(back, screen, -(back @ start[..., None])[..., 0])
+        bent = _warp(once.warp, height, width).repeat(len(TIMES), 1, 1, 1)
+        ago = -times[:, None, None]
+        p = torch.addcmul(x, ago, bent[:, 0]), torch.addcmul(y, ago, bent[:, 1])
+        texels = textures.sample(layer.texture, *_moved(layer.view, p, layer.origin), mirrored=True)
+        shown = torch.baddbmm(layer.tint[..., None], layer.colour, texels.flatten(2).transpose(0, 1))
+        shown = shown.unflatten(-1, (height, width))
+        frames = torch.lerp(frames, shown, _coverage(layer, outlines, p)[:, None]) if number else shown
+    bright = (times * script.gain[:, 0].repeat(len(TIMES))).exp()
+    return (frames * bright[:, None, None, None]).clamp(0, 1).unflatten(0, (len(TIMES), count))
 
 
-def displacement(script: Script, outlines: Atlas, height: int, width: int, stride: int = 8) -> Tensor:
-    """How far, in pixels, the fastest point that is in sight in the middle moves from first to last, [B]."""
-    x, y = pixels(height, width, stride, script.gain.device)
-    count = len(script.gain)
-    sight = torch.ones(count, *x.shape, device=x.device)
-    fastest = torch.zeros(count, device=x.device)
-    for number in reversed(range(LAYERS)):
-        layer = script.layer(number)
-        p = x - layer.centre[:, 0, None, None], y - layer.centre[:, 1, None, None]
-        opacity = coverage(layer, outlines, p) if number else torch.ones_like(sight)
-        ways = linear(layer, TIMES[-1]) - linear(layer, TIMES[0])
-        bent = _warp(layer, *x.shape)
-        dx, dy = _moved(ways, *p, layer.velocity)
-        way = torch.hypot(dx + bent[:, 0], dy + bent[:, 1])
-        fastest = torch.maximum(fastest, (way * (sight * opacity > 0.3)).amax((1, 2)))
-        sight = sight * (1 - opacity)
-    return fastest
+class Speedometer:
+    """How far things move that are in sight in the middle, looked at in every `stride`-th pixel."""
+
+    def __init__(self, script: Script, outlines: Atlas, height: int, width: int, stride: int = 4) -> None:
+        layers = script.each(lambda value: value.flatten(0, 1))
+        x, y = pixels(height, width, stride, script.gain.device)
+        self._points = x - layers.centre[:, 0, None, None], y - layers.centre[:, 1, None, None]
+        opacity = _coverage(layers, outlines, self._points).unflatten(0, (-1, LAYERS))
+        opacity[:, 0] = 1
+        through = (1 - opacity.flip(1)).cumprod(1).flip(1)
+        self._seen = opacity * torch.cat([through[:, 1:], torch.ones_like(through[:, :1])], 1) > 0.3
+
+    def read(self, script: Script) -> Tensor:
+        """Pixels [B] from first to last of the fastest point in sight; only motion may have changed in `script`."""
+        layers = script.each(lambda value: value.flatten(0, 1))
+        bent = _warp(layers.warp, *self._points[0].shape[1:])
+        dx, dy = _moved(layers.linear(TIMES[-1]) - layers.linear(TIMES[0]), self._points, layers.velocity)
+        way = torch.hypot(dx + bent[:, 0], dy + bent[:, 1]).unflatten(0, (-1, LAYERS))
+        return (way * self._seen).amax((1, 2, 3))
 
 
-def coverage(layer: Script, outlines: Atlas, p: tuple[Tensor, Tensor]) -> Tensor:
-    """Opacity [N, H, W] of a layer at its own points p; N is B, or all times of B."""
-    times = len(p[0]) // len(layer.gain)
-    outline, frame, edge, opacity = (
-        value.repeat(times, *(1,) * (value.ndim - 1))
-        for value in (layer.outline, layer.frame, layer.edge, layer.opacity)
-    )
-    middle = outlines.places[outline, 2:] / 2
-    inside = outlines.sample(outline, *_moved(frame, *p, middle), mirrored=False)[0]
-    return (inside * edge[:, None, None] + 0.5).clamp(0, 1) * opacity[:, None, None]
-
-
-def pixels(height: int, width: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """x and y [H, W] of every pixel, or of every stride-th, from the frame's middle."""
+def pixels(height: int, width: int, stride: int, device: torch.device) -> Points:
+    """Every pixel, or the middles of squares of `stride`, from the frame's middle."""
     across = torch.arange(0.5 * stride, width, stride, device=device) - width / 2
     down = torch.arange(0.5 * stride, height, stride, device=device) - height / 2
     y, x = torch.meshgrid(down, across, indexing="ij")
     return x, y
 
 
-def _moved(matrix: Tensor, x: Tensor, y: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """matrix [N, 2, 2] @ (x, y) [N, H, W] or [H, W] + offset [N, 2]."""
-    a, b, c, d, e, f = torch.cat([matrix.flatten(1), offset], 1)[..., None, None].unbind(1)
-    return a * x + b * y + e, c * x + d * y + f
+def _coverage(layer: Script, outlines: Atlas, p: Points) -> Tensor:
+    """Opacity [N, H, W] of layers [N] at their own points p."""
+    places = _moved(layer.frame, p, torch.full_like(layer.centre, 0.5))
+    distance = outlines.sample(layer.outline, *places, mirrored=False)[0]
+    half = torch.full_like(layer.edge, 0.5)
+    inside = torch.addcmul(half[:, None, None], distance, layer.edge[:, None, None])
+    return inside.clamp(0, 1) * layer.opacity[:, None, None]
 
 
-def _warp(layer: Script, height: int, width: int) -> Tensor:
-    """[B, 2, H, W] pixels."""
-    return F.interpolate(layer.warp, (height, width), mode="bicubic", align_corners=True)
+def _moved(matrix: Tensor, points: Points, offset: Tensor) -> Points:
+    """matrix [N, 2, 2] @ points + offset [N, 2]."""
+    (a, b, c, d), (e, f) = (value.flatten(1)[..., None, None].unbind(1) for value in (matrix, offset))
+    x, y = points
+    return torch.addcmul(torch.addcmul(e, a, x), b, y), torch.addcmul(torch.addcmul(f, c, x), d, y)
+
+
+def _warp(knots: Tensor, height: int, width: int) -> Tensor:
+    """[B, 2, *WARP] to [B, 2, height, width], pixels."""
+    return F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)

@@ -41,24 +41,27 @@ REACH = 1.25
 
 
 def photographs(held_out: bool) -> Iterator[Image.Image]:
-    """Views of every photograph: sharp ones of parts, 480x320, and one of the whole at half that size."""
-    for name in PHOTOGRAPHS[held_out]:
-        with as_file(files("skimage") / "data" / name) as path, Image.open(path) as opened:
-            picture = opened.convert("RGB")
-        yield from _views(picture)
+    """Views of every photograph, 480x320: scaled until it just covers one, and taken from its middle or both ends."""
+    width, height = VIEW
+    for picture in _opened(held_out):
+        scale = max(width / picture.width, height / picture.height)
+        wide, high = math.ceil(picture.width * scale), math.ceil(picture.height * scale)
+        scaled = picture.resize((wide, high), Image.Resampling.LANCZOS)
+        for end in (0.0, 1.0) if max(wide / width, high / height) > 1.2 else (0.5,):
+            left, top = round((wide - width) * end), round((high - height) * end)
+            yield scaled.crop((left, top, left + width, top + height))
+
+
+def miniatures(held_out: bool) -> Iterator[Image.Image]:
+    """Every photograph once more, 240x160."""
+    for picture in _opened(held_out):
         yield ImageOps.fit(picture, (VIEW[0] // 2, VIEW[1] // 2), Image.Resampling.LANCZOS)
 
 
-def _views(picture: Image.Image) -> Iterator[Image.Image]:
-    """The picture scaled until it just covers a view: one view from its middle, or one from each end."""
-    width, height = VIEW
-    scale = max(width / picture.width, height / picture.height)
-    wide, high = math.ceil(picture.width * scale), math.ceil(picture.height * scale)
-    scaled = picture.resize((wide, high), Image.Resampling.LANCZOS)
-    ends = (0.0, 1.0) if max(wide / width, high / height) > 1.2 else (0.5,)
-    for end in ends:
-        left, top = round((wide - width) * end), round((high - height) * end)
-        yield scaled.crop((left, top, left + width, top + height))
+def _opened(held_out: bool) -> Iterator[Image.Image]:
+    for name in PHOTOGRAPHS[held_out]:
+        with as_file(files("skimage") / "data" / name) as path, Image.open(path) as opened:
+            yield opened.convert("RGB")
 
 
 def patterns(held_out: bool) -> Iterator[Image.Image]:
