@@ -82,7 +82,6 @@ class HttpServer:
         async def pull(request: Request) -> Response:
             return Answer(desk, request, settings.chunk_bytes or Http.chunk)
 
-        tls = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key}
         config = uvicorn.Config(
             Starlette(routes=[Route("/payloads/{payload}", pull)]),
             log_config=None,
@@ -94,8 +93,8 @@ class HttpServer:
             http="h11",
             timeout_keep_alive=3600,
             timeout_graceful_shutdown=1,
-            ssl_certfile=tls["ssl_certfile"],
-            ssl_keyfile=tls["ssl_keyfile"],
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
