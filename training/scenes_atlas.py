@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.scenes_sources import miniatures, outlines, pages, patterns, photographs
+from training.scenes_sources import miniatures, outlines, pages, patterns, photographs, surfaces
 
 FINENESS = 2
 """Texels a pixel of a frame, at most: pictures so smooth are equally sharp wherever a bilinear sample falls."""
@@ -51,7 +51,13 @@ class Atlas:
 @cache
 def texture_atlas(held_out: bool, device: torch.device) -> Atlas:
     """Photographs whole and in part, patterns and pages: RGB in 0..1, FINENESS texels a pixel."""
-    makers = {"photograph": photographs, "miniature": miniatures, "pattern": patterns, "page": pages}
+    makers = {
+        "photograph": photographs,
+        "miniature": miniatures,
+        "surface": surfaces,
+        "pattern": patterns,
+        "page": pages,
+    }
     return _laid_out({kind: map(_enlarged, maker(held_out)) for kind, maker in makers.items()}, device)
 
 

@@ -11,7 +11,7 @@ from training.scenes_atlas import FINENESS, Atlas
 from training.scenes_script import LAYERS, WARP, Script
 from training.scenes_sources import REACH
 
-SHARES = {"photograph": 0.5, "miniature": 0.25, "pattern": 0.2, "page": 0.05}
+SHARES = {"photograph": 0.45, "miniature": 0.2, "surface": 0.12, "pattern": 0.19, "page": 0.04}
 """Of the kinds of pictures that layers show."""
 
 
@@ -84,8 +84,9 @@ class Author:
     def _colours(self, texture: Tensor) -> tuple[Tensor, Tensor]:
         """Contrast, saturation, hue, brightness: little change to photographs, much to patterns; some layers plain."""
         shape = texture.shape
-        photograph = self._shows("photograph", texture) | self._shows("miniature", texture)
-        plain = self._chance(0.08, *shape)
+        photograph = ~(self._shows("pattern", texture) | self._shows("page", texture))
+        plain = self._chance(0.1, *shape)
+        plain[:, 0] &= self._chance(0.3, shape[0])
         true = photograph & ~plain & self._chance(0.9, *shape)
         hue = torch.where(true, self._normal(*shape) * 0.1, self._between(-math.pi, math.pi, *shape))[..., None, None]
         saturation = self._between(0.3, 1.2, *shape)
@@ -96,7 +97,7 @@ class Author:
         around = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=self._device) / math.sqrt(3)
         chroma = (hue.cos() * across + hue.sin() * around) * saturation[..., None, None]
         colour = contrast[..., None, None] * (grey + chroma)
-        light = self._between(-1, 1, *shape) * torch.where(true, 0.12, 0.35)
+        light = self._between(-1, 1, *shape) * torch.where(true, 0.1, 0.4 * (1 - 0.7 * contrast))
         cast = self._normal(*shape, 3) * torch.where(true, 0.02, 0.12)[..., None]
         return colour, 0.5 + light[..., None] + cast - 0.5 * colour.sum(-1)
 

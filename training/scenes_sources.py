@@ -1,7 +1,7 @@
 """What scenes are made of, as pictures in memory: photographs, patterns, pages of text, outlines.
 
 Training and held-out scenes share none of it: other photographs, other words, other random numbers. The photographs
-are files of scikit-image's own package; nothing is downloaded.
+come with scikit-image and matplotlib; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -16,12 +16,25 @@ from scipy import ndimage
 
 PHOTOGRAPHS = {
     False: (
-        "astronaut.png", "brick.png", "coffee.png", "coins.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png",
-        "motorcycle_left.png", "motorcycle_right.png", "page.png", "rocket.jpg",
+        "skimage/data/astronaut.png",
+        "skimage/data/coffee.png",
+        "skimage/data/motorcycle_left.png",
+        "skimage/data/motorcycle_right.png",
+        "skimage/data/rocket.jpg",
+        "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
     ),
-    True: ("camera.png", "chelsea.png", "grass.png", "moon.png", "text.png"),
-}  # fmt: skip
-"""Files of scikit-image's `data` folder, for training (False) and held out (True)."""
+    True: ("skimage/data/camera.png", "skimage/data/chelsea.png"),
+}
+"""Files inside installed packages, for training (False) and held out (True)."""
+
+SURFACES = {
+    False: tuple(
+        f"skimage/data/{name}"
+        for name in ("brick.png", "coins.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "page.png")
+    ),
+    True: tuple(f"skimage/data/{name}" for name in ("grass.png", "moon.png", "text.png")),
+}
+"""Photographs too, but of one texture all over."""
 
 SYLLABLES = {
     False: ("an", "be", "cor", "du", "el", "fi", "gam", "ho", "il", "jo", "ker", "lu"),
@@ -41,9 +54,25 @@ REACH = 1.25
 
 
 def photographs(held_out: bool) -> Iterator[Image.Image]:
-    """Views of every photograph, 480x320: scaled until it just covers one, and taken from its middle or both ends."""
+    """Views of the photographs, 480x320."""
+    return _views(PHOTOGRAPHS[held_out])
+
+
+def surfaces(held_out: bool) -> Iterator[Image.Image]:
+    """Views of the surfaces, 480x320."""
+    return _views(SURFACES[held_out])
+
+
+def miniatures(held_out: bool) -> Iterator[Image.Image]:
+    """The photographs once more, 240x160."""
+    for picture in _opened(PHOTOGRAPHS[held_out]):
+        yield ImageOps.fit(picture, (VIEW[0] // 2, VIEW[1] // 2), Image.Resampling.LANCZOS)
+
+
+def _views(names: tuple[str, ...]) -> Iterator[Image.Image]:
+    """Each picture scaled until it just covers a view, which is taken from its middle, or from both its ends."""
     width, height = VIEW
-    for picture in _opened(held_out):
+    for picture in _opened(names):
         scale = max(width / picture.width, height / picture.height)
         wide, high = math.ceil(picture.width * scale), math.ceil(picture.height * scale)
         scaled = picture.resize((wide, high), Image.Resampling.LANCZOS)
@@ -52,15 +81,10 @@ def photographs(held_out: bool) -> Iterator[Image.Image]:
             yield scaled.crop((left, top, left + width, top + height))
 
 
-def miniatures(held_out: bool) -> Iterator[Image.Image]:
-    """Every photograph once more, 240x160."""
-    for picture in _opened(held_out):
-        yield ImageOps.fit(picture, (VIEW[0] // 2, VIEW[1] // 2), Image.Resampling.LANCZOS)
-
-
-def _opened(held_out: bool) -> Iterator[Image.Image]:
-    for name in PHOTOGRAPHS[held_out]:
-        with as_file(files("skimage") / "data" / name) as path, Image.open(path) as opened:
+def _opened(names: tuple[str, ...]) -> Iterator[Image.Image]:
+    for name in names:
+        package, _, inside = name.partition("/")
+        with as_file(files(package) / inside) as path, Image.open(path) as opened:
             yield opened.convert("RGB")
 
 
