@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,8 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from bench import machine
 from bench.capacity_overload import overload
 from bench.capacity_plan import Plan, Setting, Workload
 from bench.capacity_report import write_report
@@ -58,7 +55,13 @@ def main() -> int:
         return 0
     plan = _plan(args)
     plan.out.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"plan": plan.as_json(), "machine": machine(), "engine": [], "rows": [], "left_out": []}
+    found: dict[str, Any] = {
+        "plan": plan.as_json(),
+        "machine": machine.describe(),
+        "engine": [],
+        "rows": [],
+        "left_out": [],
+    }
     run = Run(plan, found)
     try:
         run.engine()
@@ -221,23 +224,6 @@ def served(plan: Plan, setting: Setting) -> Iterator[Server]:
             yield server
         finally:
             server.stop()
-
-
-def machine() -> dict[str, Any]:
-    """What this runs on."""
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    return {
-        "gpus": gpus,
-        "cores": os.cpu_count(),
-        "processor": model,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 def _tail(path: Path) -> str:

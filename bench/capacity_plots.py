@@ -45,7 +45,7 @@ def machine_in_words(found: Mapping[str, Any]) -> str:
     """What it ran on."""
     machine = found["machine"]
     gpus = " + ".join(machine["gpus"])
-    cores = f"{machine['cores']} cores ({machine['processor']})"
+    cores = f"{machine['cores']} cores ({machine['cpu']})"
     return ", ".join(filter(None, [gpus, cores, found["plan"]["precision"]]))
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import queue
 import statistics
 import tempfile
@@ -22,6 +20,7 @@ from typing import Any
 
 import torch
 
+from bench import machine
 from bench.handoff_processes import (
     CONTEXT,
     Job,
@@ -200,7 +199,7 @@ def main() -> None:
     ]
     clip = {"size": _size(chosen.clip_size), "dtype": "fp32", "frames": CLIP, "repeat": 4, "warm_up": 1}
     clip_jobs = [Job(**clip, pair_by_pair=True), Job(**clip)]
-    results: dict[str, Any] = {"machine": machine(on_gpu), "devices": devices, "threads": chosen.threads}
+    results: dict[str, Any] = {"machine": machine.describe(), "devices": devices, "threads": chosen.threads}
     results["plain"] = [{"size": job.size, "wire": job.dtype, **plain_copies(job, devices)} for job in jobs]
     results |= {"single": [], "clip": [], "scaling": []}
 
@@ -227,17 +226,6 @@ def main() -> None:
 
 def _among(wanted: str, kinds: list[str]) -> list[str]:
     return kinds if wanted == "all" else [kind for kind in wanted.split(",") if kind in kinds]
-
-
-def machine(on_gpu: bool) -> dict[str, Any]:
-    """What it was measured on."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        "",
-    )
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if on_gpu else []
-    cores = len(os.sched_getaffinity(0))
-    return {"cpu": model, "cores": cores, "gpus": gpus, "python": platform.python_version(), "torch": torch.__version__}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from bench.handoff import machine
+from bench import machine
 from server import Server
 from server.settings import PROJECT
 from server.staging import stage_model, stage_workflow
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench/results/handoff-workflow"))
     chosen = parser.parse_args()
     height, width = map(int, chosen.size.split("x"))
-    results: dict[str, Any] = {"machine": machine(False), "size": (height, width), "rows": []}
+    results: dict[str, Any] = {"machine": machine.describe(), "size": (height, width), "rows": []}
     for kind in chosen.kinds.split(","):
         for batch in map(int, chosen.batches.split(",")):
             try:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from bench import plain_eden
+from bench import machine, plain_eden
 from bench.model_cost import decoder_flop
 from bench.model_report import write_report
 from bench.model_stages import kernel_times, stage_times
@@ -198,9 +198,11 @@ def main() -> None:
             for size, batch, _ in (case for case in cases if case[2] == precision):
                 rows.append(measure(size, batch, halves, exact, weights, chosen.seconds, others))
                 print(json.dumps(rows[-1]), flush=True)
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {chosen.threads} threads"
+    ran_on = f"{machine.cpu()}, {chosen.threads} threads"
+    if device.type == "cuda":
+        ran_on = torch.cuda.get_device_name(device)
     results = {
-        "machine": machine,
+        "machine": ran_on,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "matrix_tflops": rate,

@@ -1,10 +1,11 @@
 """Streaming against batch: transfers, delay, memory, error recovery, on one film through a real TorchServe.
 
 python -m bench.strategies compare [--film FILM] [--output FOLDER]
-python -m bench.strategies memory [--seconds 10 60] [--rate 12]
+python -m bench.strategies memory [--seconds 10 60] [--rate 24]
 
-Starts a server of its own with what model_store/ holds, runs the command as a user would, and writes
-bench/results/strategies.json and strategies-memory.json, with a table of each (.md).
+Starts a server of its own, runs the command as a user would, and writes bench/results/strategies.json and
+strategies-memory.json, with a table of each (.md). `compare` serves what model_store/ holds; `memory`, which is about
+the client alone, a model so small that a minute of film takes no hour.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -24,8 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from bench import machine
+from eden.checkpoint import CONFIG, WEIGHTS
+from eden.config import EdenConfig
+from eden.random_weights import random_tensors
 from eden_client.demo_clip import draw_clip
 from media import encode_video
 from server import Server
@@ -109,6 +115,18 @@ def compare(server: Server, folder: Path, film: Path | None, repeats: int) -> li
     return rows
 
 
+def pack_smallest(folder: Path) -> Path:
+    """A model store with the smallest EDEN that there can be."""
+    config = EdenConfig(hidden_dim=32, num_heads=2, dit_depth=1, decoder_depth=1)
+    weights = folder / "weights"
+    weights.mkdir()
+    config.write(weights / CONFIG)
+    save_file(random_tensors(config, 0, torch.float16), weights / WEIGHTS)
+    store = folder / "model_store"
+    subprocess.run([PROJECT / "archive.sh", "--checkpoint", weights, "--output", store], check=True)
+    return store
+
+
 def memory(server: Server, folder: Path, seconds: list[int], rate: int) -> list[dict[str, Any]]:
     """Peak memory of the client on 480p films of several lengths."""
     rows = []
@@ -169,6 +187,14 @@ def _table(heads: list[str], lines: list[list[str]]) -> str:
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
+def heading(ran_on: dict[str, Any]) -> str:
+    versions = f"Python {ran_on['python']}, PyTorch {ran_on['torch']}"
+    return f"{ran_on['cpu']}, {ran_on['cores']} cores, {versions}, {ran_on['date']}."
+
+
+TABLES = {"strategies": compare_table, "strategies-memory": memory_table}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.strategies", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("compare", "memory"))
@@ -177,24 +203,26 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3, help="compare: runs, of which the median counts (default: 3)")
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60], help="memory: lengths (default: 10 60)")
-    parser.add_argument("--rate", type=int, default=12, help="memory: frames a second of the films (default: 12)")
-    parser.add_argument("--model-store", type=Path, default=PROJECT / "model_store", help="default: %(default)s")
+    parser.add_argument("--rate", type=int, default=24, help="memory: frames a second of the films (default: 24)")
+    parser.add_argument(
+        "--model-store", type=Path, default=PROJECT / "model_store", help="compare: default: %(default)s"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        with Server(args.model_store, folder / "server", ports="free") as server:
+        store = args.model_store if args.what == "compare" else pack_smallest(folder)
+        with Server(store, folder / "server", ports="free") as server:
             if args.what == "compare":
-                rows = compare(server, folder, args.film, args.repeats)
-                name, table = "strategies", compare_table(rows)
+                name, rows = "strategies", compare(server, folder, args.film, args.repeats)
             else:
-                rows = memory(server, folder, args.seconds, args.rate)
-                name, table = "strategies-memory", memory_table(rows)
-    machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "machine": platform.machine()}
+                name, rows = "strategies-memory", memory(server, folder, args.seconds, args.rate)
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
-    (args.output / f"{name}.md").write_text(table)
-    print(table)
+    results = {"machine": machine.describe(), "rows": rows}
+    (args.output / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    report = f"{heading(results['machine'])}\n\n{TABLES[name](rows)}"
+    (args.output / f"{name}.md").write_text(report)
+    print(report)
 
 
 if __name__ == "__main__":

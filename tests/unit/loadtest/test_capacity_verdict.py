@@ -52,7 +52,7 @@ def found() -> dict:
             "phase_seconds": 10.0,
             "command": "--out x",
         },
-        "machine": {"gpus": [], "cores": 2, "processor": "some", "python": "3", "torch": "2", "date": "2026-01-01"},
+        "machine": {"gpus": [], "cores": 2, "cpu": "some", "python": "3", "torch": "2", "date": "2026-01-01"},
         "engine": [
             {"height": 64, "width": 96, "clip": 2, "format": "png", "engine": 50.0, "with_pictures": 40.0},
             {"height": 64, "width": 96, "clip": 24, "format": "jpeg", "engine": 60.0, "with_pictures": 55.0},
