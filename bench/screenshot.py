@@ -1,37 +1,55 @@
-"""A picture of the command at work: python -m bench.screenshot FILM RESULT.svg --server URL --key-file FILE ..."""
+"""A picture of the command at work: python -m bench.screenshot PICTURE.svg [--at 0.6] -- INPUT OUTPUT ...
+
+Runs `eden-interpolate INPUT OUTPUT ...` in a terminal of its own and keeps what stood on that terminal when the share
+`--at` of its redraws was done. Needs a server, as the command does.
+"""
 
 from __future__ import annotations
 
 import argparse
 import io
-import tempfile
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
-from eden_client import EdenClient
-from eden_client.film import interpolate_film
-from eden_client.order import Order
-from eden_client.reports import Bar
+WIDTH = 100
+REDRAW = "\r\x1b[2K"
+"""What the progress bar writes before each drawing of its line."""
+
+
+def screens(command: list[str]) -> list[str]:
+    """What the terminal showed, from redraw to redraw. Raises CalledProcessError if the command fails."""
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"COLUMNS": str(WIDTH), "LINES": "24", "TERM": "xterm-256color"}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            written += os.read(ours, 65536)
+        except OSError:  # how a terminal says that its last program is gone
+            break
+    os.close(ours)
+    if process.wait():
+        raise subprocess.CalledProcessError(process.returncode, command, written)
+    return written.decode().split(REDRAW)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.screenshot", description=__doc__.splitlines()[0])
-    parser.add_argument("film", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--server", default="http://127.0.0.1:8080")
-    parser.add_argument("--management")
-    parser.add_argument("--key-file", type=Path, required=True)
+    parser.add_argument("--at", type=float, default=0.6, metavar="SHARE", help="of the redraws (default: 0.6)")
+    parser.add_argument("arguments", nargs="+", help="the command's, after --")
     args = parser.parse_args()
-    console = Console(record=True, force_terminal=True, width=110, file=io.StringIO())
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "smooth.webm"
-        console.print(f"$ eden-interpolate {args.film.name} {target.name} --times 4", highlight=False)
-        with EdenClient(args.server, key_file=args.key_file, management=args.management) as client:
-            bar = Bar(console)
-            summary = interpolate_film(Order(str(args.film), str(target), times=4), client, bar)
-            summary.target = target.name
-            bar.done(summary)
+    shown = screens([str(Path(sys.executable).with_name("eden-interpolate")), *args.arguments])
+    console = Console(record=True, force_terminal=True, width=WIDTH, file=io.StringIO())
+    console.print(f"$ eden-interpolate {' '.join(args.arguments)}", highlight=False, markup=False)
+    console.print(Text.from_ansi(shown[int(args.at * (len(shown) - 1))]))
     args.picture.write_text(console.export_svg(title="eden-interpolate"))
 
 
