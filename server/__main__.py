@@ -56,17 +56,19 @@ def status(args: argparse.Namespace) -> None:
     if not server.is_running():
         raise ServerError(f"No server runs in {server.folder}.")
     try:
-        serving = server.api.is_serving()
+        listed = server.api.is_serving()
         workers = {node: server.api.workers(node) for node in NODES}
+        silent = [node for node in NODES if listed and not server.api.answers(node, args.within)]
     except requests.RequestException as error:
         raise ServerError(f"Java runs (pid {server.java_pid}), but does not answer: {error}") from None
-    print(
-        f"{'Ready' if serving else 'Not ready'}: Java is pid {server.java_pid}, with {server.thread_count()} threads."
-    )
+    ready = listed and not silent
+    print(f"{'Ready' if ready else 'Not ready'}: Java is pid {server.java_pid}, with {server.thread_count()} threads.")
     for node, of_node in workers.items():
         states = ", ".join(f"pid {worker['pid']} {worker['status']}" for worker in of_node)
         print(f"{node:18} {states or 'not registered'}")
-    if not serving:
+    for node in silent:
+        print(f"{node} gives no answer within {args.within:g} s: it has much to do, or it hangs and wants a new start.")
+    if not ready:
         raise SystemExit(1)
     describe(server)
 
@@ -86,6 +88,8 @@ def main() -> int:
         sub = commands.add_parser(command.__name__)
         sub.set_defaults(command=command)
         sub.add_argument("--folder", type=Path, default=default, help="its working folder (default: %(default)s)")
+        if command is status:
+            sub.add_argument("--within", type=float, default=5, help="seconds to answer in (default: %(default)s)")
         if command is start:
             sub.add_argument("--model-store", type=Path, default=PROJECT / "model_store", help="default: %(default)s")
             sub.add_argument("--ports", choices=("config", "free"), default="config", help="default: %(default)s")

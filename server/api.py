@@ -9,6 +9,7 @@ from server.tokens import Tokens
 
 WORKFLOW = "eden"
 NODES = ("eden__encoder", "eden__dit_decoder")
+BINARY = {"Content-Type": "application/octet-stream"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,17 @@ class Api:
         if workflow not in self.workflows():
             return False
         return all(_all_ready(self.workers(node)) for node in nodes)
+
+    def answers(self, node: str, within: float) -> bool:
+        """Whether a node refuses an empty request within so many seconds.
+
+        A worker that TorchServe lists as READY may never answer again, if it hangs or its thread in Java has died.
+        """
+        try:
+            self.call(f"/predictions/{node}", data=b"", headers=BINARY, timeout=within)
+        except requests.ReadTimeout:
+            return False
+        return True
 
     def call(self, path: str, timeout: float = 120, **options: Any) -> requests.Response:
         """POST to the inference interface, with its token."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import requests
 
-from server.api import WORKFLOW, Api
+from server.api import BINARY, WORKFLOW, Api
 
 
 class NotReady(RuntimeError):
@@ -49,8 +49,7 @@ def pair() -> bytes:
 
 
 def _complaint(api: Api, seconds: float) -> str | None:
-    headers = {"Content-Type": "application/octet-stream"}
-    reply = api.call(f"/wfpredict/{WORKFLOW}", data=pair(), headers=headers, timeout=max(1.0, seconds))
+    reply = api.call(f"/wfpredict/{WORKFLOW}", data=pair(), headers=BINARY, timeout=max(1.0, seconds))
     # Inside a workflow every answer is a 200: an error is a JSON body in place of a picture.
     if reply.status_code == 200 and not reply.content.startswith(b"{"):
         return None

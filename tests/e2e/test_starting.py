@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -59,6 +60,21 @@ def test_it_starts_from_the_command_line_answers_and_leaves_nothing_but_logs(mod
     assert {path.name for path in folder.iterdir()} <= {"logs", "handoff.key"}
     assert command("stop", "--folder", folder).stdout.startswith("No server runs")
     assert command("status", "--folder", folder).returncode == 1
+
+
+def test_status_tells_a_worker_that_answers_from_one_that_is_only_listed(server):
+    (worker,) = server.worker_pids("eden__dit_decoder")
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        status = command("status", "--folder", server.folder, "--within", "1")
+        assert server.api.is_serving()  # for all that TorchServe knows
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert status.returncode == 1
+    assert status.stdout.startswith("Not ready")
+    assert "eden__dit_decoder gives no answer within 1 s" in status.stdout
+    assert "eden__encoder gives no answer" not in status.stdout
+    wait_for(lambda: command("status", "--folder", server.folder).returncode == 0)
 
 
 def test_the_printed_curl_line_works(server, tmp_path):
