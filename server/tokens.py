@@ -1,7 +1,11 @@
 """TorchServe's tokens: key_file.json in its working folder, one key each for inference and management."""
 
+import contextlib
+import fcntl
 import json
+import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,11 +30,14 @@ class Tokens:
     def get(self, kind: str = "inference") -> str | None:
         """A token of that kind ("inference" or "management") that is good for another minute; None if tokens are off.
 
-        An expired one is renewed, which voids the old: so the file is read anew each time, others renew too.
+        An expired one is renewed, which voids the old for everybody: so the file is read anew each time, and renewed
+        under a lock (on its folder, as eden_client does) by whoever comes first.
         """
         entry = self._entry(kind)
         if entry and _expired(entry):
-            self._renew(kind)
+            with self._locked():
+                if self._entry(kind) == entry:
+                    self._renew(kind)
             entry = self._entry(kind)
         return entry["key"] if entry else None
 
@@ -49,6 +56,15 @@ class Tokens:
             except json.JSONDecodeError:  # caught while it is being written
                 time.sleep(0.05)
         raise ValueError(f"{self.path} is not readable as JSON")
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _renew(self, kind: str) -> None:
         key = (self._entry("API") or {}).get("key")
