@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,11 +20,14 @@ from media import MediaError
 KEY_FILES = (Path("run/server/key_file.json"), Path("key_file.json"))
 """Where TorchServe's tokens lie when it was started from here: by `make serve`, or plainly."""
 
+SAME_NOTE = 10.0
+"""Seconds until the same trouble is told again."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parser().parse_args(arguments)
-    teller: Teller = Json() if args.json else (Bar() if sys.stderr.isatty() and not args.plain else Lines())
+    teller: Teller = Json(args.output) if args.json else (Bar() if sys.stderr.isatty() and not args.plain else Lines())
     try:
         with _client(args, teller) as client:
             teller.done(interpolate_film(_order(args), client, teller))
@@ -51,8 +55,13 @@ def _what_is_left(error: BaseException) -> str:
 
 
 def _client(args: argparse.Namespace, teller: Teller) -> EdenClient:
+    told: dict[str, float] = {}
+
     def tell(error: ServerTrouble) -> None:
-        teller.note(f"trying again: {error}")
+        now = time.monotonic()
+        if now - told.get(str(error), -SAME_NOTE) >= SAME_NOTE:  # calls side by side meet the same trouble
+            told[str(error)] = now
+            teller.note(f"trying again: {error}")
 
     key_file = args.key_file or (None if args.token else next((path for path in KEY_FILES if path.exists()), None))
     streaming = args.strategy == "streaming"
@@ -84,7 +93,7 @@ def _order(args: argparse.Namespace) -> Order:
         depth=args.depth,
         cuts=args.cuts,
         duplicates=args.duplicates,
-        source_rate=args.source_fps,
+        source_fps=args.source_fps,
         compare=args.compare,
         clip=2 if args.strategy == "streaming" else args.clip,
         codec=args.codec,

@@ -15,6 +15,7 @@ from PIL import Image
 
 from eden_client.errors import Refused, ServerFailed, ServerLost, ServerTrouble
 from eden_client.http_server import HttpServer
+from eden_client.pace import Pace
 from eden_client.routes import ChainRoute, Route, WorkflowRoute
 from eden_client.tokens import FixedToken, KeyFile, Token, management_beside
 from eden_client.traffic import Traffic
@@ -42,7 +43,7 @@ class EdenClient:
     decoder_*       the second server of a chain (default: the first)
     transport       "npy" or "png", both lossless
     seed            of the noise: equal seeds give equal frames
-    timeout         seconds without a byte after which a call counts as lost
+    timeout         seconds without a byte after which a call counts as lost; its first attempt gets fewer (see Pace)
     patience        seconds for which a server that has answered before may be away
     window          calls that may run side by side
     on_trouble      told of every attempt that failed and is tried again
@@ -72,6 +73,7 @@ class EdenClient:
         self.traffic = Traffic()
         self.window, self.seed = window, seed
         self._patience, self._on_trouble, self._seen = patience, on_trouble, False
+        self._pace = Pace(timeout, window)
         first = _token(token, key_file, management, server)
         second = first
         if decoder_server:
@@ -82,13 +84,13 @@ class EdenClient:
             from eden_client.grpc_route import GrpcRoute, GrpcServer  # gRPC is slow to import, and rarely wanted
 
             encoder, decoder = (
-                GrpcServer(target, token, self.traffic, timeout) for target, token in ((server, first), (at, second))
+                GrpcServer(target, token, self.traffic) for target, token in ((server, first), (at, second))
             )
             self._route = GrpcRoute(encoder, decoder, transport, seed, self.traffic)
         else:
-            encoder_http = HttpServer(server, first, self.traffic, timeout, window)
+            encoder_http = HttpServer(server, first, self.traffic, window)
             if route == "chain":
-                decoder_http = HttpServer(at, second, self.traffic, timeout, window)
+                decoder_http = HttpServer(at, second, self.traffic, window)
                 self._route = ChainRoute(encoder_http, decoder_http, transport, seed, self.traffic)
             elif decoder_server:
                 raise ValueError("a workflow runs on one server: two need route='chain' or 'grpc'")
@@ -131,12 +133,15 @@ class EdenClient:
         trouble_since: float | None = None
         pause, failures, done = FIRST_PAUSE, 0, 0
         while done < len(clip) - 1:
+            begun, size = time.monotonic(), sum(frame.nbytes for frame in clip[done:])
+            within = self._pace.timeout if trouble_since else self._pace.limit(size)
             try:
-                for frame in self._route.between(clip[done:]):
+                for frame in self._route.between(clip[done:], within):
                     done += 1
                     self._seen, trouble_since, pause = True, None, FIRST_PAUSE
                     self.traffic.add(pairs=1)
                     yield frame
+                self._pace.answered(size, time.monotonic() - begun)
             except ServerTrouble as error:
                 now = time.monotonic()
                 trouble_since = trouble_since or now
@@ -150,8 +155,8 @@ class EdenClient:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _hopeless(self, error: ServerTrouble, seconds: float, failures: int) -> bool:
-        never_seen = isinstance(error, ServerLost) and not self._seen  # a wrong address, or no server at all
-        return never_seen or seconds > self._patience or failures >= FAILURES
+        is_none = isinstance(error, ServerLost) or not error.kind  # a wrong address, or no server of ours at all
+        return (is_none and not self._seen) or seconds > self._patience or failures >= FAILURES
 
     def close(self) -> None:
         """Let go of connections."""

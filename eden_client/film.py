@@ -12,6 +12,7 @@ from typing import Any
 
 from eden_client.client import EdenClient
 from eden_client.compare import compared, liveliest, look_of, side_by_side
+from eden_client.folder_result import FORMATS
 from eden_client.judging import judged
 from eden_client.order import Interrupted, Order, Report, Summary
 from eden_client.pipeline import Made, Pipeline
@@ -22,6 +23,7 @@ from eden_client.timeline import LONGEST_HOLD, Clock, Constant, Gap, Multiply, R
 from media import MediaError, encode_image
 from media.film import Film, Picture
 from media.segments import common_tick
+from media.upright import Upright
 
 SEGMENT_FRAMES = 96
 """Frames of the result in a segment, about: what an interruption may cost, and how far apart key frames are at most."""
@@ -39,8 +41,9 @@ def interpolate_film(order: Order, client: EdenClient, report: Report) -> Summar
     work have an `Interrupted` as their cause.
     """
     check_target(order)
-    with open_film(order.source, order.source_rate) as film:
-        return _Run(order, client, report, film).make()
+    with open_film(order.source, order.source_fps) as film:
+        turned = order.compare or kind_of(order.target) is not Kind.VIDEO
+        return _Run(order, client, report, Upright(film) if turned else film).make()
 
 
 def _rescued(result: Result) -> Interrupted:
@@ -114,7 +117,14 @@ class _Run:
         blended = ((left.astype(int) + right + 1) // 2).astype(left.dtype)
         between = self._client.interpolate_pair(left, right)
         self._summary.seconds["to_first_frame"] = time.perf_counter() - self._started
-        Path(self._order.target).write_bytes(encode_image(side_by_side([left, blended, between]), "png"))
+        target = Path(self._order.target)
+        data = encode_image(side_by_side([left, blended, between]), FORMATS[target.suffix.lower()], self._order.crf)
+        fresh = target.with_name(target.name + ".new")
+        try:
+            fresh.write_bytes(data)
+            fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)
         return self._finished(0.0, 0.0, 1)
 
     def _gaps(self) -> Iterator[Gap]:

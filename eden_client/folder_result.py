@@ -17,7 +17,8 @@ from media.images import Frame, ImageFormat
 
 FORMATS: dict[str, ImageFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 DEFAULT_NAME = "%06d.png"
-_NUMBER = re.compile(r"%0?\d*d")
+NUMBER = re.compile(r"%0?\d*d")
+"""Stands in a name for the picture's number."""
 
 
 class FolderResult:
@@ -28,7 +29,7 @@ class FolderResult:
 
     def __init__(self, workshop: Workshop, target: str, quality: int | None) -> None:
         path = Path(target)
-        self._folder, self._name = (path.parent, path.name) if _NUMBER.search(path.name) else (path, DEFAULT_NAME)
+        self._folder, self._name = (path.parent, path.name) if NUMBER.search(path.name) else (path, DEFAULT_NAME)
         ending = Path(self._name).suffix.lower()
         if ending not in FORMATS:
             raise MediaError(f"{self._name}: pictures are written as {', '.join(FORMATS)}")
@@ -47,7 +48,7 @@ class FolderResult:
         else:
             assert made.pixels is not None
             data = self._encoded(made.pixels, made.alpha)
-        (self._made / (self._name % self.frames)).write_bytes(data)
+        (self._made / self._named(self.frames)).write_bytes(data)
 
     def end_segment(self, gaps: int) -> None:
         """Note what is there."""
@@ -56,11 +57,16 @@ class FolderResult:
         self._kept = self.frames
 
     def finish(self) -> list[str]:
-        """Move the pictures into their folder."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for number in range(1, self.frames + 1):
-            name = self._name % number
-            (self._made / name).replace(self._folder / name)
+        """Put the pictures in their place, at once or, where a folder is there, in place of an earlier film's."""
+        if not self._folder.exists():
+            self._made.replace(self._folder)
+        else:
+            for path in self._made.iterdir():
+                path.replace(self._folder / path.name)
+            number = self.frames + 1
+            while (stale := self._folder / self._named(number)).exists():
+                stale.unlink()
+                number += 1
         self._workshop.discard()
         return []
 
@@ -75,6 +81,9 @@ class FolderResult:
     def close(self) -> None:
         """Let go of the workshop; what is in it stays."""
         self._workshop.close()
+
+    def _named(self, number: int) -> str:
+        return NUMBER.sub(lambda found: found[0] % number, self._name)
 
     def _encoded(self, pixels: Frame, alpha: np.ndarray | None) -> bytes:
         if alpha is None or self._format == "jpeg":

@@ -50,9 +50,9 @@ _Request, _Response = _messages()
 class GrpcServer:
     """One TorchServe's gRPC inference port, host:port. Any number of threads may call it."""
 
-    def __init__(self, target: str, token: Token, traffic: Traffic, timeout: float) -> None:
+    def __init__(self, target: str, token: Token, traffic: Traffic) -> None:
         self.target = target.removeprefix("grpc://").removeprefix("http://")
-        self._token, self._traffic, self._timeout = token, traffic, timeout
+        self._token, self._traffic = token, traffic
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._channel = grpc.insecure_channel(self.target, unlimited)
         kinds = {
@@ -62,32 +62,34 @@ class GrpcServer:
         self._predict = self._channel.unary_unary(f"{SERVICE}/Predictions", **kinds)
         self._stream = self._channel.unary_stream(f"{SERVICE}/StreamPredictions", **kinds)
 
-    def call(self, model: str, fields: dict[str, bytes]) -> bytes:
-        """One message back. Raises EdenError."""
-        return b"".join(self._messages(self._predict, model, fields))
+    def call(self, model: str, fields: dict[str, bytes], within: float) -> bytes:
+        """One message back, within so many seconds. Raises EdenError."""
+        return b"".join(self._messages(self._predict, model, fields, within))
 
-    def streamed(self, model: str, fields: dict[str, bytes]) -> Iterator[bytes]:
-        """Messages as they come. Raises EdenError."""
-        return self._messages(self._stream, model, fields)
+    def streamed(self, model: str, fields: dict[str, bytes], within: float) -> Iterator[bytes]:
+        """Messages as they come, the last one within so many seconds. Raises EdenError."""
+        return self._messages(self._stream, model, fields, within)
 
     def close(self) -> None:
         self._channel.close()
 
-    def _messages(self, method: Any, model: str, fields: dict[str, bytes]) -> Iterator[bytes]:
+    def _messages(self, method: Any, model: str, fields: dict[str, bytes], within: float) -> Iterator[bytes]:
         token = self._token.current()
         try:
-            yield from self._attempt(method, model, fields, token)
+            yield from self._attempt(method, model, fields, token, within)
         except TokenRejected:  # it comes before the first message, so nothing is given out twice
             self._token.replace(token)
-            yield from self._attempt(method, model, fields, self._token.current())
+            yield from self._attempt(method, model, fields, self._token.current(), within)
 
-    def _attempt(self, method: Any, model: str, fields: dict[str, bytes], token: str | None) -> Iterator[bytes]:
+    def _attempt(
+        self, method: Any, model: str, fields: dict[str, bytes], token: str | None, within: float
+    ) -> Iterator[bytes]:
         metadata = [("authorization", f"Bearer {token}")] if token else []
         request = _Request(model_name=model, input=fields)
         self._traffic.add(calls=1, bytes_sent=sum(map(len, fields.values())))
         try:
             with self._traffic.timed("server_seconds"):
-                answer = method(request, timeout=self._timeout, metadata=metadata)
+                answer = method(request, timeout=within, metadata=metadata)
                 messages = iter([answer] if isinstance(answer, _Response) else answer)
                 message = next(messages, None)
             while message is not None:
@@ -125,12 +127,12 @@ class GrpcRoute:
     seed: int
     traffic: Traffic
 
-    def between(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
         with self.traffic.timed("send_seconds"):
             fields = pack_fields(frames, self.transport)
-        ticket = check_ticket(self.encoder.call(ENCODER, fields | {"seed": str(self.seed).encode()}))
+        ticket = check_ticket(self.encoder.call(ENCODER, fields | {"seed": str(self.seed).encode()}, within))
         asked = {"data": ticket, "format": self.transport.encode(), "stream": b"1"}
-        yield from frames_in(self.decoder.streamed(DECODER, asked), frames)
+        yield from frames_in(self.decoder.streamed(DECODER, asked, within), frames)
 
     def close(self) -> None:
         self.encoder.close()

@@ -14,7 +14,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
 from eden_client.errors import ServerFailed, ServerLost, TokenRejected, envelope_in
-from eden_client.tokens import Token
+from eden_client.tokens import Token, with_scheme
 from eden_client.traffic import Traffic
 
 BLOCK = 1 << 18
@@ -24,37 +24,39 @@ BLOCK = 1 << 18
 class HttpServer:
     """One TorchServe. Any number of threads may call it; each call takes a connection of its own."""
 
-    def __init__(self, url: str, token: Token, traffic: Traffic, timeout: float, connections: int) -> None:
-        self.url = url.rstrip("/")
-        self._token, self._traffic, self._timeout = token, traffic, timeout
+    def __init__(self, url: str, token: Token, traffic: Traffic, connections: int) -> None:
+        self.url = with_scheme(url).rstrip("/")
+        self._token, self._traffic = token, traffic
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _WideAdapter(pool_maxsize=connections))
 
-    def call(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-        """POST and return the whole answer. Raises EdenError."""
-        with self.streamed(path, body, headers) as chunks:
+    def call(self, path: str, body: bytes, headers: Mapping[str, str], within: float) -> bytes:
+        """POST and return the whole answer; the server may be silent for `within` seconds. Raises EdenError."""
+        with self.streamed(path, body, headers, within) as chunks:
             answer = b"".join(chunks)
         if error := envelope_in(answer):
             raise error
         return answer
 
     @contextmanager
-    def streamed(self, path: str, body: bytes, headers: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+    def streamed(self, path: str, body: bytes, headers: Mapping[str, str], within: float) -> Iterator[Iterator[bytes]]:
         """POST and hand out the answer's bytes as they come. A stale token is replaced once. Raises EdenError."""
         token = self._token.current()
         try:
-            reply = self._post(path, body, headers, token)
+            reply = self._post(path, body, headers, token, within)
         except TokenRejected:
             self._token.replace(token)
-            reply = self._post(path, body, headers, self._token.current())
+            reply = self._post(path, body, headers, self._token.current(), within)
         with reply:
             yield self._chunks(reply)
 
     def close(self) -> None:
         self._session.close()
 
-    def _post(self, path: str, body: bytes, headers: Mapping[str, str], token: str | None) -> requests.Response:
+    def _post(
+        self, path: str, body: bytes, headers: Mapping[str, str], token: str | None, within: float
+    ) -> requests.Response:
         upload = _Upload(body, self._traffic)
         self._traffic.add(calls=1, bytes_sent=len(body))
         try:
@@ -63,16 +65,17 @@ class HttpServer:
                 data=upload,
                 headers=headers,
                 auth=_Bearer(token),
-                timeout=(10, self._timeout),
+                timeout=(10, within),
                 stream=True,
             )
             self._traffic.add(server_seconds=time.perf_counter() - upload.ended)
             if reply.status_code != 200:
                 with reply:
                     text = reply.content
-                raise envelope_in(text) or ServerFailed(f"{reply.reason}: {text[:200]!r}", reply.status_code)
+                told = f"{self.url} answered {reply.status_code} {reply.reason}: is this an EDEN server?"
+                raise envelope_in(text) or ServerFailed(told)
         except requests.Timeout as error:
-            raise ServerLost(f"no answer from {self.url} within {self._timeout:.0f} s") from error
+            raise ServerLost(f"no answer from {self.url} within {within:.0f} s") from error
         except requests.RequestException as error:
             raise ServerLost(f"no connection to {self.url}") from error
         return reply

@@ -69,7 +69,12 @@ def _picture(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="identical neighbours: keep repeats them unsent; skip spreads the motion over their time (default: keep)",
     )
-    add("--source-fps", type=_rate, default=Fraction(24), metavar="RATE", help="of a folder of pictures (default: 24)")
+    add(
+        "--source-fps",
+        type=_rate,
+        metavar="RATE",
+        help="of INPUT, in place of what it states (default for a folder of pictures, which states none: 24)",
+    )
     add("--compare", action="store_true", help="repeated, blended and EDEN side by side; OUTPUT a video or a .png")
 
 

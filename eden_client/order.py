@@ -28,8 +28,8 @@ class Order:
     """how readily a cut is seen, 0 to 1; None: never"""
     duplicates: Literal["keep", "skip", "off"] = "keep"
     """keep: repeated as they are; skip: left out, and the motion spread over their time; off: interpolated like all"""
-    source_rate: Fraction = Fraction(24)
-    """pictures a second of a folder of them"""
+    source_fps: Fraction | None = None
+    """pictures a second of the source, in place of what it states; a folder of pictures states none, and has 24"""
     clip: int = 2
     """frames that travel together: 2 is the streaming strategy, more are the batch strategy"""
     codec: str | None = None

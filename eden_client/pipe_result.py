@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -11,21 +12,13 @@ from av.video.stream import VideoStream
 from eden_client.pipeline import Made
 from eden_client.results import Timing, painted
 from media import MediaError
-from media.film import Look
+from media.film import Colours, Look
 from media.painting import Painter
+from media.segments import tag
+from media.video_reader import reason
 
 FORMATS = ("yuv420p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv422p10le", "yuv444p10le")
-"""What y4m holds and we write, 8 bits first."""
-
-
-def piped_format(look: Look, wanted: str | None) -> str:
-    """The pixel format for a film that looks like `look`. Raises MediaError."""
-    choice = wanted or (look.pixel_format.replace("yuvj", "yuv") if look.bits <= 10 else "yuv420p10le")
-    if choice in FORMATS:
-        return choice
-    if wanted:
-        raise MediaError(f"y4m does not hold {wanted}; it holds {', '.join(FORMATS)}")
-    return "yuv420p" if look.bits == 8 else "yuv420p10le"
+"""What y4m holds and we write."""
 
 
 class PipeResult:
@@ -35,26 +28,28 @@ class PipeResult:
 
     def __init__(self, look: Look, pixel_format: str, timing: Timing) -> None:
         self.frames = 0
-        self._painter = Painter(look, pixel_format)
+        if sys.stdout is None:
+            raise MediaError("standard output is closed")
+        self._painter = Painter(look, pixel_format, rgb_into=Colours())  # which y4m cannot name
         self._tick = 1 / timing.rate
-        self._container = av.open(sys.stdout.buffer, "w", format="yuv4mpegpipe", options={"strict": "-1"})
+        self._container = av.open(_Pipe(look.aspect), "w", format="yuv4mpegpipe", options={"strict": "-1"})
         stream = self._container.add_stream("wrapped_avframe", rate=timing.rate)
         assert isinstance(stream, VideoStream)
         self._stream = stream
         stream.height, stream.width = look.size
         stream.pix_fmt = pixel_format
         stream.codec_context.time_base = self._tick
-        stream.codec_context.sample_aspect_ratio = look.aspect
+        tag(stream, self._painter.colours, look.aspect)
 
     def write(self, made: Made) -> None:
-        """Push a frame out. Raises MediaError: the other program is gone."""
+        """Push a frame out. Raises MediaError: the other program is gone, or the disk is full."""
         frame = painted(made, self._painter)
         frame.pts, frame.time_base, frame.pict_type = self.frames, self._tick, 0
         try:
             self._container.mux(self._stream.encode(frame))
             sys.stdout.buffer.flush()
         except (av.FFmpegError, OSError) as error:
-            raise MediaError("standard output was closed") from error
+            raise MediaError(f"standard output cannot be written to: {reason(error)}") from error
         self.frames += 1
 
     def end_segment(self, gaps: int) -> None:
@@ -68,8 +63,23 @@ class PipeResult:
         return []
 
     def rescue(self) -> Path | None:
-        """Nothing: it is gone already."""
+        """Nothing: it is gone already, and cannot be gone on with."""
+        self.frames = 0
         return None
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class _Pipe:
+    """Standard output; into y4m's header goes the pixel aspect ratio, which PyAV cannot tell FFmpeg's writer."""
+
+    def __init__(self, aspect: Fraction) -> None:
+        self._stated = f" A{aspect.numerator}:{aspect.denominator} ".encode()
+        self._begun = False
+
+    def write(self, data: bytes) -> int:
+        if not self._begun:
+            data, self._begun = bytes(data).replace(b" A0:0 ", self._stated, 1), True
+        sys.stdout.buffer.write(data)
+        return len(data)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from eden_client.order import Report, Summary
+from eden_client.sources import PIPE
 
 EVERY = 5.0
 """Seconds between plain lines."""
@@ -93,19 +94,23 @@ class Lines:
         self._say(message)
 
     def _say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        sys.stderr.write(line + "\n")  # at once: several threads have something to say
+        sys.stderr.flush()
 
 
 class Json(Lines):
-    """Plain lines meanwhile, and one JSON object on standard output at the end."""
+    """Plain lines meanwhile, and one JSON object at the end: on standard output, unless the film itself goes there."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self._stream = sys.stderr if target == PIPE else sys.stdout
 
     def done(self, summary: Summary) -> None:
-        stream = sys.stderr if summary.target == "-" else sys.stdout
-        print(json.dumps(asdict(summary)), file=stream, flush=True)
+        print(json.dumps(asdict(summary)), file=self._stream, flush=True)
 
     def failed(self, message: str) -> None:
         super().failed(message)
-        print(json.dumps({"error": message}), flush=True)
+        print(json.dumps({"error": message}), file=self._stream, flush=True)
 
 
 def told(summary: Summary) -> str:

@@ -20,8 +20,8 @@ TICKET = b"EDEN-TICKET"
 class Route(Protocol):
     """One attempt at a clip; what it raises is an EdenError."""
 
-    def between(self, frames: Sequence[Frame]) -> Iterator[Frame]:
-        """The K-1 frames between K frames [H, W, 3] of one size."""
+    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
+        """The K-1 frames between K frames [H, W, 3] of one size; `within`: seconds that the server may be silent."""
 
     def close(self) -> None:
         """Let go of connections."""
@@ -36,7 +36,7 @@ class WorkflowRoute:
     seed: int
     traffic: Traffic
 
-    def between(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
         with self.traffic.timed("send_seconds"):
             request = pack(frames, self.transport)
         headers = {
@@ -44,7 +44,7 @@ class WorkflowRoute:
             "X-Eden-Seed": str(self.seed),
             "X-Eden-Format": accepted(self.transport, len(frames) - 1),
         }
-        answer = self.server.call("/wfpredict/eden", request.body, headers)
+        answer = self.server.call("/wfpredict/eden", request.body, headers, within)
         yield from unpack(answer, len(frames) - 1, frames[0].shape[:2])
 
     def close(self) -> None:
@@ -61,13 +61,13 @@ class ChainRoute:
     seed: int
     traffic: Traffic
 
-    def between(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
         with self.traffic.timed("send_seconds"):
             request = pack(frames, self.transport)
         headers = {"Content-Type": request.content_type, "X-Eden-Seed": str(self.seed)}
-        ticket = check_ticket(self.encoder.call(f"/predictions/{ENCODER}", request.body, headers))
+        ticket = check_ticket(self.encoder.call(f"/predictions/{ENCODER}", request.body, headers, within))
         headers = {"Content-Type": "application/octet-stream", "X-Eden-Format": self.transport, "X-Eden-Stream": "1"}
-        with self.decoder.streamed(f"/predictions/{DECODER}", ticket, headers) as chunks:
+        with self.decoder.streamed(f"/predictions/{DECODER}", ticket, headers, within) as chunks:
             yield from frames_in(chunks, frames)
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ def check_ticket(answer: bytes) -> bytes:
     if error := envelope_in(answer):
         raise error
     if not answer.startswith(TICKET):
-        raise ServerFailed("the encoder answered with something that is no ticket")
+        raise ServerFailed("what the encoder answered is no ticket: is this an EDEN server?")
     return answer
 
 

@@ -18,27 +18,30 @@ from media.image_film import ENDINGS, ImageFilm
 PIPE = "-"
 """Standard input or output."""
 
+PICTURE_RATE = Fraction(24)
+"""Of pictures in a folder, where none is told."""
+
 
 @contextmanager
-def open_film(source: str, rate: Fraction) -> Iterator[Film]:
-    """The film that INPUT stands for; `rate` is that of pictures without one of their own.
+def open_film(source: str, rate: Fraction | None) -> Iterator[Film]:
+    """The film that INPUT stands for; `rate` is in place of its own, which a folder of pictures has not.
 
     Raises MediaError, or OSError where it cannot be read.
     """
     path = Path(source)
     if source == PIPE:
-        with open_film_file(sys.stdin.buffer, format="yuv4mpegpipe") as film:
+        if sys.stdin is None:
+            raise MediaError("standard input is closed")
+        with open_film_file(sys.stdin.buffer, format="yuv4mpegpipe", rate=rate) as film:
             yield film
     elif path.is_dir():
-        yield ImageFilm([each for each in path.iterdir() if each.suffix.lower() in ENDINGS], path.name, rate)
+        found = [each for each in path.iterdir() if each.suffix.lower() in ENDINGS]
+        yield ImageFilm(found, path.name, rate or PICTURE_RATE)
     elif not path.exists() and glob.has_magic(source):
-        yield ImageFilm([Path(each) for each in glob.glob(source)], source, rate)  # noqa: PTH207  (Path.glob takes no absolute pattern)
-    elif path.suffix.lower() in ENDINGS and path.is_file():
-        raise MediaError(
-            f"{source}: a single picture, and nothing to go between (a folder or 'pattern*.png' is a film)"
-        )
+        found = [Path(each) for each in glob.glob(source)]  # noqa: PTH207  (Path.glob takes no absolute pattern)
+        yield ImageFilm(found, source, rate or PICTURE_RATE)
     else:
-        with open_film_file(path) as film:
+        with open_film_file(path, rate=rate) as film:
             yield film
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from eden_client.folder_result import FORMATS, FolderResult
+from eden_client.folder_result import FORMATS, NUMBER, FolderResult
 from eden_client.order import Order
-from eden_client.pipe_result import PipeResult, piped_format
+from eden_client.pipe_result import FORMATS as PIPED
+from eden_client.pipe_result import PipeResult
 from eden_client.results import Result, Timing
 from eden_client.sources import PIPE
 from eden_client.video_result import VideoResult
 from eden_client.workshop import open_workshop
 from media import MediaError
-from media.encoding import CONTAINERS, Encoding, choose_encoding
+from media.encoding import CONTAINERS, Encoding, choose_encoding, choose_pixel_format
 from media.film import Film, Look
 
 
@@ -35,7 +35,7 @@ def kind_of(target: str) -> Kind:
     path = Path(target)
     if target == PIPE:
         return Kind.PIPE
-    if re.search(r"%0?\d*d", path.name) or target.endswith("/") or path.is_dir() or not path.suffix:
+    if NUMBER.search(path.name) or target.endswith("/") or path.is_dir() or not path.suffix:
         return Kind.FOLDER
     ending = path.suffix.lower()
     if ending in CONTAINERS:
@@ -72,15 +72,21 @@ def open_result(
     """Where the frames go, and what a user should know about it. Raises MediaError or WorkshopError."""
     kind = kind_of(order.target)
     if kind is Kind.PIPE:
-        notes = ["sound is left out: y4m holds pictures alone"] if film.container else []
-        return PipeResult(look, piped_format(look, order.pixel_format), timing), notes
+        _refuse(order, "y4m", "codec", "crf", "preset")
+        pixel_format, notes = choose_pixel_format(look, PIPED, order.pixel_format, "y4m")
+        return PipeResult(look, pixel_format, timing), [*notes, *_left_out(film, "y4m")]
     if kind is Kind.FOLDER:
-        place, notes = _folder(order.target), []
-        if look.bits > 8:
-            notes.append(f"{look.bits} bits a colour become 8 in these pictures")
+        _refuse(order, "a folder of pictures", "codec", "preset", "pixel_format")
+        place, notes = _folder(order.target), _pictures_alone(film, look, "a folder of pictures")
+        if look.alpha and FORMATS.get(Path(order.target).suffix.lower()) == "jpeg":
+            notes.append("transparency is lost (on black): JPEG has none")
+    elif kind is Kind.GIF:
+        _refuse(order, "a GIF", "codec", "crf", "preset", "pixel_format")
+        place, notes = Path(order.target), _pictures_alone(film, look, "a GIF")
+        encoding = Encoding("gif", "ffv1", "bgra" if look.alpha else "bgr0")
     else:
         place = Path(order.target)
-        encoding, notes = _encoding(order, look, kind)
+        encoding, notes = choose_encoding(look, place.suffix, order.codec, order.crf, order.preset, order.pixel_format)
     workshop = open_workshop(place, fingerprint, order.resume, order.overwrite)
     try:
         if kind is Kind.FOLDER:
@@ -91,16 +97,27 @@ def open_result(
         raise
 
 
-def _encoding(order: Order, look: Look, kind: Kind) -> tuple[Encoding, list[str]]:
-    if kind is Kind.GIF:
-        if order.codec or order.crf is not None or order.preset or order.pixel_format:
-            raise MediaError("a GIF has no codec, quality, preset or pixel format to choose")
-        notes = ["sound is left out: a GIF has none"]
-        return Encoding("gif", "ffv1", "bgra" if look.alpha else "bgr0"), notes
-    ending = Path(order.target).suffix
-    return choose_encoding(look, ending, order.codec, order.crf, order.preset, order.pixel_format)
+def _refuse(order: Order, holder: str, *wishes: str) -> None:
+    """MediaError if any of these is wished for, by its name in the order."""
+    for wish in wishes:
+        if getattr(order, wish) is not None:
+            raise MediaError(f"{holder} has no --{wish.replace('_', '-')} to choose")
+
+
+def _left_out(film: Film, holder: str) -> list[str]:
+    return [f"{' and '.join(film.beside)} left out: {holder} has no place for them"] if film.beside else []
+
+
+def _pictures_alone(film: Film, look: Look, holder: str) -> list[str]:
+    """What a user should know about a film that becomes 8-bit RGB pictures and nothing else."""
+    notes = _left_out(film, holder)
+    if look.bits > 8:
+        notes.append(f"{look.bits} bits a colour become 8: {holder} has no more")
+    if look.aspect != 1:
+        notes.append(f"pixels of {look.aspect} become square: {holder} has no place for their shape")
+    return notes
 
 
 def _folder(target: str) -> Path:
     path = Path(target)
-    return path.parent if "%" in path.name else path
+    return path.parent if NUMBER.search(path.name) else path

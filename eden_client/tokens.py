@@ -84,12 +84,14 @@ class KeyFile:
         for attempt in range(5):
             try:
                 keys: dict[str, Any] = json.loads(self.path.read_text())
-                return keys
+                if _is_complete(keys):
+                    return keys
+                break
             except FileNotFoundError as error:
                 raise ServerLost(f"there is no {self.path}: is the server running?") from error
             except OSError as error:
                 raise TokenRejected(f"{self.path} cannot be read: {error.strerror}") from error
-            except json.JSONDecodeError:  # caught while TorchServe writes it
+            except ValueError:  # caught while TorchServe writes it
                 time.sleep(0.05 * (attempt + 1))
         raise TokenRejected(f"{self.path} is no key file of TorchServe's")
 
@@ -104,15 +106,27 @@ class KeyFile:
             os.close(folder)
 
 
+def _is_complete(keys: Any) -> bool:
+    try:
+        return all(keys[kind]["key"] for kind in ("inference", "API")) and bool(keys["inference"]["expiration time"])
+    except (KeyError, TypeError):
+        return False
+
+
 def _expired(entry: dict[str, str]) -> bool:
     # TorchServe writes UTC with nanoseconds, which fromisoformat does not take.
     end = datetime.fromisoformat(entry["expiration time"][:19]).replace(tzinfo=UTC)
     return (end - datetime.now(UTC)).total_seconds() < NEARLY
 
 
+def with_scheme(server: str) -> str:
+    """An address that says how to speak to it: HTTP, where nothing is said."""
+    return server if "://" in server else f"http://{server}"
+
+
 def management_beside(server: str) -> str:
     """Where TorchServe's management interface is by its own convention: the port after the inference interface's."""
-    scheme, _, rest = server.partition("://")
+    scheme, _, rest = with_scheme(server).partition("://")
     host, _, port = rest.rstrip("/").rpartition(":")
     if not port.isdigit():
         raise EdenError(f"{server} names no port: say where the management interface is, to renew tokens there")

@@ -59,7 +59,7 @@ def unpack(body: bytes, expected: int, size: tuple[int, int]) -> list[Frame]:
     try:
         frames = _read(body)
     except (MediaError, zipfile.BadZipFile) as error:
-        raise ServerFailed(f"the answer cannot be read: {error}") from error
+        raise ServerFailed(f"the answer cannot be read, is this an EDEN server? ({error})") from error
     if len(frames) != expected or any(frame.shape[:2] != size for frame in frames):
         shapes = {frame.shape[:2] for frame in frames}
         raise ServerFailed(f"the answer holds {len(frames)} frames of {shapes}, not {expected} of {size}")

@@ -130,6 +130,6 @@ def open_workshop(result: Path, order: Mapping[str, Any], resume: bool, overwrit
     try:
         workshop.resume() if resume else workshop.begin()
     except BaseException:
-        workshop.close()
+        workshop.close() if left_over else workshop.discard()
         raise
     return workshop

@@ -24,7 +24,7 @@ class GrpcUser(EdenUser):
         grpc_gevent.init_gevent()  # in the process that uses it: --processes forks after loading
         from eden_client.grpc_route import GrpcServer
 
-        self.server = GrpcServer(self.options.grpc, self.shared.token, Traffic(), TIMEOUT)
+        self.server = GrpcServer(self.options.grpc, self.shared.token, Traffic())
 
     def on_stop(self) -> None:
         """Close it."""
@@ -56,7 +56,7 @@ class GrpcUser(EdenUser):
         problem: Exception | None = None
         answer = b""
         try:
-            answer = self.server.call(model, fields)
+            answer = self.server.call(model, fields, TIMEOUT)
             if error := envelope_in(answer):
                 raise error
         except EdenError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -45,6 +46,8 @@ _FIXED = {
 }
 _PLAYED_AS_420 = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
 _EVEN = ("libx264", "libx265", "libsvtav1")
+_STATES_ASPECT = ("libx264", "libx265")
+"""In their own data: PyAV has no way to tell it to Matroska's writer."""
 _FAMILIES = {
     "hevc": "hevc",
     "h264": "h264",
@@ -69,7 +72,8 @@ def choose_encoding(
     encoder = _encoder(codec) if codec else _default_encoder(look, container)
     if not _fits(encoder, container):
         raise MediaError(f"{ending} cannot hold {codec or encoder}")
-    chosen, notes = _pixel_format(look, encoder, pixel_format)
+    offered = [each.name for each in av.Codec(encoder, "w").video_formats or []]
+    chosen, notes = choose_pixel_format(look, offered, pixel_format, encoder)
     options = _FIXED.get(encoder, {}) | _quality(encoder, crf, preset)
     if chosen.startswith("yuva") and encoder == "libvpx-vp9":
         options["auto-alt-ref"] = "0"  # it cannot do both
@@ -82,6 +86,8 @@ def choose_encoding(
         notes.append(
             f"{look.size[1]}x{look.size[0]} is odd: {encoder} in {chosen} needs even sides, the last ones are repeated"
         )
+    if look.aspect != 1 and container in ("matroska", "webm") and encoder not in _STATES_ASPECT:
+        notes.append(f"pixels of {look.aspect} become square: {ending} keeps their shape with h264 and hevc only")
     return Encoding(container, encoder, chosen, tuple(options.items()), pad), notes
 
 
@@ -134,12 +140,16 @@ def _quality(encoder: str, crf: int | None, preset: str | None) -> dict[str, str
     return options
 
 
-def _pixel_format(look: Look, encoder: str, wanted: str | None) -> tuple[str, list[str]]:
-    offered = [each.name for each in av.Codec(encoder, "w").video_formats or []]
+def choose_pixel_format(look: Look, offered: Sequence[str], wanted: str | None, holder: str) -> tuple[str, list[str]]:
+    """The one of the pixel formats offered that is wanted, or else loses least; and what a user should know about it.
+
+    holder   of the pictures: an encoder, or y4m
+    Raises MediaError: what is wanted is not among them.
+    """
     if wanted is not None and wanted not in offered:
-        raise MediaError(f"{encoder} does not take {wanted}; it takes {', '.join(offered)}")
+        raise MediaError(f"{holder} does not take {wanted}; it takes {', '.join(offered)}")
     plain = [name for name in offered if name.startswith(("yuv4", "yuva4", "gbr", "bgr0", "bgra", "rgb24"))]
-    name = wanted or min(plain or offered, key=lambda name: _loss(look, encoder, name))
+    name = wanted or min(plain or offered, key=lambda name: _loss(look, holder, name))
     chosen, notes = VideoFormat(name, 16, 16), []
     bits = max(c.bits for c in chosen.components if not c.is_alpha)
     if bits < look.bits:
@@ -147,18 +157,18 @@ def _pixel_format(look: Look, encoder: str, wanted: str | None) -> tuple[str, li
     elif look.bits > 8:
         notes.append(f"{look.bits} bits are kept; the frames in between are made of 8")
     if look.alpha and not any(c.is_alpha for c in chosen.components):
-        notes.append(f"transparency is lost (on black): {encoder} in {name} has none")
+        notes.append(f"transparency is lost (on black): {holder} in {name} has none")
     return name, notes
 
 
-def _loss(look: Look, encoder: str, name: str) -> tuple[int, ...]:
+def _loss(look: Look, holder: str, name: str) -> tuple[int, ...]:
     """What a pixel format loses of the source, worst first; then what it wastes."""
     source, target = VideoFormat(look.pixel_format, 16, 16), VideoFormat(name, 16, 16)
     bits = max(c.bits for c in target.components if not c.is_alpha)
     has_alpha = any(c.is_alpha for c in target.components)
     detail = 256 if target.is_rgb else target.chroma_width() * target.chroma_height()
     if source.is_rgb or look.pixel_format == "pal8":
-        wanted = 64 if encoder in _PLAYED_AS_420 else 256
+        wanted = 64 if holder in _PLAYED_AS_420 else 256
     elif len(source.components) < 3:
         wanted = 64
     else:
@@ -167,7 +177,7 @@ def _loss(look: Look, encoder: str, name: str) -> tuple[int, ...]:
         int(look.alpha and not has_alpha),
         max(0, look.bits - bits),
         max(0, wanted - detail),
-        int(target.is_rgb != (source.is_rgb and encoder not in _PLAYED_AS_420)),
+        int(target.is_rgb != (source.is_rgb and holder not in _PLAYED_AS_420)),
         int(has_alpha and not look.alpha),
         max(0, bits - look.bits),
         max(0, detail - wanted),

@@ -73,6 +73,8 @@ class Film(Protocol):
     """Of which the times of its pictures are multiples, in seconds."""
     expected: int | None
     """About how many pictures there are, where that is known."""
+    beside: list[str]
+    """What the file holds beside pictures: sound, subtitles."""
     warnings: list[str]
     """What a user should know, one line each; it may grow while the pictures are read."""
 

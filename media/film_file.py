@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -11,6 +13,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 from av.container import InputContainer
+from av.format import Flags
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -21,19 +24,28 @@ from media.truncation import missing_bytes
 from media.video_reader import SCALING, reason
 
 _HEAD = 256
+_BESIDE = {"audio": "sound", "subtitle": "subtitles"}
+_NO_RATE = "the video states no frame rate (--source-fps gives it one)"
 
 
 class FilmFile:
     """The first video stream of a container. Made by `open_film_file`."""
 
-    def __init__(self, container: InputContainer, name: str, path: Path | None) -> None:
+    def __init__(
+        self, container: InputContainer, name: str, path: Path | None, head: bytes, rate: Fraction | None
+    ) -> None:
         self.name, self.container, self.warnings = name, path, list[str]()
         self._stream = _video_stream(container, name)
+        stated = _stated_rate(container, self._stream, head)
+        if not (rate or stated):
+            raise MediaError(f"{name}: {_NO_RATE}")
+        self._even, self._guessed = rate is not None, rate is None and not self._stream.average_rate
         self._decoded = self._decode(container)
         self._first = next(self._decoded, None)
         if self._first is None:
             raise MediaError(f"{name}: the video holds not a single picture")
-        self.look = _look(self._stream, self._first)
+        self.look = _look(self._stream, self._first, Fraction(rate or stated or 0))
+        self.beside = [word for kind, word in _BESIDE.items() if any(s.type == kind for s in container.streams)]
         starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
         self.start = min(starts, default=Fraction(0))
         self.ticks = [Fraction(1, self.start.denominator), *filter(None, [self._stream.time_base])]
@@ -48,12 +60,15 @@ class FilmFile:
         Raises MediaError: damaged data, or a change of size.
         """
         frame, self._first = self._first, None
-        clock = _Clock(self._stream.time_base or Fraction(1, 1000), self.look.rate)
+        clock = _Clock(self._stream.time_base or Fraction(1, 1000), self.look.rate, self._even)
         while frame is not None:
             if (frame.height, frame.width) != self.look.size:
                 old, new = f"{self.look.size[1]}x{self.look.size[0]}", f"{frame.width}x{frame.height}"
                 raise MediaError(f"{self.name}: the video changes its size from {old} to {new}")
-            yield to_picture(frame, clock.time(frame.pts), self.look.alpha)
+            time = clock.time(frame.pts)
+            if clock.repaired and self._guessed:
+                raise MediaError(f"{self.name}: {_NO_RATE}, and no times from which it could be told")
+            yield to_picture(frame, time, self.look.alpha)
             frame = next(self._decoded, None)
         if clock.repaired:
             self.warnings.append(f"{clock.repaired} pictures without a usable time stamp were placed by the frame rate")
@@ -66,10 +81,13 @@ class FilmFile:
 
 
 @contextmanager
-def open_film_file(source: Path | BinaryIO, *, format: str | None = None) -> Iterator[FilmFile]:
+def open_film_file(
+    source: Path | BinaryIO, *, format: str | None = None, rate: Fraction | None = None
+) -> Iterator[FilmFile]:
     """Open a user's own file, or a pipe of the given FFmpeg format.
 
-    Raises MediaError: no video in it, damaged, cut short; OSError where it cannot be read.
+    rate   pictures a second, in place of the rate and the time stamps that the file states
+    Raises MediaError: no video in it, no rate, damaged, cut short; OSError where it cannot be read.
     """
     path = source if isinstance(source, Path) else None
     name = path.name if path else "standard input"
@@ -79,14 +97,18 @@ def open_film_file(source: Path | BinaryIO, *, format: str | None = None) -> Ite
             head = file.read(_HEAD)
         if not head:
             raise MediaError(f"{name}: the file is empty")
+    elif isinstance(source, io.BufferedReader):
+        head = source.peek(_HEAD)[:_HEAD]
     try:
         container = av.open(source, "r", format=format)
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(f"{name}: not a readable video, or a damaged one ({reason(error)})") from error
     with container:
+        if container.format.name == "tty":  # FFmpeg draws any text
+            raise MediaError(f"{name}: a text, not a video")
         if path and (missing := missing_bytes(container, head, path.stat().st_size)):
             raise MediaError(f"{name}: the video is truncated, at least {missing} of its bytes are missing")
-        yield FilmFile(container, name, path)
+        yield FilmFile(container, name, path, head, rate)
 
 
 def to_picture(frame: VideoFrame, time: Fraction, alpha: bool) -> Picture:
@@ -102,16 +124,16 @@ def to_picture(frame: VideoFrame, time: Fraction, alpha: bool) -> Picture:
 
 
 class _Clock:
-    """Exact times of pictures, in seconds."""
+    """Exact times of pictures, in seconds; `even`: by the rate alone, from the first time stamp on."""
 
-    def __init__(self, tick: Fraction, rate: Fraction) -> None:
-        self._tick, self._rate = tick, rate
+    def __init__(self, tick: Fraction, rate: Fraction, even: bool = False) -> None:
+        self._tick, self._rate, self._even = tick, rate, even
         self._origin: Fraction | None = None
         self._last: Fraction | None = None
         self.repaired = 0
 
     def time(self, pts: int | None) -> Fraction:
-        told = None if pts is None else pts * self._tick
+        told = None if pts is None or (self._even and self._last is not None) else pts * self._tick
         if self._origin is None:
             self._origin = told or Fraction(0)
         time = self._last + 1 / self._rate if told is None and self._last is not None else told or Fraction(0)
@@ -134,15 +156,20 @@ def _video_stream(container: InputContainer, name: str) -> VideoStream:
     return stream
 
 
-def _look(stream: VideoStream, first: VideoFrame) -> Look:
-    rate = stream.average_rate or stream.guessed_rate
-    if not rate:
-        raise MediaError("the video states no frame rate")
+def _stated_rate(container: InputContainer, stream: VideoStream, head: bytes) -> Fraction | None:
+    """Pictures a second. FFmpeg makes up 25 where a raw stream has no place for a rate, and where y4m says 0."""
+    y4m = container.format.name == "yuv4mpegpipe"
+    if Flags.no_timestamps in Flags(container.format.flags) or (y4m and not re.match(rb"[^\n]* F[1-9]\d*:[1-9]", head)):
+        return None
+    return stream.average_rate or stream.guessed_rate
+
+
+def _look(stream: VideoStream, first: VideoFrame, rate: Fraction) -> Look:
     context = stream.codec_context
     components = [c for c in first.format.components if not c.is_alpha]
     return Look(
         size=(first.height, first.width),
-        rate=Fraction(rate),
+        rate=rate,
         pixel_format=first.format.name,
         bits=max(c.bits for c in components),
         alpha=is_transparent(first),

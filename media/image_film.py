@@ -41,6 +41,7 @@ class ImageFilm:
             raise MediaError(f"{name}: there are no pictures ({', '.join(ENDINGS)})")
         self.container: Path | None = None
         self.start = Fraction(0)
+        self.beside = list[str]()
         self.ticks = [1 / rate]
         self.expected: int | None = len(self._paths)
         self.warnings = missing_numbers(self._paths)

@@ -26,13 +26,17 @@ BT709 = Colours(1, 1, 1, 1)
 
 
 class Painter:
-    """Makes encoder frames of one pixel format for films that look like `look`."""
+    """Makes encoder frames of one pixel format for films that look like `look`.
 
-    def __init__(self, look: Look, pixel_format: str, pad: bool = False) -> None:
+    pad       sides are made even
+    rgb_into  the colour space of what was RGB
+    """
+
+    def __init__(self, look: Look, pixel_format: str, pad: bool = False, rgb_into: Colours = BT709) -> None:
         self._format, self._pad = pixel_format, pad
         target = VideoFormat(pixel_format, 16, 16)
         from_rgb = VideoFormat(look.pixel_format, 16, 16).is_rgb or look.pixel_format == "pal8"
-        self.colours = BT709 if from_rgb and not target.is_rgb else look.colours
+        self.colours = rgb_into if from_rgb and not target.is_rgb else look.colours
         """The tags that the result carries."""
         self._alpha = any(c.is_alpha for c in target.components)
         self._through = "rgba64le" if self._alpha else "rgb48le"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
@@ -70,7 +70,8 @@ class SegmentWriter:
     def close(self) -> Segment:
         """Flush the encoder and finish the file. Raises MediaError."""
         self._mux(None)
-        self._container.close()
+        with self._writing():
+            self._container.close()
         rank = {stamp: number for number, stamp in enumerate(sorted(self._coded))}
         reorder = max((number - rank[stamp] for number, stamp in enumerate(self._coded)), default=0)
         return Segment(self.path, self._start or Fraction(0), self.count, reorder)
@@ -84,10 +85,18 @@ class SegmentWriter:
     def _mux(self, frame: VideoFrame | None) -> None:
         try:
             packets = self._stream.encode(frame)
-            self._coded += [packet.pts for packet in packets if packet.pts is not None]
-            self._container.mux(packets)
         except (av.FFmpegError, ValueError) as error:
             raise MediaError(f"{self._stream.codec_context.name} cannot encode this: {reason(error)}") from error
+        self._coded += [packet.pts for packet in packets if packet.pts is not None]
+        with self._writing():
+            self._container.mux(packets)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            raise MediaError(f"{self.path.parent} cannot be written to: {reason(error)}") from error
 
 
 def tag(stream: VideoStream, colours: Colours, aspect: Fraction) -> None:

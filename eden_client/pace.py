@@ -1,0 +1,31 @@
+"""How long an answer may take, told from those that came before."""
+
+from __future__ import annotations
+
+LEAST = 30.0
+"""Seconds that an answer always gets."""
+
+
+class Pace:
+    """TorchServe can lose a call for good in the moment in which a worker dies, and a film would wait for the timeout.
+
+    So a call that takes far longer than any answer before it is given up early, once: the next attempt gets all of the
+    timeout, since the server may just have become slow. Both give the same frames.
+
+    timeout  seconds that an answer gets at most
+    window   calls side by side: one may wait for as many others
+    """
+
+    def __init__(self, timeout: float, window: int) -> None:
+        self.timeout, self._patience = timeout, 2 * window
+        self._slowest: float | None = None
+
+    def answered(self, size: int, seconds: float) -> None:
+        """An answer to `size` bytes of pixels took so long."""
+        self._slowest = max(self._slowest or 0.0, seconds / size)
+
+    def limit(self, size: int) -> float:
+        """Seconds that the first attempt at `size` bytes of pixels gets."""
+        if self._slowest is None:
+            return self.timeout
+        return min(self.timeout, max(LEAST, self._patience * self._slowest * size))
