@@ -10,6 +10,7 @@ import torch
 
 from eden import Encoder, padded_grid
 from handlers.answer import Answer
+from handlers.backlog import Backlog, waiting_for
 from handlers.clip import read_clip
 from handlers.options import read_options
 from handlers.stage import Item, Stage
@@ -21,6 +22,11 @@ TICKET = "application/vnd.eden.ticket"
 class EncoderHandler(Stage):
     """Reads a request's frames, encodes them, and puts the tokens where dit_decoder can take them."""
 
+    def initialize(self, context: Any) -> None:
+        """As any stage; and watch how many requests wait for this one."""
+        super().initialize(context)
+        self.backlog = Backlog(waiting_for(context.model_name), self.settings.max_queued, self.settings.workers)
+
     def load(self) -> None:
         """Load the encoder's half of the checkpoint, and be ready for the sizes named."""
         self.encoder = Encoder.load(self.settings.checkpoint, self.device, self.settings.precision)
@@ -28,6 +34,7 @@ class EncoderHandler(Stage):
 
     def serve(self, items: list[Item], context: Any) -> None:
         """Refuse what is too much, read the rest, encode it together, put it."""
+        self.backlog.batch(full=len(items) == self.batch_sizes[-1])
         for item in items:
             item.attempt(self._admit)
         with self.metrics.stage("image_decode"):
@@ -39,6 +46,8 @@ class EncoderHandler(Stage):
 
     def _admit(self, item: Item) -> None:
         """Overload is refused here, before any work: TorchServe's own queue would leak a thread a refusal."""
+        if self.backlog.is_surplus():
+            raise OverCapacity(f"more than {self.settings.max_queued} requests wait for the encoder: try again later")
         waiting, bound = self.handoff.in_flight(), self.settings.handoff.max_in_flight
         if waiting + item.index >= bound:
             raise OverCapacity(f"{waiting} clips wait for the decoder, at most {bound} may: try again later")

@@ -26,6 +26,8 @@ class Settings:
     """CPU threads a worker computes with; None: see `sensible_threads`"""
     workers: int
     """of this node"""
+    max_queued: int
+    """requests that may wait in TorchServe for the encoder"""
     warm: tuple[tuple[int, int], ...] = field(default=())
     """(height, width) of frames to be ready for before the first request"""
 
@@ -46,6 +48,7 @@ class Settings:
                 limits=_filled(Limits, section.pop("limits", {}), "limits"),
                 threads=section.pop("threads", None),
                 workers=workers,
+                max_queued=int(section.pop("max_queued", 256)),
                 warm=tuple((int(h), int(w)) for h, w in section.pop("warm", ())),
             )
         except (TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ import yaml
 from server.settings import PROJECT
 
 PACKAGES = {
-    "encoder": ("eden", "handoff", "media", "handlers"),
+    "encoder": ("eden", "handoff", "media", "handlers", "server"),
     "dit_decoder": ("eden", "handoff", "media", "handlers"),
     "autostart": ("server",),
 }

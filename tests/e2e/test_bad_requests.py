@@ -186,3 +186,24 @@ def test_200_refused_for_overload_cost_nothing_and_the_accepted_are_served(busy_
     for ticket in tickets:
         assert busy_server.api.call(PREDICT[1], data=ticket.content, headers=headers).status_code == 200
     assert busy_server.api.call(WORKFLOW, data=body, headers=headers).content.startswith(b"\x93NUMPY")
+
+
+def test_a_flood_before_the_encoder_is_refused_down_to_what_may_wait(tmp_path):
+    store = pack(
+        tmp_path / "store",
+        *("--batch-size", "2", "--set", "encoder:max_queued=5", "--set", "encoder:handoff.max_in_flight=1000"),
+    )
+    body = media.encode_npy(moving_frames(24, 192, 256))
+    with Server(store, folder=tmp_path / "server", ports="free") as flooded, ThreadPoolExecutor(60) as pool:
+
+        def encode(_: int) -> tuple[int, str]:
+            reply = flooded.api.call(PREDICT[0], data=body, headers={"Content-Type": "application/octet-stream"})
+            return reply.status_code, "" if reply.ok else reply.json()["message"]
+
+        told = list(pool.map(encode, range(60)))
+        assert flooded.api.describe("eden__encoder")["jobQueueStatus"]["pendingRequests"] == 0
+        assert encode(0)[0] == 200
+    refusals = [message for status, message in told if status == 503]
+    assert {status for status, _ in told} == {200, 503}
+    assert len(refusals) > 10
+    assert all(message == "more than 5 requests wait for the encoder: try again later" for message in refusals)

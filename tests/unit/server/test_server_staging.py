@@ -3,19 +3,19 @@
 import pytest
 import yaml
 
-from server.staging import parse_setting, stage_model, stage_workflow
+from server.staging import PACKAGES, parse_setting, stage_model, stage_workflow
 
 
 def config_of(folder):
     return yaml.safe_load((folder / "model-config.yaml").read_text())
 
 
-@pytest.mark.parametrize("node", ["encoder", "dit_decoder"])
+@pytest.mark.parametrize("node", PACKAGES)
 def test_a_node_carries_its_packages_and_nothing_else(tmp_path, node):
     stage_model(node, tmp_path, {}, None)
     files = tmp_path / "files"
-    assert {path.name for path in files.iterdir()} == {"eden", "handoff", "media", "handlers"}
-    assert (files / "eden" / "__init__.py").exists()
+    assert {path.name for path in files.iterdir()} == set(PACKAGES[node])
+    assert all((files / package / "__init__.py").exists() for package in PACKAGES[node])
     suffixes = {path.suffix for path in files.rglob("*") if path.is_file()}
     assert not suffixes & {".pyc", ".yaml"}
     assert not list(files.rglob("__pycache__"))
