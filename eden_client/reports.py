@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from eden_client.order import Report, Summary
@@ -34,7 +35,7 @@ class Bar:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:5.1f} frames/s"),
@@ -50,7 +51,7 @@ class Bar:
         self._progress.start()
 
     def note(self, text: str) -> None:
-        self._console.print(f"[yellow]note[/] {text}", highlight=False, soft_wrap=True)
+        self._console.print(f"[yellow]note[/] {escape(text)}", highlight=False, soft_wrap=True)
 
     def progress(self, frames: int) -> None:
         rate = (frames - self._before) / max(time.monotonic() - self._started, 1e-6)
@@ -59,7 +60,7 @@ class Bar:
     def done(self, summary: Summary) -> None:
         self._progress.update(self._task, total=summary.frames_out, completed=summary.frames_out)
         self._progress.stop()
-        self._console.print(f"[green]{told(summary)}[/]", highlight=False, soft_wrap=True)
+        self._console.print(told(summary), style="green", highlight=False, markup=False, soft_wrap=True)
 
     def failed(self, message: str) -> None:
         self._progress.stop()

@@ -26,6 +26,7 @@ from eden_client import (
     ServerFailed,
     ServerLost,
     TokenRejected,
+    pace,
 )
 from eden_client import client as client_module
 from eden_client.errors import envelope_in, error_told
@@ -225,9 +226,64 @@ def test_a_server_that_was_never_there_is_not_waited_for():
 
 @pytest.mark.parametrize("answer", [b"nonsense", encode_npy(np.zeros((2, 16, 24, 3), np.uint8)), b"PK\3\4broken"])
 def test_an_answer_that_makes_no_sense_is_a_failure(told, client, answer):
+    client.interpolate_pair(*FRAMES[:2])
     told.answers = [answer] * client_module.FAILURES
     with pytest.raises(ServerFailed, match="answer"):
         client.interpolate_pair(*FRAMES[:2])
+
+
+@pytest.mark.parametrize("answer", [(404, b"<html>"), (200, b"<html>")])
+@pytest.mark.parametrize("route", ["workflow", "chain"])
+def test_a_server_of_something_else_is_told_at_once_and_one_that_was_ours_is_waited_for(told, route, answer):
+    with EdenClient(told.url, route=route) as client:
+        told.answers = [answer]
+        with pytest.raises(ServerFailed, match="is this an EDEN server"):
+            client.interpolate_pair(*FRAMES[:2])
+        assert len(told.paths) == 1
+    with EdenClient(told.url) as client:
+        client.interpolate_pair(*FRAMES[:2])
+        told.answers = [answer] * 3  # a proxy, while the server behind it starts again
+        client.interpolate_pair(*FRAMES[:2])
+        assert client.traffic.retries == 3
+
+
+def test_an_address_is_http_where_it_does_not_say(told):
+    with EdenClient(told.url.removeprefix("http://")) as client:
+        assert np.array_equal(client.interpolate_pair(*FRAMES[:2]), mean(*FRAMES[:2]))
+
+
+# ---------------------------------------------------------------- lost calls
+
+
+def test_a_call_that_is_never_answered_is_sent_again_soon_where_answers_are_quick(told, monkeypatch):
+    monkeypatch.setattr(pace, "LEAST", 0.2)
+    told.answers = [between, lambda body: (time.sleep(5), between(body))[1]]
+    with EdenClient(told.url, timeout=20) as client:
+        client.interpolate_pair(*FRAMES[:2])
+        started = time.monotonic()
+        assert np.array_equal(client.interpolate_pair(*FRAMES[1:3]), mean(*FRAMES[1:3]))
+        assert 0.2 <= time.monotonic() - started < 2 and client.traffic.retries == 1
+
+
+def test_a_server_that_becomes_slow_gets_its_time(told, monkeypatch):
+    monkeypatch.setattr(pace, "LEAST", 0.2)
+    slow = lambda body: (time.sleep(0.6), between(body))[1]  # noqa: E731
+    told.answers = [between, slow, slow]
+    with EdenClient(told.url, timeout=20) as client:
+        client.interpolate_pair(*FRAMES[:2])
+        assert np.array_equal(client.interpolate_pair(*FRAMES[1:3]), mean(*FRAMES[1:3]))
+        assert client.traffic.retries == 1
+
+
+def test_the_first_attempt_gets_what_the_slowest_answer_and_those_beside_it_may_take():
+    of = pace.Pace(300, window=8)
+    assert of.limit(1000) == 300  # nothing is known yet
+    of.answered(1000, 1)
+    assert of.limit(1000) == pace.LEAST and of.limit(4000) == 64
+    of.answered(1000, 4)
+    of.answered(1000, 2)
+    assert of.limit(1000) == 64 and of.limit(10_000) == 300
+    assert pace.Pace(10, window=8).limit(1000) == 10
 
 
 def test_the_second_server_needs_a_chain():
@@ -318,12 +374,14 @@ def test_a_key_file_that_cannot_be_used_says_so(told, tmp_path):
 
     with pytest.raises(ServerLost, match="is the server running"):
         use("none.json")
-    (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(TokenRejected, match="no key file"):
-        use("bad.json")
+    for content in (b"{", b"[]", b'{"inference": {"key": "x"}}', b"\xff\xfe\0"):
+        (tmp_path / "bad.json").write_bytes(content)
+        with pytest.raises(TokenRejected, match="no key file"):
+            use("bad.json")
 
 
 def test_the_management_interface_is_beside_the_other():
     assert management_beside("http://127.0.0.1:8080/") == "http://127.0.0.1:8081"
+    assert management_beside("localhost:8080") == "http://localhost:8081"
     with pytest.raises(EdenError, match="no port"):
         management_beside("http://eden.example")

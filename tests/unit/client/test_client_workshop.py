@@ -38,6 +38,12 @@ def test_resuming_nothing_begins(tmp_path):
     assert workshop.gaps == 0
 
 
+def test_one_that_cannot_be_begun_leaves_nothing_behind(tmp_path):
+    with pytest.raises(TypeError):  # stands for a full disk: the journal gets half its length
+        open_workshop(tmp_path / "film.mp4", ORDER | {"--fps": object()}, resume=False, overwrite=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_parts_are_not_thrown_away_unasked(tmp_path):
     begun(tmp_path / "film.mp4").close()
     with pytest.raises(WorkshopError, match="--resume"):

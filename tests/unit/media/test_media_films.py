@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import numpy as np
@@ -13,15 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from media import MediaError
-from media.encoding import choose_encoding
-from media.film import Colours, Look
+from media import MediaError, open_video
+from media.encoding import choose_encoding, choose_pixel_format
+from media.film import Colours, Look, Picture
 from media.film_file import _Clock, open_film_file
 from media.gif import write_gif
 from media.image_film import ImageFilm, missing_numbers, natural
 from media.joining import Joint, join
 from media.painting import Painter
 from media.segments import FINEST, SegmentWriter, common_tick, packets
+from media.upright import Upright
 
 RATE = Fraction(24000, 1001)
 
@@ -111,12 +113,33 @@ def test_the_defaults_keep_what_they_can(source, ending, codec, expected):
         ({"pixel_format": "yuv420p10le", "bits": 10}, ".mkv", {}, "10 bits are kept"),
         ({"pixel_format": "bgra", "alpha": True}, ".mp4", {}, "transparency is lost"),
         ({"size": (47, 64)}, ".mp4", {}, "odd"),
+        ({"aspect": Fraction(4, 3)}, ".webm", {}, "become square"),
+        ({"aspect": Fraction(4, 3)}, ".mkv", {"codec": "ffv1"}, "become square"),
     ],
 )
 def test_what_is_lost_is_said(source, ending, asked, note):
     wishes = {"codec": None, "crf": None, "preset": None, "pixel_format": None} | asked
     _, notes = choose_encoding(look(**source), ending, **wishes)
     assert any(note in each for each in notes)
+
+
+def test_y4m_gets_the_format_that_loses_least():
+    offered = ["gray", *(f"yuv{chroma}p{deep}" for deep in ("", "10le") for chroma in (420, 422, 444))]
+
+    def choice(wanted=None, **source):
+        return choose_pixel_format(look(**source), offered, wanted, "y4m")
+
+    assert choice() == ("yuv420p", [])
+    assert choice(pixel_format="yuvj422p") == ("yuv422p", [])
+    assert choice(pixel_format="bgra", alpha=True) == (
+        "yuv444p",
+        ["transparency is lost (on black): y4m in yuv444p has none"],
+    )
+    name, notes = choice(pixel_format="yuv444p12le", bits=12)
+    assert name == "yuv444p10le" and "12 bits a colour, yuv444p10le keeps 10" in notes[0]
+    assert choice("gray", pixel_format="gray") == ("gray", [])
+    with pytest.raises(MediaError, match="y4m does not take rgb24"):
+        choice("rgb24")
 
 
 # ---------------------------------------------------------------- colours
@@ -224,6 +247,23 @@ def test_a_gif_has_one_palette_and_hundredths_of_a_second(tmp_path):
     assert "at 10" in write_gif(segments, look(rate=Fraction(60)), tmp_path / "fast.gif")[0]
 
 
+@pytest.mark.parametrize(("codec", "ending"), [("h264", ".mkv"), ("hevc", ".mkv"), ("vp9", ".mp4"), ("prores", ".mov")])
+def test_pixels_that_are_not_square_stay_so_where_nothing_else_is_said(tmp_path, codec, ending):
+    aspect = Fraction(4, 3)
+    segments, joint = written(tmp_path, [], [i / RATE for i in range(3)], codec, ending, aspect=aspect)
+    join(segments, joint, tmp_path / f"out{ending}")
+    with av.open(tmp_path / f"out{ending}") as film:
+        assert film.streams.video[0].sample_aspect_ratio == aspect
+
+
+def test_a_full_disk_is_called_by_its_name():
+    encoding, _ = choose_encoding(look(), ".mkv", "ffv1", None, None, None)
+    writer = SegmentWriter(Path("/dev/full"), encoding, look(), RATE, 1 / RATE)
+    with pytest.raises(MediaError, match="/dev cannot be written to: No space left on device"):
+        writer.write(Painter(look(), encoding.pixel_format).made(frames(1)[0]), Fraction(0))
+        writer.close()
+
+
 def test_what_an_encoder_refuses_is_a_media_error(tmp_path):
     encoding, _ = choose_encoding(look(), ".mp4", None, 17, "nonsense", None)
     writer = SegmentWriter(tmp_path / "0.nut", encoding, look(), RATE, 1 / RATE)
@@ -253,6 +293,85 @@ def test_a_film_says_how_it_looks(tmp_path):
         pictures = list(film.pictures())
     assert [picture.time for picture in pictures] == [pictures[0].time + i / film.look.rate for i in range(4)]
     assert all(picture.original.format.name == "yuv422p10le" for picture in pictures)
+
+
+def without_a_rate(path):
+    """A film of eight pictures that says nothing of its rate, or nothing true."""
+    if path.suffix == ".y4m":
+        rate = {"zero": " F0:0", "silent": "", "halved": " F24:0"}[path.stem]
+        path.write_bytes(f"YUV4MPEG2 W64 H48{rate} C420jpeg\n".encode() + 8 * (b"FRAME\n" + bytes(64 * 48 * 3 // 2)))
+    elif path.suffix == ".mkv":
+        with av.open(without_a_rate(path.with_suffix(".mjpeg"))) as source, av.open(path, "w") as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.pts, packet.dts, packet.stream = 0, 0, stream
+                    target.mux(packet)
+    else:
+        with av.open(path, "w") as container:
+            stream = container.add_stream({".h264": "libx264", ".mjpeg": "mjpeg"}[path.suffix], rate=24)
+            stream.height, stream.width, stream.pix_fmt = 48, 64, "yuvj420p"
+            for frame in frames(8):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["film.h264", "film.mjpeg", "film.mkv", "zero.y4m", "silent.y4m", "halved.y4m"])
+def test_a_film_without_a_rate_is_refused_until_it_is_given_one(tmp_path, name):
+    path = without_a_rate(tmp_path / name)
+    with pytest.raises(MediaError, match=rf"{name}: .* no frame rate \(--source-fps"), open_film_file(path) as film:
+        list(film.pictures())
+    with open_film_file(path, rate=Fraction(12)) as film:
+        assert film.look.rate == 12
+        times = [picture.time for picture in film.pictures()]
+    assert len(times) == 8 and [time - times[0] for time in times] == [Fraction(i, 12) for i in range(8)]
+
+
+def test_a_rate_from_outside_goes_before_the_time_stamps(tmp_path):
+    segments, joint = written(tmp_path, [], [Fraction(i * i, 1000) for i in range(8)], "ffv1")
+    join(segments, joint, tmp_path / "film.mkv")
+    with open_film_file(tmp_path / "film.mkv", rate=Fraction(30000, 1001)) as film:
+        assert [picture.time for picture in film.pictures()] == [Fraction(1001 * i, 30000) for i in range(8)]
+
+
+def test_a_text_is_no_film(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear reader\n" * 50)
+    with pytest.raises(MediaError, match=r"letter\.txt: a text"), open_film_file(tmp_path / "letter.txt"):
+        pass
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_film_is_turned_upright(tmp_path, degrees):
+    with av.open(tmp_path / "film.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "1"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv444p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        stream.set_display_rotation(degrees)
+        for frame in frames(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    with open_video(tmp_path / "film.mp4") as video:  # turns what it reads
+        shown = list(video.frames())
+    with open_film_file(tmp_path / "film.mp4") as film:
+        upright = Upright(film)
+        assert upright.look.size == shown[0].shape[:2] and upright.look.rotation == 0
+        assert upright.look.aspect == (Fraction(3, 4) if degrees % 180 else Fraction(4, 3))
+        assert all(np.array_equal(p.pixels, s) for p, s in zip(upright.pictures(), shown, strict=True))
+
+
+def test_transparency_is_turned_too():
+    alpha = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64).astype(np.uint8)
+
+    class Lying:
+        name, container, start, ticks, expected, beside, warnings = "film", None, 0, [], None, [], []
+        look = look(rotation=270, alpha=True)
+
+        def pictures(self):
+            yield Picture(frames(1)[0], Fraction(0), alpha)
+
+    (picture,) = Upright(Lying()).pictures()
+    assert np.array_equal(picture.alpha, np.rot90(alpha, 3)) and picture.original is None
 
 
 def test_pictures_stand_in_natural_order(tmp_path):

@@ -1,0 +1,58 @@
+"""How a run is told: on a terminal, in lines, to machines."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+
+import pytest
+from rich.console import Console
+
+from eden_client.order import Summary
+from eden_client.reports import Bar, Json, Lines
+
+NAME = "[subs] a film [/x].mkv"
+"""Brackets mean colours to the library that draws the bar."""
+
+
+def summary(target=NAME):
+    return Summary("in.mkv", target, 5, 9, seconds={"total": 2.0, "to_first_frame": 0.5}, repeated={"cut": 1})
+
+
+def test_a_bar_shows_frames_rate_and_time_left():
+    screen = io.StringIO()
+    bar = Bar(Console(file=screen, force_terminal=True, width=120))
+    bar.begin(NAME, 40, 0)
+    bar._started -= 10  # seconds ago
+    bar.note(f"something about {NAME}")
+    for frames in (5, 10):  # a speed takes two
+        bar.progress(frames)
+        time.sleep(0.02)
+    bar._progress.refresh()
+    shown = screen.getvalue()
+    assert shown.count(NAME) >= 2
+    assert "10/40" in shown and " 1.0 frames/s" in shown and "0:00:" in shown
+    bar.done(summary())
+    assert f"{NAME}: 9 frames from 5 in 2.0 s (4.5 a second, the first after 0.5 s, 1 at a cut)" in screen.getvalue()
+
+
+def test_lines_tell_begin_notes_and_end(capsys):
+    lines = Lines()
+    lines.begin(NAME, 9, 4)
+    lines.note("odd")
+    lines.done(summary())
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"{NAME}: 4 of about 9 frames are there already"
+    assert told[1] == "note: odd" and "9 frames from 5" in told[2]
+
+
+@pytest.mark.parametrize("target", ["out.mkv", "-"])
+def test_json_stays_out_of_the_way_of_a_film_on_standard_output(capsys, target):
+    Json(target).done(summary(target))
+    Json(target).failed("no")
+    out, err = capsys.readouterr()
+    told = out if target != "-" else err
+    done, *_, failed = (line for line in told.splitlines() if line.startswith("{"))
+    assert json.loads(done)["frames_out"] == 9 and json.loads(failed) == {"error": "no"}
+    assert target != "-" or not out
