@@ -134,12 +134,12 @@ def test_a_retry_gets_the_same_payload_until_it_is_dropped_and_never_anothers(ca
 
 
 def test_what_is_never_taken_gives_its_memory_back_at_the_deadline(case: Case, start: Start) -> None:
-    producer = start("producer", time_to_live_s=0.6, budget_bytes=2 << 20, max_in_flight=2)
+    producer = start("producer", time_to_live_s=1.5, budget_bytes=2 << 20, max_in_flight=2)
     consumer = start("consumer")
     tickets = [producer.ask("put", seed=seed, **MIB) for seed in (1, 2)]
     with pytest.raises(OverCapacity):
         producer.ask("put", seed=3, **MIB)
-    assert wait_until(lambda: producer.ask("in_flight") == 0, 3)
+    assert wait_until(lambda: producer.ask("in_flight") == 0, 5)
     again = [producer.ask("put", seed=seed, **MIB) for seed in (4, 5)]
     for ticket in tickets:
         with pytest.raises(TicketRejected, match="expired"):
@@ -155,7 +155,7 @@ def test_over_budget_taken_payloads_make_room_and_then_put_refuses_at_once(case:
     began = time.monotonic()
     with pytest.raises(OverCapacity):
         producer.ask("put", seed=4, **MIB)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3  # it does not wait for room, which would take the 5 s of timeout_s
     assert consumer.ask("take", tickets[1]) == digest(make_output(seed=2, **MIB))
     late = producer.ask("put", seed=5, **MIB)
     with pytest.raises(PayloadGone):

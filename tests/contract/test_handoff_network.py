@@ -124,7 +124,7 @@ def test_a_clip_is_there_pair_by_pair_before_its_last_frame(kind: str, tmp_path:
         producer = stage("producer")
         clip = {"seed": 5, "length": 12, "tokens": 1026, "width": 512}  # 50 MB: far more than any buffer on the way
         ticket = producer.ask("put", **clip)
-        with open_handoff(stage.settings(timeout_s=1)) as consumer:
+        with open_handoff(stage.settings(timeout_s=2)) as consumer:
             pairs = consumer.stream(ticket)
             wanted = make_output(**clip)
             assert digest(next(pairs)) == digest(wanted.pairs(0, 1))
