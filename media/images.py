@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import av
 import numpy as np
@@ -71,12 +72,20 @@ def encode_image(frame: Frame, format: ImageFormat, quality: int | None = None) 
     """
     check_frame(frame)
     options = _encoder_options(format, quality)
-    buffer = io.BytesIO()
     try:
-        Image.fromarray(frame).save(buffer, format, **options)
+        with _buffer(format) as buffer:
+            Image.fromarray(frame).save(buffer, format, **options)
+            buffer.seek(0)
+            return buffer.read()
     except (OSError, ValueError) as error:  # WebP ends at 16383 pixels a side, JPEG at 65500
         raise MediaError(f"a {format} cannot hold {frame.shape[1]}x{frame.shape[0]} pixels: {error}") from error
-    return buffer.getvalue()
+
+
+def _buffer(format: str) -> BinaryIO:
+    """Where Pillow writes to: for JPEG a file in memory, since only then it lets other threads run while it packs."""
+    if format == "jpeg" and hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("jpeg"), "w+b")
+    return io.BytesIO()
 
 
 def check_frame(frame: Frame) -> None:
