@@ -13,6 +13,8 @@ from training.scenes_sources import REACH
 
 SHARES = {"photograph": 0.45, "miniature": 0.2, "surface": 0.12, "pattern": 0.19, "page": 0.04}
 """Of the kinds of pictures that layers show."""
+SOFTEST = 0.6 / (REACH - 1)
+"""Pixels a unit: edges any softer would not have faded out where an outline's picture ends."""
 
 
 class Author:
@@ -44,7 +46,7 @@ class Author:
             tint=tint,
             outline=torch.randint(len(self._outlines.sizes), shape, generator=self._generator, device=self._device),
             frame=turn / (2 * REACH * size[..., None] * torch.stack([stretch, 1 / stretch], -1))[..., None],
-            edge=size * soft,
+            edge=(size * soft).clamp(min=SOFTEST),
             opacity=self._opacity(count),
             gain=(self._normal(count, 1) * 0.08 * self._chance(0.4, count, 1)).expand(shape),
             **self._motion(count, height, width, size),
