@@ -99,8 +99,8 @@ def test_control_c_leaves_what_is_done_usable(own_server, film, undisturbed, tmp
 )
 def test_a_killed_worker_is_ridden_out(own_server, film, undisturbed, tmp_path, model, options):
     target = tmp_path / "smooth.mkv"
-    # TorchServe can lose a call that it batches in the moment in which it learns of the death: then the timeout counts.
-    process = start(own_server, film, target, "--json", "--timeout", "30", *options, stdout=-1)
+    # A call that TorchServe loses in the moment in which it learns of the death is sent again after pace.LEAST.
+    process = start(own_server, film, target, "--json", *options, stdout=-1)
     wait_for_segments(tmp_path / "smooth.mkv.parts", 1, process)
     (pid,) = own_server.worker_pids(model)
     os.kill(pid, signal.SIGKILL)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from fractions import Fraction
 
 import numpy as np
@@ -157,6 +162,21 @@ def test_plain_lines_where_there_is_no_terminal(server, film, tmp_path):
     _, lines = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "47 frames from 24" in lines and "\x1b" not in lines
+
+
+def test_a_bar_where_there_is_one(server, film, tmp_path):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "eden_client", str(film), str(tmp_path / "out.mp4"), *options_for(server)]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(command, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # how a terminal ends
+            while block := os.read(ours, 4096):
+                seen += block
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"frames/s" in seen and b"47/47" in seen and b"\x1b" in seen
 
 
 def test_an_output_is_not_overwritten_unasked(server, exact, tmp_path, capsys):

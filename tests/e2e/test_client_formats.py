@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ from client_films import (
 )
 from PIL import Image
 
+from media import encode_image
 from media.truncation import missing_bytes
 
 SMALL = [frame[:48, :64].copy() for frame in CLIP]
@@ -243,9 +245,24 @@ def test_what_a_container_cannot_hold_is_named(server, tmp_path, capsys):
     assert run(server, source, tmp_path / "out.webm", "--preset", "8", "--json") == 0
     warnings = " ".join(told(capsys)["warnings"])
     assert "aac" in warnings and "libopus" in warnings and "webvtt" in warnings
+    assert "pixels of 4/3 become square" in warnings
     with av.open(tmp_path / "out.webm") as film:
         assert [s.codec_context.name for s in film.streams.audio] == ["opus", "opus"]
         assert [stream.type for stream in film.streams].count("subtitle") == 1
+
+
+@pytest.mark.parametrize("target", ["out.gif", "out/", "out.png"])
+def test_what_cannot_say_that_it_is_to_be_turned_is_turned(server, tmp_path, capsys, target):
+    source = rich_film(tmp_path / "rich.mkv")
+    compare = ["--compare"] if target == "out.png" else []
+    assert run(server, source, f"{tmp_path}/{target}", "--json", *compare) == 0
+    warnings = told(capsys)["warnings"]
+    if not compare:
+        assert "sound and subtitles left out" in warnings[0] and "pixels of 3/4 become square" in warnings[1]
+    with Image.open(tmp_path / target / "000003.png" if target == "out/" else tmp_path / target) as picture:
+        assert picture.size == (48 if not compare else 3 * 48 + 8, 64)
+        if target == "out/":
+            assert np.abs(np.asarray(picture).astype(int) - np.rot90(SMALL[1])).mean() < 8
 
 
 # ---------------------------------------------------------------- ten bits, transparency
@@ -381,6 +398,34 @@ def test_pipes(server, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(seen.frames[::2], given.frames, strict=True))
 
 
+def test_a_pipe_that_nobody_reads_ends_with_one_clear_line(server, tmp_path):
+    source = write_film(tmp_path / "in.mkv", long_clip(100))
+    gone = start(server, source, "-", "--json", stdout=subprocess.PIPE, text=False)
+    gone.stdout.read(10_000)
+    gone.stdout.close()
+    with Path("/dev/full").open("wb") as full:
+        nowhere = start(server, source, "-", stdout=full)
+    for process, wrong in ((gone, "Broken pipe"), (nowhere, "No space left on device")):
+        told = process.stderr.read()
+        told = told.decode() if isinstance(told, bytes) else told
+        assert process.wait(60) == 1
+        assert f"eden-interpolate: standard output cannot be written to: {wrong}\n" in told
+        assert "--resume" not in told and "Traceback" not in told
+        process.stderr.close()
+
+
+def test_what_was_rgb_looks_the_same_behind_a_pipe(server, tmp_path):
+    """y4m cannot say which colours it means; readers take what FFmpeg takes. It can say the shape of pixels."""
+    source = lossless(tmp_path / "in.mkv", SMALL[:2])
+    with (tmp_path / "out.y4m").open("wb") as out:
+        process = start(server, source, "-", stdout=out)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert (tmp_path / "out.y4m").read_bytes().startswith(b"YUV4MPEG2 W64 H48 F48:1 Ip A1:1 C444")
+    for shown, given in zip(look_at(tmp_path / "out.y4m").frames[::2], SMALL, strict=False):
+        assert np.abs(shown.astype(int) - given).max() <= 3
+
+
 PIPED = """
 import sys, av
 with av.open(sys.argv[1]) as source, av.open(sys.stdout.buffer, "w", format="yuv4mpegpipe") as pipe:
@@ -457,14 +502,27 @@ def bad_files(folder):
         "truncated.mkv": (matroska[: len(matroska) // 2], "truncated"),
         "sound.mp4": (sound.read_bytes(), "no video stream"),
         "one.mp4": (write_film(folder / "1.mp4", SMALL[:1]).read_bytes(), "a single picture"),
-        "picture.png": (b"\x89PNG", "a single picture"),
+        "picture.png": (encode_image(SMALL[0], "png"), "a single picture"),
+        "rateless.mjpeg": (3 * encode_image(SMALL[0], "jpeg"), "no frame rate (--source-fps"),
+        "letter.txt": (b"this is a letter, not a film\n" * 50, "a text, not a video"),
         "text.mp4": (b"this is a letter, not a film\n" * 50, "not a readable video"),
         "empty.mp4": (b"", "empty"),
     }
 
 
 @pytest.mark.parametrize(
-    "name", ["truncated.mp4", "truncated.mkv", "sound.mp4", "one.mp4", "picture.png", "text.mp4", "empty.mp4"]
+    "name",
+    [
+        "truncated.mp4",
+        "truncated.mkv",
+        "sound.mp4",
+        "one.mp4",
+        "picture.png",
+        "rateless.mjpeg",
+        "letter.txt",
+        "text.mp4",
+        "empty.mp4",
+    ],
 )
 def test_bad_files_end_with_one_clear_line(server, tmp_path, capsys, name):
     making = tmp_path / "making"
@@ -500,6 +558,9 @@ def test_a_film_cut_between_two_pictures_is_noticed(tmp_path):
         ("out.mkv", ["--codec", "ffv1", "--crf", "3"], "no quality"),
         ("out.mp4", ["--preset", "nonsense"], "libx264"),
         ("out.png", [], "--compare"),
+        ("out.png", ["--compare", "--crf", "3"], "png is lossless"),
+        ("out.gif", ["--crf", "3"], "a GIF has no --crf"),
+        ("out", ["--codec", "h264"], "has no --codec"),
     ],
 )
 def test_bad_wishes_end_with_one_clear_line(server, tmp_path, capsys, target, options, wrong):
