@@ -220,3 +220,6 @@ class Handoff:
         with self._lock:
             self.counters[event, kind] += 1
             self.counters[f"{event}_bytes", kind] += nbytes
+            first = self.counters[event, kind] == 1
+        if first:
+            _LOG.info("the first %s by %s, %d bytes", event, kind, nbytes)

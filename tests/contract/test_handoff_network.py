@@ -196,7 +196,10 @@ def test_two_machines_share_no_memory_only_the_key(
         assert producer.in_flight() == 0  # told over the wire
 
 
-def test_auto_goes_by_grpc_where_memory_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_goes_by_grpc_where_memory_is_not_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "handoff")
     monkeypatch.setattr("handoff.shared_memory.shared_folder_id", lambda folder: str(folder))
     here, there = (tmp_path / name for name in ("here", "there"))
     for folder in (here, there):
@@ -212,6 +215,7 @@ def test_auto_goes_by_grpc_where_memory_is_not_shared(tmp_path: Path, monkeypatc
             assert [route["kind"] for route in producer.read(ticket).routes] == ["shared_memory", "grpc"]
             assert digest(consumer.take(ticket)) == digest(make_output(1))
             assert consumer.counters["take", kind] == 1
+            assert f"the first take by {kind}" in caplog.text
         assert far.counters["fallback", "shared_memory"] == 1
         assert not near.counters["fallback", "shared_memory"]
 

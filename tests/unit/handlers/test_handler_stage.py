@@ -1,0 +1,60 @@
+"""What both nodes say when they start."""
+
+from types import SimpleNamespace
+
+import pytest
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+
+from handlers.stage import Stage
+from server.settings import PROJECT
+
+
+class Idle(Stage):
+    """A node without a model."""
+
+    def load(self) -> None:
+        pass
+
+    def serve(self, items, context) -> None:
+        pass
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Starts such a node, as TorchServe does on a host without a GPU."""
+    monkeypatch.setenv("EDEN_SERVER_FOLDER", str(tmp_path))
+    metrics = MetricsCacheYamlImpl(str(PROJECT / "server" / "metrics.yaml"))
+    metrics.initialize_cache()
+    metrics.model_name = "eden__encoder"
+    started = []
+
+    def _start(kind: str, batch: int, **yaml) -> Stage:
+        context = SimpleNamespace(
+            system_properties={"gpu_id": None, "model_dir": str(tmp_path), "batch_size": batch},
+            model_yaml_config={"handler": {"handoff": {"kind": kind, "shared_folder": str(tmp_path)}}, **yaml},
+            metrics=metrics,
+            model_name="eden__encoder",
+        )
+        started.append(Idle())
+        started[-1].initialize(context)
+        return started[-1]
+
+    yield _start
+    for stage in started:
+        stage.handoff.close()
+
+
+def test_inline_with_batches_is_warned_of_and_why_is_said(start, caplog):
+    start("inline", 8)
+    assert "inline with batches of up to 8: every clip's tensors pass through TorchServe" in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "batch"), [("inline", 1), ("shared_memory", 8)])
+def test_alone_or_by_another_kind_there_is_nothing_to_warn_of(start, caplog, kind, batch):
+    start(kind, batch)
+    assert caplog.text == ""
+
+
+def test_without_the_gpu_that_it_asks_for_it_runs_where_it_can_and_says_so(start, caplog):
+    assert start("inline", 1, deviceIds=[1]).device == "cpu"
+    assert "deviceIds asks for GPU [1], this host has 0: running on cpu" in caplog.text
