@@ -1,0 +1,79 @@
+"""`python -m training`: train the demo weights, or go on with them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from eden.checkpoint import CheckpointError
+from training.report import Progress
+from training.run import Diverged, Run
+from training.settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    default = Settings()
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train a small EDEN for the demo.")
+    parser.add_argument("--folder", type=Path, default=default.folder, help="where all files go (%(default)s)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--plan-minutes", type=float, help=f"length of the whole run ({default.plan_minutes})")
+    parser.add_argument(
+        "--plan-samples", type=int, help="the same in triplets: the schedule then goes by them, not by the clock"
+    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="this piece of it: stop then, to be resumed")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's state file")
+    parser.add_argument("--start-from", type=Path, metavar="CHECKPOINT", help="go on from an export; see --spent")
+    parser.add_argument("--spent", type=float, default=0, metavar="MINUTES", help="of the run, before --start-from")
+    parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate (%(default)s)")
+    parser.add_argument("--batch", type=int, default=default.batch, help="full-size triplets a step (%(default)s)")
+    parser.add_argument("--scenes", type=int, default=default.scenes, help="scenes drawn at once (%(default)s)")
+    parser.add_argument("--uses", type=int, default=default.uses, help="of each scene (%(default)s)")
+    parser.add_argument("--size", default="256x448", help="of full-size frames, HEIGHTxWIDTH (%(default)s)")
+    parser.add_argument("--depths", type=int, nargs=2, metavar=("DIT", "DECODER"), help="blocks of each")
+    parser.add_argument("--compile", action="store_true", help="compile the blocks: a minute more to begin with")
+    chosen = parser.parse_args(arguments)
+    if chosen.resume and chosen.start_from:
+        parser.error("either --resume or --start-from")
+    height, width = map(int, chosen.size.split("x"))
+    config = default.config
+    if chosen.depths:
+        config = replace(config, dit_depth=chosen.depths[0], decoder_depth=chosen.depths[1])
+    plan_minutes = chosen.plan_minutes
+    if plan_minutes is None and chosen.plan_samples is None:
+        plan_minutes = default.plan_minutes
+    settings = replace(
+        default,
+        folder=chosen.folder,
+        device=chosen.device,
+        seed=chosen.seed,
+        config=config,
+        plan_minutes=plan_minutes,
+        plan_samples=chosen.plan_samples,
+        rate=chosen.rate,
+        size=(height, width),
+        batch=chosen.batch,
+        scenes=chosen.scenes,
+        uses=chosen.uses,
+        compiled=chosen.compile,
+    )
+    try:
+        run = Run(settings)
+        if chosen.resume:
+            run.resume()
+        elif chosen.start_from:
+            run.start_from(chosen.start_from, Progress(seconds=60 * chosen.spent))
+        run.train(chosen.minutes)
+    except (CheckpointError, Diverged, OSError, ValueError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""How good the network is by now: held-out scenes, by displacement, against averaging the two frames."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.batches import Batch
+from training.loss import psnr
+from training.network import Eden
+from training.scenes import Scenes
+from training.settings import Settings
+
+RANGES = {"still": (0.0, 0.0), "4-16 px": (4.0, 16.0), "16-32 px": (16.0, 32.0)}
+"""Displacements between the two frames, in pixels."""
+
+AT_ONCE = 8
+
+Figures = dict[str, dict[str, float]]
+"""Range -> mean PSNR, dB, of "eden" and of "average"."""
+
+
+class Judge:
+    """Always the same held-out scenes, and the same noise."""
+
+    def __init__(self, settings: Settings) -> None:
+        scenes = Scenes(settings.device, seed=settings.seed, held_out=True)
+        self.triplets: dict[str, Batch] = {}
+        for name, displacement in RANGES.items():
+            drawn = scenes.draw(settings.judged, *settings.size, displacement=displacement)
+            self.triplets[name] = Batch(drawn.first, drawn.middle, drawn.last)
+
+    def judge(self, network: Eden) -> tuple[Figures, Tensor]:
+        """(figures, sheet): first, average, ours, truth and last of two scenes a range, [rows,5,3,H,W]."""
+        figures: Figures = {}
+        rows = []
+        for name, (first, middle, last) in self.triplets.items():
+            ours, average = interpolated(network, first, last), (first + last) / 2
+            figures[name] = {
+                "eden": psnr(ours, middle).mean().item(),
+                "average": psnr(average, middle).mean().item(),
+            }
+            rows.append(torch.stack([each[:2] for each in (first, average, ours, middle, last)], dim=1))
+        return figures, torch.cat(rows)
+
+
+def interpolated(network: Eden, first: Tensor, last: Tensor) -> Tensor:
+    """The frames between, [P,3,H,W] float32 in [0,1], of a network that no longer needs gradients."""
+    made = []
+    for earlier, later in zip(first.split(AT_ONCE), last.split(AT_ONCE), strict=True):
+        generator = torch.Generator(first.device).manual_seed(0)
+        noise = network.noise(len(earlier), (first.shape[-2], first.shape[-1]), generator)
+        made.append(network(earlier, later, noise).clamp(0, 1))
+    return torch.cat(made)

@@ -1,0 +1,59 @@
+"""The network as it is trained: eden's own modules, put together so that gradients go through all of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from eden.batch import first_frames
+from eden.config import EdenConfig
+from eden.decoder import Decoder
+from eden.dit import Dit
+from eden.encoder import STD_EPS, difference
+from eden.geometry import to_cells, to_patches, to_pixels
+from eden.patch_tokens import PatchTokens
+from eden.place import place_of
+from eden.sampler import TIMES, sample
+
+
+class Eden(nn.Module):
+    """Two frames and noise to the frame between them: what `Encoder` and `DitDecoder` compute, in one piece.
+
+    Frames need no padding (their sides are multiples of two patches), and the result is not clamped, so that a value
+    out of range is drawn back. tests/unit/training holds it to `DitDecoder.interpolate`.
+    """
+
+    def __init__(self, config: EdenConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder, self.dit, self.decoder = PatchTokens(config), Dit(config), Decoder(config)
+
+    def halves(self) -> tuple[nn.Module, ...]:
+        """The modules whose tensors, under their own names, make a checkpoint."""
+        return self.encoder, self.dit, self.decoder
+
+    def noise(self, pairs: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """x(0) ~ N(0, I) of P pairs of frames of `size` (H, W) pixels: [P,q,l], on the generator's device."""
+        latents = size[0] * size[1] // (2 * self.config.patch_size) ** 2
+        shape = (pairs, latents, self.config.latent_dim)
+        return torch.randn(shape, generator=generator, device=generator.device)
+
+    def forward(self, first: Tensor, last: Tensor, noise: Tensor) -> Tensor:
+        """Frames [P,3,H,W] float32 in [0,1] and noise [P,q,l] -> [P,3,H,W] float32, about in [0,1]."""
+        config, pairs = self.config, len(first)
+        frames = torch.stack([first, last], dim=1).flatten(0, 1)
+        std, mean = torch.std_mean(frames, dim=(1, 2, 3), keepdim=True)
+        grid = (frames.shape[-2] // config.patch_size, frames.shape[-1] // config.patch_size)
+        place = place_of(grid, config.hidden_dim, frames.device, torch.float32)
+        earlier = first_frames((2,) * pairs, frames.device)
+
+        cond_dit, cond_dec = self.encoder(to_patches((frames - mean) / (std + STD_EPS), config.patch_size), place)
+        seen_dit = list(self.dit.frame_keys_values(to_cells(cond_dit, grid)))
+        moments = self.dit.denoise_timestep_embedder(torch.tensor(TIMES[:-1], device=frames.device))
+        steps = self.dit.modulations(moments, difference(frames, config)[::2])
+        latents = sample(lambda x, step: self.dit(x, steps[step], seen_dit, earlier, place), noise)
+        z = latents / config.vae_scaler + config.vae_shift
+        patches = self.decoder(z, self.decoder.frame_keys_values(cond_dec), earlier, place)
+
+        std, mean = (each.view(pairs, 2, 1, 1, 1).mean(dim=1) for each in (std, mean))
+        return to_pixels(patches.float(), grid, config.patch_size).permute(0, 3, 1, 2) * std + mean

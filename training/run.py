@@ -1,0 +1,163 @@
+"""The run: steps, and what is written on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from training.batches import Batch, Batches
+from training.initial import initialise
+from training.judging import Figures, Judge
+from training.loss import reconstruction_loss
+from training.network import Eden
+from training.report import EXPORT, Log, Progress, write_card
+from training.schedule import large_share, memory_at, rate_at
+from training.settings import Settings
+from training.state import export, read_checkpoint, read_state, set_tensors, tensors_of, write_state
+
+CLIP = 1.0
+"""Largest norm of all gradients together."""
+BETAS = (0.9, 0.98)
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number. The last state file and export are from before."""
+
+
+class Run:
+    """One piece of a run, from its beginning or from where the last one stopped."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.device = settings, torch.device(settings.device)
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        self.network = Eden(settings.config)
+        initialise(self.network, settings.seed, settings.near)
+        self.network.to(self.device)
+        self.average = Eden(settings.config).to(self.device).requires_grad_(False)
+        set_tensors(self.average, tensors_of(self.network))
+        on_gpu = self.device.type == "cuda"
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.rate, betas=BETAS, weight_decay=0, fused=on_gpu
+        )
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu)
+        self.batches, self.progress = Batches(settings), Progress()
+        if settings.compiled:
+            for block in [*self.network.dit.blocks(), *self.network.decoder.blocks()]:
+                block.compile(dynamic=False)
+
+    def resume(self) -> None:
+        """Go on where the state file in the run's folder ends. Raises FileNotFoundError."""
+        state = read_state(self.settings.folder, self.device)
+        set_tensors(self.network, state["network"])
+        set_tensors(self.average, state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.progress = Progress(**state["progress"])
+
+    def start_from(self, checkpoint: Path, progress: Progress) -> None:
+        """Go on from an export, where the state file is lost: its weights, a fresh optimiser, the schedule's place."""
+        config, tensors = read_checkpoint(checkpoint)
+        if config != self.settings.config:
+            raise ValueError(f"{checkpoint} has another configuration than this run")
+        set_tensors(self.network, tensors)
+        set_tensors(self.average, tensors)
+        self.progress = progress
+
+    @property
+    def position(self) -> float:
+        """0 at the start of the whole run, 1 at its end."""
+        if self.settings.plan_samples is not None:
+            return self.progress.samples / self.settings.plan_samples
+        assert self.settings.plan_minutes is not None
+        return self.progress.seconds / 60 / self.settings.plan_minutes
+
+    def step(self, batch: Batch, noise: Tensor) -> Tensor:
+        """One step of the optimiser: [2], loss and norm of the gradients, on the device, which is not waited for."""
+        rate = rate_at(self.position, self.settings.rate, self.settings.warm_up)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with self.autocast:
+            made = self.network(batch.first, batch.last, noise)
+        loss = reconstruction_loss(made, batch.middle)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimiser.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.parameters()), list(self.network.parameters()), 1 - memory_at(self.progress.step)
+            )
+        return torch.stack([loss.detach(), norm])
+
+    def train(self, minutes: float = math.inf) -> Figures:
+        """Until the run's plan is fulfilled, or for `minutes`; then judge, and write everything. Raises Diverged."""
+        settings, progress = self.settings, self.progress
+        judge, log = Judge(settings), Log(settings.folder)
+        if not progress.step:
+            self._judge(judge, log)
+        report, look, save = (
+            Every(each) for each in (settings.report_seconds, settings.judge_seconds, settings.save_seconds)
+        )
+        begun, before = time.monotonic(), progress.seconds
+        pending: list[Tensor] = []
+        seen = progress.samples
+        going = True
+        while going:
+            batch = self.batches.at(progress.step, large_share(self.position))
+            noise = self.network.noise(len(batch.first), batch.size, self.batches.generators(progress.step)[1])
+            pending.append(self.step(batch, noise))
+            progress.step += 1
+            progress.samples += len(batch.first)
+            progress.seconds = before + time.monotonic() - begun
+            going = self.position < 1 and time.monotonic() - begun < 60 * minutes
+            if going and not report.due():
+                continue
+            loss, norm = torch.stack(pending).mean(dim=0).tolist()  # waits for the device, as nothing above does
+            if not math.isfinite(loss + norm):
+                raise Diverged(f"loss {loss}, gradients {norm} before step {progress.step}")
+            log.trained(progress, self.position, loss, norm, (progress.samples - seen) / report.lasted)
+            pending, seen = [], progress.samples
+            if going and save.due():
+                self._save()
+            if going and look.due():
+                self._judge(judge, log)
+        self._save()
+        return self._judge(judge, log)
+
+    def _save(self) -> None:
+        state = {
+            "network": tensors_of(self.network),
+            "average": tensors_of(self.average),
+            "optimiser": self.optimiser.state_dict(),
+            "progress": asdict(self.progress),
+        }
+        write_state(self.settings.folder, state)
+
+    def _judge(self, judge: Judge, log: Log) -> Figures:
+        """Export the average of the weights, and say how good it is."""
+        size = export(self.average, self.settings.folder / EXPORT)
+        figures, sheet = judge.judge(self.average)
+        log.judged(self.progress, figures, sheet)
+        write_card(self.settings, self.progress, figures, size)
+        return figures
+
+
+class Every:
+    """An alarm that is due again some seconds after it was last seen to be."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.lasted = seconds, 0.0
+        self._begun = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time; `lasted` says how long it has been."""
+        now = time.monotonic()
+        self.lasted = now - self._begun
+        if self.lasted < self.seconds:
+            return False
+        self._begun = now
+        return True

@@ -1,0 +1,30 @@
+"""How the learning rate, the share of full-size frames and the average's memory go over a run."""
+
+from __future__ import annotations
+
+import math
+
+LAST_RATE = 0.01
+"""Of the highest."""
+EMA = 0.999
+LARGE = (0.2, 0.8)
+"""Share of steps on full-size frames, at the start and at the end: those are what the network is for."""
+
+
+def rate_at(position: float, highest: float, warm_up: float) -> float:
+    """Learning rate at `position` of the run, 0 .. 1: a straight rise, then half a cosine."""
+    if position < warm_up:
+        return highest * max(position / warm_up, LAST_RATE)
+    done = min((position - warm_up) / (1 - warm_up), 1)
+    return highest * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def large_share(position: float) -> float:
+    """Share of steps on full-size frames at `position`."""
+    start, end = LARGE
+    return start + (end - start) * position
+
+
+def memory_at(step: int) -> float:
+    """Decay of the moving average of the weights after `step` steps: short at first, to leave the start behind."""
+    return min(EMA, (1 + step) / (10 + step))
