@@ -1,7 +1,7 @@
 """What a caller is told when a request cannot be served: one JSON envelope, everywhere.
 
 Nothing may raise inside a workflow node (TorchServe then fails the whole batch and leaks threads), so every error
-becomes an answer: `{"code": 422, "type": "BadRequest", "message": "..."}`. On `/predictions/...` the HTTP status is
+becomes an answer: `{"code": 400, "type": "BadRequest", "message": "..."}`. On `/predictions/...` the HTTP status is
 `code`; in a workflow TorchServe always says 200 and the envelope is all there is.
 """
 
@@ -15,7 +15,7 @@ from media import MediaError
 
 
 class BadRequest(ValueError):
-    """The request itself is at fault; `code` is the HTTP status that says how (400, 406, 413, 415)."""
+    """The request itself is at fault; `code` is the HTTP status that says how (400, 406, 413)."""
 
     def __init__(self, message: str, code: int = 400):
         super().__init__(message)
