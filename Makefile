@@ -56,6 +56,9 @@ bench-model: install ## the model's speed, published size: on a GPU, or with BEN
 bench-handoff: install ## every hand-off beside a plain copy of the same bytes (BENCH='...': see bench/handoff.py --help)
 	@$(PYTHON_IN_VENV) -m bench.handoff $(BENCH)
 
+quality: install ## the demo weights on held-out scenes, beside simpler ways and ffmpeg's minterpolate (QUALITY='...')
+	@$(PYTHON_IN_VENV) -m bench.quality $(QUALITY)
+
 lint: install ## ruff and mypy
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -67,4 +70,4 @@ test: lint ## all checks and tests that need no GPU
 test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu
 
-.PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff lint test test-gpu
+.PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff quality lint test test-gpu

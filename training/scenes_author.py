@@ -11,7 +11,7 @@ from training.scenes_atlas import FINENESS, Atlas
 from training.scenes_script import LAYERS, WARP, Script
 from training.scenes_sources import REACH
 
-SHARES = {"photograph": 0.45, "miniature": 0.2, "surface": 0.12, "pattern": 0.19, "page": 0.04}
+SHARES = {"photograph": 0.48, "miniature": 0.22, "surface": 0.12, "pattern": 0.14, "page": 0.04}
 """Of the kinds of pictures that layers show."""
 SOFTEST = 0.6 / (REACH - 1)
 """Pixels a unit: edges any softer would not have faded out where an outline's picture ends."""

@@ -70,15 +70,16 @@ def miniatures(held_out: bool) -> Iterator[Image.Image]:
 
 
 def _views(names: tuple[str, ...]) -> Iterator[Image.Image]:
-    """Each picture scaled until it just covers a view, which is taken from its middle, or from both its ends."""
-    width, height = VIEW
+    """Two of each picture, scaled until it covers them: both its ends, or the whole of it and its middle larger."""
     for picture in _opened(names):
-        scale = max(width / picture.width, height / picture.height)
-        wide, high = math.ceil(picture.width * scale), math.ceil(picture.height * scale)
-        scaled = picture.resize((wide, high), Image.Resampling.LANCZOS)
-        for end in (0.0, 1.0) if max(wide / width, high / height) > 1.2 else (0.5,):
-            left, top = round((wide - width) * end), round((high - height) * end)
-            yield scaled.crop((left, top, left + width, top + height))
+        cover = max(VIEW[0] / picture.width, VIEW[1] / picture.height)
+        room = max(picture.width * cover / VIEW[0], picture.height * cover / VIEW[1])
+        for end, larger in ((0.0, 1.0), (1.0, 1.0)) if room > 1.2 else ((0.5, 1.0), (0.5, 1.4)):
+            scale = cover * larger
+            size = math.ceil(picture.width * scale), math.ceil(picture.height * scale)
+            left, top = (round((whole - part) * end) for whole, part in zip(size, VIEW, strict=True))
+            scaled = picture.resize(size, Image.Resampling.LANCZOS)
+            yield scaled.crop((left, top, left + VIEW[0], top + VIEW[1]))
 
 
 def _opened(names: tuple[str, ...]) -> Iterator[Image.Image]:
@@ -94,18 +95,17 @@ def patterns(held_out: bool) -> Iterator[Image.Image]:
     for octaves in ((48, 24), (64, 32, 16, 8, 4), (24, 12, 6, 3), (16, 8), (8, 4, 2), (6, 3), (40, 5), (4, 2)):
         yield _picture(0.5 + 0.25 * _noise(random, octaves))
     across, down = np.meshgrid(*2 * [np.arange(PATTERN, dtype=np.float32)])
-    for period in (5, 9, 16, 34):
-        for hardness in (1.0, 6.0):
-            angle, bend = random.uniform(0, math.pi), random.uniform(0, 12)
-            along = across * math.cos(angle) + down * math.sin(angle) + bend * _noise(random, (80,))[..., 0]
-            wave = np.tanh(hardness * np.sin(2 * math.pi * along / period))
-            yield _picture(_between(random, wave) + 0.05 * _noise(random, (30, 4)))
-    for period in (12, 22, 40):
+    for period, hardness in ((8, 1.0), (20, 6.0), (26, 1.0), (50, 6.0)):
+        angle, bend = random.uniform(0, math.pi), random.uniform(3, 15)
+        along = across * math.cos(angle) + down * math.sin(angle) + bend * _noise(random, (80,))[..., 0]
+        wave = np.tanh(hardness * np.sin(2 * math.pi * along / period))
+        yield _picture(_between(random, wave) + 0.08 * _noise(random, (30, 4)))
+    for period in (22, 45):
         angle = random.uniform(0, math.pi)
         u = across * math.cos(angle) + down * math.sin(angle)
         v = down * math.cos(angle) - across * math.sin(angle)
         product = np.sin(2 * math.pi * u / period) * np.sin(2 * math.pi * v / period)
-        yield _picture(_between(random, np.tanh(8 * product)) + 0.04 * _noise(random, (40, 6)))
+        yield _picture(_between(random, np.tanh(8 * product)) + 0.08 * _noise(random, (40, 6)))
         yield _picture(_between(random, np.tanh(8 * (product - 0.5))))
     for _ in range(3):
         slope = random.normal(size=(2, 3)).astype(np.float32) * 0.7 / PATTERN
