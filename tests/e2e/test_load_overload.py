@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.capacity import Run, machine
+from bench import machine
+from bench.capacity import Run
 from bench.capacity_overload import overload
 from bench.capacity_plan import Plan, Setting, Workload
 from bench.capacity_report import write_report
@@ -86,7 +87,7 @@ def test_a_run_writes_its_report(plan, tmp_path):
         overload_seconds=0.0,
         camera_rate=0.5,
     )
-    found = {"plan": small.as_json(), "machine": machine(), "engine": [], "rows": [], "left_out": []}
+    found = {"plan": small.as_json(), "machine": machine.describe(), "engine": [], "rows": [], "left_out": []}
     run = Run(small, found)
     run.engine()
     run.setting(small.settings[0])
