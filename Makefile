@@ -34,7 +34,7 @@ serve: install $(ARCHIVES) ## start TorchServe with what model_store/ holds, and
 stop: install ## stop what `make serve` started
 	@$(PYTHON_IN_VENV) -m server stop
 
-status: install ## say whether it serves, with which workers
+status: install ## say whether it serves, with which workers, and whether each node answers
 	@$(PYTHON_IN_VENV) -m server status
 
 demo: install $(ARCHIVES) ## draw a clip, double its frame rate through TorchServe, and say where the mp4 lies
