@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from eden.checkpoint import CheckpointError
-from training.report import Progress
 from training.run import Diverged, Run
 from training.settings import Settings
 
@@ -28,8 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--minutes", type=float, default=math.inf, help="this piece of it: stop then, to be resumed")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's state file")
-    parser.add_argument("--start-from", type=Path, metavar="CHECKPOINT", help="go on from an export; see --spent")
-    parser.add_argument("--spent", type=float, default=0, metavar="MINUTES", help="of the run, before --start-from")
+    parser.add_argument("--start-from", type=Path, metavar="EXPORT", help="go on from an export, its state file lost")
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate (%(default)s)")
     parser.add_argument("--batch", type=int, default=default.batch, help="full-size triplets a step (%(default)s)")
     parser.add_argument("--scenes", type=int, default=default.scenes, help="scenes drawn at once (%(default)s)")
@@ -67,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.resume:
             run.resume()
         elif chosen.start_from:
-            run.start_from(chosen.start_from, Progress(seconds=60 * chosen.spent))
+            run.start_from(chosen.start_from)
         run.train(chosen.minutes)
     except (CheckpointError, Diverged, OSError, ValueError) as error:
         print(f"training: {error}", file=sys.stderr)

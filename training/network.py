@@ -27,6 +27,8 @@ class Eden(nn.Module):
         super().__init__()
         self.config = config
         self.encoder, self.dit, self.decoder = PatchTokens(config), Dit(config), Decoder(config)
+        self.times: Tensor
+        self.register_buffer("times", torch.tensor(TIMES[:-1]))
 
     def halves(self) -> tuple[nn.Module, ...]:
         """The modules whose tensors, under their own names, make a checkpoint."""
@@ -49,7 +51,7 @@ class Eden(nn.Module):
 
         cond_dit, cond_dec = self.encoder(to_patches((frames - mean) / (std + STD_EPS), config.patch_size), place)
         seen_dit = list(self.dit.frame_keys_values(to_cells(cond_dit, grid)))
-        moments = self.dit.denoise_timestep_embedder(torch.tensor(TIMES[:-1], device=frames.device))
+        moments = self.dit.denoise_timestep_embedder(self.times)
         steps = self.dit.modulations(moments, difference(frames, config)[::2])
         latents = sample(lambda x, step: self.dit(x, steps[step], seen_dit, earlier, place), noise)
         z = latents / config.vae_scaler + config.vae_shift

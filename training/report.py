@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -14,19 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from eden.checkpoint import expected_shapes
+from training.progress import Progress
 from training.settings import Settings
 
 EXPORT = "export"
 CARD = Path(__file__).with_name("card.md")
-
-
-@dataclass
-class Progress:
-    """How far a run is, over all its pieces."""
-
-    step: int = 0
-    samples: int = 0
-    seconds: float = 0.0
 
 
 class Log:
@@ -35,8 +27,9 @@ class Log:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / "log.jsonl"
 
-    def trained(self, progress: Progress, position: float, loss: float, norm: float, speed: float) -> None:
-        """Mean loss and norm of the gradients since the last report, and triplets trained on in a second."""
+    def trained(self, progress: Progress, last: Progress, position: float, loss: float, norm: float) -> None:
+        """Mean loss and norm of the gradients since the report before, which was at `last`."""
+        speed = (progress.samples - last.samples) / (progress.seconds - last.seconds)
         memory = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
         figures = {"position": position, "loss": loss, "norm": norm, "samples_per_s": speed, "gpu_gib": memory}
         self._write({**asdict(progress), **figures})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -15,10 +15,11 @@ from training.initial import initialise
 from training.judging import Figures, Judge
 from training.loss import reconstruction_loss
 from training.network import Eden
-from training.report import EXPORT, Log, Progress, write_card
+from training.progress import Progress
+from training.report import EXPORT, Log, write_card
 from training.schedule import large_share, memory_at, rate_at
 from training.settings import Settings
-from training.state import export, read_checkpoint, read_state, set_tensors, tensors_of, write_state
+from training.state import export, read_export, read_state, set_tensors, tensors_of, write_state
 
 CLIP = 1.0
 """Largest norm of all gradients together."""
@@ -48,7 +49,7 @@ class Run:
         self.batches, self.progress = Batches(settings), Progress()
         if settings.compiled:
             for block in [*self.network.dit.blocks(), *self.network.decoder.blocks()]:
-                block.compile(dynamic=False)
+                block.forward = torch.compile(block.forward, dynamic=False)
 
     def resume(self) -> None:
         """Go on where the state file in the run's folder ends. Raises FileNotFoundError."""
@@ -58,14 +59,17 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(**state["progress"])
 
-    def start_from(self, checkpoint: Path, progress: Progress) -> None:
-        """Go on from an export, where the state file is lost: its weights, a fresh optimiser, the schedule's place."""
-        config, tensors = read_checkpoint(checkpoint)
+    def start_from(self, folder: Path) -> None:
+        """Go on from an export, where the state file is lost: its weights and place in the run, a fresh optimiser.
+
+        Raises CheckpointError, and ValueError for weights of another configuration.
+        """
+        config, tensors, progress = read_export(folder)
         if config != self.settings.config:
-            raise ValueError(f"{checkpoint} has another configuration than this run")
+            raise ValueError(f"{folder} has another configuration than this run")
         set_tensors(self.network, tensors)
         set_tensors(self.average, tensors)
-        self.progress = progress
+        self.progress = replace(progress, optimiser_began=progress.step)
 
     @property
     def position(self) -> float:
@@ -77,7 +81,7 @@ class Run:
 
     def step(self, batch: Batch, noise: Tensor) -> Tensor:
         """One step of the optimiser: [2], loss and norm of the gradients, on the device, which is not waited for."""
-        rate = rate_at(self.position, self.settings.rate, self.settings.warm_up)
+        rate = rate_at(self.position, self.progress.age, self.settings.rate, self.settings.warm_up)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         with self.autocast:
@@ -88,9 +92,8 @@ class Run:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimiser.step()
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average.parameters()), list(self.network.parameters()), 1 - memory_at(self.progress.step)
-            )
+            averaged, trained = list(self.average.parameters()), list(self.network.parameters())
+            torch._foreach_lerp_(averaged, trained, 1 - memory_at(self.progress.age))
         return torch.stack([loss.detach(), norm])
 
     def train(self, minutes: float = math.inf) -> Figures:
@@ -104,7 +107,7 @@ class Run:
         )
         begun, before = time.monotonic(), progress.seconds
         pending: list[Tensor] = []
-        seen = progress.samples
+        seen = replace(progress)
         going = True
         while going:
             batch = self.batches.at(progress.step, large_share(self.position))
@@ -119,8 +122,8 @@ class Run:
             loss, norm = torch.stack(pending).mean(dim=0).tolist()  # waits for the device, as nothing above does
             if not math.isfinite(loss + norm):
                 raise Diverged(f"loss {loss}, gradients {norm} before step {progress.step}")
-            log.trained(progress, self.position, loss, norm, (progress.samples - seen) / report.lasted)
-            pending, seen = [], progress.samples
+            log.trained(progress, seen, self.position, loss, norm)
+            pending, seen = [], replace(progress)
             if going and save.due():
                 self._save()
             if going and look.due():
@@ -139,7 +142,7 @@ class Run:
 
     def _judge(self, judge: Judge, log: Log) -> Figures:
         """Export the average of the weights, and say how good it is."""
-        size = export(self.average, self.settings.folder / EXPORT)
+        size = export(self.average, self.progress, self.settings.folder / EXPORT)
         figures, sheet = judge.judge(self.average)
         log.judged(self.progress, figures, sheet)
         write_card(self.settings, self.progress, figures, size)
@@ -147,17 +150,14 @@ class Run:
 
 
 class Every:
-    """An alarm that is due again some seconds after it was last seen to be."""
+    """An alarm that is due again some seconds after it last was."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.lasted = seconds, 0.0
-        self._begun = time.monotonic()
+        self.seconds, self._begun = seconds, time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time; `lasted` says how long it has been."""
-        now = time.monotonic()
-        self.lasted = now - self._begun
-        if self.lasted < self.seconds:
+        """Whether it is time."""
+        if time.monotonic() - self._begun < self.seconds:
             return False
-        self._begun = now
+        self._begun = time.monotonic()
         return True

@@ -11,12 +11,10 @@ LARGE = (0.2, 0.8)
 """Share of steps on full-size frames, at the start and at the end: those are what the network is for."""
 
 
-def rate_at(position: float, highest: float, warm_up: float) -> float:
-    """Learning rate at `position` of the run, 0 .. 1: a straight rise, then half a cosine."""
-    if position < warm_up:
-        return highest * max(position / warm_up, LAST_RATE)
-    done = min((position - warm_up) / (1 - warm_up), 1)
-    return highest * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2)
+def rate_at(position: float, step: int, highest: float, warm_up: int) -> float:
+    """Learning rate at `position` of the run, 0 .. 1: half a cosine, after a straight rise over the first steps."""
+    cosine = (1 + math.cos(math.pi * min(position, 1))) / 2
+    return highest * min((step + 1) / warm_up, 1) * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
 
 def large_share(position: float) -> float:

@@ -39,8 +39,8 @@ class Settings:
 
     rate: float = 1e-3
     """Highest learning rate."""
-    warm_up: float = 0.02
-    """Share of the run in which the rate rises."""
+    warm_up: int = 300
+    """Steps in which the rate rises."""
     near: float = 1.0
     """See initial.initialise."""
 

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from eden.checkpoint import CONFIG, HALVES, WEIGHTS, load_half
 from eden.config import EdenConfig
 from training.network import Eden
+from training.progress import Progress
 
 STATE = "state.pt"
+PROGRESS = "progress"
 
 
 def tensors_of(network: Eden) -> dict[str, Tensor]:
@@ -41,16 +44,21 @@ def read_state(folder: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
-def export(network: Eden, folder: Path) -> int:
+def export(network: Eden, progress: Progress, folder: Path) -> int:
     """Write config.json and weights.safetensors, float16, into `folder`; the size of the latter in bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     network.config.write(folder / CONFIG)
     halved = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in tensors_of(network).items()}
-    save_file(halved, folder / WEIGHTS)
+    save_file(halved, folder / WEIGHTS, metadata={PROGRESS: progress.dumped()})
     return (folder / WEIGHTS).stat().st_size
 
 
-def read_checkpoint(path: Path) -> tuple[EdenConfig, dict[str, Tensor]]:
-    """Configuration and all tensors, float32, of a checkpoint. Raises CheckpointError."""
-    halves = [load_half(path, half) for half in HALVES]
-    return halves[0][0], {name: tensor for _, tensors in halves for name, tensor in tensors.items()}
+def read_export(folder: Path) -> tuple[EdenConfig, dict[str, Tensor], Progress]:
+    """What `export` wrote, the tensors in float32. Raises CheckpointError, and ValueError for another checkpoint."""
+    halves = [load_half(folder, half) for half in HALVES]
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        metadata = file.metadata() or {}
+    if PROGRESS not in metadata:
+        raise ValueError(f"{folder} does not say how far its training was: it is no export of a run")
+    tensors = {name: tensor for _, half in halves for name, tensor in half.items()}
+    return halves[0][0], tensors, Progress.loaded(metadata[PROGRESS])

@@ -1,0 +1,79 @@
+"""The network as it is trained, where it starts, and the checkpoint that it becomes."""
+
+import torch
+
+from eden import DitDecoder, Encoder
+from training.initial import initialise
+from training.loss import psnr, reconstruction_loss
+from training.network import Eden
+from training.progress import Progress
+from training.settings import DEMO
+from training.state import export, tensors_of
+
+
+def shaken(network):
+    """The network with every tensor a little off where it starts, in numbers that half precision can hold."""
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for tensor in network.parameters():
+            tensor += 0.02 * torch.randn(tensor.shape, generator=generator)
+            tensor.copy_(tensor.half())
+    return network
+
+
+def test_what_is_trained_is_what_is_served(network, pair, tmp_path):
+    first, last, noise = pair
+    trained = shaken(network)(first, last, noise).clamp(0, 1)
+    export(network, Progress(), tmp_path)
+    clips = [torch.stack(frames) for frames in zip(first, last, strict=True)]
+    outputs = Encoder.load(tmp_path).encode_clips(clips)
+    served = DitDecoder.load(tmp_path).interpolate(outputs, noise=[each[None] for each in noise])
+    torch.testing.assert_close(trained, torch.cat(served), rtol=0, atol=1e-5)
+
+
+def test_the_untrained_network_gives_the_average(network, pair):
+    first, last, noise = pair
+    made = network(first, last, noise)
+    assert psnr(made, (first + last) / 2).min() > 40
+    still = network(first, first, noise)
+    assert psnr(still, first).min() > 40
+
+
+def test_the_start_hangs_on_the_seed_alone(config):
+    def made(seed):
+        network = Eden(config)
+        initialise(network, seed)
+        return tensors_of(network)
+
+    one, other, third = made(1), made(1), made(2)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not torch.equal(one["proj_in.weight"], third["proj_in.weight"])
+
+
+def test_gradients_reach_every_tensor(network, pair):
+    first, last, noise = pair
+    reconstruction_loss(network(first, last, noise), first).backward()
+    latents = network.config.latent_dim
+    for name, parameter in network.named_parameters():
+        gradient = parameter.grad
+        if name.startswith("dit.proj_out"):
+            gradient = gradient[:latents]  # the rest is a variance, which nothing reads
+        if name == "decoder.decoder_blocks.0.temp_attn.qkv.weight":
+            # its queries begin at zero, so its keys have to wait for them
+            dim = network.config.hidden_dim
+            gradient = torch.cat([gradient[:dim], gradient[2 * dim :]])
+        rows = gradient.flatten(1).norm(dim=1) if gradient.ndim > 1 else gradient.norm()[None]
+        assert (rows > 0).all(), name
+
+
+def test_the_demo_fits_into_its_file(tmp_path):
+    assert export(Eden(DEMO), Progress(), tmp_path) <= 15_000_000
+
+
+def test_bfloat16_is_good_enough_to_train_in(network, pair):
+    first, last, noise = pair
+    exact = shaken(network)(first, last, noise)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(first, last, noise)
+    assert rough.dtype == torch.float32
+    assert psnr(rough, exact).min() > 35

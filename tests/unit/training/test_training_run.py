@@ -1,0 +1,126 @@
+"""The run: what it learns from, how its rate goes, and that stopping changes nothing."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from training.batches import Batch, Batches
+from training.run import Diverged, Run
+from training.schedule import large_share, memory_at, rate_at
+from training.state import tensors_of
+
+
+def test_the_rate_rises_then_falls():
+    rates = [rate_at(i / 100, i, 1e-3, warm_up=11) for i in range(101)]
+    assert rates[0] < 1e-4
+    assert rates[:11] == sorted(rates[:11])
+    assert 0.9e-3 < rates[10] < 1e-3
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == rate_at(1.3, 130, 1e-3, 11) == pytest.approx(1e-5)
+
+
+def test_the_average_forgets_the_start_and_then_remembers():
+    assert memory_at(0) == pytest.approx(0.1)
+    assert memory_at(100) < memory_at(1000) < memory_at(10**6) == 0.999
+
+
+def test_a_batch_hangs_on_its_step_alone(settings):
+    one, other = Batches(settings), Batches(settings)
+    for step in (0, 5, 1):
+        for mine, theirs in zip(one.at(step, 0.5), other.at(step, 0.5), strict=True):
+            assert torch.equal(mine, theirs)
+    assert not torch.equal(one.at(0, 1.0).first, one.at(1, 1.0).first)
+
+
+def test_full_size_frames_and_crops(settings):
+    batches = Batches(settings)
+    assert batches.at(0, 1.0).first.shape == (2, 3, 32, 48)
+    assert batches.at(0, 0.0).first.shape == (8, 3, 16, 24)
+    assert large_share(0) < large_share(1)
+
+
+def test_the_middle_stays_between_its_frames(settings):
+    """Mirrored, cut and recoloured alike: where nothing moves the three are equal, where something does they differ."""
+    still = Batches(replace(settings, stills=1.0)).at(3, 0.0)
+    assert torch.equal(still.first, still.middle)
+    assert torch.equal(still.last, still.middle)
+    moving = Batches(replace(settings, stills=0.0)).at(3, 1.0)
+    assert not torch.equal(moving.first, moving.last)
+    average = (moving.first + moving.last) / 2
+    nearer = (average - moving.middle).abs().mean()
+    assert nearer < (moving.first - moving.last).abs().mean()
+
+
+def test_twenty_steps_lower_the_loss(settings, pair):
+    run = Run(replace(settings, plan_samples=40, warm_up=3))
+    first, last, noise = pair
+    batch = Batch(first, torch.maximum(first, last), last)  # not the average: there is something to learn
+    losses = []
+    for _ in range(20):
+        losses.append(run.step(batch, noise)[0].item())
+        run.progress.step += 1
+        run.progress.samples += 2
+    print(losses)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_run_in_pieces_ends_as_one_in_one_piece(settings):
+    whole = Run(settings)
+    whole.train()
+
+    pieces = replace(settings, folder=settings.folder.with_name("pieces"))
+    for _ in range(100):
+        piece = Run(pieces)
+        if (pieces.folder / "state.pt").exists():
+            piece.resume()
+        if piece.position >= 1:
+            break
+        piece.train(minutes=0)  # the step that has begun is finished
+    assert piece.progress.step == whole.progress.step > 2
+    for network in ("network", "average"):
+        one, other = tensors_of(getattr(whole, network)), tensors_of(getattr(piece, network))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_a_run_leaves(settings):
+    run = Run(settings)
+    figures = run.train()
+    folder = settings.folder
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["psnr"] == figures
+    assert any(line.get("loss", 0) > 0 and line["samples"] == run.progress.samples for line in lines)
+    assert (folder / "curve.png").stat().st_size > 1000
+    assert (folder / f"sheet-{run.progress.step:06d}.png").exists()
+    card = (folder / "export" / "README.md").read_text()
+    assert f"{figures['4-16 px']['eden']:.2f}" in card
+    assert "$" not in card
+
+
+def test_an_export_is_enough_to_go_on_from(settings):
+    first = Run(settings)
+    first.train(minutes=0)
+    exported = settings.folder / "export"
+    later = Run(replace(settings, folder=settings.folder.with_name("later")))
+    later.start_from(exported)
+    assert asdict(later.progress) == {**asdict(first.progress), "optimiser_began": first.progress.step}
+    mine, theirs = tensors_of(later.network), tensors_of(first.average)
+    for name, tensor in mine.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-6)
+    later.train(minutes=0)
+    assert later.progress.step == first.progress.step + 1
+
+    with pytest.raises(ValueError, match="another configuration"):
+        Run(replace(settings, config=replace(settings.config, dit_depth=3))).start_from(exported)
+
+
+def test_a_diverged_run_keeps_its_last_state(settings):
+    run = Run(settings)
+    run.train(minutes=0)
+    kept = (settings.folder / "state.pt").read_bytes()
+    with torch.no_grad():
+        run.network.decoder.proj_token.bias.fill_(float("nan"))
+    with pytest.raises(Diverged, match="loss nan"):
+        run.train(minutes=0)
+    assert (settings.folder / "state.pt").read_bytes() == kept
