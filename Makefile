@@ -59,6 +59,9 @@ bench-handoff: install ## every hand-off beside a plain copy of the same bytes (
 quality: install ## the demo weights on held-out scenes, beside simpler ways and ffmpeg's minterpolate (QUALITY='...')
 	@$(PYTHON_IN_VENV) -m bench.quality $(QUALITY)
 
+train: install ## train the demo weights: 22 minutes of one large GPU (TRAIN='...': see training/README.md)
+	@$(PYTHON_IN_VENV) -m training $(TRAIN)
+
 lint: install ## ruff and mypy
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -70,4 +73,4 @@ test: lint ## all checks and tests that need no GPU
 test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu
 
-.PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff quality lint test test-gpu
+.PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff quality train lint test test-gpu
