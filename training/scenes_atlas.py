@@ -43,7 +43,7 @@ class Atlas:
         for axis, place in enumerate((u, v)):
             corner, span = (values[picture, axis, None, None] for values in (self.corners, self.spans))
             inside = (place - 2 * (place / 2).round()).abs() if mirrored else place.clamp(0, 1)
-            grid[..., axis] = torch.addcmul(corner, inside, span)
+            torch.addcmul(corner, inside, span, out=grid[..., axis])
         colours = F.grid_sample(self.sheet, grid.flatten(0, 1)[None], align_corners=False)
         return colours.view(-1, *u.shape)
 

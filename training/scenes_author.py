@@ -128,10 +128,10 @@ class Author:
         arm = size.clamp(min=0.15 * height)
         turn = self._normal(*shape) * (own & self._chance(0.5, *shape)) * 0.6 / arm
         grow = self._normal(*shape) * (own & self._chance(0.3, *shape)) * 0.4 / arm
-        lean = self._normal(*shape) * (own & self._chance(0.2, *shape)) * 0.5 / arm
+        lean = self._normal(*shape) * (own & self._chance(0.2, *shape)) * 0.3 / arm
         swung = torch.stack([-centre[..., 1], centre[..., 0]], -1) * roll[..., None] + centre * push[..., None]
         bends = (own | camera) & self._chance(0.3, *shape)
-        strength = self._between(0.05, 0.35, *shape) * bends
+        strength = self._between(0.05, 0.2, *shape) * bends
         return {
             "centre": centre,
             "velocity": pan + swung + self._heading(*shape) * own[..., None],
@@ -156,7 +156,7 @@ class Author:
         return low * (high / low) ** uniform if log else low + (high - low) * uniform
 
     def _normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self._generator, device=self._device)
+        return torch.randn(shape, generator=self._generator, device=self._device).clamp(-2.5, 2.5)
 
     def _chance(self, share: float, *shape: int) -> Tensor:
         return self._between(0, 1, *shape) < share
