@@ -65,12 +65,13 @@ def _client(args: argparse.Namespace, teller: Teller) -> EdenClient:
 
     key_file = args.key_file or (None if args.token else next((path for path in KEY_FILES if path.exists()), None))
     streaming = args.strategy == "streaming"
+    chained = args.decoder_server and not args.workflow
     return EdenClient(
         args.server or ("127.0.0.1:7070" if args.grpc else "http://127.0.0.1:8080"),
         token=args.token,
         key_file=key_file,
         management=args.management or ("http://127.0.0.1:8081" if args.grpc else None),
-        route="grpc" if args.grpc else ("chain" if args.chain or args.decoder_server else "workflow"),
+        route="grpc" if args.grpc else "chain" if args.chain or chained else "workflow",
         decoder_server=args.decoder_server,
         decoder_token=args.decoder_token,
         decoder_key_file=args.decoder_key_file,

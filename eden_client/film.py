@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -162,13 +162,12 @@ class _Run:
 
     def _fingerprint(self) -> dict[str, Any]:
         """What decides how the result looks, by the option's name."""
-        order = asdict(replace(self._order, resume=False, overwrite=False))
         told: dict[str, Any] = {
-            f"--{name}": value if isinstance(value, int | float | None) else str(value) for name, value in order.items()
+            f"--{name.replace('_', '-')}": value if isinstance(value, int | float | None) else str(value)
+            for name, value in asdict(self._order).items()
+            if name not in ("source", "target", "resume", "overwrite")
         }
-        told["input"] = identity(self._order.source)
-        told["--seed"] = self._client.seed
-        return told
+        return told | {"INPUT": identity(self._order.source), "--seed": self._client.seed}
 
     def _tell(self, *notes: str) -> None:
         """Pass on these notes, and what the film has to say since the last time."""

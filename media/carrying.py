@@ -16,6 +16,7 @@ from av.subtitles.stream import SubtitleStream
 
 _SOUND = {"mp4": "aac", "mov": "aac", "matroska": "libopus", "webm": "libopus"}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+_USUAL = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _TEXT_CODECS = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 _OF_THE_CODING = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id")
@@ -59,12 +60,15 @@ class Carried:
     def _take_sound(self, stream: Stream) -> None:
         assert isinstance(stream, AudioStream)
         if self._holds(stream):
-            self._add(stream, self._target.add_stream_from_template(stream))
+            copied = self._target.add_stream_from_template(stream)
+            assert isinstance(copied, AudioStream)
+            copied.codec_context.layout = _layout(stream)
+            self._add(stream, copied)
             return
         name = _SOUND[self._target.format.name]
         new = self._target.add_stream(name, rate=48000 if name == "libopus" else stream.codec_context.sample_rate)
         assert isinstance(new, AudioStream)
-        new.codec_context.layout = stream.codec_context.layout
+        new.codec_context.layout = _layout(stream)
         self._recoded[stream.index] = new
         self._add(stream, new)
         was, holder = stream.codec_context.name, self._target.format.name
@@ -146,6 +150,12 @@ class Carried:
         told = new.codec_context.encode_subtitle(text)
         told.pts, told.dts, told.duration, told.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
         return told
+
+
+def _layout(stream: AudioStream) -> str:
+    """Which loudspeakers the channels are for: the usual ones, where the file does not say (PCM in Matroska)."""
+    layout = stream.codec_context.layout
+    return _USUAL.get(layout.nb_channels, layout.name) if layout.name.endswith(" channels") else layout.name
 
 
 def _kept(metadata: dict[str, str], dropped: tuple[str, ...]) -> dict[str, str]:

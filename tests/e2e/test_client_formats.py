@@ -497,10 +497,16 @@ def bad_files(folder):
         block.sample_rate = 48_000
         container.mux(stream.encode(block))
         container.mux(stream.encode())
+    frameless = folder / "frameless.mkv"
+    with av.open(frameless, "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        container.start_encoding()
     return {
         "truncated.mp4": (whole[: len(whole) // 2], "not a readable video, or a damaged one"),
         "truncated.mkv": (matroska[: len(matroska) // 2], "truncated"),
         "sound.mp4": (sound.read_bytes(), "no video stream"),
+        "frameless.mkv": (frameless.read_bytes(), "not a readable video"),
         "one.mp4": (write_film(folder / "1.mp4", SMALL[:1]).read_bytes(), "a single picture"),
         "picture.png": (encode_image(SMALL[0], "png"), "a single picture"),
         "rateless.mjpeg": (3 * encode_image(SMALL[0], "jpeg"), "no frame rate (--source-fps"),
@@ -516,6 +522,7 @@ def bad_files(folder):
         "truncated.mp4",
         "truncated.mkv",
         "sound.mp4",
+        "frameless.mkv",
         "one.mp4",
         "picture.png",
         "rateless.mjpeg",
@@ -598,3 +605,5 @@ def test_options_are_checked(server, capsys):
             run(server, "a.mp4", "b.mp4", *wrong)
         assert ended.value.code == 2
     assert "error" in capsys.readouterr().err
+    assert run(server, "a.mp4", "b.mp4", "--workflow", "--decoder-server", "http://127.0.0.1:9") == 1
+    assert "a workflow runs on one server" in capsys.readouterr().err

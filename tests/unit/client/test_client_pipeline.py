@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import subprocess
+import sys
 import threading
 import time
 from fractions import Fraction
@@ -97,3 +99,8 @@ def _wait_for_threads(count):
     while threading.active_count() > count and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= count
+
+
+def test_the_client_needs_no_torch():
+    check = "import sys, eden_client.__main__, eden_client.grpc_route; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], timeout=60).returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -262,6 +263,25 @@ def test_a_full_disk_is_called_by_its_name():
     with pytest.raises(MediaError, match="/dev cannot be written to: No space left on device"):
         writer.write(Painter(look(), encoding.pixel_format).made(frames(1)[0]), Fraction(0))
         writer.close()
+
+
+def test_sound_that_says_nothing_of_its_loudspeakers_is_taken_over(tmp_path):
+    """As Matroska has it: MP4 would be refused only when the whole film is written."""
+    with av.open(tmp_path / "source.mkv", "w") as container:
+        video = container.add_stream("ffv1", rate=24)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=48_000, layout="stereo")
+        container.mux(video.encode(av.VideoFrame.from_ndarray(frames(1)[0], format="rgb24")))
+        block = av.AudioFrame.from_ndarray(np.ones((1, 2 * 4800), np.int16), format="s16", layout="stereo")
+        block.sample_rate = 48_000
+        container.mux([*sound.encode(block), *sound.encode(), *video.encode()])
+    with av.open(tmp_path / "source.mkv") as source:
+        assert source.streams.audio[0].codec_context.layout.name == "2 channels"
+    segments, joint = written(tmp_path, [], [i / RATE for i in range(3)], "h264", ".mp4")
+    assert join(segments, replace(joint, source=tmp_path / "source.mkv"), tmp_path / "out.mp4") == []
+    with av.open(tmp_path / "out.mp4") as film:
+        assert film.streams.audio[0].codec_context.layout.name == "stereo"
+        assert sum(frame.samples for frame in film.decode(audio=0)) == 4800
 
 
 def test_what_an_encoder_refuses_is_a_media_error(tmp_path):
