@@ -15,6 +15,7 @@ from PIL import Image
 
 import media
 from server import Server
+from server.api import BINARY
 from tests.e2e.serving import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, pack
 
 
@@ -67,7 +68,7 @@ def send(server: Server, path: str, name: str):
     if isinstance(body, dict):
         files = {key: (f"{key}.png", value) for key, value in body.items()}
         return server.api.call(path, files={**files, **{k: (None, v) for k, v in options.items()}})
-    return server.api.call(path, data=body, headers={"Content-Type": "application/octet-stream"})
+    return server.api.call(path, data=body, headers=BINARY)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -111,18 +112,17 @@ def test_unusual_pictures_are_converted(server, picture):
 
 @pytest.mark.parametrize("body", [b"EDEN-TICKET forged", b"anything", b""])
 def test_a_ticket_that_is_none_is_refused(server, body):
-    reply = server.api.call(PREDICT[1], data=body, headers={"Content-Type": "application/octet-stream"})
+    reply = server.api.call(PREDICT[1], data=body, headers=BINARY)
     assert reply.status_code in (400, 403)
     assert reply.json()["type"] in ("TicketRejected", "BadRequest")
 
 
 def test_an_altered_ticket_is_refused_and_the_true_one_still_works(server):
-    headers = {"Content-Type": "application/octet-stream"}
-    ticket = server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=headers).content
+    ticket = server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=BINARY).content
     altered = ticket.replace(b'"size"', b'"sise"', 1) if b'"size"' in ticket else ticket[:40] + b"x" + ticket[41:]
     assert altered != ticket
-    assert server.api.call(PREDICT[1], data=altered, headers=headers).status_code == 403
-    assert server.api.call(PREDICT[1], data=ticket, headers=headers).status_code == 200
+    assert server.api.call(PREDICT[1], data=altered, headers=BINARY).status_code == 403
+    assert server.api.call(PREDICT[1], data=ticket, headers=BINARY).status_code == 200
 
 
 def state(server: Server) -> tuple[list[int], list[int]]:
@@ -166,13 +166,12 @@ def busy_server(tmp_path_factory):
 
 
 def test_200_refused_for_overload_cost_nothing_and_the_accepted_are_served(busy_server):
-    headers = {"Content-Type": "application/octet-stream"}
     body = media.encode_npy(moving_frames())
-    tickets = [busy_server.api.call(PREDICT[0], data=body, headers=headers) for _ in range(2)]
+    tickets = [busy_server.api.call(PREDICT[0], data=body, headers=BINARY) for _ in range(2)]
     assert [ticket.status_code for ticket in tickets] == [200, 200]
 
     def refused(_: int) -> dict:
-        return json.loads(busy_server.api.call(WORKFLOW, data=body, headers=headers).content)
+        return json.loads(busy_server.api.call(WORKFLOW, data=body, headers=BINARY).content)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(refused, range(24)))
@@ -181,11 +180,11 @@ def test_200_refused_for_overload_cost_nothing_and_the_accepted_are_served(busy_
     assert {(each["code"], each["type"]) for each in told} == {(503, "OverCapacity")}
     assert state(busy_server) == workers
     assert_no_thread_leaked(busy_server, threads)
-    direct = busy_server.api.call(PREDICT[0], data=body, headers=headers)
+    direct = busy_server.api.call(PREDICT[0], data=body, headers=BINARY)
     assert direct.status_code == 503
     for ticket in tickets:
-        assert busy_server.api.call(PREDICT[1], data=ticket.content, headers=headers).status_code == 200
-    assert busy_server.api.call(WORKFLOW, data=body, headers=headers).content.startswith(b"\x93NUMPY")
+        assert busy_server.api.call(PREDICT[1], data=ticket.content, headers=BINARY).status_code == 200
+    assert busy_server.api.call(WORKFLOW, data=body, headers=BINARY).content.startswith(b"\x93NUMPY")
 
 
 def test_a_flood_before_the_encoder_is_refused_down_to_what_may_wait(tmp_path):
@@ -197,7 +196,7 @@ def test_a_flood_before_the_encoder_is_refused_down_to_what_may_wait(tmp_path):
     with Server(store, folder=tmp_path / "server", ports="free") as flooded, ThreadPoolExecutor(60) as pool:
 
         def encode(_: int) -> tuple[int, str]:
-            reply = flooded.api.call(PREDICT[0], data=body, headers={"Content-Type": "application/octet-stream"})
+            reply = flooded.api.call(PREDICT[0], data=body, headers=BINARY)
             return reply.status_code, "" if reply.ok else reply.json()["message"]
 
         told = list(pool.map(encode, range(60)))

@@ -10,10 +10,8 @@ import numpy as np
 import requests
 
 import media
+from server.api import BINARY, NODES
 from tests.e2e.serving import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, wait_for
-
-NODES = ("eden__encoder", "eden__dit_decoder")
-HEADERS = {"Content-Type": "application/octet-stream"}
 
 
 def counted(server) -> dict[tuple[str, str], float]:
@@ -32,7 +30,7 @@ def counted(server) -> dict[tuple[str, str], float]:
 
 def interpolate(server, number: int) -> np.ndarray:
     body = media.encode_npy(moving_frames(2, 128, 160, seed=number))
-    headers = HEADERS | {"X-Eden-Seed": str(number)}
+    headers = BINARY | {"X-Eden-Seed": str(number)}
     return np.load(io.BytesIO(server.api.call(WORKFLOW, data=body, headers=headers).content))
 
 
@@ -65,7 +63,7 @@ def test_large_answers_of_one_batch_all_arrive_whole(server):
     clips = [moving_frames(5, 192, 256, seed=number) for number in range(6)]
 
     def ask(clip: np.ndarray) -> np.ndarray:
-        return np.load(io.BytesIO(server.api.call(WORKFLOW, data=media.encode_npy(clip), headers=HEADERS).content))
+        return np.load(io.BytesIO(server.api.call(WORKFLOW, data=media.encode_npy(clip), headers=BINARY).content))
 
     threads = server.thread_count()
     with ThreadPoolExecutor(6) as pool:
@@ -78,8 +76,8 @@ def test_large_answers_of_one_batch_all_arrive_whole(server):
 
 def test_an_answer_over_http_comes_in_pieces_of_any_number(server):
     clip = moving_frames(9, 256, 320)
-    ticket = server.api.call(PREDICT[0], data=media.encode_npy(clip), headers=HEADERS).content
-    reply = server.api.call(PREDICT[1], data=ticket, headers=HEADERS)
+    ticket = server.api.call(PREDICT[0], data=media.encode_npy(clip), headers=BINARY).content
+    reply = server.api.call(PREDICT[1], data=ticket, headers=BINARY)
     assert (reply.status_code, reply.headers["content-type"]) == (200, "application/x-npy")
     assert len(reply.content) > 1 << 20
     assert np.load(io.BytesIO(reply.content)).shape == (8, 256, 320, 3)

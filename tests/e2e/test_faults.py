@@ -16,9 +16,8 @@ import requests
 import media
 from handoff.ledger import sweep
 from server import Server
+from server.api import BINARY
 from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames, wait_for
-
-HEADERS = {"Content-Type": "application/octet-stream"}
 
 
 def interpolate(server: Server, number: int, size: tuple[int, int] = (64, 96)) -> np.ndarray:
@@ -27,7 +26,7 @@ def interpolate(server: Server, number: int, size: tuple[int, int] = (64, 96)) -
     A call that TorchServe loses with a worker is repeated, once and after a timeout, as the README asks of clients.
     """
     body = media.encode_npy(moving_frames(2, *size, seed=number))
-    call = partial(server.api.call, WORKFLOW, data=body, headers=HEADERS, timeout=60)
+    call = partial(server.api.call, WORKFLOW, data=body, headers=BINARY, timeout=60)
     try:
         reply = call()
     except requests.ReadTimeout:
@@ -56,10 +55,10 @@ def test_requests_survive_a_killed_decoder(server):
 def test_a_killed_encoder_comes_back_and_what_it_had_put_is_served_or_said_to_be_lost(server):
     (victim,) = server.worker_pids("eden__encoder")
     wanted = interpolate(server, 0)
-    ticket = server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=HEADERS).content
+    ticket = server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=BINARY).content
     os.kill(victim, signal.SIGKILL)
     started = time.monotonic()
-    reply = server.api.call(PREDICT[1], data=ticket, headers=HEADERS)
+    reply = server.api.call(PREDICT[1], data=ticket, headers=BINARY)
     assert time.monotonic() - started < 25  # not the 30 that the hand-off waits for a peer that does not answer
     if reply.status_code == 200:
         assert np.array_equal(np.load(io.BytesIO(reply.content)), wanted)
@@ -72,7 +71,7 @@ def test_a_killed_encoder_comes_back_and_what_it_had_put_is_served_or_said_to_be
 def test_a_stopped_server_leaves_nothing_behind(model_store, tmp_path):
     before = set(Path("/dev/shm").glob("eden-handoff-*.ledger"))
     with Server(model_store, folder=tmp_path / "server", ports="free") as server:
-        server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=HEADERS)
+        server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=BINARY)
         new = [path for path in Path("/dev/shm").glob("eden-handoff-*.ledger") if path not in before]
         assert new, "the hand-off under test does not use shared memory"
     assert [path for path in new if not path.exists()]  # another server's may have come meanwhile, and live

@@ -11,9 +11,8 @@ from eden_client.grpc_route import GrpcServer
 from eden_client.tokens import FixedToken
 from eden_client.traffic import Traffic
 from server import Server
+from server.api import BINARY
 from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
-
-HEADERS = {"Content-Type": "application/octet-stream"}
 
 
 def test_large_answers_by_unary_calls_arrive_and_the_worker_stays(server: Server):
@@ -25,7 +24,7 @@ def test_large_answers_by_unary_calls_arrive_and_the_worker_stays(server: Server
             ticket = calls.call(PREDICT[0].rpartition("/")[2], {"data": body}, 60)
             answer = calls.call(PREDICT[1].rpartition("/")[2], {"data": ticket}, 60)
             assert np.load(io.BytesIO(answer)).shape == (3, 128, 160, 3)  # 184 KB
-            whole = server.api.call(WORKFLOW, data=body, headers=HEADERS, timeout=60).content
+            whole = server.api.call(WORKFLOW, data=body, headers=BINARY, timeout=60).content
             assert np.abs(np.load(io.BytesIO(whole)).astype(int) - np.load(io.BytesIO(answer))).max() <= 1
     finally:
         calls.close()

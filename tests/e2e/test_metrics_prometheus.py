@@ -18,6 +18,7 @@ import yaml
 
 import media
 from server import Server
+from server.api import BINARY
 from server.settings import PROJECT
 from tests.e2e.serving import WORKFLOW, moving_frames
 
@@ -27,7 +28,6 @@ QUERIES = [
     for panel in DASHBOARD["panels"]
     for target in panel["targets"]
 ]
-HEADERS = {"Content-Type": "application/octet-stream"}
 
 
 def free_port() -> int:
@@ -81,7 +81,7 @@ def scraped(server: Server, prometheus: str) -> str:
 
     def work(number: int) -> None:
         body = media.encode_npy(moving_frames(2, seed=number))
-        server.api.call(WORKFLOW, data=body if number % 10 else b"nothing known", headers=HEADERS)
+        server.api.call(WORKFLOW, data=body if number % 10 else b"nothing known", headers=BINARY)
 
     end = time.monotonic() + 12
     with ThreadPoolExecutor(4) as pool:

@@ -12,6 +12,7 @@ import torch
 
 import media
 from eden import DitDecoder, Encoder
+from server.api import BINARY
 from server.settings import PROJECT
 from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
 
@@ -76,7 +77,7 @@ def test_repeated_fields_are_frames_in_their_order(server, model):
 @pytest.mark.parametrize("size", [(16, 16), (33, 40), (70, 101)])
 def test_odd_sizes(server, model, size):
     frames = moving_frames(2, *size)
-    reply = server.api.call(WORKFLOW, data=array(frames), headers={"Content-Type": "application/octet-stream"})
+    reply = server.api.call(WORKFLOW, data=array(frames), headers=BINARY)
     assert_same(np.load(io.BytesIO(reply.content)), expected(model, frames))
 
 
@@ -108,10 +109,9 @@ def test_several_pictures_give_a_zip(server, model):
 
 def test_an_array_gives_an_array_and_a_clip_equals_its_pairs(server, model):
     frames = moving_frames(5)
-    headers = {"Content-Type": "application/octet-stream"}
-    whole = np.load(io.BytesIO(server.api.call(WORKFLOW, data=array(frames), headers=headers).content))
+    whole = np.load(io.BytesIO(server.api.call(WORKFLOW, data=array(frames), headers=BINARY).content))
     pairs = [
-        np.load(io.BytesIO(server.api.call(WORKFLOW, data=array(frames[i : i + 2]), headers=headers).content))
+        np.load(io.BytesIO(server.api.call(WORKFLOW, data=array(frames[i : i + 2]), headers=BINARY).content))
         for i in range(4)
     ]
     assert_same(whole, expected(model, frames))
@@ -145,7 +145,7 @@ def test_the_halves_by_themselves_with_true_content_types(server, model):
     ticket = server.api.call(PREDICT[0], files=pictures(frames), data={"seed": "5"})
     assert (ticket.status_code, ticket.headers["content-type"]) == (200, "application/vnd.eden.ticket")
     assert len(ticket.content) < 2000
-    headers = {"Content-Type": "application/octet-stream", "Accept": "application/x-npy"}
+    headers = BINARY | {"Accept": "application/x-npy"}
     reply = server.api.call(PREDICT[1], data=ticket.content, headers=headers)
     assert (reply.status_code, reply.headers["content-type"]) == (200, "application/x-npy")
     assert_same(np.load(io.BytesIO(reply.content)), expected(model, frames, 5))
@@ -153,8 +153,8 @@ def test_the_halves_by_themselves_with_true_content_types(server, model):
 
 def test_a_streamed_answer_comes_frame_by_frame(server, model):
     frames = moving_frames(4, 128, 160)
-    ticket = server.api.call(PREDICT[0], data=array(frames), headers={"Content-Type": "application/octet-stream"})
-    headers = {"Content-Type": "application/octet-stream", "X-Eden-Stream": "1", "Accept": "image/png"}
+    ticket = server.api.call(PREDICT[0], data=array(frames), headers=BINARY)
+    headers = BINARY | {"X-Eden-Stream": "1", "Accept": "image/png"}
     reply = server.api.call(PREDICT[1], data=ticket.content, headers=headers, stream=True)
     assert reply.headers["content-type"] == "multipart/x-mixed-replace; boundary=eden-frame"
     chunks = [chunk for chunk in reply.raw.stream(decode_content=False) if chunk]
@@ -165,6 +165,6 @@ def test_a_streamed_answer_comes_frame_by_frame(server, model):
 
 def test_a_workflow_ignores_the_wish_to_stream(server, model):
     frames = moving_frames(3)
-    headers = {"Content-Type": "application/octet-stream", "X-Eden-Stream": "1"}
+    headers = BINARY | {"X-Eden-Stream": "1"}
     reply = server.api.call(WORKFLOW, data=array(frames), headers=headers)
     assert_same(np.load(io.BytesIO(reply.content)), expected(model, frames))

@@ -16,6 +16,7 @@ import requests
 
 import media
 from server import Server, ServerError
+from server.api import BINARY
 from server.settings import PROJECT
 from tests.e2e.serving import WORKFLOW, moving_frames, pack, wait_for
 
@@ -33,7 +34,7 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def interpolates(server: Server) -> bool:
     body = media.encode_npy(moving_frames(2))
-    reply = server.api.call(WORKFLOW, data=body, headers={"Content-Type": "application/octet-stream"})
+    reply = server.api.call(WORKFLOW, data=body, headers=BINARY)
     return reply.status_code == 200 and reply.content.startswith(b"\x93NUMPY")
 
 
