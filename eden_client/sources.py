@@ -40,6 +40,8 @@ def open_film(source: str, rate: Fraction | None) -> Iterator[Film]:
     elif not path.exists() and glob.has_magic(source):
         found = [Path(each) for each in glob.glob(source)]  # noqa: PTH207  (Path.glob takes no absolute pattern)
         yield ImageFilm(found, source, rate or PICTURE_RATE)
+    elif path.exists() and not path.is_file():
+        raise MediaError(f"{source}: not a file (INPUT - reads y4m from a pipe)")
     else:
         with open_film_file(path, rate=rate) as film:
             yield film
