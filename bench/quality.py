@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import statistics
 import sys
 import time
@@ -29,7 +30,7 @@ from skimage.metrics import structural_similarity
 
 from bench import machine
 from bench.quality_methods import Method, methods
-from bench.quality_report import write_report
+from bench.quality_report import EXACT, write_report
 from bench.quality_sheet import Row, write_sheet
 from eden.checkpoint import WEIGHTS, CheckpointError
 from media import Frame
@@ -78,9 +79,9 @@ def digest(scenes: Mapping[str, list[Scene]]) -> str:
 
 
 def psnr(frame: Frame, truth: Frame) -> float:
-    """dB; infinite where the frames are equal."""
+    """dB, at most EXACT."""
     error = float(np.square(frame.astype(np.float64) - truth).mean())
-    return 10 * np.log10(255**2 / error).item() if error else float("inf")
+    return min(EXACT, 10 * math.log10(255**2 / error)) if error else EXACT
 
 
 def ssim(frame: Frame, truth: Frame) -> float:
@@ -103,17 +104,12 @@ def measure(scenes: list[Scene], ways: Mapping[str, Method]) -> tuple[dict[str, 
         ratios = [psnr(frames[name], scene.middle) for scene, frames in zip(scenes, made, strict=True)]
         similarities = [ssim(frames[name], scene.middle) for scene, frames in zip(scenes, made, strict=True)]
         figures[name] = {
-            "psnr": _finite(statistics.fmean(ratios)),
+            "psnr": statistics.fmean(ratios),
             "ssim": statistics.fmean(similarities),
             "seconds": seconds,
-            "psnr_of_each": [_finite(ratio) for ratio in ratios],
+            "psnr_of_each": ratios,
         }
     return figures, made
-
-
-def _finite(ratio: float) -> float | None:
-    """JSON knows no infinity: None is the PSNR of equal frames."""
-    return ratio if np.isfinite(ratio) else None
 
 
 def run(
@@ -144,7 +140,7 @@ def run(
     rows = []
     for name, group in scenes.items():
         figures, made = measure(group, ways)
-        print(name, *(f"{way} {figure['psnr'] or float('inf'):.2f} dB" for way, figure in figures.items()), sep="  ")
+        print(name, *(f"{way} {figure['psnr']:.2f} dB" for way, figure in figures.items()), sep="  ")
         results["ranges"][name] = {"displacement": [scene.displacement for scene in group], "methods": figures}
         for scene, frames in list(zip(group, made, strict=True))[: SHOWN[name]]:
             rows.append(Row(f"{scene.displacement:.0f} px", scene.first, scene.last, scene.middle, frames))

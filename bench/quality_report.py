@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+EXACT = 100.0
+"""PSNR given to frames that are equal, in dB: what a mean can still be made of."""
+
 
 def write_report(path: Path) -> None:
     """PATH.json -> PATH.md."""
@@ -48,13 +51,13 @@ def markdown(results: dict[str, Any], sheet: str) -> str:
 
 
 def _cell(figures: dict[str, Any]) -> str:
-    ratio = "exact" if figures["psnr"] is None else f"{figures['psnr']:.2f}"
+    ratio = "exact" if figures["psnr"] == EXACT else f"{figures['psnr']:.2f}"
     return f"{ratio} / {figures['ssim']:.3f}"
 
 
 def _margin(figures: dict[str, Any], other: str) -> str:
     ours, theirs = figures["EDEN"]["psnr"], figures[other]["psnr"]
-    return "-" if ours is None or theirs is None else f"{ours - theirs:+.2f} dB"
+    return "-" if theirs == EXACT else f"{ours - theirs:+.2f} dB"
 
 
 if __name__ == "__main__":
