@@ -37,7 +37,7 @@ def settings(config, tmp_path):
         folder=tmp_path / "run",
         config=config,
         plan_minutes=None,
-        plan_samples=24,
+        plan_samples=20,
         size=(32, 48),
         batch=2,
         warm_up=3,
