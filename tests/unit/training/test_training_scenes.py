@@ -15,8 +15,9 @@ from torch import Tensor
 
 from training.scenes import Scenes, Triplets
 from training.scenes_atlas import Atlas, outline_atlas, texture_atlas
+from training.scenes_outlines import REACH
 from training.scenes_script import Script
-from training.scenes_sources import PHOTOGRAPHS, REACH, SURFACES, SYLLABLES
+from training.scenes_sources import PHOTOGRAPHS, SURFACES, SYLLABLES
 
 HEIGHT, WIDTH = 64, 96
 CPU = torch.device("cpu")
