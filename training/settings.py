@@ -46,7 +46,7 @@ class Settings:
 
     size: Size = (256, 448)
     """Frames (H, W) as scenes are drawn, and as the network is judged; crops have half of each side."""
-    batch: int = 64
+    batch: int = 32
     """Triplets of the full size in one step; four times as many crops."""
     scenes: int = 1024
     """Scenes drawn at once: a set."""
