@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from eden.config import EdenConfig
-from eden.layers import SelfAttention
 from eden.place import positions
 from training.network import Eden
 
@@ -54,8 +53,9 @@ def initialise(network: Eden, seed: int, near: float = 1.0) -> None:
             nn.init.constant_(module.weight, typical)
             nn.init.zeros_(module.bias)
             module.weight[constant] = typical / CONSTANT
-        if isinstance(module, SelfAttention):
-            module.qkv.weight[: 2 * config.hidden_dim] += near * _same_place(config)
+
+    for block in [*dit.blocks(), *decoder.blocks()]:
+        block.self_attn.qkv.weight[: 2 * config.hidden_dim] += near * _same_place(config)
 
     for patch in (encoder.patch_cond_dit, encoder.patch_cond_dec):
         patch.weight.copy_(PIXELS * pixel.view_as(patch.weight))

@@ -3,6 +3,7 @@
 import torch
 
 from eden import DitDecoder, Encoder
+from eden.place import place_of
 from training.initial import initialise
 from training.loss import psnr, reconstruction_loss
 from training.network import Eden
@@ -77,3 +78,21 @@ def test_bfloat16_is_good_enough_to_train_in(network, pair):
         rough = network(first, last, noise)
     assert rough.dtype == torch.float32
     assert psnr(rough, exact).min() > 35
+
+
+def test_self_attention_begins_by_looking_nearby(config):
+    """With content alike everywhere, a place's own neighbours count most."""
+    place = place_of((8, 14), config.hidden_dim, torch.device("cpu"), torch.float32)
+    middle = 3 * 14 + 6
+
+    def drawn_to(near):
+        network = Eden(config)
+        initialise(network, 3, near)
+        attention = network.decoder.blocks()[1].self_attn
+        query, key, _ = attention.qkv(place.patches[0]).unflatten(-1, (3, config.num_heads, -1)).unbind(1)
+        width = config.hidden_dim // config.num_heads
+        scores = torch.einsum("hw,khw->hk", query[middle], key) * width**-0.5
+        return scores.softmax(-1)[:, [middle, middle + 1, middle - 1, middle + 14, middle - 14]].sum(-1).mean().item()
+
+    assert drawn_to(1.0) > 2 * drawn_to(0.0)
+    assert drawn_to(1.0) > 0.1
