@@ -23,7 +23,7 @@ REDRAW = "\r\x1b[2K"
 
 
 def screens(command: list[str]) -> list[str]:
-    """What the terminal showed, from redraw to redraw. Raises CalledProcessError if the command fails."""
+    """What the terminal showed, from redraw to redraw. Raises SystemExit with all of it if the command fails."""
     ours, theirs = pty.openpty()
     environment = os.environ | {"COLUMNS": str(WIDTH), "LINES": "24", "TERM": "xterm-256color"}
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
@@ -36,7 +36,7 @@ def screens(command: list[str]) -> list[str]:
             break
     os.close(ours)
     if process.wait():
-        raise subprocess.CalledProcessError(process.returncode, command, written)
+        raise SystemExit(written.decode())
     return written.decode().split(REDRAW)
 
 
