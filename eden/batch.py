@@ -120,7 +120,8 @@ def first_frames(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """[P], the earlier frame of every pair of neighbours in clips of `lengths` frames that lie one after another."""
     starts = accumulate(lengths, initial=0)
     index = [start + i for start, length in zip(starts, lengths, strict=False) for i in range(length - 1)]
-    return torch.tensor(index, device=device)
+    with torch.inference_mode(False):  # an ordinary tensor, whoever asks first: training uses the same one
+        return torch.tensor(index, device=device)
 
 
 @lru_cache(maxsize=32)

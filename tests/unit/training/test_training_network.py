@@ -3,6 +3,7 @@
 import torch
 
 from eden import DitDecoder, Encoder
+from eden.batch import first_frames
 from eden.place import place_of
 from training.initial import initialise
 from training.loss import psnr, reconstruction_loss
@@ -96,3 +97,12 @@ def test_self_attention_begins_by_looking_nearby(config):
 
     assert drawn_to(1.0) > 2 * drawn_to(0.0)
     assert drawn_to(1.0) > 0.1
+
+
+def test_constants_first_asked_for_by_a_server_can_be_trained_with():
+    first_frames.cache_clear()
+    place_of.cache_clear()
+    with torch.inference_mode():
+        place = place_of((2, 2), 8, torch.device("cpu"), torch.float32)
+        kept = first_frames((2, 3), torch.device("cpu")), place.patches, place.cells, place.down, place.across
+    assert not any(tensor.is_inference() for tensor in kept)
