@@ -34,6 +34,7 @@ from bench.handoff_processes import (
     settle,
 )
 from bench.handoff_report import write_report
+from handlers.settings import sensible_threads
 from handoff import HandoffSettings
 
 CPU_KINDS = ("shared_memory", "torch_save", "inline", "zeromq", "http", "websocket", "grpc", "nccl")
@@ -178,7 +179,7 @@ def main() -> None:
     parser.add_argument("--wires", default="fp32,bf16", help="what the tokens are, and travel as")
     parser.add_argument("--repeat", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=2.0, help="at most so long for each case")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each process")
+    parser.add_argument("--threads", type=int, help="CPU threads of each process (default: as many as a worker has)")
     parser.add_argument("--clip-size", default="256x448", help=f"of the {CLIP}-frame clip")
     parser.add_argument("--clip-kinds", default="all", help="for which the clip is measured; none: an empty string")
     parser.add_argument("--scaled-kinds", default=SCALED, help="for which several encoders and decoders are measured")
@@ -190,7 +191,8 @@ def main() -> None:
     on_gpu = first != "cpu"
     kinds = chosen.kinds.split(",") if chosen.kinds else [*(GPU_KINDS if on_gpu else ()), *CPU_KINDS]
     out = chosen.out or Path("bench/results") / ("handoff-gpu" if on_gpu else "handoff-cpu")
-    torch.set_num_threads(chosen.threads)
+    threads = chosen.threads or sensible_threads(first, workers=1)
+    torch.set_num_threads(threads)
 
     jobs = [
         Job(_size(size), wire, repeat=chosen.repeat, seconds=chosen.seconds)
@@ -199,7 +201,7 @@ def main() -> None:
     ]
     clip = {"size": _size(chosen.clip_size), "dtype": "fp32", "frames": CLIP, "repeat": 4, "warm_up": 1}
     clip_jobs = [Job(**clip, pair_by_pair=True), Job(**clip)]
-    results: dict[str, Any] = {"machine": machine.describe(), "devices": devices, "threads": chosen.threads}
+    results: dict[str, Any] = {"machine": machine.describe(), "devices": devices, "threads": threads}
     results["plain"] = [{"size": job.size, "wire": job.dtype, **plain_copies(job, devices)} for job in jobs]
     results |= {"single": [], "clip": [], "scaling": []}
 
@@ -211,11 +213,11 @@ def main() -> None:
         out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
     for kind in kinds:
-        for job, result in zip(jobs, measure(kind, jobs, devices, chosen.threads), strict=True):
+        for job, result in zip(jobs, measure(kind, jobs, devices, threads), strict=True):
             keep("single", {"kind": kind, "size": job.size, "wire": job.dtype, **summarise(result)})
     for kind in _among(chosen.clip_kinds, kinds):
         for job in clip_jobs:  # fresh processes each: the peak is theirs alone
-            (result,) = measure(kind, [job], devices, chosen.threads)
+            (result,) = measure(kind, [job], devices, threads)
             way = "pair by pair" if job.pair_by_pair else "one batch"
             keep("clip", {"kind": kind, "way": way, "size": job.size, **summarise(result)})
     for kind in _among(chosen.scaled_kinds, kinds):

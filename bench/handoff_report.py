@@ -41,7 +41,7 @@ def write_report(out: Path) -> None:
     text = [
         f"# Hand-offs: {results['devices'][0]} to {results['devices'][1]}",
         "",
-        f"{gpus}; {machine['cpu']}, {machine['cores']} cores, {results['threads']} threads a process; "
+        f"{gpus}; {machine['cpu']}, {machine['cores']} cores, threads a process: {results['threads']}; "
         f"Python {machine['python']}, PyTorch {machine['torch']}. Encoder and decoder in two processes, "
         "one pair (K = 2), steady state, milliseconds. Packing happens in put; the bytes move with the ticket (inline, "
         "torch_save), in take (kinds that pull), or not at all (memory both see); unpacking happens in take.",
