@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from server.settings import PROJECT
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -144,5 +146,10 @@ class Plan:
 
     def as_json(self) -> Mapping[str, Any]:
         """What the report says of the plan."""
-        said = asdict(self) | {"out": str(self.out), "checkpoint": str(self.checkpoint)}
+        said = asdict(self) | {"out": _in_project(self.out), "checkpoint": _in_project(self.checkpoint)}
         return said | {"command": shlex.join(self.command)}
+
+
+def _in_project(path: Path) -> str:
+    """As seen from the project's root, if it lies there: results name no folder of the machine they come from."""
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)

@@ -81,7 +81,9 @@ class Run:
         out, err = self._process.communicate()
         if self._process.returncode:
             raise SystemExit(err)
-        return json.loads(out.splitlines()[-1]) | {"peak_bytes": peak}
+        told = json.loads(out.splitlines()[-1])
+        names = {key: Path(told[key]).name for key in ("source", "target")}
+        return told | names | {"peak_bytes": peak}
 
 
 def _peak(pid: int) -> int:
