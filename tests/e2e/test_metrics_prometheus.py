@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import yaml
 import media
 from server import Server
 from server.api import BINARY
-from server.settings import PROJECT
+from server.settings import PROJECT, Ports
 from tests.e2e.serving import WORKFLOW, moving_frames
 
 DASHBOARD = json.loads((PROJECT / "dashboards" / "eden.json").read_text())
@@ -28,12 +27,6 @@ QUERIES = [
     for panel in DASHBOARD["panels"]
     for target in panel["targets"]
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +42,7 @@ def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     job["static_configs"][0]["targets"] = [f"127.0.0.1:{server.ports.metrics}"]
     config["global"]["scrape_interval"] = "1s"
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{Ports.free().metrics}"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
