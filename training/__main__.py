@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 
 from eden.checkpoint import CheckpointError
+from training.ranks import Ranks
 from training.run import Diverged, Run
 from training.settings import Settings
 
@@ -34,7 +36,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--uses", type=int, default=default.uses, help="of each scene (%(default)s)")
     parser.add_argument("--size", default="256x448", help="of full-size frames, HEIGHTxWIDTH (%(default)s)")
     parser.add_argument("--depths", type=int, nargs=2, metavar=("DIT", "DECODER"), help="blocks of each")
-    parser.add_argument("--compile", action="store_true", help="compile the blocks: a minute more to begin with")
     chosen = parser.parse_args(arguments)
     if chosen.resume and chosen.start_from:
         parser.error("either --resume or --start-from")
@@ -45,10 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
     plan_minutes = chosen.plan_minutes
     if plan_minutes is None and chosen.plan_samples is None:
         plan_minutes = default.plan_minutes
+    device = chosen.device
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        torch.cuda.set_device(device)
     settings = replace(
         default,
         folder=chosen.folder,
-        device=chosen.device,
+        device=device,
         seed=chosen.seed,
         config=config,
         plan_minutes=plan_minutes,
@@ -58,10 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
         batch=chosen.batch,
         scenes=chosen.scenes,
         uses=chosen.uses,
-        compiled=chosen.compile,
     )
+    ranks = Ranks.join(device)
     try:
-        run = Run(settings)
+        run = Run(settings, ranks)
         if chosen.resume:
             run.resume()
         elif chosen.start_from:
@@ -70,6 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (CheckpointError, Diverged, OSError, ValueError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
+    finally:
+        ranks.leave()
     return 0
 
 

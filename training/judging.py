@@ -34,7 +34,7 @@ class Judge:
         """(figures, sheet): first, average, ours, truth and last of two scenes a range, [rows,5,3,H,W]."""
         figures: Figures = {}
         rows = []
-        for name, (first, middle, last) in self.triplets.items():
+        for name, (first, middle, last, _) in self.triplets.items():
             ours, average = interpolated(network, first, last), (first + last) / 2
             figures[name] = {
                 "eden": psnr(ours, middle).mean().item(),

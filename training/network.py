@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -12,8 +15,32 @@ from eden.dit import Dit
 from eden.encoder import STD_EPS, difference
 from eden.geometry import to_cells, to_patches, to_pixels
 from eden.patch_tokens import PatchTokens
-from eden.place import place_of
+from eden.place import Place, place_of
 from eden.sampler import TIMES, sample
+
+
+class Window(NamedTuple):
+    """Where a crop lies in its frame: positions depend on the frame's whole grid. In patches, all of them even."""
+
+    top: int
+    left: int
+    grid: tuple[int, int]
+    """of the whole frame"""
+
+
+def seen_through(window: Window, crop: Place) -> Place:
+    """The constants of a crop whose tokens keep the positions that they have in the whole frame."""
+    dim = crop.patches.shape[-1]
+    whole = place_of(window.grid, dim, crop.patches.device, crop.patches.dtype)
+
+    def cut(tokens: Tensor, stride: int) -> Tensor:
+        rows, columns = (
+            slice(start // stride, (start + side) // stride)
+            for start, side in zip((window.top, window.left), crop.grid, strict=True)
+        )
+        return tokens.view(-1, window.grid[1] // stride, dim)[rows, columns].reshape(1, -1, dim)
+
+    return replace(crop, patches=cut(whole.patches, 1), cells=cut(whole.cells, 2))
 
 
 class Eden(nn.Module):
@@ -40,13 +67,15 @@ class Eden(nn.Module):
         shape = (pairs, latents, self.config.latent_dim)
         return torch.randn(shape, generator=generator, device=generator.device)
 
-    def forward(self, first: Tensor, last: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, first: Tensor, last: Tensor, noise: Tensor, window: Window | None = None) -> Tensor:
         """Frames [P,3,H,W] float32 in [0,1] and noise [P,q,l] -> [P,3,H,W] float32, about in [0,1]."""
         config, pairs = self.config, len(first)
         frames = torch.stack([first, last], dim=1).flatten(0, 1)
         std, mean = torch.std_mean(frames, dim=(1, 2, 3), keepdim=True)
         grid = (frames.shape[-2] // config.patch_size, frames.shape[-1] // config.patch_size)
         place = place_of(grid, config.hidden_dim, frames.device, torch.float32)
+        if window is not None:
+            place = seen_through(window, place)
         earlier = first_frames((2,) * pairs, frames.device)
 
         cond_dit, cond_dec = self.encoder(to_patches((frames - mean) / (std + STD_EPS), config.patch_size), place)

@@ -79,7 +79,9 @@ def save_sheet(sheet: Tensor, path: Path) -> None:
     Image.fromarray(pixels.mul(255).round().to(torch.uint8).cpu().numpy()).save(path)
 
 
-def write_card(settings: Settings, progress: Progress, figures: dict[str, dict[str, float]], size: int) -> None:
+def write_card(
+    settings: Settings, progress: Progress, figures: dict[str, dict[str, float]], size: int, processes: int
+) -> None:
     """The model card beside the export, from the run's own figures."""
     config = settings.config
     shapes = {**expected_shapes(config, "encoder"), **expected_shapes(config, "decoder")}
@@ -94,7 +96,7 @@ def write_card(settings: Settings, progress: Progress, figures: dict[str, dict[s
         "samples": f"{progress.samples:,}",
         "steps": f"{progress.step:,}",
         "minutes": f"{progress.seconds / 60:.1f}",
-        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "machine": f"{processes} {torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()}",
         "torch": torch.__version__,
         "seed": settings.seed,
         "height": settings.size[0],

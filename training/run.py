@@ -15,7 +15,9 @@ from training.initial import initialise
 from training.judging import Figures, Judge
 from training.loss import reconstruction_loss
 from training.network import Eden
+from training.optimising import Optimiser
 from training.progress import Progress
+from training.ranks import ALONE, Ranks
 from training.report import EXPORT, Log, write_card
 from training.schedule import large_share, memory_at, rate_at
 from training.settings import Settings
@@ -23,7 +25,6 @@ from training.state import export, read_export, read_state, set_tensors, tensors
 
 CLIP = 1.0
 """Largest norm of all gradients together."""
-BETAS = (0.9, 0.98)
 
 
 class Diverged(RuntimeError):
@@ -33,21 +34,20 @@ class Diverged(RuntimeError):
 class Run:
     """One piece of a run, from its beginning or from where the last one stopped."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ranks: Ranks = ALONE) -> None:
         self.settings, self.device = settings, torch.device(settings.device)
+        self.ranks = ranks
         settings.folder.mkdir(parents=True, exist_ok=True)
         self.network = Eden(settings.config)
         initialise(self.network, settings.seed, settings.near)
         self.network.to(self.device)
         self.average = Eden(settings.config).to(self.device).requires_grad_(False)
         set_tensors(self.average, tensors_of(self.network))
+        self.optimiser = Optimiser(self.network)
         on_gpu = self.device.type == "cuda"
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.rate, betas=BETAS, weight_decay=0, fused=on_gpu
-        )
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu)
-        self.batches, self.progress = Batches(settings), Progress()
-        if settings.compiled:
+        self.batches, self.progress = Batches(settings, self.ranks), Progress()
+        if on_gpu:
             for block in [*self.network.dit.blocks(), *self.network.decoder.blocks()]:
                 block.forward = torch.compile(block.forward, dynamic=False)
 
@@ -82,25 +82,27 @@ class Run:
     def step(self, batch: Batch, noise: Tensor) -> Tensor:
         """One step of the optimiser: [2], loss and norm of the gradients, on the device, which is not waited for."""
         rate = rate_at(self.position, self.progress.age, self.settings.rate, self.settings.warm_up)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         with self.autocast:
-            made = self.network(batch.first, batch.last, noise)
+            made = self.network(batch.first, batch.last, noise, batch.window)
         loss = reconstruction_loss(made, batch.middle)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.average(self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
-        self.optimiser.step()
+        self.optimiser.step(rate)
         with torch.no_grad():
             averaged, trained = list(self.average.parameters()), list(self.network.parameters())
             torch._foreach_lerp_(averaged, trained, 1 - memory_at(self.progress.age))
         return torch.stack([loss.detach(), norm])
 
     def train(self, minutes: float = math.inf) -> Figures:
-        """Until the run's plan is fulfilled, or for `minutes`; then judge, and write everything. Raises Diverged."""
-        settings, progress = self.settings, self.progress
+        """Until the run's plan is fulfilled, or for `minutes`; then judge, and write everything. Raises Diverged.
+
+        Only the leading process judges and writes; the others give no figures.
+        """
+        settings, progress, leading = self.settings, self.progress, self.ranks.leading
         judge, log = Judge(settings), Log(settings.folder)
-        if not progress.step:
+        if leading and not progress.step:
             self._judge(judge, log)
         report, look, save = (
             Every(each) for each in (settings.report_seconds, settings.judge_seconds, settings.save_seconds)
@@ -114,9 +116,12 @@ class Run:
             noise = self.network.noise(len(batch.first), batch.size, self.batches.generators(progress.step)[1])
             pending.append(self.step(batch, noise))
             progress.step += 1
-            progress.samples += len(batch.first)
-            progress.seconds = before + time.monotonic() - begun
-            going = self.position < 1 and time.monotonic() - begun < 60 * minutes
+            progress.samples += len(batch.first) * self.ranks.count
+            progress.seconds = self.ranks.as_told(before + time.monotonic() - begun)
+            going = self.position < 1 and progress.seconds - before < 60 * minutes
+            if not leading:
+                pending.clear()
+                continue
             if going and not report.due():
                 continue
             loss, norm = torch.stack(pending).mean(dim=0).tolist()  # waits for the device, as nothing above does
@@ -128,6 +133,8 @@ class Run:
                 self._save()
             if going and look.due():
                 self._judge(judge, log)
+        if not leading:
+            return {}
         self._save()
         return self._judge(judge, log)
 
@@ -145,7 +152,7 @@ class Run:
         size = export(self.average, self.progress, self.settings.folder / EXPORT)
         figures, sheet = judge.judge(self.average)
         log.judged(self.progress, figures, sheet)
-        write_card(self.settings, self.progress, figures, size)
+        write_card(self.settings, self.progress, figures, size, self.ranks.count)
         return figures
 
 

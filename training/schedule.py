@@ -7,7 +7,7 @@ import math
 LAST_RATE = 0.01
 """Of the highest."""
 EMA = 0.999
-LARGE = (0.2, 0.8)
+LARGE = (0.1, 0.5)
 """Share of steps on full-size frames, at the start and at the end: those are what the network is for."""
 
 

@@ -47,9 +47,9 @@ class Settings:
     size: Size = (256, 448)
     """Frames (H, W) as scenes are drawn, and as the network is judged; crops have half of each side."""
     batch: int = 32
-    """Triplets of the full size in one step; four times as many crops."""
+    """Triplets of the full size in one step, of all processes together; four times as many crops."""
     scenes: int = 1024
-    """Scenes drawn at once: a set."""
+    """Scenes that a process draws at once: a set."""
     uses: int = 6
     """How often each pixel of a set is trained on, before the next set."""
     furthest: float = 32.0
@@ -62,8 +62,6 @@ class Settings:
     report_seconds: float = 20.0
     judge_seconds: float = 150.0
     save_seconds: float = 60.0
-    compiled: bool = False
-    """Compile the transformer blocks."""
 
     def __post_init__(self) -> None:
         cell = 4 * self.config.patch_size

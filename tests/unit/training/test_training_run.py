@@ -1,15 +1,19 @@
 """The run: what it learns from, how its rate goes, and that stopping changes nothing."""
 
 import json
+import os
+import socket
 from dataclasses import asdict, replace
 
 import pytest
 import torch
+from torch import multiprocessing
 
 from training.batches import Batch, Batches
+from training.ranks import Ranks
 from training.run import Diverged, Run
 from training.schedule import large_share, memory_at, rate_at
-from training.state import tensors_of
+from training.state import read_export, tensors_of
 
 
 def test_the_rate_rises_then_falls():
@@ -29,8 +33,9 @@ def test_the_average_forgets_the_start_and_then_remembers():
 def test_a_batch_hangs_on_its_step_alone(settings):
     one, other = Batches(settings), Batches(settings)
     for step in (0, 5, 1):
-        for mine, theirs in zip(one.at(step, 0.5), other.at(step, 0.5), strict=True):
-            assert torch.equal(mine, theirs)
+        mine, theirs = one.at(step, 0.5), other.at(step, 0.5)
+        assert all(torch.equal(*each) for each in zip(mine[:3], theirs[:3], strict=True))
+        assert mine.window == theirs.window
     assert not torch.equal(one.at(0, 1.0).first, one.at(1, 1.0).first)
 
 
@@ -122,3 +127,36 @@ def test_a_diverged_run_keeps_its_last_state(settings):
     with pytest.raises(Diverged, match="loss nan"):
         run.train(minutes=0)
     assert (settings.folder / "state.pt").read_bytes() == kept
+
+
+def test_two_processes_take_the_same_steps_on_triplets_of_their_own(settings, tmp_path):
+    alone = Batches(settings).at(0, 1.0)
+    together = replace(settings, batch=4, plan_samples=32)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    multiprocessing.spawn(one_of_two, (together, tmp_path, port), nprocs=2)
+    leader, follower = (torch.load(tmp_path / f"rank{number}.pt", weights_only=True) for number in range(2))
+    assert leader["samples"] == follower["samples"] >= 32
+    assert all(torch.equal(leader["network"][name], follower["network"][name]) for name in leader["network"])
+    assert torch.equal(leader["first"], alone.first)
+    assert not torch.equal(follower["first"], alone.first)
+    assert read_export(settings.folder / "export")[2].samples == leader["samples"]
+
+
+def one_of_two(number, settings, folder, port):
+    os.environ.update(RANK=str(number), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    ranks = Ranks.join("cpu")
+    try:
+        run = Run(settings, ranks)
+        first = run.batches.at(0, 1.0).first
+        run.train()
+        kept = {"first": first, "samples": run.progress.samples, "network": tensors_of(run.network)}
+        torch.save(kept, folder / f"rank{number}.pt")
+    finally:
+        ranks.leave()
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(settings):
+    with pytest.raises(ValueError, match="a batch of 2 cannot be shared by 3"):
+        Batches(settings, Ranks(0, 3))

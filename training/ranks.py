@@ -1,0 +1,63 @@
+"""Several processes at one run, a GPU each: every one has triplets of its own, all of them take the same steps.
+
+torchrun --nproc-per-node 2 -m training
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many processes this is."""
+
+    number: int = 0
+    count: int = 1
+    hosts: distributed.ProcessGroup | None = None
+    """For what the processes tell each other without waiting for their GPUs."""
+
+    @classmethod
+    def join(cls, device: str) -> Ranks:
+        """As torchrun's environment says; without it, one process by itself."""
+        if "WORLD_SIZE" not in os.environ:
+            return cls()
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        hosts = distributed.new_group(backend="gloo")
+        return cls(distributed.get_rank(), distributed.get_world_size(), hosts)
+
+    def leave(self) -> None:
+        """To be called once, by all."""
+        if self.hosts is not None:
+            distributed.destroy_process_group()
+
+    @property
+    def leading(self) -> bool:
+        """Whether this is the process that judges, writes and keeps the time."""
+        return self.number == 0
+
+    def as_told(self, number: float) -> float:
+        """What the leading process has for `number`."""
+        if self.hosts is None:
+            return number
+        told = torch.tensor([number], dtype=torch.float64)
+        distributed.broadcast(told, src=0, group=self.hosts)
+        return told.item()
+
+    def average(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Make the gradients of every process the mean of all."""
+        if self.hosts is None:
+            return
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        flat = torch.cat([each.flatten() for each in gradients])
+        distributed.all_reduce(flat)
+        parts = flat.div_(self.count).split([each.numel() for each in gradients])
+        torch._foreach_copy_(gradients, [part.view_as(each) for part, each in zip(parts, gradients, strict=True)])
+
+
+ALONE = Ranks()
