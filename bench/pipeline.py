@@ -149,19 +149,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(argv)
     devices = [args.devices[1], *([args.second_decoder] if args.second_decoder else [])]
+    rows: list[dict[str, Any]] = []
     with closing(Pipeline(args, devices)) as pipeline:
-        rows = [pipeline.run(kind, count) for count in range(1, len(devices) + 1) for kind in args.kinds]
-    table = _table(rows)
-    print(table)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        about = {name: str(getattr(args, name)) for name in ("size", "frames", "clip", "precision", "devices")}
-        about["torch"] = torch.__version__
-        about["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-        args.out.with_suffix(".json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
-        args.out.with_suffix(".md").write_text(table)
+        for count in range(1, len(devices) + 1):
+            for kind in args.kinds:
+                rows.append(pipeline.run(kind, count))
+                if args.out:
+                    _write(args, rows)
+    print(_table(rows))
     if any(row["largest_difference"] > ALIKE for row in rows):
         sys.exit("frames drawn from what was handed over are not those that the decoder draws by itself")
+
+
+def _write(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    about = {name: str(getattr(args, name)) for name in ("size", "frames", "clip", "precision", "devices")}
+    about["torch"] = torch.__version__
+    about["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    args.out.with_suffix(".json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    args.out.with_suffix(".md").write_text(_table(rows))
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
