@@ -5,113 +5,137 @@
     python -m bench.pipeline --checkpoint weights/demo --size 128x224 --devices cpu cpu --kinds shared_memory \
         --precision fp32
 
-One process encodes a film and puts its clips, each decoder's process takes them and draws; only tickets go between.
-A decoder's own rate is measured first, in its process, on clips that are there already. Writes OUT.json and OUT.md.
+One process encodes a film and puts its clips, each decoder's process takes them and draws, the next being taken while
+one is drawn; only tickets go between. A decoder's own rate is the mean of two: before and after, in its process, on
+clips that are there already. The frames of the first films are compared with those that it drew by itself. Writes
+OUT.json and OUT.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import closing
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import multiprocessing
 
-from bench.model import a_clip
-from eden import DitDecoder, Encoder
-from handoff import HandoffSettings, OverCapacity, open_handoff
+from bench.pipeline_decoder import clips_of, decode, film
+from eden import Encoder
+from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
+
+PATIENCE_S = 60.0
+"""How long a decoder that has something to do may say nothing."""
+
+START_S = 300.0
+"""How long it may take to start: kernels are compiled then."""
+
+ALIKE = 1.5
+"""Up to which difference (root mean square, of 255) frames pass for the same: 45 dB, what bf16 is held to."""
 
 
-def film(size: tuple[int, int], frames: int) -> torch.Tensor:
-    """`frames` distinct frames, uint8 [N,3,H,W], in the host's memory."""
-    return torch.cat([a_clip(size, seed) for seed in range((frames + 1) // 2)])[:frames]
+class Pipeline:
+    """An encoder here, a decoder's process on each device: the first few of those are used at a time."""
 
-
-def clips_of(frames: torch.Tensor, length: int) -> Iterator[torch.Tensor]:
-    """A film cut into clips of `length` frames that share their ends, as a client cuts it."""
-    for start in range(0, len(frames) - 1, length - 1):
-        yield frames[start : start + length]
-
-
-def decode(args: Any, settings: HandoffSettings, device: str, tickets: Any, answers: Any) -> None:
-    """A decoder's process: its own rate, then clip after clip until a None comes."""
-    decoder = DitDecoder.load(args.checkpoint, device, args.precision)
-    encoder = Encoder.load(args.checkpoint, device, args.precision)
-    outputs = [encoder.encode(clip) for clip in clips_of(film(args.size, args.frames), args.clip)]
-    for _ in range(2):
-        drawn = sum(len(decoder.interpolate([output], as_uint8=True)[0]) for output in outputs)
-    started, rounds = time.perf_counter(), 0
-    while rounds < 2 or time.perf_counter() - started < args.seconds:
-        for output in outputs:
-            decoder.interpolate([output], as_uint8=True)
-        rounds += 1
-    answers.put(rounds * drawn / (time.perf_counter() - started))
-    del encoder, outputs
-    with open_handoff(settings, device) as handoff:
-        while (ticket := tickets.get()) is not None:
-            output = handoff.take(ticket)
-            (between,) = decoder.interpolate([output], as_uint8=True)
-            answers.put(len(between))
-
-
-def run(args: Any, kind: str, decoders: list[str]) -> dict[str, Any]:
-    """One kind of hand-off, one decoder a device: pairs a second, and their share of the decoders' own rates."""
-    spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        settings = HandoffSettings(kind=kind, folder=Path(folder), max_in_flight=4 * len(decoders))
-        tickets, answers = spawn.Queue(), spawn.Queue()
-        workers = [spawn.Process(target=decode, args=(args, settings, each, tickets, answers)) for each in decoders]
-        for worker in workers:
+    def __init__(self, args: Any, devices: Sequence[str]) -> None:
+        self.args, self.devices = args, list(devices)
+        spawn = multiprocessing.get_context("spawn")
+        self.tickets = spawn.Queue()
+        self.pipes: list[Any] = []
+        self.workers = []
+        for device in devices:
+            ours, theirs = spawn.Pipe()
+            worker = spawn.Process(target=decode, args=(args, device, self.tickets, theirs), daemon=True)
             worker.start()
-        try:
-            own = [answers.get(timeout=300) for _ in workers]
-            encoder = Encoder.load(args.checkpoint, args.devices[0], args.precision)
-            frames = film(args.size, args.frames)
-            with open_handoff(settings, args.devices[0]) as handoff:
-                _films(args, 2, encoder, frames, handoff, tickets, answers)
-                enough = max(2, round(args.seconds * sum(own) / (args.frames - 1)))
+            theirs.close()  # so that the end of a decoder is the end of its pipe
+            self.pipes.append(ours)
+            self.workers.append(worker)
+        self.encoder = Encoder.load(args.checkpoint, args.devices[0], args.precision)
+        self.frames = film(args.size, args.frames)
+        self.pairs = args.frames - 1
+        for pipe in self.pipes:
+            _answers([pipe], START_S)
+
+    def run(self, kind: str, count: int) -> dict[str, Any]:
+        """One kind of hand-off, `count` decoders: pairs a second, and their share of the decoders' own rates."""
+        pipes = self.pipes[:count]
+        with tempfile.TemporaryDirectory() as folder:
+            settings = HandoffSettings(kind=kind, folder=Path(folder), max_in_flight=4 * count)
+            for pipe in pipes:
+                pipe.send(settings)
+            before = self._one_each(pipes)
+            with open_handoff(settings, self.args.devices[0]) as handoff:
+                # until each decoder knows every place: of the clips in flight, and of those kept for a retry
+                places = settings.max_in_flight + settings.keep_taken + 2 * count
+                clips = sum(1 for _ in clips_of(self.frames, self.args.clip))
+                self._send(-(-places * count // clips), handoff, pipes)
+                self._end(pipes)
+                apart = self._one_each(pipes)
+                for pipe in pipes:
+                    pipe.send("go on")
+                films = max(2, round(self.args.seconds * sum(before) / self.pairs))
                 started = time.perf_counter()
-                pairs = _films(args, enough, encoder, frames, handoff, tickets, answers)
-                rate = pairs / (time.perf_counter() - started)
+                self._send(films, handoff, pipes)
+                rate = films * self.pairs / (time.perf_counter() - started)
                 routes = sorted({route for event, route in handoff.counters if event == "put"})
-                for _ in workers:
-                    tickets.put(None)
-                for worker in workers:
-                    worker.join(30)
-        finally:
-            for worker in workers:
-                worker.kill()
-    return {
-        "kind": kind, "routes": routes, "decoders": decoders, "own_pairs_s": own, "pairs_s": rate,
-        "share_of_own": rate / sum(own),
-    }  # fmt: skip
+                self._end(pipes)
+                after = self._one_each(pipes)
+        own = [sum(rates) / 2 for rates in zip(before, after, strict=True)]
+        return {
+            "kind": kind, "routes": routes, "decoders": self.devices[:count],
+            "own_before_pairs_s": before, "own_after_pairs_s": after, "own_pairs_s": own,
+            "pairs_s": rate, "share_of_own": rate / sum(own), "largest_difference": max(apart),
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """End the decoders, whatever they are at."""
+        for worker in self.workers:
+            worker.kill()
+            worker.join()
+            worker.close()
+        for pipe in self.pipes:
+            pipe.close()
+        self.tickets.close()
+
+    def _send(self, films: int, handoff: Handoff, pipes: list[Connection]) -> None:
+        """Send the film so many times, as fast as the decoders take it, until all of it is drawn."""
+        left = films * self.pairs
+        for _ in range(films):
+            for number, clip in enumerate(clips_of(self.frames, self.args.clip)):
+                output = self.encoder.encode(clip)
+                while True:
+                    try:
+                        self.tickets.put((number, handoff.put(output)))
+                        break
+                    except OverCapacity:
+                        left -= sum(_answers(pipes))
+        while left:
+            left -= sum(_answers(pipes))
+
+    def _end(self, pipes: list[Connection]) -> None:
+        for _ in pipes:
+            self.tickets.put(None)
+
+    def _one_each(self, pipes: list[Connection]) -> list[float]:
+        return [answer for pipe in pipes for answer in _answers([pipe], self.args.seconds + PATIENCE_S)]
 
 
-def _films(
-    args: Any, count: int, encoder: Encoder, frames: torch.Tensor, handoff: Any, tickets: Any, answers: Any
-) -> int:
-    """Send the film `count` times, as fast as the decoders take it, and wait for all of it; pairs drawn."""
-    drawn = 0
-    for _ in range(count):
-        for clip in clips_of(frames, args.clip):
-            output = encoder.encode(clip)
-            while True:
-                try:
-                    tickets.put(handoff.put(output))
-                    break
-                except OverCapacity:
-                    drawn += answers.get(timeout=60)
-    while drawn < count * (len(frames) - 1):
-        drawn += answers.get(timeout=60)
-    return drawn
+def _answers(pipes: list[Connection], seconds: float = PATIENCE_S) -> list[Any]:
+    """What decoders say next, one answer of each that has one. Raises TimeoutError; EOFError where one has died."""
+    ready = wait(pipes, seconds)
+    if not ready:
+        raise TimeoutError(f"no decoder said anything for {seconds:.0f} s")
+    return [pipe.recv() for pipe in pipes if pipe in ready]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(480, 854))
@@ -121,33 +145,44 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["cuda_ipc", "shared_memory"])
     parser.add_argument("--devices", nargs=2, default=["cuda:0", "cuda:1"], help="encoder, decoder")
     parser.add_argument("--second-decoder", help="also measure with a second decoder there, e.g. cuda:0")
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--seconds", type=float, default=5, help="of each measurement, three a row")
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    rows = [run(args, kind, [args.devices[1]]) for kind in args.kinds]
-    if args.second_decoder:
-        rows += [run(args, kind, [args.devices[1], args.second_decoder]) for kind in args.kinds]
-    table = _table(rows)
-    print(table)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        about = {name: str(getattr(args, name)) for name in ("size", "frames", "clip", "precision", "devices")}
-        about["torch"] = torch.__version__
-        about["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-        args.out.with_suffix(".json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
-        args.out.with_suffix(".md").write_text(table)
+    args = parser.parse_args(argv)
+    devices = [args.devices[1], *([args.second_decoder] if args.second_decoder else [])]
+    rows: list[dict[str, Any]] = []
+    with closing(Pipeline(args, devices)) as pipeline:
+        for count in range(1, len(devices) + 1):
+            for kind in args.kinds:
+                rows.append(pipeline.run(kind, count))
+                if args.out:
+                    _write(args, rows)
+    print(_table(rows))
+    if any(row["largest_difference"] > ALIKE for row in rows):
+        sys.exit("frames drawn from what was handed over are not those that the decoder draws by itself")
+
+
+def _write(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    about = {name: str(getattr(args, name)) for name in ("size", "frames", "clip", "precision", "devices")}
+    about["torch"] = torch.__version__
+    about["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    args.out.with_suffix(".json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    args.out.with_suffix(".md").write_text(_table(rows))
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| hand-off | decoders on | decoders by themselves, pairs/s | encode + hand-off + decode, pairs/s | share |",
-        "|---|---|---|---|---|",
+        "| hand-off | decoders on | decoders by themselves, pairs/s | encode + hand-off + decode, pairs/s | share "
+        "| frames as by themselves |",
+        "|---|---|---|---|---|---|",
     ]
     for row in rows:
         own = " + ".join(f"{rate:.1f}" for rate in row["own_pairs_s"])
+        apart = row["largest_difference"]
+        same = "yes, bit for bit" if not apart else f"{'yes' if apart <= ALIKE else 'NO'}, at most {apart:.2f} apart"
         lines.append(
             f"| {row['kind']} | {', '.join(row['decoders'])} | {own} | {row['pairs_s']:.1f} "
-            f"| {100 * row['share_of_own']:.1f} % |"
+            f"| {100 * row['share_of_own']:.1f} % | {same} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -44,7 +44,6 @@ class DitDecoder:
             network.load_state_dict(own, assign=True)
         return cls(config, *networks, torch.device(device), precision)
 
-    @torch.inference_mode()
     def interpolate(
         self,
         outputs: Sequence[EncoderOutput],
@@ -61,6 +60,23 @@ class DitDecoder:
         With `as_uint8` the frames are rounded to 0..255 on the device and come back in the host's memory. Either way
         they lie in memory as pixels do: permute(0, 2, 3, 1) is contiguous.
         Raises ValueError where there are two grids, naming both, and where seeds or noise do not fit the clips.
+        """
+        frames = self.begin(outputs, seeds, noise, as_uint8)
+        if as_uint8:
+            self.finish()
+        return frames
+
+    @torch.inference_mode()
+    def begin(
+        self,
+        outputs: Sequence[EncoderOutput],
+        seeds: Sequence[int] | None = None,
+        noise: Sequence[Tensor] | None = None,
+        as_uint8: bool = False,
+    ) -> list[Tensor]:
+        """As `interpolate`, for a caller with something else to do meanwhile: a GPU is only told what to do.
+
+        Frames that come back in the host's memory are there after `finish`.
         """
         if not outputs:
             return []
@@ -91,14 +107,16 @@ class DitDecoder:
                     count = sum(len(part) - 1 for part in alike)
                     self._deliver(crop(made[:count], size, grid, self.config.patch_size), free[size][:count])
                     made, free[size] = made[count:], free[size][count:]
-        if as_uint8:
-            self.downloads.finish()
         between = {size: made.permute(0, 3, 1, 2) for size, made in frames.items()}
         answers: dict[int, Tensor] = {}
         for clip in order:
             size, count = outputs[clip].size, len(outputs[clip]) - 1
             answers[clip], between[size] = between[size][:count], between[size][count:]
         return [answers[clip] for clip in range(len(outputs))]
+
+    def finish(self) -> None:
+        """Wait for the frames of every `begin` that come back in the host's memory."""
+        self.downloads.finish()
 
     def warm(self, sizes: Iterable[tuple[int, int]], batch_sizes: Iterable[int] = (1,)) -> None:
         """Interpolate black frames of every size (H, W): `n` pairs at once, and as one clip, for each batch size `n`.

@@ -66,7 +66,8 @@ class OpenedSlab:
         """Queue a copy of its bytes from `offset` on into `target` (uint8, on this side's device)."""
         stream = torch.cuda.current_stream(target.device).cuda_stream
         size = target.numel()
-        _call("cudaMemcpyAsync", target.data_ptr(), self._pointer + offset, size, _COPY_DEFAULT, stream)
+        with torch.cuda.device(target.device):  # each device's default stream has the same number: 0
+            _call("cudaMemcpyAsync", target.data_ptr(), self._pointer + offset, size, _COPY_DEFAULT, stream)
 
     def close(self) -> None:
         """Unmap it."""

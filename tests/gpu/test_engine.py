@@ -177,6 +177,31 @@ def test_uint8_answers_are_the_rounded_float_ones():
         assert rounded.permute(0, 2, 3, 1).is_contiguous()
 
 
+def test_clips_copied_in_on_another_stream_while_one_is_drawn_are_drawn_whole(published):
+    """As bench.pipeline does: memory comes from the copies' stream, and goes back to it while others are drawn."""
+    encoder, decoder = published("bf16")
+    there = [encoder.encode(a_clip(9, 256, 448, seed)) for seed in range(4)]
+    here = [output.to("cpu") for output in there]
+    pinned = [type(each)(**{**vars(each), **{n: t.pin_memory() for n, t in each.tensors().items()}}) for each in here]
+    wanted = [decoder.interpolate([output], as_uint8=True)[0] for output in there]
+    stream = torch.cuda.Stream()
+
+    def copied(number):
+        with torch.cuda.stream(stream):
+            output = pinned[number % 4].to(GPU, non_blocking=True)
+        torch.cuda.current_stream().wait_stream(stream)
+        for tensor in output.tensors().values():
+            tensor.record_stream(torch.cuda.current_stream())
+        return output
+
+    output = copied(0)
+    for number in range(40):
+        (frames,) = decoder.begin([output], as_uint8=True)
+        output = copied(number + 1)
+        decoder.finish()
+        assert torch.equal(frames, wanted[number % 4])
+
+
 def test_results_stay_when_the_next_ones_come():
     encoder, decoder = halves(PARITY / "tiny")
     output = encoder.encode(a_clip(2, 64, 64))

@@ -156,6 +156,15 @@ def test_uint8_answers_are_the_rounded_float_ones(tiny, clip):
         assert torch.equal(rounded, (frames * 255).round().to(torch.uint8))
 
 
+def test_what_was_begun_is_there_once_it_is_finished(tiny, clip):
+    encoder, decoder = tiny
+    outputs = [encoder.encode(clip(3, 40, 50, 1)), encoder.encode(clip(2, 64, 64, 2))]
+    begun = [decoder.begin([output], as_uint8=True)[0] for output in outputs]
+    decoder.finish()
+    for output, frames in zip(outputs, begun, strict=True):
+        assert torch.equal(frames, decoder.interpolate([output], as_uint8=True)[0])
+
+
 def test_bf16_is_near_fp32(case):
     encoder, decoder = (half.load(case.checkpoint, precision="bf16") for half in (Encoder, DitDecoder))
     outputs = encoder.encode_clips(case.clips)
