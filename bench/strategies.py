@@ -24,14 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from bench import machine
-from eden.checkpoint import CONFIG, WEIGHTS
 from eden.config import EdenConfig
-from eden.random_weights import random_tensors
+from eden.random_weights import write_random
 from eden_client.demo_clip import draw_clip
 from media import encode_video
 from server import Server
@@ -121,9 +118,7 @@ def pack_smallest(folder: Path) -> Path:
     """A model store with the smallest EDEN that there can be."""
     config = EdenConfig(hidden_dim=32, num_heads=2, dit_depth=1, decoder_depth=1)
     weights = folder / "weights"
-    weights.mkdir()
-    config.write(weights / CONFIG)
-    save_file(random_tensors(config, 0, torch.float16), weights / WEIGHTS)
+    write_random(weights, config)
     store = folder / "model_store"
     subprocess.run([PROJECT / "archive.sh", "--checkpoint", weights, "--output", store], check=True)
     return store

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from eden.checkpoint import HALVES, expected_shapes
+from eden.checkpoint import CONFIG, HALVES, WEIGHTS, expected_shapes
 from eden.config import EdenConfig
+
+SMALL = EdenConfig(hidden_dim=192, num_heads=3, dit_depth=4, decoder_depth=2)
+"""Draws a pair of 256x448 in 0.06 s on two CPU cores."""
 
 
 def random_tensors(config: EdenConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -28,6 +33,13 @@ def random_tensors(config: EdenConfig, seed: int = 0, dtype: torch.dtype = torch
                 drawn = 0.05 * drawn + (1 if _is_norm_scale(name) else 0)
             tensors[name] = drawn.to(dtype)
     return tensors
+
+
+def write_random(folder: Path, config: EdenConfig = SMALL, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:
+    """Make `folder` a checkpoint of `random_tensors`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config.write(folder / CONFIG)
+    save_file(random_tensors(config, seed, dtype), folder / WEIGHTS)
 
 
 def _is_norm_scale(name: str) -> bool:

@@ -49,10 +49,10 @@ def draw_clip() -> Iterator[Frame]:
     random = np.random.default_rng(7)
     landscape = _landscape(random, WIDTH + 6 * FRAMES)
     toys = (
-        Toy(_ball(random, 92, ("#f4b942", "#d1495b")), (-30, 176), (15, 0), 17, grounded=True),
+        Toy(_ball(random, 92, ("#f4b942", "#d1495b")), (-30, 176), (12, 0), 13, grounded=True),
         Toy(_crate(random, 84), (330, 96), (-9, 2.5), -5),
         Toy(_star(random, 88), (120, 40), (4, 6), 9),
-        Toy(_ball(random, 54, ("#e8eef2", "#2e86ab")), (470, 208), (-20, 0), -33, bounce=70, grounded=True),
+        Toy(_ball(random, 54, ("#e8eef2", "#2e86ab")), (430, 208), (-14, 0), -15, bounce=44, grounded=True),
     )
     for index in range(FRAMES):
         left = 5 * index * _FINE

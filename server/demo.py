@@ -67,7 +67,6 @@ def main() -> int:
             double(server, args.clip, args.result)
             print(f"Answered in {time.monotonic() - begun:.1f} s.")
         print(f"The result: {describe(args.result)}.")
-        print("Mind: weights/demo are random numbers, not a trained model. The frames between show noise.")
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130

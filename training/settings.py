@@ -32,7 +32,7 @@ class Settings:
     seed: int = 1
     config: EdenConfig = DEMO
 
-    plan_minutes: float | None = 22.0
+    plan_minutes: float | None = 9.0
     """Length of the whole run, whose schedule goes by the clock; None to go by samples."""
     plan_samples: int | None = None
     """Length of the whole run in triplets of any size."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +11,7 @@ from bench.capacity import Run
 from bench.capacity_overload import overload
 from bench.capacity_plan import Plan, Setting, Workload
 from bench.capacity_report import write_report
+from eden.random_weights import write_random
 from server import Server
 from tests.e2e.serving import pack
 
@@ -31,9 +31,11 @@ def small_server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory) -> Plan:
+    folder = tmp_path_factory.mktemp("plan")
+    write_random(folder / "small")
     return Plan(
-        out=tmp_path_factory.mktemp("out") / "capacity",
-        checkpoint=Path("weights/demo"),
+        out=folder / "capacity",
+        checkpoint=folder / "small",
         precision="fp32",
         settings=(Setting(),),
         workloads=(Workload(128, 160, 2, "jpeg", (8,)),),

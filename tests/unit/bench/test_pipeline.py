@@ -7,13 +7,11 @@ import queue
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from bench import pipeline
 from bench.pipeline_decoder import difference, draw
 from eden import EdenConfig
-from eden.checkpoint import CONFIG, WEIGHTS
-from eden.random_weights import random_tensors
+from eden.random_weights import write_random
 from handoff import HandoffSettings, PeerLost, TicketRejected, open_handoff
 from tests.contract.peers import digest, make_output
 
@@ -105,8 +103,7 @@ def test_the_difference_is_that_of_the_least_alike_frame():
 def test_a_small_run(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the decoders' processes: cores are few, and shared
     config = EdenConfig(hidden_dim=48, num_heads=3, dit_depth=1, decoder_depth=1)
-    config.write(tmp_path / CONFIG)
-    save_file(random_tensors(config, 0), tmp_path / WEIGHTS)
+    write_random(tmp_path, config)
     out = tmp_path / "results" / "small"
     pipeline.main(
         f"--checkpoint {tmp_path} --size 32x48 --frames 6 --clip 3 --precision fp32 --devices cpu cpu "

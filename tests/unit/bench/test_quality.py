@@ -8,15 +8,13 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.torch import save_file
 
 from bench import quality
 from bench.quality_methods import MINTERPOLATE, average, eden, minterpolate, repeat
 from bench.quality_report import EXACT
 from bench.quality_sheet import CELL, GAP, LABEL, MARGIN
 from eden import EdenConfig
-from eden.checkpoint import CONFIG, WEIGHTS
-from eden.random_weights import random_tensors
+from eden.random_weights import write_random
 
 HEIGHT, WIDTH = 64, 96
 
@@ -98,8 +96,7 @@ def test_baselines_fall_as_things_move_further(scenes):
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     config = EdenConfig(patch_size=8, latent_dim=8, hidden_dim=16, num_heads=2, dit_depth=1, decoder_depth=1)
-    config.write(folder / CONFIG)
-    save_file(random_tensors(config), folder / WEIGHTS)
+    write_random(folder, config)
     return folder
 
 

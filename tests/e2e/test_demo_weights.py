@@ -1,0 +1,63 @@
+"""What a newcomer gets: the demo weights through the workflow, judged by the pictures that come back."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from bench.quality import Scene, held_out, psnr
+from bench.quality_methods import average
+from server import Server
+from server.settings import PROJECT
+from tests.e2e.serving import WORKFLOW, pack
+
+
+@pytest.fixture(scope="module")
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    store = pack(tmp_path_factory.mktemp("demo_store"), "--checkpoint", str(PROJECT / "weights" / "demo"))
+    with Server(store, folder=tmp_path_factory.mktemp("demo_server"), ports="free") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def scenes() -> dict[str, list[Scene]]:
+    return held_out(seed=71, count=3)
+
+
+def between(server: Server, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    body = io.BytesIO()
+    np.save(body, np.stack([first, last]))
+    headers = {"Content-Type": "application/x-npy"}
+    reply = server.api.call(WORKFLOW, data=body.getvalue(), headers=headers, timeout=60)
+    (frame,) = np.load(io.BytesIO(reply.content))
+    return frame
+
+
+@pytest.mark.parametrize(("displacement", "gain"), [("4-16", 3.0), ("16-32", 1.5)])
+def test_frames_between_are_better_than_the_average(demo_server, scenes, displacement, gain):
+    """Scenes that share nothing with those that the weights were trained on; dB above averaging."""
+    ours = [psnr(between(demo_server, scene.first, scene.last), scene.middle) for scene in scenes[displacement]]
+    plain = [psnr(average(scene.first, scene.last), scene.middle) for scene in scenes[displacement]]
+    print(ours, plain)
+    assert np.mean(ours) >= np.mean(plain) + gain
+
+
+def test_what_stands_still_stays_as_it_is(demo_server, scenes):
+    for scene in scenes["still"]:
+        assert psnr(between(demo_server, scene.first, scene.last), scene.first) >= 34
+
+
+def test_a_pair_takes_about_a_second(demo_server, scenes):
+    """The best of a few, since the machine may have other things to do; README has what an idle one takes."""
+    (scene, *_) = scenes["4-16"]
+    taken = []
+    for _ in range(4):
+        begun = time.monotonic()
+        between(demo_server, scene.first, scene.last)
+        taken.append(time.monotonic() - begun)
+    print(taken)
+    assert min(taken) < 2
