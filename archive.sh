@@ -18,6 +18,7 @@ Archives that are there already are replaced once all the new ones are built.
   --max-batch-delay MS    milliseconds that a request waits for company, at each node
   --encoder-workers N     processes of the encoder
   --decoder-workers N     processes of dit_decoder
+  --decoder-gpus A,B      the GPUs that they take in turn: 1,0 has every other one compute beside the encoder
   --set [NODE:]KEY=VALUE  any other setting under `handler:` in handlers/encoder.yaml and handlers/dit_decoder.yaml,
                           e.g. --set handoff.wire=bf16 --set encoder:limits.max_pixels=1000000; may be repeated
   --output FOLDER         the model store (default: model_store)
@@ -45,7 +46,7 @@ while (($#)); do
         --help | -h) usage; exit ;;
         --in-place) in_place=yes; shift; continue ;;
         --checkpoint | --output | --precision | --handoff | --batch-size | --max-batch-delay | \
-            --encoder-workers | --decoder-workers | --set)
+            --encoder-workers | --decoder-workers | --decoder-gpus | --set)
             (($# >= 2)) || fail "$option needs a value (see --help)" ;;
         *) fail "unknown option $option (see --help)" ;;
     esac

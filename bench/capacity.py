@@ -178,6 +178,9 @@ class Run:
             phases = [Phase(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
             if not phases:
                 raise RuntimeError(f"Locust measured nothing (exit code {done.returncode}):\n{_tail(log)}")
+            if any(phase.failures() for phase in phases):
+                told = log.read_text(errors="replace").rpartition("Error report")[2]
+                self.say(f"failures, as Locust tells them:{told}")
             return phases
 
     def _add(self, kind: str, sampler: Sampler, setting: Setting, workload: Workload, phases: Sequence[Phase]) -> None:
@@ -263,7 +266,7 @@ def _arguments() -> argparse.Namespace:
     add("--from", dest="again", type=Path, metavar="OUT.json", help="measure nothing, make the report anew")
     add("--checkpoint", type=Path, default=PROJECT / "weights" / "demo")
     add("--precision", default="fp32")
-    known = "batch, delay, encoders, decoders, handoff, threads, or a dotted one of archive.sh --set"
+    known = "batch, delay, encoders, decoders, decoder_gpus=1/0, handoff, threads, or a dotted one (archive.sh --set)"
     add(
         "--setting",
         action="append",

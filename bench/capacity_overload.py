@@ -11,8 +11,8 @@ from loadtest._film import Film, Scene
 from loadtest._phases import Phase
 from server import Server
 
-CAMERAS = 96
-"""At once: each has one pair in flight, so there must be many to offer more than the server takes."""
+CAMERAS = 192
+"""At once: each has one pair in flight, so there must be far more than the clips that may wait for the decoder."""
 
 
 def overload(

@@ -21,6 +21,8 @@ class Setting:
     encoders: int = 1
     decoders: int = 1
     """worker processes"""
+    decoder_gpus: str = ""
+    """that the decoders take in turn, as "1/0"; "": the second only"""
     handoff: str = "shared_memory"
     more: tuple[str, ...] = ()
     """other settings, as archive.sh --set takes them"""
@@ -48,12 +50,16 @@ class Setting:
 
     def __str__(self) -> str:
         more = "".join(f", {each}" for each in self.more)
+        if self.decoder_gpus:
+            more = f", decoders on GPUs {self.decoder_gpus}{more}"
         return f"batch {self.batch}, {self.delay} ms, {self.encoders}+{self.decoders} workers, {self.handoff}{more}"
 
     def archive_options(self) -> list[str]:
         """For archive.sh."""
         options = ["--batch-size", self.batch, "--max-batch-delay", self.delay, "--handoff", self.handoff]
         options += ["--encoder-workers", self.encoders, "--decoder-workers", self.decoders]
+        if self.decoder_gpus:
+            options += ["--decoder-gpus", self.decoder_gpus.replace("/", ",")]
         return [str(option) for option in options] + [part for each in self.more for part in ("--set", each)]
 
 

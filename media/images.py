@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from PIL import ExifTags, Image
 
 from media.errors import MediaError
+from media.png import encode_png
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 ImageFormat = Literal["png", "jpeg", "webp"]
@@ -73,6 +74,8 @@ def encode_image(frame: Frame, format: ImageFormat, quality: int | None = None) 
     check_frame(frame)
     options = _encoder_options(format, quality)
     try:
+        if format == "png":
+            return encode_png(frame)
         with _buffer(format) as buffer:
             Image.fromarray(frame).save(buffer, format, **options)
             buffer.seek(0)
@@ -101,7 +104,7 @@ def _encoder_options(format: str, quality: int | None) -> dict[str, int]:
         case "png":
             if quality is not None:
                 raise MediaError("quality is for jpeg and webp; png is lossless")
-            return {"compress_level": 1}
+            return {}
         case "jpeg":
             return {"quality": quality or DEFAULT_QUALITY}
         case "webp":
@@ -115,7 +118,8 @@ def _rgb(image: Image.Image) -> Frame:
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"), dtype=np.uint16)
         return ((rgba[..., :3] * rgba[..., 3:] + 127) // 255).astype(np.uint8)
-    return np.array(image.convert("RGB"))  # a copy: a view of Pillow's pixels is read-only
+    # a copy: a view of Pillow's pixels is read-only; `convert` would make one more, even of what is RGB already
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def is_deep_png(data: bytes) -> bool:

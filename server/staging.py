@@ -18,10 +18,10 @@ PACKAGES = {
 NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "tests", ".*")
 
 
-def stage_model(name: str, folder: Path, settings: Mapping[str, Any], workers: int | None) -> None:
+def stage_model(name: str, folder: Path, settings: Mapping[str, Any], workers: int | None, gpus: list[int]) -> None:
     """Write `folder/files/` (the packages) and `folder/model-config.yaml` for one model.
 
-    settings: dotted keys under the yaml's `handler:` ("handoff.kind") and their values.
+    settings: dotted keys under the yaml's `handler:` ("handoff.kind") and their values. gpus: none: the yaml's.
     """
     for package in PACKAGES[name]:
         shutil.copytree(PROJECT / package, folder / "files" / package, ignore=NOT_PACKED)
@@ -30,6 +30,8 @@ def stage_model(name: str, folder: Path, settings: Mapping[str, Any], workers: i
         _set(config.setdefault("handler", {}), key, value)
     if workers:
         config["minWorkers"] = config["maxWorkers"] = workers
+    if gpus:
+        config["deviceIds"] = gpus
     (folder / "model-config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
@@ -71,6 +73,7 @@ def main() -> None:
     parser.add_argument("--max-batch-delay", type=_milliseconds)
     parser.add_argument("--encoder-workers", type=_positive)
     parser.add_argument("--decoder-workers", type=_positive)
+    parser.add_argument("--decoder-gpus", type=_gpus, default=[])
     parser.add_argument("--set", dest="settings", type=_setting, action="append", default=[])
     args = parser.parse_args()
 
@@ -79,8 +82,9 @@ def main() -> None:
     workers = {"encoder": args.encoder_workers, "dit_decoder": args.decoder_workers}
     for node, count in workers.items():
         own = {key: value for at, key, value in args.settings if at in ("", node)}
-        stage_model(node, args.folder / node, common | own, count)
-    stage_model("autostart", args.folder / "autostart", {}, None)
+        gpus = args.decoder_gpus if node == "dit_decoder" else []
+        stage_model(node, args.folder / node, common | own, count, gpus)
+    stage_model("autostart", args.folder / "autostart", {}, None, [])
     batching = {"batch-size": args.batch_size, "max-batch-delay": args.max_batch_delay}
     stage_workflow(
         args.folder / "workflow",
@@ -94,6 +98,10 @@ def _setting(text: str) -> tuple[str, str, Any]:
         return parse_setting(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _gpus(text: str) -> list[int]:
+    return [_whole(part, least=0) for part in text.split(",")]
 
 
 def _positive(text: str) -> int:

@@ -19,6 +19,12 @@ def test_a_setting_becomes_options_of_archive_sh():
     assert str(setting) == "batch 4, 0 ms, 1+2 workers, auto, threads=1, encoder:handoff.max_in_flight=16"
 
 
+def test_decoders_on_both_gpus():
+    setting = Setting.parse("decoders=2,decoder_gpus=1/0")
+    assert setting.archive_options()[-2:] == ["--decoder-gpus", "1,0"]
+    assert str(setting) == "batch 8, 3 ms, 1+2 workers, shared_memory, decoders on GPUs 1/0"
+
+
 def test_no_setting_is_the_default():
     assert Setting.parse("") == Setting()
 

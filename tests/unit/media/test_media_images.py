@@ -8,6 +8,7 @@ import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -50,6 +51,14 @@ def deep_png(samples: np.ndarray) -> bytes:
 @settings(max_examples=40, deadline=None)
 def test_png_is_lossless(frame):
     assert np.array_equal(decode_image(encode_image(frame, "png"), max_pixels=LIMIT), frame)
+
+
+def test_png_is_what_others_read():
+    frame = gradient()
+    data = encode_image(frame, "png")
+    Image.open(io.BytesIO(data)).verify()  # checksums too
+    (picture,) = av.CodecContext.create("png", "r").decode(av.Packet(data))
+    assert np.array_equal(picture.to_ndarray(format="rgb24"), frame)
 
 
 @pytest.mark.parametrize(("format", "magic"), [("jpeg", b"\xff\xd8\xff"), ("webp", b"RIFF")])

@@ -12,7 +12,7 @@ def config_of(folder):
 
 @pytest.mark.parametrize("node", PACKAGES)
 def test_a_node_carries_its_packages_and_nothing_else(tmp_path, node):
-    stage_model(node, tmp_path, {}, None)
+    stage_model(node, tmp_path, {}, None, [])
     files = tmp_path / "files"
     assert {path.name for path in files.iterdir()} == set(PACKAGES[node])
     assert all((files / package / "__init__.py").exists() for package in PACKAGES[node])
@@ -22,18 +22,17 @@ def test_a_node_carries_its_packages_and_nothing_else(tmp_path, node):
 
 
 def test_settings_change_the_staged_yaml_and_nothing_else_in_it(tmp_path):
-    stage_model("encoder", tmp_path / "plain", {}, None)
+    stage_model("encoder", tmp_path / "plain", {}, None, [])
     changes = {"precision": "bf16", "handoff.kind": "inline", "handoff.a.b": 3, "limits.max_pixels": 9}
-    stage_model("encoder", tmp_path / "changed", changes, 2)
+    stage_model("encoder", tmp_path / "changed", changes, 2, [1, 0])
     plain, changed = config_of(tmp_path / "plain"), config_of(tmp_path / "changed")
     assert (changed["minWorkers"], changed["maxWorkers"]) == (2, 2)
     assert changed["handler"]["handoff"] == plain["handler"]["handoff"] | {"kind": "inline", "a": {"b": 3}}
     assert changed["handler"]["limits"] == plain["handler"]["limits"] | {"max_pixels": 9}
     assert changed["handler"]["precision"] == "bf16"
-    untouched = {"handler", "minWorkers", "maxWorkers"}
-    assert {k: v for k, v in changed.items() if k not in untouched} == {
-        k: v for k, v in plain.items() if k not in untouched
-    }
+    assert changed["deviceIds"] == [1, 0]
+    named = {"handler", "minWorkers", "maxWorkers", "deviceIds"}
+    assert {k: v for k, v in changed.items() if k not in named} == {k: v for k, v in plain.items() if k not in named}
 
 
 def test_the_workflow_takes_batching_and_workers(tmp_path):
