@@ -28,7 +28,7 @@ def encode_png(frame: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
     rows[0, 1:] = pixels[0]
     np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-    packed = packer.compress(rows) + packer.flush()
+    packed = packer.compress(rows.data) + packer.flush()
     if len(packed) > _LARGEST:
         raise ValueError(f"{len(packed)} bytes in one chunk")
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
