@@ -1,7 +1,7 @@
 """Encode, hand over and decode in step, on two GPUs or two processes, against the decoder by itself.
 
     python weights/make_random.py run/published --published
-    python -m bench.pipeline --checkpoint run/published --second-decoder cuda:0 --out bench/results/pipeline-2xh200
+    python -m bench.pipeline --checkpoint run/published --second-decoder cuda:0 --out bench/results/pipeline-2xh100
     python -m bench.pipeline --checkpoint weights/demo --size 128x224 --devices cpu cpu --kinds shared_memory \
         --precision fp32
 
