@@ -12,14 +12,15 @@ import torch
 
 import media
 from eden import DitDecoder, Encoder
+from eden.random_weights import write_random
 from server.api import BINARY
-from server.settings import PROJECT
 from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
 
 
 @pytest.fixture(scope="module")
-def model():
-    checkpoint = PROJECT / "weights" / "demo"
+def model(tmp_path_factory):
+    checkpoint = tmp_path_factory.mktemp("served")
+    write_random(checkpoint)  # what `pack` packs
     return Encoder.load(checkpoint), DitDecoder.load(checkpoint)
 
 
