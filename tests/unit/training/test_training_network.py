@@ -7,7 +7,7 @@ from eden.batch import first_frames
 from eden.place import place_of
 from training.initial import initialise
 from training.loss import psnr, reconstruction_loss
-from training.network import Eden
+from training.network import Eden, Window, seen_through
 from training.progress import Progress
 from training.settings import DEMO
 from training.state import export, tensors_of
@@ -106,3 +106,13 @@ def test_constants_first_asked_for_by_a_server_can_be_trained_with():
         place = place_of((2, 2), 8, torch.device("cpu"), torch.float32)
         kept = first_frames((2, 3), torch.device("cpu")), place.patches, place.cells, place.down, place.across
     assert not any(tensor.is_inference() for tensor in kept)
+
+
+def test_a_crop_keeps_the_positions_that_it_has_in_its_frame(config):
+    def constants(grid):
+        return place_of(grid, config.hidden_dim, torch.device("cpu"), torch.float32)
+
+    whole, seen = constants((8, 12)), seen_through(Window(2, 4, (8, 12)), constants((4, 6)))
+    for tokens, cut, stride in ((whole.patches, seen.patches, 1), (whole.cells, seen.cells, 2)):
+        there = tokens.view(8 // stride, 12 // stride, -1)[2 // stride : 6 // stride, 4 // stride : 10 // stride]
+        assert torch.equal(cut.view(there.shape), there)
