@@ -17,6 +17,7 @@ import torch
 
 from handlers.answer import Answer
 from handlers.faults import envelope
+from handlers.heap import keep_freed_memory
 from handlers.metrics import Metrics
 from handlers.repeated_fields import keep_repeated_fields
 from handlers.replies import reply
@@ -65,6 +66,7 @@ class Stage(ABC):
     def initialize(self, context: Any) -> None:
         """Load the model onto its device. Raises ValueError or eden.CheckpointError: the worker then does not start."""
         keep_repeated_fields()
+        keep_freed_memory()
         properties = context.system_properties
         self.device = _device(properties.get("gpu_id"), context.model_yaml_config)
         self.settings = Settings.read(context.model_yaml_config, Path(properties["model_dir"]))
