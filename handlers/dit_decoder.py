@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from eden import DitDecoder
 from handlers.answer import Answer, encode_answer
 from handlers.faults import BadRequest, as_envelope
 from handlers.options import read_options
+from handlers.replies import Replies
 from handlers.stage import Item, Stage
 from handlers.streaming import stream_group
 
@@ -27,19 +27,19 @@ class DitDecoderHandler(Stage):
         self.decoder = DitDecoder.load(self.settings.checkpoint, self.device, self.settings.precision)
         self.decoder.warm(self.settings.warm, self.batch_sizes)
 
-    def serve(self, items: list[Item], context: Any) -> None:
-        """Streamed clips first, frame by frame; then the others, drawn together, each answer encoded by itself."""
+    def serve(self, items: list[Item], replies: Replies) -> None:
+        """Streamed clips first, frame by frame; then the others, drawn together, each encoded and sent by itself."""
         for item in items:
             item.attempt(self._read_ticket)
         streamed = [item for item in items if item.work.get("stream")]
         whole = [item for item in items if not item.work.get("stream")]
-        self.group(streamed, partial(stream_group, self, context=context))
+        self.group(streamed, partial(stream_group, self, replies=replies))
         with self.metrics.stage("take"):
             for item in whole:
                 item.attempt(self._take)
         self.group(whole, partial(self.compute, step=self.interpolate))
         with self.metrics.stage("image_encode"):
-            self.side_by_side(whole, self._encode)
+            self.side_by_side(whole, partial(self._encode, replies=replies))
 
     def interpolate(self, group: list[Item]) -> None:
         """Draw the frames between of clips of one grid: work["between"], [K-1, H, W, 3] uint8 each."""
@@ -76,7 +76,7 @@ class DitDecoderHandler(Stage):
     def _take(self, item: Item) -> None:
         item.work["output"] = self.handoff.take(item.work["ticket"])
 
-    def _encode(self, item: Item) -> None:
+    def _encode(self, item: Item, replies: Replies) -> None:
         source = item.work["output"].frames
         item.answer = encode_answer(
             item.work["between"],
@@ -86,6 +86,7 @@ class DitDecoderHandler(Stage):
             item.work["fps"],
             self.pictures.map,
         )
+        replies.ahead(item.index, item.answer)
 
 
 def _as_pictures(frames: torch.Tensor) -> np.ndarray:

@@ -13,6 +13,7 @@ from handlers.answer import Answer
 from handlers.backlog import Backlog, waiting_for
 from handlers.clip import read_clip
 from handlers.options import read_options
+from handlers.replies import Replies
 from handlers.stage import Item, Stage
 from handoff import OverCapacity
 
@@ -32,7 +33,7 @@ class EncoderHandler(Stage):
         self.encoder = Encoder.load(self.settings.checkpoint, self.device, self.settings.precision)
         self.encoder.warm(self.settings.warm, self.batch_sizes)
 
-    def serve(self, items: list[Item], context: Any) -> None:
+    def serve(self, items: list[Item], replies: Replies) -> None:
         """Refuse what is too much, read the rest, encode it together, put it."""
         self.backlog.batch(full=len(items) == self.batch_sizes[-1])
         for item in items:

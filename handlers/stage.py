@@ -20,7 +20,7 @@ from handlers.faults import envelope
 from handlers.heap import keep_freed_memory
 from handlers.metrics import Metrics
 from handlers.repeated_fields import keep_repeated_fields
-from handlers.replies import reply
+from handlers.replies import Replies
 from handlers.settings import Settings, sensible_threads
 from handoff import Handoff, open_handoff
 
@@ -94,8 +94,9 @@ class Stage(ABC):
         """Answer a batch: as many answers as requests, in their order."""
         started = time.monotonic()
         items = [_item(context, i, fields) for i, fields in enumerate(data)]
+        replies = Replies(context, [item.caller for item in items])
         try:
-            self.serve(items, context)
+            self.serve(items, replies)
         except Exception as error:
             logger.exception("a batch of %d failed", len(items))
             for item in items:
@@ -105,15 +106,15 @@ class Stage(ABC):
         refused = sum(answer.status >= 400 for answer in answers)
         logger.info("batch of %d, %d refused, %.1f ms", len(items), refused, 1e3 * (time.monotonic() - started))
         time.sleep(max(0.0, started + LEAST_SECONDS - time.monotonic()))
-        return reply(answers, [item.caller for item in items], context)
+        return replies.rest(answers)
 
     @abstractmethod
     def load(self) -> None:
         """Load this stage's half of the model."""
 
     @abstractmethod
-    def serve(self, items: list[Item], context: Any) -> None:
-        """Give every item its answer."""
+    def serve(self, items: list[Item], replies: Replies) -> None:
+        """Give every item its answer; large ones may go ahead."""
 
     def side_by_side(self, items: Iterable[Item], step: Callable[[Item], None]) -> None:
         """Run a step of every open item in threads: for pictures, whose codecs let go of the interpreter."""

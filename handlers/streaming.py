@@ -6,18 +6,18 @@ Only where the caller asked for it, and never in a workflow, where TorchServe ke
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eden import EncoderOutput
 from handlers.answer import STREAM_CONTENT_TYPE, Answer, as_part, encode_part, stream_end
-from handlers.replies import send
+from handlers.replies import Replies
 from handlers.stage import Item
 
 if TYPE_CHECKING:
     from handlers.dit_decoder import DitDecoderHandler
 
 
-def stream_group(stage: DitDecoderHandler, group: list[Item], context: Any) -> None:
+def stream_group(stage: DitDecoderHandler, group: list[Item], replies: Replies) -> None:
     """Draw the clips of a group side by side, pair by pair, and send each frame to its caller at once.
 
     A clip that fails before its first frame gets a plain error; a later failure ends its stream with an error part.
@@ -31,7 +31,7 @@ def stream_group(stage: DitDecoderHandler, group: list[Item], context: Any) -> N
         stage.side_by_side(drawing, _encode)
         for item in drawing:
             if item.answer is None:
-                send(context, item.index, item.work["part"], STREAM_CONTENT_TYPE)
+                replies.send(item.index, item.work["part"], STREAM_CONTENT_TYPE)
                 sent.add(item.index)
     for item in group:
         if item.index in sent and item.answer and item.answer.content_type != STREAM_CONTENT_TYPE:
