@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from dataclasses import replace
@@ -23,11 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=default.folder, help="where all files go (%(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--plan-minutes", type=float, help=f"length of the whole run ({default.plan_minutes})")
     parser.add_argument(
-        "--plan-samples", type=int, help="the same in triplets: the schedule then goes by them, not by the clock"
+        "--plan-samples", type=int, default=default.plan_samples, help="length of the run in triplets (%(default)s)"
     )
-    parser.add_argument("--minutes", type=float, default=math.inf, help="this piece of it: stop then, to be resumed")
+    parser.add_argument(
+        "--until", type=float, default=1.0, metavar="SHARE", help="stop this piece there, 0 .. 1, to be resumed"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the folder's state file")
     parser.add_argument("--start-from", type=Path, metavar="EXPORT", help="go on from an export, its state file lost")
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate (%(default)s)")
@@ -43,9 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
     config = default.config
     if chosen.depths:
         config = replace(config, dit_depth=chosen.depths[0], decoder_depth=chosen.depths[1])
-    plan_minutes = chosen.plan_minutes
-    if plan_minutes is None and chosen.plan_samples is None:
-        plan_minutes = default.plan_minutes
     device = chosen.device
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
@@ -56,7 +53,6 @@ def main(arguments: list[str] | None = None) -> int:
         device=device,
         seed=chosen.seed,
         config=config,
-        plan_minutes=plan_minutes,
         plan_samples=chosen.plan_samples,
         rate=chosen.rate,
         size=(height, width),
@@ -71,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
             run.resume()
         elif chosen.start_from:
             run.start_from(chosen.start_from)
-        run.train(chosen.minutes)
+        run.train(chosen.until)
     except (CheckpointError, Diverged, OSError, ValueError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1

@@ -19,8 +19,6 @@ class Ranks:
 
     number: int = 0
     count: int = 1
-    hosts: distributed.ProcessGroup | None = None
-    """For what the processes tell each other without waiting for their GPUs."""
 
     @classmethod
     def join(cls, device: str) -> Ranks:
@@ -28,30 +26,21 @@ class Ranks:
         if "WORLD_SIZE" not in os.environ:
             return cls()
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-        hosts = distributed.new_group(backend="gloo")
-        return cls(distributed.get_rank(), distributed.get_world_size(), hosts)
+        return cls(distributed.get_rank(), distributed.get_world_size())
 
     def leave(self) -> None:
         """To be called once, by all."""
-        if self.hosts is not None:
+        if distributed.is_initialized():
             distributed.destroy_process_group()
 
     @property
     def leading(self) -> bool:
-        """Whether this is the process that judges, writes and keeps the time."""
+        """Whether this is the process that judges and writes."""
         return self.number == 0
-
-    def as_told(self, number: float) -> float:
-        """What the leading process has for `number`."""
-        if self.hosts is None:
-            return number
-        told = torch.tensor([number], dtype=torch.float64)
-        distributed.broadcast(told, src=0, group=self.hosts)
-        return told.item()
 
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
         """Make the gradients of every process the mean of all."""
-        if self.hosts is None:
+        if self.count == 1:
             return
         gradients = [each.grad for each in parameters if each.grad is not None]
         flat = torch.cat([each.flatten() for each in gradients])

@@ -74,10 +74,12 @@ class Run:
     @property
     def position(self) -> float:
         """0 at the start of the whole run, 1 at its end."""
-        if self.settings.plan_samples is not None:
-            return self.progress.samples / self.settings.plan_samples
-        assert self.settings.plan_minutes is not None
-        return self.progress.seconds / 60 / self.settings.plan_minutes
+        return self.progress.samples / self.settings.plan_samples
+
+    @property
+    def parts(self) -> int:
+        """Parts of the run that are done; each ends with a judgement."""
+        return int(self.position * self.settings.judgements)
 
     def step(self, batch: Batch, noise: Tensor) -> Tensor:
         """One step of the optimiser: [2], loss and norm of the gradients, on the device, which is not waited for."""
@@ -95,8 +97,8 @@ class Run:
             torch._foreach_lerp_(averaged, trained, 1 - memory_at(self.progress.age))
         return torch.stack([loss.detach(), norm])
 
-    def train(self, minutes: float = math.inf) -> Figures:
-        """Until the run's plan is fulfilled, or for `minutes`; then judge, and write everything. Raises Diverged.
+    def train(self, until: float = 1.0) -> Figures:
+        """At least one step, until the run's `position` is there; then judge, and write everything. Raises Diverged.
 
         Only the leading process judges and writes; the others give no figures.
         """
@@ -104,25 +106,25 @@ class Run:
         judge, log = Judge(settings), Log(settings.folder)
         if leading and not progress.step:
             self._judge(judge, log)
-        report, look, save = (
-            Every(each) for each in (settings.report_seconds, settings.judge_seconds, settings.save_seconds)
-        )
+        report, save = Every(settings.report_seconds), Every(settings.save_seconds)
         begun, before = time.monotonic(), progress.seconds
         pending: list[Tensor] = []
         seen = replace(progress)
         going = True
         while going:
+            parts = self.parts
             batch = self.batches.at(progress.step, large_share(self.position))
             noise = self.network.noise(len(batch.first), batch.size, self.batches.generators(progress.step)[1])
             pending.append(self.step(batch, noise))
             progress.step += 1
             progress.samples += len(batch.first) * self.ranks.count
-            progress.seconds = self.ranks.as_told(before + time.monotonic() - begun)
-            going = self.position < 1 and progress.seconds - before < 60 * minutes
+            progress.seconds = before + time.monotonic() - begun
+            going = self.position < min(until, 1)
+            look = going and self.parts > parts
             if not leading:
                 pending.clear()
                 continue
-            if going and not report.due():
+            if going and not look and not report.due():
                 continue
             loss, norm = torch.stack(pending).mean(dim=0).tolist()  # waits for the device, as nothing above does
             if not math.isfinite(loss + norm):
@@ -131,7 +133,7 @@ class Run:
             pending, seen = [], replace(progress)
             if going and save.due():
                 self._save()
-            if going and look.due():
+            if look:
                 self._judge(judge, log)
         if not leading:
             return {}

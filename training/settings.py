@@ -32,10 +32,8 @@ class Settings:
     seed: int = 1
     config: EdenConfig = DEMO
 
-    plan_minutes: float | None = 9.0
-    """Length of the whole run, whose schedule goes by the clock; None to go by samples."""
-    plan_samples: int | None = None
-    """Length of the whole run in triplets of any size."""
+    plan_samples: int = 550_000
+    """Length of the whole run in triplets of any size. The schedule goes by them, on any machine alike."""
 
     rate: float = 1e-3
     """Highest learning rate."""
@@ -60,12 +58,11 @@ class Settings:
     judged: int = 24
     """Held-out triplets for each range of displacements."""
     report_seconds: float = 20.0
-    judge_seconds: float = 150.0
+    judgements: int = 4
+    """How often the network is judged, at equal parts of the run."""
     save_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         cell = 4 * self.config.patch_size
         if any(side % cell for side in self.size):
             raise ValueError(f"sides of {self.size[0]}x{self.size[1]} are no multiples of {cell}, as crops need")
-        if (self.plan_minutes is None) == (self.plan_samples is None):
-            raise ValueError("a run is planned in minutes or in samples")

@@ -12,9 +12,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 
 
 def test_a_few_steps_are_taken_and_go_on_from_their_state(tmp_path: Path) -> None:
-    settings = Settings(
-        tmp_path, device="cuda", plan_minutes=None, plan_samples=96, size=(64, 96), batch=4, scenes=8, judged=2
-    )
+    settings = Settings(tmp_path, device="cuda", plan_samples=96, size=(64, 96), batch=4, scenes=8, judged=2)
     first = Run(settings)
     figures = first.train()
     assert first.progress.samples >= 96

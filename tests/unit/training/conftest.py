@@ -36,7 +36,6 @@ def settings(config, tmp_path):
     return Settings(
         folder=tmp_path / "run",
         config=config,
-        plan_minutes=None,
         plan_samples=20,
         size=(32, 48),
         batch=2,

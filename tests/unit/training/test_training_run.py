@@ -76,7 +76,7 @@ def test_a_run_in_pieces_ends_as_one_in_one_piece(settings):
     whole.train()
 
     pieces = replace(settings, folder=settings.folder.with_name("pieces"))
-    Run(pieces).train(minutes=0)  # the step that has begun is finished: here, amid a set of scenes
+    Run(pieces).train(until=0)  # the step that has begun is finished: here, amid a set of scenes
     piece = Run(pieces)
     piece.resume()
     assert piece.progress.step == 1
@@ -101,9 +101,20 @@ def test_what_a_run_leaves(settings):
     assert "$" not in card
 
 
+def test_a_run_is_judged_at_equal_parts_of_it_however_long_they_take(settings):
+    run = Run(replace(settings, plan_samples=48, judgements=3, report_seconds=1e9))
+    run.train(until=0.4)
+    run.train()
+    lines = [json.loads(line) for line in (settings.folder / "log.jsonl").read_text().splitlines()]
+    judged = [line["samples"] for line in lines if "psnr" in line]
+    most = 8  # triplets in a step
+    for samples, due in zip(judged, (0, 16, 0.4 * 48, 32, 48), strict=True):
+        assert due <= samples < due + most
+
+
 def test_an_export_is_enough_to_go_on_from(settings):
     first = Run(settings)
-    first.train(minutes=0)
+    first.train(until=0)
     exported = settings.folder / "export"
     later = Run(replace(settings, folder=settings.folder.with_name("later")))
     later.start_from(exported)
@@ -111,7 +122,7 @@ def test_an_export_is_enough_to_go_on_from(settings):
     mine, theirs = tensors_of(later.network), tensors_of(first.average)
     for name, tensor in mine.items():
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-6)
-    later.train(minutes=0)
+    later.train(until=0)
     assert later.progress.step == first.progress.step + 1
 
     with pytest.raises(ValueError, match="another configuration"):
@@ -120,12 +131,12 @@ def test_an_export_is_enough_to_go_on_from(settings):
 
 def test_a_diverged_run_keeps_its_last_state(settings):
     run = Run(settings)
-    run.train(minutes=0)
+    run.train(until=0)
     kept = (settings.folder / "state.pt").read_bytes()
     with torch.no_grad():
         run.network.decoder.proj_token.bias.fill_(float("nan"))
     with pytest.raises(Diverged, match="loss nan"):
-        run.train(minutes=0)
+        run.train(until=0)
     assert (settings.folder / "state.pt").read_bytes() == kept
 
 
