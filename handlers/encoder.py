@@ -52,6 +52,13 @@ class EncoderHandler(Stage):
         waiting, bound = self.handoff.in_flight(), self.settings.handoff.max_in_flight
         if waiting + item.index >= bound:
             raise OverCapacity(f"{waiting} clips wait for the decoder, at most {bound} may: try again later")
+        # A refusal passes through the decoder's queue, too, so what waits there is bounded in time as well.
+        longest, most = self.handoff.longest_wait(), self.settings.max_wait_s
+        if longest > most and waiting + item.index >= self.batch_sizes[-1]:
+            raise OverCapacity(
+                f"{waiting} clips wait for the decoder, one for {longest:.0f} s, at most {most:g} s are allowed: "
+                "try again later"
+            )
 
     def _read(self, item: Item) -> None:
         options = read_options(item.fields, item.headers)

@@ -28,6 +28,8 @@ class Settings:
     """of this node"""
     max_queued: int
     """requests that may wait in TorchServe for the encoder"""
+    max_wait_s: float
+    """seconds that clips may wait for the decoder, once more than a batch of them does"""
     warm: tuple[tuple[int, int], ...] = field(default=())
     """(height, width) of frames to be ready for before the first request"""
 
@@ -49,6 +51,7 @@ class Settings:
                 threads=section.pop("threads", None),
                 workers=workers,
                 max_queued=int(section.pop("max_queued", 256)),
+                max_wait_s=float(section.pop("max_wait_s", 5)),
                 warm=tuple((int(h), int(w)) for h, w in section.pop("warm", ())),
             )
         except (TypeError, ValueError) as error:

@@ -120,6 +120,10 @@ class Handoff:
         """How many payloads were put here and are neither taken nor expired."""
         return self._payloads.in_flight() if self._payloads else 0
 
+    def longest_wait(self) -> float:
+        """Seconds since the oldest of those was put; 0 where there is none."""
+        return self._payloads.longest_wait() if self._payloads else 0.0
+
     def close(self) -> None:
         """Drop all payloads, close every link. Tickets that are still out lead nowhere from now on."""
         if self._payloads:

@@ -92,8 +92,13 @@ class Payloads:
     def in_flight(self) -> int:
         """Payloads neither taken nor expired. Expired ones are dropped on the way."""
         with self._lock:
-            expired = self._expire()
-            return len(self._payloads) - len({payload.id for payload in (*expired, *self._taken())})
+            return len(self._waiting())
+
+    def longest_wait(self) -> float:
+        """Seconds since the oldest of those was put; 0 where there is none."""
+        with self._lock:
+            deadlines = [payload.deadline for payload in self._waiting()]
+            return time.time() + self._settings.time_to_live_s - min(deadlines) if deadlines else 0.0
 
     def close(self) -> None:
         """Drop everything."""
@@ -102,6 +107,10 @@ class Payloads:
                 self._drop(payload)
             self._payloads.clear()
             self.ledger.close()
+
+    def _waiting(self) -> list[Payload]:
+        gone = {payload.id for payload in (*self._expire(), *self._taken())}
+        return [payload for payload in self._payloads.values() if payload.id not in gone]
 
     def _taken(self) -> list[Payload]:
         slots = self.ledger.taken()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 import media
@@ -189,6 +192,28 @@ def test_200_refused_for_overload_cost_nothing_and_the_accepted_are_served(busy_
     for ticket in tickets:
         assert busy_server.api.call(PREDICT[1], data=ticket.content, headers=BINARY).status_code == 200
     assert busy_server.api.call(WORKFLOW, data=body, headers=BINARY).content.startswith(b"\x93NUMPY")
+
+
+def test_what_would_wait_too_long_for_the_decoder_is_refused(busy_server):
+    """Two of them make a batch here, and five seconds are allowed."""
+    body = media.encode_npy(moving_frames())
+
+    def encode() -> requests.Response:
+        return busy_server.api.call(PREDICT[0], data=body, headers=BINARY)
+
+    alone = encode()
+    time.sleep(5.5)
+    tickets = [alone, encode()]  # the first has waited long, but a batch's worth may always wait
+    assert [ticket.status_code for ticket in tickets] == [200, 200]
+    refused = encode()
+    assert refused.status_code == 503
+    assert re.fullmatch(
+        r"2 clips wait for the decoder, one for [56] s, at most 5 s are allowed: try again later",
+        refused.json()["message"],
+    )
+    for ticket in tickets:
+        assert busy_server.api.call(PREDICT[1], data=ticket.content, headers=BINARY).status_code == 200
+    assert busy_server.api.call(PREDICT[1], data=encode().content, headers=BINARY).status_code == 200
 
 
 def test_a_flood_before_the_encoder_is_refused_down_to_what_may_wait(busy_server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,19 @@ def test_a_put_that_fails_holds_nothing(tmp_path: Path) -> None:
                 handoff.put(clip(), options={"a": object()})
         assert handoff.in_flight() == 0
         handoff.put(clip())
+
+
+def test_the_longest_wait_is_the_oldest_clips_that_nobody_took(tmp_path: Path) -> None:
+    with open_handoff(HandoffSettings(folder=tmp_path)) as handoff:
+        assert handoff.longest_wait() == 0
+        first = handoff.put(clip())
+        time.sleep(0.2)
+        second = handoff.put(clip())
+        assert 0.2 <= handoff.longest_wait() < 5
+        handoff.take(first)
+        assert 0 <= handoff.longest_wait() < 0.2
+        handoff.take(second)
+        assert handoff.longest_wait() == 0
 
 
 def test_the_pool_reuses_gives_back_and_keeps_its_budget(tmp_path: Path) -> None:
