@@ -59,7 +59,7 @@ bench-handoff: install ## every hand-off beside a plain copy of the same bytes (
 quality: install ## the demo weights on held-out scenes, beside simpler ways and ffmpeg's minterpolate (QUALITY='...')
 	@$(PYTHON_IN_VENV) -m bench.quality $(QUALITY)
 
-train: install ## train such weights: nine minutes of a large GPU (TRAIN='...': see training/README.md)
+train: install ## train such weights: nine to ten minutes of a large GPU (TRAIN='...': see training/README.md)
 	@$(PYTHON_IN_VENV) -m training $(TRAIN)
 
 lint: install ## ruff and mypy

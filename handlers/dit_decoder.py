@@ -28,7 +28,7 @@ class DitDecoderHandler(Stage):
         self.decoder.warm(self.settings.warm, self.batch_sizes)
 
     def serve(self, items: list[Item], replies: Replies) -> None:
-        """Streamed clips first, frame by frame; then the others, drawn together, each encoded and sent by itself."""
+        """Streamed clips first, frame by frame; then the others, drawn together, each encoded by itself."""
         for item in items:
             item.attempt(self._read_ticket)
         streamed = [item for item in items if item.work.get("stream")]

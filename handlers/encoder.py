@@ -15,6 +15,7 @@ from handlers.clip import read_clip
 from handlers.options import read_options
 from handlers.replies import Replies
 from handlers.stage import Item, Stage
+from handlers.waiting import Waiting
 from handoff import OverCapacity
 
 TICKET = "application/vnd.eden.ticket"
@@ -24,9 +25,10 @@ class EncoderHandler(Stage):
     """Reads a request's frames, encodes them, and puts the tokens where dit_decoder can take them."""
 
     def initialize(self, context: Any) -> None:
-        """As any stage; and watch how many requests wait for this one."""
+        """As any stage; and watch what waits for this one, and for the next."""
         super().initialize(context)
         self.backlog = Backlog(waiting_for(context.model_name), self.settings.max_queued, self.settings.workers)
+        self.waiting = Waiting(self.handoff.queue, self.batch_sizes[-1], self.settings.max_wait_s)
 
     def load(self) -> None:
         """Load the encoder's half of the checkpoint, and be ready for the sizes named."""
@@ -36,6 +38,7 @@ class EncoderHandler(Stage):
     def serve(self, items: list[Item], replies: Replies) -> None:
         """Refuse what is too much, read the rest, encode it together, put it."""
         self.backlog.batch(full=len(items) == self.batch_sizes[-1])
+        self.waiting.look()
         for item in items:
             item.attempt(self._admit)
         with self.metrics.stage("image_decode"):
@@ -52,13 +55,7 @@ class EncoderHandler(Stage):
         waiting, bound = self.handoff.in_flight(), self.settings.handoff.max_in_flight
         if waiting + item.index >= bound:
             raise OverCapacity(f"{waiting} clips wait for the decoder, at most {bound} may: try again later")
-        # A refusal passes through the decoder's queue, too, so what waits there is bounded in time as well.
-        longest, most = self.handoff.longest_wait(), self.settings.max_wait_s
-        if longest > most and waiting + item.index >= self.batch_sizes[-1]:
-            raise OverCapacity(
-                f"{waiting} clips wait for the decoder, one for {longest:.0f} s, at most {most:g} s are allowed: "
-                "try again later"
-            )
+        self.waiting.check(item.index)
 
     def _read(self, item: Item) -> None:
         options = read_options(item.fields, item.headers)

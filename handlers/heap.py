@@ -7,9 +7,9 @@ import ctypes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """mallopt(3)'s names of its options."""
 KEPT = 128 << 20
-"""Bytes that the end of a heap may hold free before the kernel gets them back."""
+"""Bytes that the main heap may hold free at its end before the kernel gets them; a thread's, of 64 MB, never does."""
 LARGEST = 32 << 20
-"""Bytes of the largest block that comes from the heap, the most that glibc documents; larger ones are mapped anew."""
+"""Bytes from which a block is mapped anew each time: the most that glibc documents."""
 
 
 def keep_freed_memory() -> bool:

@@ -23,7 +23,7 @@ PIECE = 1 << 20
 
 
 class Replies:
-    """The way back for one batch; its threads may send at the same time.
+    """The way back for one batch; its threads may send at the same time. What has gone cannot be taken back.
 
     callers: "http", who reads an answer to its end, however many messages it takes; "workflow", which keeps the first
     message only; "grpc", whose unary call ends with the first message: a second one, even an empty one, makes
@@ -47,6 +47,7 @@ class Replies:
         if index in self._gone or len(answer.body) < LARGE or self._callers[index] == "grpc":
             return
         self._gone.add(index)
+        self._context.set_response_status(code=answer.status, idx=index)
         step = PIECE if self._callers[index] == "http" else len(answer.body)
         for start in range(0, len(answer.body), step):
             self.send(index, answer.body[start : start + step], answer.content_type)

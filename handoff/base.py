@@ -120,9 +120,9 @@ class Handoff:
         """How many payloads were put here and are neither taken nor expired."""
         return self._payloads.in_flight() if self._payloads else 0
 
-    def longest_wait(self) -> float:
-        """Seconds since the oldest of those was put; 0 where there is none."""
-        return self._payloads.longest_wait() if self._payloads else 0.0
+    def queue(self) -> list[float]:
+        """When each of those was put (time.time()), the oldest first; abandoned ones are left out."""
+        return self._payloads.queue() if self._payloads else []
 
     def close(self) -> None:
         """Drop all payloads, close every link. Tickets that are still out lead nowhere from now on."""

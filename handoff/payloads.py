@@ -43,6 +43,8 @@ class Payloads:
         self._drop = drop
         self._lock = threading.RLock()
         self._payloads: dict[str, Payload] = {}
+        self._reached = 0.0
+        """Deadline of the newest payload that was ever taken."""
         self.ledger = Ledger(settings.ledger_folder)
 
     def admit(self, nbytes: int) -> Payload:
@@ -94,11 +96,15 @@ class Payloads:
         with self._lock:
             return len(self._waiting())
 
-    def longest_wait(self) -> float:
-        """Seconds since the oldest of those was put; 0 where there is none."""
+    def queue(self) -> list[float]:
+        """When each of those was put (time.time()) that may be waiting its turn, the oldest first.
+
+        Not those that are older than one that was taken: nobody is coming for them, as a queue keeps its order. And
+        none before one was taken at all: by some ways no producer ever hears of it.
+        """
         with self._lock:
             deadlines = [payload.deadline for payload in self._waiting()]
-            return time.time() + self._settings.time_to_live_s - min(deadlines) if deadlines else 0.0
+            return [each - self._settings.time_to_live_s for each in deadlines if each > self._reached > 0]
 
     def close(self) -> None:
         """Drop everything."""
@@ -114,7 +120,9 @@ class Payloads:
 
     def _taken(self) -> list[Payload]:
         slots = self.ledger.taken()
-        return [payload for payload in self._payloads.values() if payload.slot in slots]
+        taken = [payload for payload in self._payloads.values() if payload.slot in slots]
+        self._reached = max([self._reached, *(payload.deadline for payload in taken)])
+        return taken
 
     def _expire(self) -> list[Payload]:
         """Drop what has expired; what is left of that, since somebody is reading it."""

@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", default="256x448", help="of full-size frames, HEIGHTxWIDTH (%(default)s)")
     parser.add_argument("--depths", type=int, nargs=2, metavar=("DIT", "DECODER"), help="blocks of each")
     chosen = parser.parse_args(arguments)
+    if not 0 < chosen.until <= 1:
+        parser.error(f"--until {chosen.until}: a share of the run, from 0 to 1")
     if chosen.resume and chosen.start_from:
         parser.error("either --resume or --start-from")
     height, width = map(int, chosen.size.split("x"))

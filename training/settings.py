@@ -25,7 +25,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Settings:
-    """One run. Its pieces share all of this, but for how long each may take."""
+    """One run. Its pieces share all of this, but for where each stops."""
 
     folder: Path = Path("run/training")
     device: str = "cpu"

@@ -8,8 +8,11 @@ import re
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,15 +163,20 @@ def test_one_bad_item_never_touches_the_others(server):
             assert np.abs(result.astype(int) - one(i)).max() <= 1
 
 
-WAITING = {"handoff.max_in_flight": 60, "max_queued": 5}
+@contextmanager
+def server_with(folder: Path, **most: int) -> Iterator[Server]:
+    """A server with batches of two whose encoder lets so many wait, or so long."""
+    settings = [option for name, value in most.items() for option in ("--set", f"encoder:{name}={value}")]
+    store = pack(folder / "store", "--batch-size", "2", *settings)
+    with Server(store, folder=folder / "server", ports="free") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def busy_server(tmp_path_factory):
     """A server that lets few requests and clips wait."""
-    settings = [option for name, most in WAITING.items() for option in ("--set", f"encoder:{name}={most}")]
-    store = pack(tmp_path_factory.mktemp("busy_store"), "--batch-size", "2", *settings)
-    with Server(store, folder=tmp_path_factory.mktemp("busy"), ports="free") as running:
+    most = {"handoff.max_in_flight": 60, "max_queued": 5, "max_wait_s": 600}
+    with server_with(tmp_path_factory.mktemp("busy"), **most) as running:
         yield running
 
 
@@ -194,26 +202,34 @@ def test_200_refused_for_overload_cost_nothing_and_the_accepted_are_served(busy_
     assert busy_server.api.call(WORKFLOW, data=body, headers=BINARY).content.startswith(b"\x93NUMPY")
 
 
-def test_what_would_wait_too_long_for_the_decoder_is_refused(busy_server):
-    """Two of them make a batch here, and five seconds are allowed."""
+def test_what_would_wait_too_long_for_the_decoder_is_refused(tmp_path):
     body = media.encode_npy(moving_frames())
 
-    def encode() -> requests.Response:
-        return busy_server.api.call(PREDICT[0], data=body, headers=BINARY)
+    with server_with(tmp_path, max_wait_s=1) as server:
 
-    alone = encode()
-    time.sleep(5.5)
-    tickets = [alone, encode()]  # the first has waited long, but a batch's worth may always wait
-    assert [ticket.status_code for ticket in tickets] == [200, 200]
-    refused = encode()
-    assert refused.status_code == 503
-    assert re.fullmatch(
-        r"2 clips wait for the decoder, one for [56] s, at most 5 s are allowed: try again later",
-        refused.json()["message"],
-    )
-    for ticket in tickets:
-        assert busy_server.api.call(PREDICT[1], data=ticket.content, headers=BINARY).status_code == 200
-    assert busy_server.api.call(PREDICT[1], data=encode().content, headers=BINARY).status_code == 200
+        def encode(*, refused: bool = False) -> requests.Response:
+            reply = server.api.call(PREDICT[0], data=body, headers=BINARY)
+            assert reply.status_code == (503 if refused else 200), reply.text
+            return reply
+
+        def draw(ticket: requests.Response) -> None:
+            assert server.api.call(PREDICT[1], data=ticket.content, headers=BINARY).status_code == 200
+
+        draw(encode())
+        first = encode()
+        time.sleep(1.1)
+        second = encode()  # less than a batch may always wait
+        told = encode(refused=True).json()["message"]
+        assert re.fullmatch(
+            r"2 clips wait for the decoder, about [\d.]+ s, at most 1 s are allowed: try again later", told
+        )
+        time.sleep(1.1)
+        third = encode()  # after a second without any, one is let through to see
+        encode(refused=True)
+        draw(third)  # so nobody waits for the first two
+        rest = [first, second, *(encode() for _ in range(3))]
+        for ticket in rest:
+            draw(ticket)
 
 
 def test_a_flood_before_the_encoder_is_refused_down_to_what_may_wait(busy_server):

@@ -79,17 +79,22 @@ def test_a_put_that_fails_holds_nothing(tmp_path: Path) -> None:
         handoff.put(clip())
 
 
-def test_the_longest_wait_is_the_oldest_clips_that_nobody_took(tmp_path: Path) -> None:
+def test_a_queue_is_what_was_put_after_what_was_taken(tmp_path: Path) -> None:
     with open_handoff(HandoffSettings(folder=tmp_path)) as handoff:
-        assert handoff.longest_wait() == 0
-        first = handoff.put(clip())
-        time.sleep(0.2)
-        second = handoff.put(clip())
-        assert 0.2 <= handoff.longest_wait() < 5
-        handoff.take(first)
-        assert 0 <= handoff.longest_wait() < 0.2
-        handoff.take(second)
-        assert handoff.longest_wait() == 0
+        abandoned = handoff.put(clip())
+        assert handoff.queue() == []
+        handoff.take(handoff.put(clip()))
+        assert handoff.queue() == []
+        before = time.time()
+        tickets = [handoff.put(clip()) for _ in range(3)]
+        first, second, third = handoff.queue()
+        assert before <= first < second < third <= time.time()
+        handoff.take(tickets[1])
+        assert handoff.queue() == [third]
+        assert handoff.in_flight() == 3
+        handoff.take(abandoned)
+        handoff.take(tickets[2])
+        assert handoff.queue() == []
 
 
 def test_the_pool_reuses_gives_back_and_keeps_its_budget(tmp_path: Path) -> None:

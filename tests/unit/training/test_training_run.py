@@ -102,13 +102,16 @@ def test_what_a_run_leaves(settings):
 
 
 def test_a_run_is_judged_at_equal_parts_of_it_however_long_they_take(settings):
-    run = Run(replace(settings, plan_samples=48, judgements=3, report_seconds=1e9))
-    run.train(until=0.4)
-    run.train()
+    settings = replace(settings, plan_samples=48, judgements=3, report_seconds=1e9)
+    Run(settings).train(until=0.1)
+    for share in (1 / 3, 1):  # the first of these ends at a judgement, which the second does not repeat
+        run = Run(settings)
+        run.resume()
+        run.train(until=share)
     lines = [json.loads(line) for line in (settings.folder / "log.jsonl").read_text().splitlines()]
     judged = [line["samples"] for line in lines if "psnr" in line]
     most = 8  # triplets in a step
-    for samples, due in zip(judged, (0, 16, 0.4 * 48, 32, 48), strict=True):
+    for samples, due in zip(judged, (0, 0.1 * 48, 16, 32, 48), strict=True):
         assert due <= samples < due + most
 
 

@@ -1,0 +1,105 @@
+"""What TorchServe reads from a worker's socket: every answer once and whole, large ones ahead of the rest."""
+
+import socket
+import struct
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+
+import pytest
+from ts.context import Context, RequestProcessor
+from ts.protocol.otf_message_handler import create_predict_response
+
+from handlers.answer import Answer
+from handlers.replies import LARGE, PIECE, Replies
+
+CALLERS = ("workflow", "http", "grpc", "workflow", "http", "http")
+ANSWERS = (
+    Answer(b"w" * (3 * LARGE), "image/jpeg"),
+    Answer(bytes(range(256)) * (10 << 10), "application/zip"),
+    Answer(b"g" * (2 * LARGE), "image/png"),
+    Answer(b"small", "image/webp"),
+    Answer(b'{"code": 503}', "application/json", 503),
+    Answer(b"h" * (5 * PIECE + 1), "application/x-npy"),
+)
+
+
+@pytest.fixture
+def wire():
+    """A batch's context, and what has arrived at the other end of its socket once that is closed."""
+    near, far = socket.socketpair()
+    arrived = bytearray()
+    reader = Thread(target=lambda: [arrived.extend(part) for part in iter(lambda: far.recv(1 << 16), b"")])
+    reader.start()
+    context = Context("encoder", ".", {}, len(CALLERS), None, "0.12.0")
+    context.request_ids = {index: f"id-{index}" for index in range(len(CALLERS))}
+    context.request_processor = [RequestProcessor({}) for _ in CALLERS]
+    context.cl_socket = near
+
+    def read() -> bytes:
+        near.close()
+        reader.join()
+        return bytes(arrived)
+
+    yield context, read
+    near.close()
+    reader.join()
+    far.close()
+
+
+def messages(data: bytes) -> list[list[tuple[str, str, int, bytes]]]:
+    """TorchServe's messages, each a list of (request id, content type, status, body)."""
+    at, found = 0, []
+
+    def number() -> int:
+        nonlocal at
+        at += 4
+        return struct.unpack("!i", data[at - 4 : at])[0]
+
+    def text(length: int) -> bytes:
+        nonlocal at
+        at += length
+        return data[at - length : at]
+
+    while at < len(data):
+        number(), text(number())  # code and message of the whole
+        found.append([])
+        while (length := number()) != -1:
+            name, kind, status = text(length), text(number()), number()
+            text(number())
+            for _ in range(2 * number()):
+                text(number())
+            found[-1].append((name.decode(), kind.decode(), status, text(number())))
+    return found
+
+
+def test_every_answer_arrives_once_and_whole_however_they_are_sent(wire):
+    context, read = wire
+    replies = Replies(context, CALLERS)
+    with ThreadPoolExecutor(len(CALLERS)) as pool:  # all but the last go ahead, side by side, where they may
+        list(pool.map(replies.ahead, range(5), ANSWERS))
+    last = replies.rest(ANSWERS)
+    context.cl_socket.sendall(create_predict_response(last, context.request_ids, "Prediction success", 200, context))
+    *ahead, end = messages(read())
+
+    bodies, pieces = defaultdict(bytes), defaultdict(int)
+    for message in ahead:
+        ((name, kind, status, body),) = message
+        index = int(name.removeprefix("id-"))
+        assert (kind, status) == (ANSWERS[index].content_type, 200)
+        bodies[index] += body
+        pieces[index] += 1
+    assert pieces == {0: 1, 1: 3, 5: 6}
+    assert [name for name, *_ in end] == [f"id-{index}" for index in range(6)]
+    for index, (_, kind, status, body) in enumerate(end):
+        assert (kind, status) == (ANSWERS[index].content_type, ANSWERS[index].status)
+        assert (body == b"") == (index in bodies)
+        assert bodies[index] + body == ANSWERS[index].body
+
+
+def test_streamed_parts_come_as_they_are_sent(wire):
+    context, read = wire
+    replies = Replies(context, CALLERS)
+    for part in (b"one", b"two"):
+        replies.send(1, part, "multipart/x-mixed-replace")
+    assert messages(read()) == [[("id-1", "multipart/x-mixed-replace", 200, part)] for part in (b"one", b"two")]
