@@ -45,6 +45,8 @@ WORKLOADS = (
     "256x448,K=2,png,users=1/8/16",
     "256x448,K=24,png,users=1/2",
 )
+FINISH = ("--stop-timeout", "120")
+"""For Locust to wait in the end for what is still to be answered: the server would draw it in what comes next."""
 
 
 def main() -> int:
@@ -137,7 +139,8 @@ class Run:
 
     def workload(self, server: Server, sampler: Sampler, setting: Setting, workload: Workload) -> None:
         """One workload, step by step."""
-        options = [*workload.locust_options(), "--shape", "steps", "--steps", ",".join(map(str, workload.users))]
+        options = [*workload.locust_options(), *FINISH, "--shape", "steps"]
+        options += ["--steps", ",".join(map(str, workload.users))]
         self._add("sweep", sampler, setting, workload, self.locust(server, options))
 
     def cameras(self, server: Server, sampler: Sampler, setting: Setting) -> None:
@@ -148,7 +151,7 @@ class Run:
         row, cameras = promised
         workload = Workload(row["height"], row["width"], 2, row["format"], ())
         counts = sorted({max(1, round(cameras * share)) for share in (0.75, 1.0, 1.25)})
-        options = [*workload.locust_options(), "--shape", "steps", "--steps", ",".join(map(str, counts))]
+        options = [*workload.locust_options(), *FINISH, "--shape", "steps", "--steps", ",".join(map(str, counts))]
         options += ["--gain", "-1", "--rate", str(self.plan.camera_rate)]
         self._add("cameras", sampler, setting, workload, self.locust(server, options))
 
