@@ -40,10 +40,10 @@ SETTINGS = (
     "batch=8,delay=3,handoff=inline",
 )
 WORKLOADS = (
-    "256x448,K=2,jpeg,users=1/2/4/8/16/32",
-    "256x448,K=24,jpeg,users=1/2/4",
-    "256x448,K=2,png,users=1/8/16",
-    "256x448,K=24,png,users=1/2",
+    "256x448,K=2,jpeg,users=1/2/4/8",
+    "256x448,K=24,jpeg,users=1/2",
+    "256x448,K=2,png,users=1/4",
+    "256x448,K=24,png,users=2",
 )
 FINISH = ("--stop-timeout", "120")
 """For Locust to wait in the end for what is still to be answered: the server would draw it in what comes next."""
@@ -288,7 +288,12 @@ def _arguments() -> argparse.Namespace:
         default=2,
         help="the other settings are measured by the first so many workloads (default: %(default)s)",
     )
-    add("--phase-seconds", type=float, default=20.0, help="that a step is measured (default: %(default)s)")
+    add(
+        "--phase-seconds",
+        type=float,
+        default=60.0,
+        help="that a step is measured: several times as long as a clip takes (default: %(default)s)",
+    )
     add("--settle-seconds", type=float, default=4.0, help="before that (default: %(default)s)")
     add("--engine-seconds", type=float, default=10.0, help="that the engine is measured (default: %(default)s)")
     add("--processes", type=int, default=1, help="that make the load (default: %(default)s)")
