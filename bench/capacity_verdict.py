@@ -11,9 +11,6 @@ from loadtest._phases import knee
 
 Row = Mapping[str, Any]
 
-IN_FLIGHT, WAIT = 64, 8
-"""Clips that may wait for the decoder by default, and seconds that an accepted one should wait at most."""
-
 NODE_STAGES = {"encoder": STAGES[:3], "decoder": STAGES[3:]}
 
 
@@ -121,11 +118,5 @@ def advice(found: Mapping[str, Any]) -> list[str]:
         said.append(
             f"Batch, {workload}, as many pairs as possible: {best['setting']}, {best['users']} clips at once. "
             f"It gives {best['pairs_a_second']:.1f} pairs a second; a clip takes {best['p50_ms'] / 1e3:.1f} s."
-        )
-    most = max((row["pairs_a_second"] for row in rows if row["clip"] == 2), default=0.0)
-    if 0 < WAIT * most < IN_FLIGHT:
-        said.append(
-            f"Backlog: at {most:.1f} pairs a second, handoff.max_in_flight = {max(4, int(WAIT * most))} in place of "
-            f"{IN_FLIGHT} keeps the wait of an accepted pair under about {WAIT} s."
         )
     return said
