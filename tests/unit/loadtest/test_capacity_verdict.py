@@ -101,9 +101,6 @@ def test_advice_keeps_within_the_latency_that_is_wanted(found):
     assert "54.0 pairs a second" in batch
     found["plan"]["latency_target"] = 0.05
     assert "nothing measured answers 19 of 20 pairs within 0.05 s; the quickest" in advice(found)[0]
-    for each in found["rows"]:
-        each["pairs_a_second"] /= 20
-    assert "max_in_flight = 16 in place of 64" in advice(found)[-1]
 
 
 def test_a_report_is_one_page_and_its_figures_are_in_the_csv(found, tmp_path):
