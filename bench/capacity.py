@@ -45,8 +45,6 @@ WORKLOADS = (
     "256x448,K=2,png,users=1/4",
     "256x448,K=24,png,users=2",
 )
-FINISH = ("--stop-timeout", "120")
-"""For Locust to wait in the end for what is still to be answered: the server would draw it in what comes next."""
 
 
 def main() -> int:
@@ -139,9 +137,7 @@ class Run:
 
     def workload(self, server: Server, sampler: Sampler, setting: Setting, workload: Workload) -> None:
         """One workload, step by step."""
-        options = [*workload.locust_options(), *FINISH, "--shape", "steps"]
-        options += ["--steps", ",".join(map(str, workload.users))]
-        self._add("sweep", sampler, setting, workload, self.locust(server, options))
+        self._add("sweep", sampler, setting, workload, self.locust(server, _steps(workload, workload.users)))
 
     def cameras(self, server: Server, sampler: Sampler, setting: Setting) -> None:
         """Do as many cameras as the sweep promises really get their frames in time? A few less, and a few more, too."""
@@ -151,8 +147,7 @@ class Run:
         row, cameras = promised
         workload = Workload(row["height"], row["width"], 2, row["format"], ())
         counts = sorted({max(1, round(cameras * share)) for share in (0.75, 1.0, 1.25)})
-        options = [*workload.locust_options(), *FINISH, "--shape", "steps", "--steps", ",".join(map(str, counts))]
-        options += ["--gain", "-1", "--rate", str(self.plan.camera_rate)]
+        options = [*_steps(workload, counts), "--gain", "-1", "--rate", str(self.plan.camera_rate)]
         self._add("cameras", sampler, setting, workload, self.locust(server, options))
 
     def overload(self, server: Server, setting: Setting) -> None:
@@ -230,6 +225,13 @@ def served(plan: Plan, setting: Setting) -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+
+
+def _steps(workload: Workload, users: Sequence[int]) -> list[str]:
+    """Locust's options for a workload step by step; what is unanswered in the end is waited for, or the server would
+    draw it in what comes next."""
+    steps = ["--shape", "steps", "--steps", ",".join(map(str, users)), "--stop-timeout", "120"]
+    return [*workload.locust_options(), *steps]
 
 
 def _tail(path: Path) -> str:

@@ -39,8 +39,9 @@ class EncoderHandler(Stage):
         """Refuse what is too much, read the rest, encode it together, put it."""
         self.backlog.batch(full=len(items) == self.batch_sizes[-1])
         self.waiting.look()
+        in_flight = self.handoff.in_flight()
         for item in items:
-            item.attempt(self._admit)
+            item.attempt(partial(self._admit, in_flight=in_flight))
         with self.metrics.stage("image_decode"):
             self.side_by_side(items, self._read)
         self.group(items, partial(self.compute, step=self._encode))
@@ -48,13 +49,13 @@ class EncoderHandler(Stage):
             for item in items:
                 item.attempt(self._put)
 
-    def _admit(self, item: Item) -> None:
+    def _admit(self, item: Item, in_flight: int) -> None:
         """Overload is refused here, before any work: TorchServe's own queue would leak a thread a refusal."""
         if self.backlog.is_surplus():
             raise OverCapacity(f"more than {self.settings.max_queued} requests wait for the encoder: try again later")
-        waiting, bound = self.handoff.in_flight(), self.settings.handoff.max_in_flight
-        if waiting + item.index >= bound:
-            raise OverCapacity(f"{waiting} clips wait for the decoder, at most {bound} may: try again later")
+        bound = self.settings.handoff.max_in_flight
+        if in_flight + item.index >= bound:
+            raise OverCapacity(f"{in_flight} clips wait for the decoder, at most {bound} may: try again later")
         self.waiting.check(item.index)
 
     def _read(self, item: Item) -> None:

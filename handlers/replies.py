@@ -57,6 +57,5 @@ class Replies:
         for index, answer in enumerate(answers):
             self._context.set_response_status(code=answer.status, idx=index)
             self._context.set_response_content_type(index, answer.content_type)
-        for index, answer in enumerate(answers):
             self.ahead(index, answer)
         return [b"" if index in self._gone else answer.body for index, answer in enumerate(answers)]

@@ -29,7 +29,7 @@ class Settings:
     max_queued: int
     """requests that may wait in TorchServe for the encoder"""
     max_wait_s: float
-    """seconds that clips may wait for the decoder, once more than a batch of them does"""
+    """seconds that a clip may have to wait for the decoder, once a batch of them does"""
     warm: tuple[tuple[int, int], ...] = field(default=())
     """(height, width) of frames to be ready for before the first request"""
 

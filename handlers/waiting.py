@@ -45,9 +45,9 @@ class Waiting:
         waiting = len(self._queue) + index
         if waiting < self._batch:
             return
-        oldest, newest = (self._now - (self._queue or [self._now])[at] for at in (0, -1))
-        expected = max(oldest, waiting * self._pace)
-        if expected > self._most and (index or newest <= self._most):
+        queue = self._queue or [self._now]
+        expected = max(self._now - queue[0], waiting * self._pace)
+        if expected > self._most and (index or self._now - queue[-1] <= self._most):
             raise OverCapacity(
                 f"{waiting} clips wait for the decoder, about {expected:.1f} s, at most {self._most:g} s are allowed: "
                 "try again later"
