@@ -109,6 +109,11 @@ def look_at(path: Path, pixels: str = "rgb24") -> Seen:
         )
 
 
+def first_white(frames: Sequence[np.ndarray]) -> int:
+    """Where the white frame is that marks a moment. A cut may repeat it, and a codec may round either of the two."""
+    return next(index for index, frame in enumerate(frames) if frame.mean() > 250)
+
+
 def beep_start(path: Path, track: int = 0) -> float:
     """When the beep begins, in the file's time."""
     with av.open(path) as container:

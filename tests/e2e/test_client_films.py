@@ -16,6 +16,7 @@ from client_films import (
     assert_same,
     beep_start,
     client_of,
+    first_white,
     grpc_options,
     long_clip,
     look_at,
@@ -77,7 +78,7 @@ def test_sound_stays_in_sync(server, tmp_path, ending):
     target = tmp_path / f"smooth.{ending}"
     assert run(server, source, target) == 0
     seen = look_at(target)
-    white = next(i for i, frame in enumerate(seen.frames) if frame.mean() > 250)  # the cut after it repeats it
+    white = first_white(seen.frames)
     assert white == 72
     apart = beep_start(source) - 1.5  # what the codec itself adds
     assert beep_start(target) - float(seen.times[white]) == pytest.approx(apart, abs=0.012)
