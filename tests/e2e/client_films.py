@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -154,8 +155,9 @@ def told(capsys) -> dict:
 
 
 def start(server, source, target, *options: str, **popen) -> subprocess.Popen:
-    """The command as a process of its own."""
+    """The command as a process of its own, which Ctrl-C ends even where the tests run as a shell's background job."""
     command = [sys.executable, "-m", "eden_client", str(source), str(target), *options_for(server), *options]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # such a job ignores it, and so would its children
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=popen.pop("text", True), env=os.environ, **popen)
 
 
