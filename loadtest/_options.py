@@ -44,7 +44,7 @@ def add_options(parser: Any) -> None:
         default=20,
         help="compare every so many-th answer of a user with its reference; 0: none",
     )
-    add("--busy-pause", type=float, default=0.25, help="seconds that a refused user waits before its next request")
+    add("--failure-pause", type=float, default=0.25, help="seconds that a user waits after a request that failed")
     add(
         "--key-file", default="", help="TorchServe's key_file.json (default: that of `make serve`, or of a plain start)"
     )

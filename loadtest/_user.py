@@ -10,6 +10,7 @@ import gevent
 import requests
 from geventhttpclient.client import HTTPClientPool
 from locust import FastHttpUser, User
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.env import Environment
 
 from eden_client.errors import EdenError, ServerBusy, envelope_in
@@ -23,6 +24,9 @@ from loadtest._process import DEFAULT_HOST, Shared
 WORKFLOW = "/wfpredict/eden"
 TIMEOUT = 600.0
 """Seconds: the server's own limit for a node."""
+
+BROKEN = (EdenError, WrongAnswer, *FAILURE_EXCEPTIONS)
+"""What can be wrong with a request: an error's envelope, a wrong answer, none, or one that breaks off."""
 
 _numbers = itertools.count()
 
@@ -79,11 +83,11 @@ class EdenUser(User):
         """The scenario's name in the statistics."""
         return type(self).__name__
 
-    def pause_if_busy(self, error: Exception | None, seconds: float) -> None:
-        """A user that was refused after `seconds` waits a little, as a decent client does."""
-        if isinstance(error, ServerBusy):
+    def pause_after(self, failure: Exception, seconds: float) -> None:
+        """A user whose request failed after `seconds` waits a little, as a decent client does; a refusal is counted."""
+        if isinstance(failure, ServerBusy):
             self.note(events.REFUSED, seconds)
-            gevent.sleep(self.options.busy_pause)
+        gevent.sleep(self.options.failure_pause)
 
 
 class EdenHttpUser(EdenUser, FastHttpUser):
@@ -123,14 +127,14 @@ class EdenHttpUser(EdenUser, FastHttpUser):
                 check(body, self.asked.answer, length - 1, clip.size)
                 compare(body)
                 reply.success()
-            except (EdenError, WrongAnswer) as error:
+            except BROKEN as error:
                 problem = error
                 reply.failure(f"{type(error).__name__}: {error}")
-        self.pause_if_busy(problem, seconds)
-        if problem is None:
-            self.note(events.FRAME, seconds, length - 1)
-            return seconds
-        return None
+        if problem:
+            self.pause_after(problem, seconds)
+            return None
+        self.note(events.FRAME, seconds, length - 1)
+        return seconds
 
     def send_clip(self) -> None:
         """One clip of a film; all its frames come at once."""
@@ -157,7 +161,7 @@ class EdenHttpUser(EdenUser, FastHttpUser):
 
 
 def answer_of(reply) -> bytes:
-    """The body of a reply. Raises EdenError for an error's envelope, WrongAnswer for any other failure."""
+    """The whole body of a reply. Raises EdenError for an error's envelope, WrongAnswer for any other failure."""
     if not reply.status_code:
         raise WrongAnswer(f"no answer: {getattr(reply, 'error', '')}")
     body = bytes(reply.content or b"")
@@ -165,4 +169,6 @@ def answer_of(reply) -> bytes:
         raise error
     if reply.status_code != 200:
         raise WrongAnswer(f"status {reply.status_code}: {body[:200]!r}")
+    if error := reply.request_meta["exception"]:  # while the body was read: Locust keeps what came of it
+        raise WrongAnswer(f"the answer broke off: {error}")
     return body

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 from locust import tag, task
 
-from eden_client.errors import EdenError, envelope_in
+from eden_client.errors import envelope_in
 from loadtest import _events as events
 from loadtest import _setup  # noqa: F401
 from loadtest._answers import WrongAnswer, check, decode
-from loadtest._user import EdenHttpUser, answer_of
+from loadtest._user import BROKEN, EdenHttpUser, answer_of
 
 ENCODER, DECODER = "/predictions/eden__encoder", "/predictions/eden__dit_decoder"
 
@@ -24,19 +24,23 @@ class ChainUser(EdenHttpUser):
         started = time.perf_counter()
         clip, seed, compare = self.next_request(self.asked.clip)
         headers = self.shared.headers() | {"Content-Type": clip.content_type, "X-Eden-Seed": str(seed)}
-        ticket = None
+        ticket, problem = b"", None
         with self.client.post(ENCODER, data=clip.body, headers=headers, catch_response=True) as reply:
             try:
                 ticket = answer_of(reply)
                 if not ticket.startswith(b"EDEN-TICKET"):
                     raise WrongAnswer("no ticket")
-            except (EdenError, WrongAnswer) as error:
+            except BROKEN as error:
+                problem = error
                 reply.failure(f"{type(error).__name__}: {error}")
-                self.pause_if_busy(error, time.perf_counter() - started)
-        if ticket:
-            self._take(ticket, started, clip.count - 1, clip.size, compare)
+        if not problem:
+            problem = self._take(ticket, started, clip.count - 1, clip.size, compare)
+        if problem:
+            self.pause_after(problem, time.perf_counter() - started)
 
-    def _take(self, ticket: bytes, started: float, count: int, size: tuple[int, int], compare) -> None:
+    def _take(self, ticket: bytes, started: float, count: int, size: tuple[int, int], compare) -> Exception | None:
+        """The ticket's frames; what went wrong, if anything did."""
+        problem = None
         format = self.asked.streamed
         headers = self.shared.headers() | {
             "Content-Type": "application/octet-stream",
@@ -58,10 +62,12 @@ class ChainUser(EdenHttpUser):
                 if len(frames) != count:
                     raise WrongAnswer(f"{len(frames)} frames, {count} were asked for")
                 compare([decode(part, format)[0] for part in frames])
-            except (EdenError, WrongAnswer) as error:
+            except BROKEN as error:
+                problem = error
                 reply.failure(f"{type(error).__name__}: {error}")
             reply.request_meta["response_time"] = 1e3 * (time.perf_counter() - asked_at)
             reply.request_meta["response_length"] = sum(map(len, frames))
+        return problem
 
 
 def _parts(reply) -> Iterator[bytes]:

@@ -47,6 +47,7 @@ class GrpcUser(EdenUser):
             compare(body)
         except (EdenError, WrongAnswer) as error:
             events.failed(self.environment, "gRPC", "answer", seconds, error)
+            self.pause_after(error, seconds)
             return
         self.note(events.FIRST, seconds)
         self.note(events.FRAME, seconds, clip.count - 1)
@@ -70,5 +71,7 @@ class GrpcUser(EdenUser):
             exception=problem,
             context={},
         )
-        self.pause_if_busy(problem, seconds)
-        return None if problem else answer
+        if problem:
+            self.pause_after(problem, seconds)
+            return None
+        return answer

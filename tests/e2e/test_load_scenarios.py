@@ -5,18 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import socket
+import socketserver
+import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import requests
 
+import media
 from loadtest._phases import Phase
 from server import Server
 from server.settings import PROJECT
+from tests.e2e.serving import moving_frames, wait_for
 
 USERS = {
     "streaming": "StreamingUser",
@@ -30,15 +36,24 @@ SMALL = ("--frame-size", "64x96", "--clip", "3", "--film-frames", "12", "--check
 
 def locust(server: Server, *options: str, folder: Path, seconds: float = 120) -> subprocess.CompletedProcess:
     """Run `locust -f loadtest/ --headless` with these options; statistics go to files named `load` in `folder`."""
+    running = start_locust(server, *options, folder=folder)
+    try:
+        out, err = running.communicate(timeout=seconds)
+    finally:
+        running.kill()
+    return subprocess.CompletedProcess(running.args, running.returncode, out, err)
+
+
+def start_locust(server: Server, *options: str, folder: Path) -> subprocess.Popen:
+    """The same, while it runs."""
     environment = os.environ | {
         "LOCUST_HOST": server.url,
         "EDEN_KEY_FILE": str(server.tokens.path),
         "EDEN_GRPC": f"127.0.0.1:{server.grpc_port}",
     }
     program = [sys.executable, "-m", "locust", "-f", "loadtest/", "--headless", "--csv", str(folder / "load")]
-    return subprocess.run(
-        [*program, *SMALL, *options], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=seconds
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*program, *SMALL, *options], cwd=PROJECT, env=environment, **pipes)
 
 
 def rows(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -178,10 +193,56 @@ def test_a_wrong_token_is_a_failure(server, tmp_path):
     assert "Token" in (tmp_path / "load_failures.csv").read_text()
 
 
-def test_no_server_is_a_failure_not_a_hang(server, tmp_path):
-    run = locust(server, "--tags", "streaming", "-t", "3s", "--host", "http://127.0.0.1:9", folder=tmp_path)
+@pytest.mark.parametrize("tag", ["streaming", "batch", "chain", "grpc"])
+def test_no_server_is_a_failure_neither_a_hang_nor_a_flood(server, tmp_path, tag):
+    away = ("--host", "http://127.0.0.1:9", "--grpc", "127.0.0.1:9", "--rate", "0")
+    run = locust(server, "--tags", tag, "-t", "3s", *away, folder=tmp_path)
     assert run.returncode == 1
     assert "Traceback" not in run.stderr
+    assert 1 < int(rows(tmp_path)["", "Aggregated"]["Failure Count"]) <= 14  # one user: every --failure-pause
+
+
+def test_streams_broken_off_by_a_killed_worker_are_failures(server, tmp_path):
+    options = ("--tags", "chain", "--clip", "24", "--frame-size", "192x320", "-u", "3", "-r", "3", "-t", "60s")
+    running = start_locust(server, *options, "--enough", "100", "--check-every", "0", folder=tmp_path)
+    try:
+        wait_for(lambda: (tmp_path / "load_stats.csv").exists() and count(tmp_path, "FIRST", "ChainUser"))
+        (victim,) = server.worker_pids("eden__dit_decoder")
+        os.kill(victim, signal.SIGKILL)
+        _, err = running.communicate(timeout=90)
+    finally:
+        running.kill()
+    assert running.returncode == 1
+    assert "Traceback" not in err
+    assert int(rows(tmp_path)["POST", "/predictions/eden__dit_decoder"]["Failure Count"]) >= 1
+    wait_for(lambda: server.api.is_serving() and server.worker_pids("eden__dit_decoder") != [victim])
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_an_answer_that_breaks_off_is_a_failure_though_its_beginning_is_right(server, tmp_path, reset):
+    """The head of a picture says its size: it would pass for one that came whole."""
+    picture = media.encode_image(moving_frames()[0], "png")
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(picture)
+
+    class Torn(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while (part := self.request.recv(1 << 20)) and not part.endswith(b"--\r\n"):  # the end of the form
+                pass
+            self.request.sendall(head + picture[: len(picture) // 2])
+            if reset:
+                time.sleep(0.1)
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.request.close()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Torn) as torn:
+        threading.Thread(target=torn.serve_forever, daemon=True).start()
+        host = f"http://127.0.0.1:{torn.server_address[1]}"
+        options = ("--tags", "batch", "--clip", "2", "--check-every", "0", "-t", "2s", "--token", "any")
+        run = locust(server, *options, "--host", host, folder=tmp_path)
+        torn.shutdown()
+    row = rows(tmp_path)["POST", "/wfpredict/eden K=2"]
+    assert int(row["Failure Count"]) == int(row["Request Count"]) > 0
+    assert run.returncode == 1 and "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize("option", [("--frame-size", "big"), ("--tags", "nothing")])
