@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import gevent
 import requests
@@ -118,20 +119,16 @@ class EdenHttpUser(EdenUser, FastHttpUser):
             "X-Eden-Format": self.asked.answer,
         }
         started = time.perf_counter()
-        problem = None
         name = f"{WORKFLOW} K={length}"
-        with self.client.post(WORKFLOW, data=clip.body, headers=headers, name=name, catch_response=True) as reply:
-            seconds = time.perf_counter() - started
-            try:
+        call = self.client.post(WORKFLOW, data=clip.body, headers=headers, name=name, catch_response=True)
+        seconds = time.perf_counter() - started
+        try:
+            with call as reply, judged(reply):
                 body = answer_of(reply)
                 check(body, self.asked.answer, length - 1, clip.size)
                 compare(body)
-                reply.success()
-            except BROKEN as error:
-                problem = error
-                reply.failure(f"{type(error).__name__}: {error}")
-        if problem:
-            self.pause_after(problem, seconds)
+        except BROKEN as error:
+            self.pause_after(error, seconds)
             return None
         self.note(events.FRAME, seconds, length - 1)
         return seconds
@@ -158,6 +155,17 @@ class EdenHttpUser(EdenUser, FastHttpUser):
             self.note(events.FIRST, first)
         if jitter is not None:
             self.note(events.JITTER, jitter)
+
+
+@contextmanager
+def judged(reply) -> Iterator[None]:
+    """A request fails, in the statistics, if what is done with its reply here raises one of BROKEN; that goes on."""
+    try:
+        yield
+        reply.success()
+    except BROKEN as error:
+        reply.failure(f"{type(error).__name__}: {error}")
+        raise
 
 
 def answer_of(reply) -> bytes:

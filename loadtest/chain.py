@@ -9,7 +9,7 @@ from eden_client.errors import envelope_in
 from loadtest import _events as events
 from loadtest import _setup  # noqa: F401
 from loadtest._answers import WrongAnswer, check, decode
-from loadtest._user import BROKEN, EdenHttpUser, answer_of
+from loadtest._user import BROKEN, EdenHttpUser, answer_of, judged
 
 ENCODER, DECODER = "/predictions/eden__encoder", "/predictions/eden__dit_decoder"
 
@@ -24,23 +24,19 @@ class ChainUser(EdenHttpUser):
         started = time.perf_counter()
         clip, seed, compare = self.next_request(self.asked.clip)
         headers = self.shared.headers() | {"Content-Type": clip.content_type, "X-Eden-Seed": str(seed)}
-        ticket, problem = b"", None
-        with self.client.post(ENCODER, data=clip.body, headers=headers, catch_response=True) as reply:
-            try:
+        try:
+            with (
+                self.client.post(ENCODER, data=clip.body, headers=headers, catch_response=True) as reply,
+                judged(reply),
+            ):
                 ticket = answer_of(reply)
                 if not ticket.startswith(b"EDEN-TICKET"):
                     raise WrongAnswer("no ticket")
-            except BROKEN as error:
-                problem = error
-                reply.failure(f"{type(error).__name__}: {error}")
-        if not problem:
-            problem = self._take(ticket, started, clip.count - 1, clip.size, compare)
-        if problem:
-            self.pause_after(problem, time.perf_counter() - started)
+            self._take(ticket, started, clip.count - 1, clip.size, compare)
+        except BROKEN as error:
+            self.pause_after(error, time.perf_counter() - started)
 
-    def _take(self, ticket: bytes, started: float, count: int, size: tuple[int, int], compare) -> Exception | None:
-        """The ticket's frames; what went wrong, if anything did."""
-        problem = None
+    def _take(self, ticket: bytes, started: float, count: int, size: tuple[int, int], compare) -> None:
         format = self.asked.streamed
         headers = self.shared.headers() | {
             "Content-Type": "application/octet-stream",
@@ -49,7 +45,8 @@ class ChainUser(EdenHttpUser):
         }
         frames = []
         asked_at = time.perf_counter()
-        with self.client.post(DECODER, data=ticket, headers=headers, catch_response=True, stream=True) as reply:
+        call = self.client.post(DECODER, data=ticket, headers=headers, catch_response=True, stream=True)
+        with call as reply, judged(reply):
             try:
                 if reply.status_code != 200:
                     answer_of(reply)
@@ -62,12 +59,9 @@ class ChainUser(EdenHttpUser):
                 if len(frames) != count:
                     raise WrongAnswer(f"{len(frames)} frames, {count} were asked for")
                 compare([decode(part, format)[0] for part in frames])
-            except BROKEN as error:
-                problem = error
-                reply.failure(f"{type(error).__name__}: {error}")
-            reply.request_meta["response_time"] = 1e3 * (time.perf_counter() - asked_at)
-            reply.request_meta["response_length"] = sum(map(len, frames))
-        return problem
+            finally:
+                reply.request_meta["response_time"] = 1e3 * (time.perf_counter() - asked_at)
+                reply.request_meta["response_length"] = sum(map(len, frames))
 
 
 def _parts(reply) -> Iterator[bytes]:

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,16 +38,14 @@ SMALL = ("--frame-size", "64x96", "--clip", "3", "--film-frames", "12", "--check
 
 def locust(server: Server, *options: str, folder: Path, seconds: float = 120) -> subprocess.CompletedProcess:
     """Run `locust -f loadtest/ --headless` with these options; statistics go to files named `load` in `folder`."""
-    running = start_locust(server, *options, folder=folder)
-    try:
+    with running_locust(server, *options, folder=folder) as running:
         out, err = running.communicate(timeout=seconds)
-    finally:
-        running.kill()
     return subprocess.CompletedProcess(running.args, running.returncode, out, err)
 
 
-def start_locust(server: Server, *options: str, folder: Path) -> subprocess.Popen:
-    """The same, while it runs."""
+@contextmanager
+def running_locust(server: Server, *options: str, folder: Path) -> Iterator[subprocess.Popen]:
+    """The same, while it runs; it is killed in the end if it still does."""
     environment = os.environ | {
         "LOCUST_HOST": server.url,
         "EDEN_KEY_FILE": str(server.tokens.path),
@@ -53,7 +53,11 @@ def start_locust(server: Server, *options: str, folder: Path) -> subprocess.Pope
     }
     program = [sys.executable, "-m", "locust", "-f", "loadtest/", "--headless", "--csv", str(folder / "load")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*program, *SMALL, *options], cwd=PROJECT, env=environment, **pipes)
+    with subprocess.Popen([*program, *SMALL, *options], cwd=PROJECT, env=environment, **pipes) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 def rows(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -204,14 +208,12 @@ def test_no_server_is_a_failure_neither_a_hang_nor_a_flood(server, tmp_path, tag
 
 def test_streams_broken_off_by_a_killed_worker_are_failures(server, tmp_path):
     options = ("--tags", "chain", "--clip", "24", "--frame-size", "192x320", "-u", "3", "-r", "3", "-t", "60s")
-    running = start_locust(server, *options, "--enough", "100", "--check-every", "0", folder=tmp_path)
-    try:
+    options += ("--enough", "100", "--check-every", "0")
+    with running_locust(server, *options, folder=tmp_path) as running:
         wait_for(lambda: (tmp_path / "load_stats.csv").exists() and count(tmp_path, "FIRST", "ChainUser"))
         (victim,) = server.worker_pids("eden__dit_decoder")
         os.kill(victim, signal.SIGKILL)
         _, err = running.communicate(timeout=90)
-    finally:
-        running.kill()
     assert running.returncode == 1
     assert "Traceback" not in err
     assert int(rows(tmp_path)["POST", "/predictions/eden__dit_decoder"]["Failure Count"]) >= 1
