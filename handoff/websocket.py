@@ -55,7 +55,7 @@ class WebSocket(NetworkLink[ClientConnection]):
                 ping_interval=None,
                 max_size=settings.max_payload_bytes,
             )
-        except (InvalidHandshake, EOFError) as error:
+        except (InvalidHandshake, ConnectionClosed, EOFError) as error:
             raise PeerLost(f"the producer at {host}:{port} did not answer as one: {error!r}") from error
 
     def _hang_up(self, line: ClientConnection) -> None:

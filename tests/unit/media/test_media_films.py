@@ -71,11 +71,16 @@ def test_times_grow_whatever_the_file_says(stamps):
     assert all(a < b for a, b in pairwise(times))
 
 
-@given(st.lists(st.fractions(Fraction(1, 10**5), 1, max_denominator=10**5), min_size=1, max_size=4))
-def test_every_tick_is_a_multiple_of_the_common_one(ticks):
+@given(st.lists(st.fractions(Fraction(1, 1200), 1, max_denominator=1200), min_size=1, max_size=3))
+def test_the_common_tick_is_the_coarsest_that_every_tick_is_a_multiple_of(ticks):
     tick = common_tick(ticks)
-    if tick.denominator <= FINEST and tick != Fraction(1, 1_440_000):
-        assert all((each / tick).denominator == 1 for each in ticks)
+    assert all((each / tick).denominator == 1 for each in ticks)
+    assert not any(all((each / (n * tick)).denominator == 1 for each in ticks) for n in (2, 3, 5, 7, 11, 13))
+
+
+def test_ticks_that_no_file_can_hold_together_get_the_finest_of_a_file():
+    assert common_tick([Fraction(1, FINEST)]) == Fraction(1, FINEST)
+    assert common_tick([Fraction(1, 99_991), Fraction(1, 99_989)]) == Fraction(1, 1_440_000)
 
 
 # ---------------------------------------------------------------- what an encoding keeps
