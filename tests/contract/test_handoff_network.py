@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import socketserver
+import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,16 @@ import pytest
 import requests
 import torch
 
-from handoff import Handoff, HandoffError, HandoffSettings, PayloadGone, PeerLost, TicketRejected, open_handoff
+from handoff import (
+    Handoff,
+    HandoffError,
+    HandoffSettings,
+    HandoffTimeout,
+    PayloadGone,
+    PeerLost,
+    TicketRejected,
+    open_handoff,
+)
 from handoff.desk import proof
 from tests.contract.peers import digest, make_output, wait_until
 from tests.contract.stage import Stage
@@ -107,6 +119,38 @@ def test_strangers_at_the_port_do_no_harm(pair: tuple[Handoff, Handoff]) -> None
         with socket.create_connection(address) as stranger, contextlib.suppress(OSError):
             stranger.sendall(noise)
     assert digest(consumer.take(ticket)) == digest(make_output(1))
+
+
+@pytest.mark.parametrize("reads_first", [False, True])
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_one_that_hangs_up_when_greeted_is_a_lost_peer(
+    settings: HandoffSettings, reads_first: bool, reset: bool
+) -> None:
+    with open_handoff(settings) as producer:
+        ticket = producer.put(make_output(1))
+        port = producer.read(ticket).routes[0]["port"]
+
+    class HangsUp(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            if reads_first:
+                self.request.recv(1)
+            if reset:
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        def finish(self) -> None:
+            self.request.close()
+
+    class Listener(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+
+    with Listener(("127.0.0.1", port), HangsUp) as listener, open_handoff(settings) as consumer:
+        threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            for _ in range(20):  # where in the greeting it happens is chance
+                with pytest.raises((PeerLost, HandoffTimeout)):
+                    consumer.take(ticket)
+        finally:
+            listener.shutdown()
 
 
 def test_http_refuses_a_bad_proof_and_an_unknown_payload(tmp_path: Path) -> None:
