@@ -69,11 +69,11 @@ lint: install ## ruff and mypy
 
 # Two processes share the tests; those that measure the machine run by themselves afterwards.
 test: lint ## all checks and tests that need no GPU
-	@.venv/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not alone"
+	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@.venv/bin/pytest -m alone
 
 test-quick: lint ## the checks and the tests that start no server, in under a minute
-	@.venv/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/unit
+	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu
