@@ -181,7 +181,7 @@ class Handoff:
             try:
                 return link.put(payload, output, layout, payloads.ledger)
             except Full as full:
-                if not payloads.make_room():
+                if not payloads.make_room(lambda dropped: link.fits(layout.nbytes, dropped)):
                     raise OverCapacity(str(full)) from full
 
     def _drop(self, payload: Payload) -> None:

@@ -86,6 +86,10 @@ class Ledger:
         """Whether a consumer could not."""
         return os.pread(self._file, 1, _REFUSED) == b"\1"
 
+    def being_read(self, slot: int) -> bool:
+        """Whether a consumer reads the slot's payload just now."""
+        return not _unlocked(self._file, _FIRST + slot)
+
     def retire(self, slot: int) -> bool:
         """Clear the slot, unless its payload is being read just now. Afterwards nobody can begin to read it."""
         if not _lock(self._file, fcntl.F_WRLCK, _FIRST + slot):

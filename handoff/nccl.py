@@ -9,10 +9,11 @@ tested without a GPU. Neither group nor rendezvous is encrypted: for a network o
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import socket
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,9 @@ class Nccl(PulledLink[Session]):
         super().__init__(post)
         self._arena: Arena | None = None
 
+    def fits(self, nbytes: int, without: Collection[str]) -> bool:
+        return self._arena is None or self._arena.fits(nbytes, without)
+
     def drop(self, payload: Payload) -> None:
         super().drop(payload)
         if self._arena:
@@ -67,8 +71,9 @@ class Nccl(PulledLink[Session]):
         device = output.cond_dit.device
         with self._lock:
             if self._arena is None:
-                budget = self.post.settings.budget_bytes
-                self._arena = Arena(budget, lambda size: torch.empty(size, dtype=torch.uint8, device=device))
+                settings = self.post.settings
+                make = functools.partial(torch.empty, dtype=torch.uint8, device=device)
+                self._arena = Arena(settings.budget_bytes, settings.max_payload_bytes, make)
         body = self._arena.acquire(payload.id, layout.nbytes).bytes
         write(output, layout, body)
         wait_for_copies(device)
