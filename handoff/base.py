@@ -35,7 +35,8 @@ class Handoff:
         self.settings = settings
         self.counters: Counter[tuple[str, str]] = Counter()
         """(event, route or reason) -> how often, or how many bytes: put, put_bytes, take, take_bytes by route;
-        refused by reason (ticket, capacity); fallback by the route that could not be used; dropped, expired."""
+        refused by reason (ticket, capacity, request: a stranger's, at the port of this process); fallback by the route
+        that could not be used; dropped, expired."""
         self._key = load_key(settings.folder)
         self._post = Post(settings, torch.device(device), self._key, self.counters)
         self._payloads: Payloads | None = None
@@ -181,7 +182,7 @@ class Handoff:
             try:
                 return link.put(payload, output, layout, payloads.ledger)
             except Full as full:
-                if not payloads.make_room():
+                if not payloads.make_room(lambda dropped: link.fits(layout.nbytes, dropped)):
                     raise OverCapacity(str(full)) from full
 
     def _drop(self, payload: Payload) -> None:

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -79,15 +79,22 @@ class Payloads:
                 self.ledger.retire(payload.slot)
             self._drop(payload)
 
-    def make_room(self) -> bool:
-        """Drop the oldest payload that was taken and that nobody is reading; False where there is none."""
+    def make_room(self, fits: Callable[[Collection[str]], bool]) -> bool:
+        """Drop payloads that were taken and that nobody is reading: no more than make room, the oldest first.
+
+        `fits(ids)` tells whether there is room once those are dropped. False, with nothing dropped, where all of them
+        would not be enough.
+        """
         end = time.monotonic() + _LETTING_GO_S
         while True:
             with self._lock:
                 taken = self._taken()
-                if any(self._retire(payload, "dropped") for payload in taken):
+                if not taken or not fits({payload.id for payload in taken}):
+                    return False
+                idle = [each for each in taken if each.slot is not None and not self.ledger.being_read(each.slot)]
+                if [payload for payload in _enough(idle, fits) if self._retire(payload, "dropped")]:
                     return True
-            if not taken or time.monotonic() > end:
+            if time.monotonic() > end:
                 return False
             time.sleep(0.001)
 
@@ -142,3 +149,18 @@ class Payloads:
         self._counters[event, ""] += 1
         self._drop(payload)
         return True
+
+
+def _enough(oldest_first: list[Payload], fits: Callable[[Collection[str]], bool]) -> list[Payload]:
+    """The payloads to drop so that there is room; none where all together are not enough."""
+    for count in range(1, len(oldest_first) + 1):
+        chosen = oldest_first[:count]
+        if fits({payload.id for payload in chosen}):
+            break
+    else:
+        return []
+    for payload in reversed(chosen[:-1]):  # the last one is needed: without it there was no room
+        fewer = [other for other in chosen if other is not payload]
+        if fits({other.id for other in fewer}):
+            chosen = fewer
+    return chosen
