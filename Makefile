@@ -76,6 +76,7 @@ test-quick: lint ## the checks and the tests that start no server, in under a mi
 	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 test-gpu: install ## the tests that need one or two GPUs
-	@.venv/bin/pytest tests/gpu
+	@.venv/bin/pytest tests/gpu -m "not alone"
+	@.venv/bin/pytest tests/gpu -m alone
 
 .PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff quality train lint test test-quick test-gpu

@@ -79,6 +79,7 @@ def test_a_large_payload_fits_after_many_small_ones(largest: int, large: int, tm
 
 
 @two_gpus
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["cuda_ipc", "nccl"])
 def test_device_memory_comes_back_after_close_and_after_a_kill(kind: str, tmp_path: Path) -> None:
     def used(device: int) -> int:
