@@ -11,16 +11,15 @@ import requests
 from server.api import NODES, WORKFLOW
 from server.java import JavaNotFound, find_java, install
 from server.settings import PROJECT
-from server.torchserve import Server, ServerError
-
+from server.torchserve import RunsAlready, Server, ServerError
 
 def start(args: argparse.Namespace) -> None:
     server = Server(args.model_store, args.folder, args.ports, dict(args.set))
-    if server.is_running():
-        print("It runs already.")
-    else:
-        print(f"Starting TorchServe in {server.folder} ...", flush=True)
+    print(f"Starting TorchServe in {server.folder} ...", flush=True)
+    try:
         server.start(args.timeout)
+    except RunsAlready:
+        print("It runs already.")
     describe(server)
 
 
@@ -46,9 +45,8 @@ def curl(server: Server) -> str:
 
 def stop(args: argparse.Namespace) -> None:
     server = Server(folder=args.folder)
-    was_running = server.is_running()
-    server.stop()
-    print(f"Stopped the server of {server.folder}." if was_running else f"No server runs in {server.folder}.")
+    ran = server.stop()
+    print(f"Stopped the server of {server.folder}." if ran else f"No server runs in {server.folder}.")
 
 
 def status(args: argparse.Namespace) -> None:
@@ -87,7 +85,7 @@ def main() -> int:
     for command in (start, stop, status):
         sub = commands.add_parser(command.__name__)
         sub.set_defaults(command=command)
-        sub.add_argument("--folder", type=Path, default=default, help="its working folder (default: %(default)s)")
+        sub.add_argument("--folder", type=Path, default=default, help="its own folder (default: %(default)s)")
         if command is status:
             sub.add_argument("--within", type=float, default=5, help="seconds to answer in (default: %(default)s)")
         if command is start:
