@@ -13,6 +13,10 @@ from server.java import JavaNotFound, find_java, install
 from server.settings import PROJECT
 from server.torchserve import RunsAlready, Server, ServerError
 
+BROKEN_PIPE = 141
+"""The exit code that shells give for a program that SIGPIPE ended."""
+
+
 def start(args: argparse.Namespace) -> None:
     server = Server(args.model_store, args.folder, args.ports, dict(args.set))
     print(f"Starting TorchServe in {server.folder} ...", flush=True)
@@ -102,6 +106,10 @@ def main() -> int:
     args = parser.parse_args()
     try:
         args.command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head`: whoever reads wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+        return BROKEN_PIPE
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130

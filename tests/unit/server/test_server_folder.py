@@ -158,3 +158,12 @@ def test_a_second_start_or_stop_waits_for_the_first_to_end(tmp_path):
             first.kill()  # the lock goes with the process
             assert stop.wait(30) == 0
     assert not place.state.exists()
+
+
+def test_a_reader_that_goes_away_is_no_error_to_tell(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    call = [sys.executable, "-m", "server", "stop", "--folder", tmp_path]
+    done = subprocess.run(call, cwd=PROJECT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
