@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from eden_client.sessions import Bearer, proxy_note, session_for, with_scheme
 
 NEARLY = 60.0
 """Seconds before its end at which a token counts as expired."""
+
+_RENEWING = threading.Lock()
+"""Taken before the lock among processes, which would stop all greenlets of a thread, the one that holds it too."""
 
 
 class Token(Protocol):
@@ -77,7 +81,7 @@ class KeyFile:
                 f"the server does not take the token in {self.path}, and nothing says where that is renewed: name the "
                 "server's management address (--management; for a second server, --decoder-management)"
             )
-        with self._locked():
+        with _RENEWING, self._locked():
             keys = self._read()
             if keys["inference"]["key"] != old:
                 return
@@ -115,6 +119,7 @@ class KeyFile:
             fcntl.flock(folder, fcntl.LOCK_EX)
             yield
         finally:
+            fcntl.flock(folder, fcntl.LOCK_UN)  # not left to close, which gevent puts off
             os.close(folder)
 
 

@@ -6,15 +6,15 @@ import contextlib
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Recorder:
-    """Listens on a port of 127.0.0.1, keeps each request, and gives one answer to all of them."""
+    """Listens on a port of 127.0.0.1, keeps each request, and gives one answer to all, or what a function gives."""
 
-    def __init__(self, port: int, answer: bytes) -> None:
+    def __init__(self, port: int, answer: bytes | Callable[[], bytes]) -> None:
         self.heard: list[bytes] = []
         self._answer = answer
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -47,11 +47,11 @@ class Recorder:
         while left > 0 and (more := connection.recv(1 << 16)):
             left -= len(more)
         self.heard[-1] = said
-        connection.sendall(self._answer)
+        connection.sendall(self._answer if isinstance(self._answer, bytes) else self._answer())
 
 
 @contextlib.contextmanager
-def recorder(port: int = 0, answer: bytes = BAD_GATEWAY) -> Iterator[Recorder]:
+def recorder(port: int = 0, answer: bytes | Callable[[], bytes] = BAD_GATEWAY) -> Iterator[Recorder]:
     listening = Recorder(port, answer)
     try:
         yield listening
