@@ -6,19 +6,16 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from eden_client.client import EdenClient
 from eden_client.errors import EdenError, ServerTrouble
 from eden_client.film import interpolate_film
+from eden_client.local import local_key_file
 from eden_client.options import parser
 from eden_client.order import Interrupted, Order
 from eden_client.reports import Bar, Json, Lines, Teller
 from eden_client.workshop import WorkshopError
 from media import MediaError
-
-KEY_FILES = (Path("run/server/key_file.json"), Path("key_file.json"))
-"""Where TorchServe's tokens lie when it was started from here: by `make serve`, or plainly."""
 
 SAME_NOTE = 10.0
 """Seconds until the same trouble is told again."""
@@ -63,14 +60,14 @@ def _client(args: argparse.Namespace, teller: Teller) -> EdenClient:
             told[str(error)] = now
             teller.note(f"trying again: {error}")
 
-    key_file = args.key_file or (None if args.token else next((path for path in KEY_FILES if path.exists()), None))
+    server = args.server or ("127.0.0.1:7070" if args.grpc else "http://127.0.0.1:8080")
     streaming = args.strategy == "streaming"
     chained = args.decoder_server and not args.workflow
     return EdenClient(
-        args.server or ("127.0.0.1:7070" if args.grpc else "http://127.0.0.1:8080"),
+        server,
         token=args.token,
-        key_file=key_file,
-        management=args.management or ("http://127.0.0.1:8081" if args.grpc else None),
+        key_file=args.key_file or (None if args.token else local_key_file(server)),
+        management=args.management,
         route="grpc" if args.grpc else "chain" if args.chain or chained else "workflow",
         decoder_server=args.decoder_server,
         decoder_token=args.decoder_token,

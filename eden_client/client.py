@@ -15,9 +15,9 @@ from PIL import Image
 
 from eden_client.errors import Refused, ServerFailed, ServerLost, ServerTrouble
 from eden_client.http_server import HttpServer
+from eden_client.local import token_for
 from eden_client.pace import Pace
 from eden_client.routes import ChainRoute, Route, WorkflowRoute
-from eden_client.tokens import FixedToken, KeyFile, Token, management_beside
 from eden_client.traffic import Traffic
 from eden_client.transport import Transport
 from media import Frame
@@ -38,7 +38,8 @@ class EdenClient:
     server          its inference address, e.g. "http://127.0.0.1:8080" (for `route="grpc"`: host:port of gRPC)
     token           a token, where there is no key file to read it from
     key_file        TorchServe's key_file.json: read before each call, renewed when it has expired
-    management      the management address, where tokens are renewed (default: the port after the server's)
+    management      the management address, where tokens are renewed (default: what the key file's own server says,
+                    if `server` is that one; else they are not renewed)
     route           "workflow": one call; "chain": encoder and decoder in turn, frames streamed back; "grpc": the same
     decoder_*       the second server of a chain (default: the first)
     transport       "npy" or "png", both lossless
@@ -74,10 +75,10 @@ class EdenClient:
         self.window, self.seed = window, seed
         self._patience, self._on_trouble, self._seen = patience, on_trouble, False
         self._pace = Pace(timeout, window)
-        first = _token(token, key_file, management, server)
+        first = token_for(server, token, _path(key_file), management)
         second = first
         if decoder_server:
-            second = _token(decoder_token, decoder_key_file, decoder_management, decoder_server)
+            second = token_for(decoder_server, decoder_token, _path(decoder_key_file), decoder_management)
         at = decoder_server or server
         self._route: Route
         if route == "grpc":
@@ -171,10 +172,8 @@ class EdenClient:
         self.close()
 
 
-def _token(token: str | None, key_file: str | Path | None, management: str | None, server: str) -> Token:
-    if token is None and key_file is not None:
-        return KeyFile(Path(key_file), management or management_beside(server))
-    return FixedToken(token)
+def _path(named: str | Path | None) -> Path | None:
+    return None if named is None else Path(named)
 
 
 def _as_clip(frames: Sequence[Picture]) -> list[Frame]:

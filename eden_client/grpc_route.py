@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # 
 
 from eden_client.errors import EdenError, Refused, ServerBusy, ServerFailed, ServerLost, TokenRejected
 from eden_client.routes import DECODER, ENCODER, check_ticket, frames_in
+from eden_client.sessions import grpc_proxy_note, is_loopback
 from eden_client.tokens import Token
 from eden_client.traffic import Traffic
 from eden_client.transport import Transport, pack_fields
@@ -53,8 +54,10 @@ class GrpcServer:
     def __init__(self, target: str, token: Token, traffic: Traffic) -> None:
         self.target = target.removeprefix("grpc://").removeprefix("http://")
         self._token, self._traffic = token, traffic
-        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.insecure_channel(self.target, unlimited)
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        if is_loopback(self.target):
+            options.append(("grpc.enable_http_proxy", 0))
+        self._channel = grpc.insecure_channel(self.target, options)
         kinds = {
             "request_serializer": _Request.SerializeToString,
             "response_deserializer": _Response.FromString,
@@ -103,6 +106,8 @@ class GrpcServer:
     def _as_ours(self, error: Any) -> EdenError:
         code, details = error.code(), str(error.details() or "")
         where = f"{self.target}: {details}"
+        if code is grpc.StatusCode.UNAVAILABLE:
+            where += grpc_proxy_note(self.target)
         kinds: dict[Any, type[EdenError]] = {
             grpc.StatusCode.UNAVAILABLE: ServerLost,
             grpc.StatusCode.DEADLINE_EXCEEDED: ServerLost,

@@ -10,11 +10,11 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
 from eden_client.errors import ServerFailed, ServerLost, TokenRejected, envelope_in
-from eden_client.tokens import Token, with_scheme
+from eden_client.sessions import Bearer, proxy_note, session_for, with_scheme
+from eden_client.tokens import Token
 from eden_client.traffic import Traffic
 
 BLOCK = 1 << 18
@@ -27,7 +27,7 @@ class HttpServer:
     def __init__(self, url: str, token: Token, traffic: Traffic, connections: int) -> None:
         self.url = with_scheme(url).rstrip("/")
         self._token, self._traffic = token, traffic
-        self._session = requests.Session()
+        self._session = session_for(self.url)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _WideAdapter(pool_maxsize=connections))
 
@@ -64,7 +64,8 @@ class HttpServer:
                 self.url + path,
                 data=upload,
                 headers=headers,
-                auth=_Bearer(token),
+                auth=Bearer(token),
+                allow_redirects=False,
                 timeout=(10, within),
                 stream=True,
             )
@@ -73,11 +74,11 @@ class HttpServer:
                 with reply:
                     text = reply.content
                 told = f"{self.url} answered {reply.status_code} {reply.reason}: is this an EDEN server?"
-                raise envelope_in(text) or ServerFailed(told)
+                raise envelope_in(text) or ServerFailed(told + proxy_note(self.url))
         except requests.Timeout as error:
             raise ServerLost(f"no answer from {self.url} within {within:.0f} s") from error
         except requests.RequestException as error:
-            raise ServerLost(f"no connection to {self.url}") from error
+            raise ServerLost(f"no connection to {self.url}{proxy_note(self.url)}") from error
         return reply
 
     def _chunks(self, reply: requests.Response) -> Iterator[bytes]:
@@ -110,18 +111,6 @@ class _Upload(io.BytesIO):
             self._traffic.add(send_seconds=now - self._started)
             self.ended = now
         return block
-
-
-class _Bearer(AuthBase):
-    """An `auth` object, since a plain header gives way to what a .netrc says."""
-
-    def __init__(self, token: str | None) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
 
 
 class _WideAdapter(HTTPAdapter):

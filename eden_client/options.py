@@ -115,9 +115,9 @@ def _server(parser: argparse.ArgumentParser) -> None:
         "--key-file",
         type=Path,
         metavar="FILE",
-        help="TorchServe's key_file.json; its token is renewed as needed (default: that of a server started here)",
+        help="TorchServe's key_file.json; its token is renewed as needed (default: of a server started here, its)",
     )
-    add("--management", metavar="URL", help="where tokens are renewed (default: the port after the server's)")
+    add("--management", metavar="URL", help="where tokens are renewed (default: where the key file's own server does)")
     add("--decoder-server", metavar="URL", help="a second server for the decoder; implies --chain")
     add("--decoder-token", metavar="TOKEN", help="the second server's token")
     add("--decoder-key-file", type=Path, metavar="FILE", help="the second server's key file")

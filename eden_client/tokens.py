@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,14 @@ from typing import Any, Protocol
 
 import requests
 
-from eden_client.errors import EdenError, ServerLost, TokenRejected
+from eden_client.errors import ServerLost, TokenRejected
+from eden_client.sessions import Bearer, proxy_note, session_for, with_scheme
 
 NEARLY = 60.0
 """Seconds before its end at which a token counts as expired."""
+
+_RENEWING = threading.Lock()
+"""Taken before the lock among processes, which would stop all greenlets of a thread, the one that holds it too."""
 
 
 class Token(Protocol):
@@ -41,22 +46,27 @@ class FixedToken:
 
     def replace(self, rejected: str | None) -> None:
         what = "does not take this token" if rejected else "wants a token"
-        raise TokenRejected(f"the server {what}: name one, or TorchServe's key_file.json", 400, "InvalidKeyException")
+        raise TokenRejected(
+            f"the server {what}: name one (--token, EDEN_TOKEN) or its key_file.json (--key-file); "
+            "for a second server, --decoder-token or --decoder-key-file",
+            400,
+            "InvalidKeyException",
+        )
 
 
 class KeyFile:
-    """The inference token in TorchServe's key_file.json.
+    """The inference token in TorchServe's key_file.json; without a management address it is not renewed.
 
     Renewing a token voids the old one for everybody who uses it. So the file is read before each call, and renewed
     under a lock, by whoever comes first; the others find the new token there.
     """
 
-    def __init__(self, path: Path, management_url: str) -> None:
+    def __init__(self, path: Path, management_url: str | None) -> None:
         self.path, self.management_url = path, management_url
 
     def current(self) -> str | None:
         entry = self._read()["inference"]
-        if _expired(entry):
+        if self.management_url and _expired(entry):
             self._renew(entry["key"])
             entry = self._read()["inference"]
         return str(entry["key"])
@@ -66,19 +76,25 @@ class KeyFile:
             self._renew(rejected)
 
     def _renew(self, old: str | None) -> None:
-        with self._locked():
+        if not self.management_url:
+            raise TokenRejected(
+                f"the server does not take the token in {self.path}, and nothing says where that is renewed: name the "
+                "server's management address (--management; for a second server, --decoder-management)"
+            )
+        with _RENEWING, self._locked():
             keys = self._read()
             if keys["inference"]["key"] != old:
                 return
-            headers = {"Authorization": f"Bearer {keys['API']['key']}"}
-            url = f"{self.management_url}/token"
+            url = f"{with_scheme(self.management_url).rstrip('/')}/token"
+            auth, what = Bearer(keys["API"]["key"]), {"type": "inference"}
+            failed = f"the token in {self.path} cannot be renewed"
             try:
-                reply = requests.get(url, params={"type": "inference"}, headers=headers, timeout=10)
-                reply.raise_for_status()
-            except requests.ConnectionError as error:
-                raise ServerLost(f"the token in {self.path} cannot be renewed: no answer from {url}") from error
+                with session_for(url) as session:
+                    reply = session.get(url, params=what, auth=auth, timeout=10, allow_redirects=False)
             except requests.RequestException as error:
-                raise TokenRejected(f"the token in {self.path} cannot be renewed at {url}: {error}") from error
+                raise ServerLost(f"{failed}: no answer from {url}{proxy_note(url)}") from error
+            if reply.status_code != 200:
+                raise TokenRejected(f"{failed}: {url} answered {reply.status_code} {reply.reason}{proxy_note(url)}")
 
     def _read(self) -> dict[str, dict[str, str]]:
         for attempt in range(5):
@@ -103,6 +119,7 @@ class KeyFile:
             fcntl.flock(folder, fcntl.LOCK_EX)
             yield
         finally:
+            fcntl.flock(folder, fcntl.LOCK_UN)  # not left to close, which gevent puts off
             os.close(folder)
 
 
@@ -117,17 +134,3 @@ def _expired(entry: dict[str, str]) -> bool:
     # TorchServe writes UTC with nanoseconds, which fromisoformat does not take.
     end = datetime.fromisoformat(entry["expiration time"][:19]).replace(tzinfo=UTC)
     return (end - datetime.now(UTC)).total_seconds() < NEARLY
-
-
-def with_scheme(server: str) -> str:
-    """An address that says how to speak to it: HTTP, where nothing is said."""
-    return server if "://" in server else f"http://{server}"
-
-
-def management_beside(server: str) -> str:
-    """Where TorchServe's management interface is by its own convention: the port after the inference interface's."""
-    scheme, _, rest = with_scheme(server).partition("://")
-    host, _, port = rest.rstrip("/").rpartition(":")
-    if not port.isdigit():
-        raise EdenError(f"{server} names no port: say where the management interface is, to renew tokens there")
-    return f"{scheme}://{host}:{int(port) + 1}"

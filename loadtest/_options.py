@@ -45,9 +45,8 @@ def add_options(parser: Any) -> None:
         help="compare every so many-th answer of a user with its reference; 0: none",
     )
     add("--failure-pause", type=float, default=0.25, help="seconds that a user waits after a request that failed")
-    add(
-        "--key-file", default="", help="TorchServe's key_file.json (default: that of `make serve`, or of a plain start)"
-    )
+    add("--key-file", default="", help="TorchServe's key_file.json (default: of a server started here, its)")
+    add("--management", default="", help="where tokens are renewed (default: where the key file's own server does)")
     add("--token", default="", is_secret=True, help="a token, in place of a key file")
     add("--grpc", default="127.0.0.1:7070", help="GrpcUser: TorchServe's gRPC inference port")
     add(
@@ -105,11 +104,3 @@ def numbers(text: str, separator: str, option: str) -> tuple[int, int]:
     except ValueError:
         raise ValueError(f"{option} {text!r}: expected two whole numbers with {separator!r} between") from None
     return first, second
-
-
-def key_file(named: str) -> Path | None:
-    """The key file to use: the one named, else `make serve`'s, else a plain start's; None where there is none."""
-    if named:
-        return Path(named)
-    usual = PROJECT / "run" / "server" / "key_file.json", PROJECT / "key_file.json"
-    return next((path for path in usual if path.exists()), None)

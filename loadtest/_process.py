@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import gevent
-import requests
 from gevent.lock import RLock
 from locust.env import Environment
 
-from eden_client.tokens import FixedToken, KeyFile, Token, management_beside
+from eden_client.local import local_key_file, token_for
+from eden_client.sessions import Bearer, session_for
+from eden_client.tokens import Token
 from loadtest._answers import Reference, check, decode
 from loadtest._film import Clip, Film, Scene
-from loadtest._options import Asked, key_file
+from loadtest._options import PROJECT, Asked
 
 CLIPS = 24
 """Requests prepared for each length of clip; each is sent under ever new seeds."""
@@ -34,16 +36,18 @@ class Shared:
         self._clips: dict[tuple[Asked, int], Sequence[Clip]] = {}
         self._references: dict[tuple[Asked, int, str], Reference] = {}
         self._token: tuple[float, dict[str, str]] = (0.0, {})
-        options = environment.parsed_options
-        file = key_file(options.key_file)
-        self.token: Token = FixedToken(options.token or None)
-        if file and not options.token:
-            self.token = KeyFile(file, management_beside(self.host))
+        self.token = self.token_at(self.host)
 
     @property
     def host(self) -> str:
         """The server's inference address."""
         return (self._environment.host or DEFAULT_HOST).rstrip("/")
+
+    def token_at(self, server: str) -> Token:
+        """The token for an address of the server's: what was named, else its key file's if it was started here."""
+        options = self._environment.parsed_options
+        file = Path(options.key_file) if options.key_file else local_key_file(server, PROJECT)
+        return token_for(server, options.token or None, file, options.management or None)
 
     def headers(self) -> dict[str, str]:
         """The Authorization header; empty where the server wants none."""
@@ -84,11 +88,13 @@ class Shared:
             return self._references[key]
 
     def _interpolate(self, asked: Asked, clip: Clip, seed: int) -> list:
-        headers = self.headers() | {
+        headers = {
             "Content-Type": clip.content_type,
             "X-Eden-Seed": str(seed),
             "X-Eden-Format": asked.answer,
         }
-        reply = requests.post(f"{self.host}/wfpredict/eden", data=clip.body, headers=headers, timeout=600)
+        url, auth = f"{self.host}/wfpredict/eden", Bearer(self.token.current())
+        with session_for(url) as session:
+            reply = session.post(url, data=clip.body, headers=headers, auth=auth, timeout=600, allow_redirects=False)
         check(reply.content, asked.answer, clip.count - 1, clip.size)
         return decode(reply.content, asked.answer)

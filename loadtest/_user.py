@@ -120,7 +120,9 @@ class EdenHttpUser(EdenUser, FastHttpUser):
         }
         started = time.perf_counter()
         name = f"{WORKFLOW} K={length}"
-        call = self.client.post(WORKFLOW, data=clip.body, headers=headers, name=name, catch_response=True)
+        call = self.client.post(
+            WORKFLOW, data=clip.body, headers=headers, name=name, catch_response=True, allow_redirects=False
+        )
         seconds = time.perf_counter() - started
         try:
             with call as reply, judged(reply):

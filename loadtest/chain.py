@@ -26,7 +26,9 @@ class ChainUser(EdenHttpUser):
         headers = self.shared.headers() | {"Content-Type": clip.content_type, "X-Eden-Seed": str(seed)}
         try:
             with (
-                self.client.post(ENCODER, data=clip.body, headers=headers, catch_response=True) as reply,
+                self.client.post(
+                    ENCODER, data=clip.body, headers=headers, catch_response=True, allow_redirects=False
+                ) as reply,
                 judged(reply),
             ):
                 ticket = answer_of(reply)
@@ -45,7 +47,9 @@ class ChainUser(EdenHttpUser):
         }
         frames = []
         asked_at = time.perf_counter()
-        call = self.client.post(DECODER, data=ticket, headers=headers, catch_response=True, stream=True)
+        call = self.client.post(
+            DECODER, data=ticket, headers=headers, catch_response=True, stream=True, allow_redirects=False
+        )
         with call as reply, judged(reply):
             try:
                 if reply.status_code != 200:

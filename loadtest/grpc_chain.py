@@ -24,7 +24,7 @@ class GrpcUser(EdenUser):
         grpc_gevent.init_gevent()  # in the process that uses it: --processes forks after loading
         from eden_client.grpc_route import GrpcServer
 
-        self.server = GrpcServer(self.options.grpc, self.shared.token, Traffic())
+        self.server = GrpcServer(self.options.grpc, self.shared.token_at(self.options.grpc), Traffic())
 
     def on_stop(self) -> None:
         """Close it."""

@@ -11,16 +11,19 @@ import requests
 from server.api import NODES, WORKFLOW
 from server.java import JavaNotFound, find_java, install
 from server.settings import PROJECT
-from server.torchserve import Server, ServerError
+from server.torchserve import RunsAlready, Server, ServerError
+
+BROKEN_PIPE = 141
+"""The exit code that shells give for a program that SIGPIPE ended."""
 
 
 def start(args: argparse.Namespace) -> None:
     server = Server(args.model_store, args.folder, args.ports, dict(args.set))
-    if server.is_running():
-        print("It runs already.")
-    else:
-        print(f"Starting TorchServe in {server.folder} ...", flush=True)
+    print(f"Starting TorchServe in {server.folder} ...", flush=True)
+    try:
         server.start(args.timeout)
+    except RunsAlready:
+        print("It runs already.")
     describe(server)
 
 
@@ -46,9 +49,8 @@ def curl(server: Server) -> str:
 
 def stop(args: argparse.Namespace) -> None:
     server = Server(folder=args.folder)
-    was_running = server.is_running()
-    server.stop()
-    print(f"Stopped the server of {server.folder}." if was_running else f"No server runs in {server.folder}.")
+    ran = server.stop()
+    print(f"Stopped the server of {server.folder}." if ran else f"No server runs in {server.folder}.")
 
 
 def status(args: argparse.Namespace) -> None:
@@ -87,7 +89,7 @@ def main() -> int:
     for command in (start, stop, status):
         sub = commands.add_parser(command.__name__)
         sub.set_defaults(command=command)
-        sub.add_argument("--folder", type=Path, default=default, help="its working folder (default: %(default)s)")
+        sub.add_argument("--folder", type=Path, default=default, help="its own folder (default: %(default)s)")
         if command is status:
             sub.add_argument("--within", type=float, default=5, help="seconds to answer in (default: %(default)s)")
         if command is start:
@@ -104,6 +106,10 @@ def main() -> int:
     args = parser.parse_args()
     try:
         args.command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head`: whoever reads wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+        return BROKEN_PIPE
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130

@@ -17,20 +17,32 @@ class Identity:
     """A process told apart from a later one that got the same pid."""
 
     pid: int
-    created: float
+    started: str
+    """The boot, and the clock ticks since then: a time of day would change whenever the clock is set."""
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        return cls(pid, psutil.Process(pid).create_time())
+        """Raises psutil.NoSuchProcess."""
+        return cls(pid, _started(pid))
 
     def process(self) -> psutil.Process | None:
         """The process if it still runs, else None."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < 1
+            same = _started(self.pid) == self.started
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
+
+
+def _started(pid: int) -> str:
+    try:
+        # The name, in parentheses, may hold anything; the start is the twentieth field behind it (proc_pid_stat(5)).
+        ticks = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot}/{ticks}"
 
 
 def end(temporary: Path) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,29 +9,33 @@ from types import TracebackType
 from typing import Literal, Self
 
 import psutil
+import requests
 
 from server import processes
 from server.api import Api
+from server.folder import FolderError, ServerFolder, replace_file
 from server.java import JavaNotFound
-from server.launch import LaunchError, Place, last_words, launch
+from server.launch import LaunchError, last_words, launch
 from server.processes import Identity
 from server.readiness import NotReady, wait_until_ready
 from server.settings import PROJECT, Ports, configuration
 from server.tokens import Tokens
-
-LONGEST_SOCKET_FOLDER = 80
-"""Characters: the workers' socket paths must stay under the 108 that Linux allows."""
 
 
 class ServerError(RuntimeError):
     """The server could not be started; the message says why, with the end of its log."""
 
 
+class RunsAlready(ServerError):
+    """A server serves in this folder."""
+
+
 class Server:
     """A TorchServe of its own, usable as a context manager that starts and stops it.
 
     model_store  what archive.sh built
-    folder       its working folder: configuration, key_file.json, logs/, temporary files; made if missing
+    folder       its working folder: key_file.json, logs/, and .eden-server/ with all that a stop removes; made if
+                 missing, refused if it holds anything and no server was started there before
     ports        "config": those of config.properties; "free": five free ones
     config       changes to config.properties
     env          changes to the environment that Java and the workers get
@@ -47,12 +49,15 @@ class Server:
         config: Mapping[str, object] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        self.model_store = Path(model_store).absolute()
-        self.folder = Path(folder).absolute()
-        self._properties = configuration(Ports.free() if ports == "free" else None, config or {})
+        self.folder = Path(folder).resolve()
+        self._place = ServerFolder(self.folder)
+        self._wanted = (
+            Path(model_store).absolute(),
+            configuration(Ports.free() if ports == "free" else None, config or {}),
+        )
         self._environment_changes = dict(env or {})
         self._java: Identity | None = None
-        self._place = Place(self.folder, self.folder / "tmp")
+        self._temporary: Path | None = None
         self._read_state()
 
     # ------------------------------------------------------------------ where it answers
@@ -118,56 +123,86 @@ class Server:
     def start(self, timeout: float = 180) -> Self:
         """Start it and return once a real call is answered. Whatever goes wrong, nothing is left running.
 
-        Raises ServerError: it runs already, a port is taken, something is missing, or it is not ready in time.
+        Another start or stop of this folder that is under way is waited for, and a server that is about to end.
+        Raises ServerError: a port is taken, something is missing, it is not ready in time; RunsAlready.
         """
+        deadline = time.monotonic() + timeout
+        try:
+            self._place.claim()
+            with self._place.locked(timeout):
+                self._read_state()
+                self._wait_for_its_end(deadline)
+                self._start(deadline)
+        except FolderError as error:
+            raise ServerError(str(error)) from None
+        return self
+
+    def _wait_for_its_end(self, deadline: float) -> None:
+        """Return once no server runs here. Raises RunsAlready, ServerError: it runs, but does not serve."""
+        while self.is_running():
+            if self._is_serving():
+                raise RunsAlready(f"A server runs in {self.folder} already (pid {self.java_pid}).")
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"A server runs in {self.folder} (pid {self.java_pid}), but does not serve: stop it first."
+                )
+            time.sleep(0.1)
+
+    def _is_serving(self) -> bool:
+        try:
+            return self.api.is_serving()
+        except (requests.RequestException, ValueError):  # Java closes its ports first, and ends seconds later
+            return False
+
+    def _start(self, deadline: float) -> None:
+        self.model_store, self._properties = self._wanted
         self._check()
         since = time.strftime("%Y-%m-%dT%H:%M:%S")
         try:
-            self._prepare()
-            self._java = launch(self._place, self.model_store, self._properties, self._environment_changes)
+            self._end()  # workers whose Java was killed
+            self._temporary = self._place.make_temporary()
             self._write_state()
-            wait_until_ready(self.api, self.is_running, timeout)
+            self._java = launch(
+                self._place, self._temporary, self.model_store, self._properties, self._environment_changes
+            )
+            self._write_state()
+            wait_until_ready(self.api, self.is_running, deadline - time.monotonic())
         except (JavaNotFound, LaunchError, NotReady) as error:
             message = f"{error}\n{last_words(self._place, since)}"
-            self.stop()
+            self._end()
             raise ServerError(message) from None
         except BaseException:
-            self.stop()
+            self._end()
             raise
-        return self
 
     def _check(self) -> None:
-        if self.is_running():
-            raise ServerError(f"A server runs in {self.folder} already (pid {self.java_pid}).")
         if taken := self.ports.taken():
             raise ServerError(f"Port {taken[0]} is taken: does another TorchServe run? Stop it, or ask for free ports.")
         for archive in ("encoder.mar", "dit_decoder.mar", "autostart.mar", "eden.war"):
             if not (self.model_store / archive).exists():
                 raise ServerError(f"{self.model_store / archive} is missing: build it with ./archive.sh.")
 
-    def _prepare(self) -> None:
-        processes.end(self._place.temporary)  # workers whose Java was killed
-        self._clear_temporary()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if len(str(self._place.temporary)) > LONGEST_SOCKET_FOLDER:
-            self._place = Place(self.folder, Path(tempfile.mkdtemp(prefix="eden-")))
-        self._write_state()
-
     # ------------------------------------------------------------------ stop
 
-    def stop(self) -> None:
-        """End Java and all its workers, and remove what they leave behind; the logs stay."""
-        processes.end(self._place.temporary)
-        self._java = None
-        self._clear_temporary()
-        for litter in ("key_file.json", "state.json", "config.properties"):
-            (self.folder / litter).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "bin", ignore_errors=True)
-        _sweep_shared_memory()
+    def stop(self) -> bool:
+        """End Java and all its workers, and remove what they leave behind; the logs stay. Whether Java ran.
 
-    def _clear_temporary(self) -> None:
-        shutil.rmtree(self._place.temporary, ignore_errors=True)
-        self._place = Place(self.folder, self.folder / "tmp")
+        A start that is under way is waited for. In a folder where no server was started, nothing is touched.
+        """
+        if not self._place.is_ours():
+            return False
+        with self._place.locked():
+            self._read_state()
+            ran = self.is_running()
+            self._end()
+            return ran
+
+    def _end(self) -> None:
+        if self._temporary:
+            processes.end(self._temporary)
+            self._place.clear(self._temporary)
+            _sweep_shared_memory()
+        self._java = self._temporary = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -182,19 +217,24 @@ class Server:
     def _write_state(self) -> None:
         state = {
             "java": vars(self._java) if self._java else None,
-            "temporary": str(self._place.temporary),
+            "temporary": str(self._temporary),
             "model_store": str(self.model_store),
             "properties": self._properties,
         }
-        (self.folder / "state.json").write_text(json.dumps(state, indent=1))
+        replace_file(self._place.state, json.dumps(state, indent=1))
 
     def _read_state(self) -> None:
         """Take over the server that runs in this folder, if one does."""
+        self.model_store, self._properties = self._wanted
+        self._java = self._temporary = None
         try:
-            state = json.loads((self.folder / "state.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            state = json.loads(self._place.state.read_text(encoding="utf-8"))
+        except FileNotFoundError:
             return
-        self._place = Place(self.folder, Path(state["temporary"]))
+        temporary = Path(state["temporary"])
+        if not self._place.is_ours() or not self._place.owns_temporary(temporary):
+            return  # a copy of another server's folder
+        self._temporary = temporary
         self._java = Identity(**state["java"]) if state["java"] else None
         if self.is_running():
             self.model_store = Path(state["model_store"])

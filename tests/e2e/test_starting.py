@@ -58,7 +58,8 @@ def test_it_starts_from_the_command_line_answers_and_leaves_nothing_but_logs(mod
         stopped = command("stop", "--folder", folder)
     assert stopped.stdout.startswith("Stopped")
     assert processes_of(folder) == []
-    assert {path.name for path in folder.iterdir()} <= {"logs", "handoff.key"}
+    assert {path.name for path in folder.iterdir()} <= {"logs", "handoff.key", ".eden-server"}
+    assert {path.name for path in (folder / ".eden-server").iterdir()} == {"lock"}
     assert command("stop", "--folder", folder).stdout.startswith("No server runs")
     assert command("status", "--folder", folder).returncode == 1
 
@@ -124,7 +125,7 @@ def test_variables_that_lead_elsewhere_do_no_harm_tokens_renew_and_a_long_path_f
     folder = tmp_path / ("a-folder-with-a-name-too-long-for-a-socket" * 2)
     # A token of one minute counts as nearly over at once, so every call renews it.
     with Server(model_store, folder=folder, ports="free", config={"token_expiration_min": 1}) as server:
-        temporary = server._place.temporary
+        temporary = server._temporary
         first = server.token()
         assert server.token() != first
         assert interpolates(server)

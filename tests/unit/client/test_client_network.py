@@ -19,7 +19,6 @@ from PIL import Image
 
 from eden_client import (
     EdenClient,
-    EdenError,
     PayloadLost,
     Refused,
     ServerBusy,
@@ -30,7 +29,7 @@ from eden_client import (
 )
 from eden_client import client as client_module
 from eden_client.errors import envelope_in, error_told
-from eden_client.tokens import KeyFile, management_beside
+from eden_client.tokens import KeyFile
 from media import decode_npy, encode_npy
 
 FRAMES = list(np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8))
@@ -390,10 +389,3 @@ def test_a_key_file_that_cannot_be_used_says_so(told, tmp_path):
         (tmp_path / "bad.json").write_bytes(content)
         with pytest.raises(TokenRejected, match="no key file"):
             use("bad.json")
-
-
-def test_the_management_interface_is_beside_the_other():
-    assert management_beside("http://127.0.0.1:8080/") == "http://127.0.0.1:8081"
-    assert management_beside("localhost:8080") == "http://localhost:8081"
-    with pytest.raises(EdenError, match="no port"):
-        management_beside("http://eden.example")

@@ -10,7 +10,7 @@ import pytest
 import media
 from eden_client.demo_clip import draw_clip
 from loadtest._film import SENT_AS, Film, Scene
-from loadtest._options import Asked, key_file, numbers
+from loadtest._options import Asked, numbers
 
 
 def test_frames_differ_move_and_are_the_same_on_every_run():
@@ -78,6 +78,5 @@ def test_senseless_options_are_named(option, value):
         Asked.of(options)
 
 
-def test_numbers_and_key_files(tmp_path):
+def test_two_numbers():
     assert numbers("3:1", ":", "--mix") == (3, 1)
-    assert key_file(str(tmp_path / "key_file.json")) == tmp_path / "key_file.json"

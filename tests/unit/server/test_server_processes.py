@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from server import processes
 from server.processes import Identity
+from server.settings import PROJECT
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
@@ -63,10 +65,33 @@ def test_an_identity_is_not_mistaken_for_a_later_process_of_that_pid(spawn):
     child = spawn(SLEEP)
     identity = Identity.of(child.pid)
     assert identity.process().pid == child.pid
-    assert Identity(child.pid, identity.created - 100).process() is None
+    assert Identity(child.pid, identity.started + "0").process() is None
     child.kill()
     while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:  # it is one until it is waited for
         time.sleep(0.01)
     assert identity.process() is None
     child.wait()
     assert identity.process() is None
+
+
+ASK = """
+import sys, psutil
+from server.processes import Identity
+psutil.PROCFS_PATH = sys.argv[1]
+print(psutil.Process(int(sys.argv[2])).create_time(), Identity(int(sys.argv[2]), sys.argv[3]).process() is not None)
+"""
+
+
+def test_a_clock_that_is_set_makes_no_other_process_of_one(spawn, tmp_path):
+    """After a step of the clock the kernel gives another boot time, on which psutil's times of creation rest."""
+    child = spawn(SLEEP)
+    for name in (str(child.pid), "self", "sys"):
+        (tmp_path / name).symlink_to(f"/proc/{name}")
+    boot = f"btime {psutil.boot_time():.0f}"
+    stat = Path("/proc/stat").read_text()
+    assert boot in stat
+    (tmp_path / "stat").write_text(stat.replace(boot, f"btime {psutil.boot_time() + 5:.0f}"))
+    call = [sys.executable, "-c", ASK, tmp_path, str(child.pid), Identity.of(child.pid).started]
+    said = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    assert float(said[0]) - psutil.Process(child.pid).create_time() > 4
+    assert said[1] == "True"

@@ -1,0 +1,140 @@
+"""The folder that a server works in: what in it is ours, and that one start or stop at a time is under way."""
+
+import contextlib
+import fcntl
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+OWN = ".eden-server"
+"""The subfolder that marks a folder as a server's, and holds what is removed when the server stops."""
+
+LONGEST_SOCKET_FOLDER = 80
+"""Bytes: the workers' socket paths must stay under the 108 that Linux allows."""
+
+
+class FolderError(RuntimeError):
+    """The folder cannot be a server's, or is in use by another start or stop; the message says why."""
+
+
+@dataclass(frozen=True)
+class ServerFolder:
+    """The working folder of one server, resolved. Nothing is written, and nothing removed, unless it `is_ours`."""
+
+    path: Path
+
+    @property
+    def own(self) -> Path:
+        return self.path / OWN
+
+    @property
+    def state(self) -> Path:
+        """What a stop or a status in another process has to know of the server; there until the server is stopped."""
+        return self.own / "state.json"
+
+    @property
+    def configuration(self) -> Path:
+        return self.own / "config.properties"
+
+    @property
+    def key_file(self) -> Path:
+        """TorchServe writes it into the folder that it runs in."""
+        return self.path / "key_file.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def console(self) -> Path:
+        return self.logs / "console.log"
+
+    def is_ours(self) -> bool:
+        """Whether a server has been started here before."""
+        return self.own.is_dir() and not self.own.is_symlink()
+
+    def claim(self) -> None:
+        """Make the folder, and mark it as a server's. Raises FolderError if it holds anything and carries no mark."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        # The mark comes first into an empty folder: whoever lists it meanwhile finds it empty, or marked.
+        if any(self.path.iterdir()) and not self.is_ours():
+            raise FolderError(
+                f"{self.path} is not empty, and no server's folder ({OWN} is not in it): "
+                "nothing in it was touched. Name a new or an empty folder with --folder."
+            )
+        self.own.mkdir(exist_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self, patience: float | None = None) -> Iterator[None]:
+        """Hold off every other start and stop of this server. FolderError after `patience` seconds (None: never).
+
+        The lock goes with the process that holds it, however that ends.
+        """
+        with (self.own / "lock").open("a+", encoding="ascii") as file:
+            self._wait_for(file.fileno(), patience)
+            yield
+
+    def _wait_for(self, lock: int, patience: float | None) -> None:
+        begun, told = time.monotonic(), False
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            under_way = f"Another start or stop of the server in {self.path} is under way"
+            if patience is not None and time.monotonic() - begun > patience:
+                raise FolderError(f"{under_way}, and has not ended within {patience:g} s.")
+            if not told:
+                logger.warning("%s: waiting for it to end.", under_way)
+                told = True
+            time.sleep(0.1)
+
+    # ------------------------------------------------------------------ temporary files
+
+    def make_temporary(self) -> Path:
+        """A new folder for unpacked archives, Java's wrapper and the workers' sockets."""
+        temporary = self.own / "tmp"
+        if not _fits(temporary):
+            temporary = Path(tempfile.mkdtemp(prefix="eden-"))
+            (temporary / OWN).write_text(str(self.path), encoding="utf-8")
+        temporary.mkdir(exist_ok=True)
+        return temporary
+
+    def owns_temporary(self, temporary: Path) -> bool:
+        """Whether `make_temporary` made it for this folder: a state that was copied here names another server's."""
+        if temporary == self.own / "tmp":
+            return True
+        mark = temporary / OWN
+        return mark.is_file() and mark.read_text(encoding="utf-8") == str(self.path)
+
+    def clear(self, temporary: Path) -> None:
+        """Remove what a server leaves behind; the logs stay, and the mark."""
+        if self.owns_temporary(temporary):
+            _remove(temporary)
+        for path in (self.key_file, self.configuration, self.state):
+            path.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all; a symbolic link is replaced, never followed."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def _fits(temporary: Path) -> bool:
+    """Whether it can hold sockets (short) and be on PATH (no colon)."""
+    text = str(temporary)
+    return text.isascii() and ":" not in text and len(text) <= LONGEST_SOCKET_FOLDER
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)  # which follows no links
