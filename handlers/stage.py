@@ -94,7 +94,7 @@ class Stage(ABC):
         """Answer a batch: as many answers as requests, in their order."""
         started = time.monotonic()
         items = [_item(context, i, fields) for i, fields in enumerate(data)]
-        replies = Replies(context, [item.caller for item in items])
+        replies = Replies(context, [item.caller for item in items], self.settings.grpc_streaming)
         try:
             self.serve(items, replies)
         except Exception as error:
