@@ -12,10 +12,10 @@ import numpy as np
 
 import media
 from eden import MIN_SIDE
-from handlers.faults import BadRequest
+from handlers.faults import BadRequest, shown
 from handlers.options import FIELDS
 
-_FRAME = re.compile(r"frames?(\d*)")
+_FRAME = re.compile(r"frames?([0-9]{0,9})")
 _SIDE_BY_SIDE = 8
 _WHOLE = ("body", "data", "clip", "video")
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
@@ -53,9 +53,11 @@ def read_clip(fields: Mapping[str, bytes | str], limits: Limits, each: Callable[
     whole = {name: value for name, value in fields.items() if name in _WHOLE}
     unknown = set(fields) - set(frames) - set(whole) - set(FIELDS)
     if unknown:
-        raise BadRequest(f"unknown field {', '.join(map(repr, sorted(unknown)))}: frames are frame0, frame1, ...")
+        others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise BadRequest(f"unknown field {shown(min(unknown))}{others}: frames are frame0, frame1, ...")
     if (frames and whole) or len(whole) > 1:
-        raise BadRequest(f"{' and '.join([*frames, *whole])} in one request: send frames or one body, not both")
+        some = [*list(frames)[:1], *whole]
+        raise BadRequest(f"{' and '.join(some)} in one request: send frames or one body, not both")
     if whole:
         clip = _read_whole(*whole.values(), limits)
     else:

@@ -12,7 +12,7 @@ from eden import Encoder, padded_grid
 from handlers.answer import Answer
 from handlers.backlog import Backlog, waiting_for
 from handlers.clip import read_clip
-from handlers.options import read_options
+from handlers.options import own_rate, read_options
 from handlers.replies import Replies
 from handlers.stage import Item, Stage
 from handlers.waiting import Waiting
@@ -63,9 +63,9 @@ class EncoderHandler(Stage):
         clip = read_clip(item.fields, self.settings.limits, self.pictures.map)
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
         said = options.explicit()
-        if clip.rate is not None:
-            said.setdefault("fps", str(clip.rate))
         said["answer"] = clip.answer
+        if clip.rate is not None and "fps" not in said and said.get("format", clip.answer) == "mp4":
+            said["fps"] = own_rate(clip.rate)
         item.work = {"frames": frames, "options": said}
         item.work["grid"] = padded_grid(*frames.shape[2:], self.encoder.config.patch_size)
 

@@ -73,3 +73,8 @@ def test_an_envelope_is_known_again():
     assert as_envelope(b"EDEN-TICKET {") is None
     assert as_envelope(b"{broken") is None
     assert envelope(KeyError("x"))["code"] == 500
+
+
+@pytest.mark.parametrize("error", [KeyError("x" * 10**6), BadRequest("x" * 10**6), media.MediaError("x" * 10**6)])
+def test_a_message_is_never_long(error):
+    assert len(envelope(error)["message"]) < 1100

@@ -1,0 +1,85 @@
+"""What a caller can do to harm a server beside his own request: each is refused, and both workers stay as they are."""
+
+from __future__ import annotations
+
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+import pytest
+import requests
+
+import media
+from server import Server
+from server.api import BINARY, NODES
+from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
+
+CLIP = media.encode_npy(moving_frames())
+ENCODER, DECODER = PREDICT
+PICTURES = {f"frame{i}": (f"{i}.png", media.encode_image(f, "png")) for i, f in enumerate(moving_frames())}
+
+
+@pytest.fixture(autouse=True)
+def same_workers(server: Server):
+    """Each request leaves both workers alive, and answering."""
+    before = [server.worker_pids(node) for node in NODES]
+    yield
+    answer = server.api.call(WORKFLOW, data=CLIP, headers=BINARY)
+    assert answer.content.startswith(media.NPY_MAGIC), answer.text
+    assert [server.worker_pids(node) for node in NODES] == before
+
+
+def refused(reply: requests.Response, code: int, *words: str) -> None:
+    assert reply.status_code == code, reply.text
+    told = reply.json()
+    assert told["code"] == code
+    assert all(word in told["message"] for word in words), told
+    assert len(reply.content) < 1500
+
+
+def test_a_number_with_a_huge_exponent_delays_nobody(server: Server):
+    def innocent() -> float:
+        started = time.monotonic()
+        reply = server.api.call(WORKFLOW, data=CLIP, headers=BINARY)
+        assert reply.content.startswith(media.NPY_MAGIC)
+        return time.monotonic() - started
+
+    with ThreadPoolExecutor(2) as pool:
+        headers = BINARY | {"X-Eden-Fps": "1e300000000"}  # minutes to compute, and all threads wait meanwhile
+        hostile = pool.submit(server.api.call, ENCODER, data=CLIP, headers=headers)
+        assert pool.submit(innocent).result() < 30
+        refused(hostile.result(), 400, "fps is '1e300000000'", "1/1000 to 1000")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("fps", "1e-5", "1/1000 to 1000"),
+        ("fps", "1/2147483648", "1/1000 to 1000"),
+        ("fps", "1000000007/1000000009", "up to 10000000"),
+        ("seed", "9" * (1 << 20), "0 to 9223372036854775807"),
+        ("quality", "9" * (1 << 20), "1 to 100"),
+        ("format", "x" * (1 << 20), "not one of"),
+        ("stream", "x" * (1 << 20), "not one of"),
+        ("x" * 5000, "1", "unknown field"),
+        ("frame" + "1" * 5000, "1", "unknown field"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused_with_the_bounds_and_not_echoed(server: Server, name, value, word):
+    reply = server.api.call(
+        ENCODER, files=PICTURES | {name: (None, value)}, data={"format": "mp4"} if name == "fps" else {}
+    )
+    refused(reply, 400, name[:20], word)
+
+
+def test_an_mp4_of_an_absurd_rate_is_told_to_name_another_and_then_served(server: Server):
+    target = io.BytesIO()
+    media.encode_video(list(moving_frames(3)), Fraction(2000), target)
+    reply = server.api.call(ENCODER, data=target.getvalue(), headers={"Content-Type": "video/mp4"})
+    refused(reply, 400, "the video states 2000 frames a second: name its fps, from 1/1000 to 1000")
+    headers = {"Content-Type": "video/mp4", "X-Eden-Fps": "1/1000"}
+    reply = server.api.call(WORKFLOW, data=target.getvalue(), headers=headers)
+    with media.open_video(reply.content) as video:
+        assert video.rate == Fraction(2, 1000)
+        assert len(list(video.frames())) == 5
