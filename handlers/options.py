@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from handlers.faults import BadRequest, shown
+from handlers.fields import as_text
 from media import video_writer
 
 CONTENT_TYPES = {
@@ -53,13 +54,13 @@ class Options:
         return {name: value for name, value in asdict(self).items() if value not in (None, False)}
 
 
-def read_options(fields: Mapping[str, bytes | str], headers: Mapping[str, str]) -> Options:
+def read_options(fields: Mapping[str, object], headers: Mapping[str, str]) -> Options:
     """Options of a request.
 
     Raises BadRequest naming the option and what it may be.
     """
     said = {name: headers[f"x-eden-{name}"] for name in FIELDS if f"x-eden-{name}" in headers}
-    said |= {name: _text(name, fields[name]) for name in FIELDS if name in fields}
+    said |= {name: as_text(name, fields[name]) for name in FIELDS if name in fields}
     if "format" not in said and (accepted := _accepted(headers.get("accept", "*/*"))):
         said["format"] = accepted
     return Options(
@@ -69,13 +70,6 @@ def read_options(fields: Mapping[str, bytes | str], headers: Mapping[str, str]) 
         fps=_rate(said["fps"]) if "fps" in said else None,
         stream=_truth("stream", said.get("stream", "0")),
     )
-
-
-def _text(name: str, value: bytes | str) -> str:
-    try:
-        return value if isinstance(value, str) else bytes(value).decode()
-    except UnicodeDecodeError:
-        raise BadRequest(f"{name} is not text") from None
 
 
 def _whole(name: str, value: str, low: int, high: int) -> int:

@@ -17,9 +17,9 @@ import torch
 
 from handlers.answer import Answer
 from handlers.faults import envelope
+from handlers.fields import keep_fields
 from handlers.heap import keep_freed_memory
 from handlers.metrics import Metrics
-from handlers.repeated_fields import keep_repeated_fields
 from handlers.replies import Replies
 from handlers.settings import Settings, sensible_threads
 from handoff import Handoff, open_handoff
@@ -65,7 +65,7 @@ class Stage(ABC):
 
     def initialize(self, context: Any) -> None:
         """Load the model onto its device. Raises ValueError or eden.CheckpointError: the worker then does not start."""
-        keep_repeated_fields()
+        keep_fields()
         keep_freed_memory()
         properties = context.system_properties
         self.device = _device(properties.get("gpu_id"), context.model_yaml_config)

@@ -39,9 +39,10 @@ def encode_video(
     LARGEST_TERM.
     """
     if not SLOWEST <= rate <= FASTEST or max(rate.numerator, rate.denominator) > LARGEST_TERM:
+        about = float(min(rate, Fraction(10**9)))
         raise MediaError(
-            f"a frame rate of {float(min(rate, Fraction(10**9))):g} for an mp4: it must be from {SLOWEST} to {FASTEST}, its "
-            f"numerator and denominator at most {LARGEST_TERM}"
+            f"a frame rate of {about:g} for an mp4: it must be from {SLOWEST} to {FASTEST}, its numerator and "
+            f"denominator at most {LARGEST_TERM}"
         )
     count = 0
     on_disk = isinstance(target, str | Path)  # the second pass that moves the index to the front opens the file again

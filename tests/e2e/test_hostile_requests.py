@@ -6,6 +6,7 @@ import io
 import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from itertools import product
 
 import pytest
 import requests
@@ -83,3 +84,37 @@ def test_an_mp4_of_an_absurd_rate_is_told_to_name_another_and_then_served(server
     with media.open_video(reply.content) as video:
         assert video.rate == Fraction(2, 1000)
         assert len(list(video.frames())) == 5
+
+
+JSON = ["null", "1.5", "[300]", "{}", "[]", "true", '"7"', "-1", "100000000000000000000"]
+GOOD = {("fps", "1.5"), ("stream", "true")}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [pair for pair in product(["seed", "quality", "fps", "format", "stream"], JSON) if pair not in GOOD],
+)
+def test_an_option_that_calls_itself_json_is_read_as_the_text_it_is(server: Server, name: str, value: str):
+    reply = server.api.call(ENCODER, files=PICTURES | {name: ("x", value, "application/json")})
+    refused(reply, 400, f"{name} is ")
+
+
+@pytest.mark.parametrize("value", [b"100000000", b"null", b"[300]", b"{}", b"[" * 1_000_000, b"[[],[]," * 1_000_000])
+def test_a_picture_that_calls_itself_json_is_a_bad_picture(server: Server, value: bytes):
+    reply = server.api.call(ENCODER, files=PICTURES | {"frame1": ("x", value, "application/json")})
+    refused(reply, 400, "frame1: ")
+    reply = server.api.call(ENCODER, files={"clip": ("x", value, "application/json")})
+    refused(reply, 400)
+    for node in PREDICT:
+        refused(
+            server.api.call(node, data=value, headers={"Content-Type": "application/json"}),
+            400 if node == ENCODER else 403,
+        )
+
+
+def test_a_seed_that_calls_itself_json_is_the_seed(server: Server):
+    plain, json = (
+        server.api.call(WORKFLOW, files=PICTURES | {"seed": ("seed", b"100000000", kind)}).content
+        for kind in ("text/plain", "application/json")
+    )
+    assert plain == json and plain.startswith(b"\x89PNG")
