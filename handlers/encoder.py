@@ -19,6 +19,7 @@ from handlers.waiting import Waiting
 from handoff import OverCapacity
 
 TICKET = "application/vnd.eden.ticket"
+REFUSAL = "application/vnd.eden.refusal"
 
 
 class EncoderHandler(Stage):
@@ -48,6 +49,12 @@ class EncoderHandler(Stage):
         with self.metrics.stage("put"):
             for item in items:
                 item.attempt(self._put)
+
+    def outgoing(self, item: Item, answer: Answer) -> Answer:
+        """In a workflow what is no ticket goes to dit_decoder too, which must know it for ours."""
+        if item.caller == "workflow" and answer.content_type != TICKET:
+            return Answer(self.handoff.refuse(answer.body), REFUSAL, answer.status)
+        return answer
 
     def _admit(self, item: Item, in_flight: int) -> None:
         """Overload is refused here, before any work: TorchServe's own queue would leak a thread a refusal."""

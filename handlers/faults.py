@@ -2,12 +2,12 @@
 
 Nothing may raise inside a workflow node (TorchServe then fails the whole batch and leaks threads), so every error
 becomes an answer: `{"code": 400, "type": "BadRequest", "message": "..."}`. On `/predictions/...` the HTTP status is
-`code`; in a workflow TorchServe always says 200 and the envelope is all there is.
+`code`; in a workflow TorchServe always says 200 and the envelope is all there is. Between the two nodes an envelope is
+signed: what a caller sends in the shape of one is no ticket, and nothing else.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from handoff import HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected
@@ -54,15 +54,3 @@ def _told(error: Exception) -> tuple[int, str, str]:
         if isinstance(error, kind):
             return code, type(error).__name__, str(error)
     return 500, "InternalError", f"{type(error).__name__}: {error}"
-
-
-def as_envelope(body: object) -> dict[str, Any] | None:
-    """The envelope that an earlier node sent in place of a ticket, or None. TorchServe may have parsed it already."""
-    if isinstance(body, bytes | bytearray) and body.lstrip()[:1] == b"{":
-        try:
-            body = json.loads(body)
-        except ValueError:
-            return None
-    if isinstance(body, dict) and {"code", "type", "message"} <= body.keys():
-        return body
-    return None

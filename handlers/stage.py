@@ -101,7 +101,7 @@ class Stage(ABC):
             logger.exception("a batch of %d failed", len(items))
             for item in items:
                 item.answer or item.fail(error)
-        answers = [item.answer or _unanswered(item) for item in items]
+        answers = [self.outgoing(item, item.answer or _unanswered(item)) for item in items]
         self.metrics.batch([answer.status for answer in answers])
         refused = sum(answer.status >= 400 for answer in answers)
         logger.info("batch of %d, %d refused, %.1f ms", len(items), refused, 1e3 * (time.monotonic() - started))
@@ -115,6 +115,10 @@ class Stage(ABC):
     @abstractmethod
     def serve(self, items: list[Item], replies: Replies) -> None:
         """Give every item its answer; large ones may go ahead."""
+
+    def outgoing(self, item: Item, answer: Answer) -> Answer:
+        """The answer in the form in which it leaves this node."""
+        return answer
 
     def side_by_side(self, items: Iterable[Item], step: Callable[[Item], None]) -> None:
         """Run a step of every open item in threads: for pictures, whose codecs let go of the interpreter."""

@@ -18,7 +18,7 @@ from handoff.ledger import sweep
 from handoff.link import Full, Link, Post, Unusable, Written
 from handoff.payloads import Payload, Payloads
 from handoff.settings import HandoffSettings
-from handoff.ticket import Ticket, sign, verify
+from handoff.ticket import Ticket, sign, sign_refusal, verify, verify_refusal
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,6 +82,18 @@ class Handoff:
         """What a ticket says. Raises `TicketRejected` unless it is whole, in time, and of this server's key."""
         try:
             return verify(ticket, self._key)
+        except TicketRejected:
+            self.counters["refused", "ticket"] += 1
+            raise
+
+    def refuse(self, words: bytes) -> bytes:
+        """What a producer that has no ticket to give sends in its place, signed."""
+        return sign_refusal(words, self._key)
+
+    def read_refusal(self, data: bytes) -> bytes | None:
+        """The words of a refusal, None if it is none. Raises `TicketRejected` if it is not of this server's key."""
+        try:
+            return verify_refusal(data, self._key)
         except TicketRejected:
             self.counters["refused", "ticket"] += 1
             raise

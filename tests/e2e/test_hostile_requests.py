@@ -86,6 +86,32 @@ def test_an_mp4_of_an_absurd_rate_is_told_to_name_another_and_then_served(server
         assert len(list(video.frames())) == 5
 
 
+CODES = ["-1", "0", "99", "101", "204", "304", "600", "1000", '"abc"', "null", "[]", "1e400", "4294967296", "NaN"]
+STRANGE = {f"a status of {code}": b'{"code": %s, "type": "x", "message": "y"}' % code.encode() for code in CODES} | {
+    "100,000 nested objects": b'{"a":' * 100_000,
+    "100,000 brackets": b"{" * 100_000,
+    "a label of our metrics": b'{"code": 418, "type": "x\\n", "message": "y"}',
+    "a refusal that nobody signed": b'EDEN-REFUSAL\x01{"code": 204, "type": "x", "message": "y"}',
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_json_of_a_strangers_is_a_bad_ticket_and_no_more(server: Server, name: str):
+    for kind in ("application/octet-stream", "application/json"):
+        reply = server.api.call(DECODER, data=STRANGE[name], headers={"Content-Type": kind})
+        refused(reply, 403, "no ticket" if STRANGE[name].startswith(b"{") else "not signed with this server's key")
+        assert reply.json()["type"] == "TicketRejected"
+    reply = server.api.call(DECODER, files={"ticket": ("ticket", STRANGE[name], "application/json")})
+    refused(reply, 403)
+
+
+def test_what_the_encoder_refuses_comes_through_the_decoder_as_it_was(server: Server):
+    direct = server.api.call(ENCODER, data=b"no clip", headers=BINARY)
+    refused(direct, 400, "not a readable video")
+    through = server.api.call(WORKFLOW, data=b"no clip", headers=BINARY)
+    assert (through.status_code, through.content) == (200, direct.content)
+
+
 JSON = ["null", "1.5", "[300]", "{}", "[]", "true", '"7"', "-1", "100000000000000000000"]
 GOOD = {("fps", "1.5"), ("stream", "true")}
 
