@@ -40,9 +40,9 @@ class EncoderHandler(Stage):
         """Refuse what is too much, read the rest, encode it together, put it."""
         self.backlog.batch(full=len(items) == self.batch_sizes[-1])
         self.waiting.look()
-        in_flight = self.handoff.in_flight()
+        room = self.handoff.room()
         for item in items:
-            item.attempt(partial(self._admit, in_flight=in_flight))
+            item.attempt(partial(self._admit, room=room))
         with self.metrics.stage("image_decode"):
             self.side_by_side(items, self._read)
         self.group(items, partial(self.compute, step=self._encode))
@@ -56,13 +56,13 @@ class EncoderHandler(Stage):
             return Answer(self.handoff.refuse(answer.body), REFUSAL, answer.status)
         return answer
 
-    def _admit(self, item: Item, in_flight: int) -> None:
+    def _admit(self, item: Item, room: int) -> None:
         """Overload is refused here, before any work: TorchServe's own queue would leak a thread a refusal."""
         if self.backlog.is_surplus():
             raise OverCapacity(f"more than {self.settings.max_queued} requests wait for the encoder: try again later")
-        bound = self.settings.handoff.max_in_flight
-        if in_flight + item.index >= bound:
-            raise OverCapacity(f"{in_flight} clips wait for the decoder, at most {bound} may: try again later")
+        if item.index >= room:
+            bound = self.settings.handoff.max_in_flight
+            raise OverCapacity(f"{bound} clips wait for the decoder already, the most that may: try again later")
         self.waiting.check(item.index)
 
     def _read(self, item: Item) -> None:
@@ -86,4 +86,5 @@ class EncoderHandler(Stage):
         output, options = item.work["output"], item.work["options"]
         if options.get("format", options["answer"]) == "mp4":
             output = replace(output, frames=item.work["frames"])
-        item.answer = Answer(self.handoff.put(output, options=options), TICKET)
+        by_caller = item.caller != "workflow"
+        item.answer = Answer(self.handoff.put(output, options, by_caller=by_caller), TICKET)

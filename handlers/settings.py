@@ -45,15 +45,17 @@ class Settings:
         workers = int(yaml.get("maxWorkers") or 1)
         handoff = dict(section.pop("handoff", {}))
         try:
+            max_wait_s = float(section.pop("max_wait_s", 5))
+            own = {"folder": server_folder(), "abandoned_after_s": max_wait_s}
             settings = cls(
                 checkpoint=model_dir / section.pop("checkpoint", "checkpoint"),
                 precision=section.pop("precision", "fp32"),
-                handoff=_filled(HandoffSettings, {"folder": server_folder(), **handoff}, "handoff"),
+                handoff=_filled(HandoffSettings, own | handoff, "handoff"),
                 limits=_filled(Limits, section.pop("limits", {}), "limits"),
                 threads=section.pop("threads", None),
                 workers=workers,
                 max_queued=int(section.pop("max_queued", 256)),
-                max_wait_s=float(section.pop("max_wait_s", 5)),
+                max_wait_s=max_wait_s,
                 grpc_streaming=_truth("grpc_streaming", section.pop("grpc_streaming", False)),
                 warm=tuple((int(h), int(w)) for h, w in section.pop("warm", ())),
             )

@@ -35,7 +35,8 @@ class Handoff:
         self.settings = settings
         self.counters: Counter[tuple[str, str]] = Counter()
         """(event, route or reason) -> how often, or how many bytes: put, put_bytes, take, take_bytes by route;
-        refused by reason (ticket, capacity); fallback by the route that could not be used; dropped, expired."""
+        refused by reason (ticket, capacity); fallback by the route that could not be used; dropped, expired,
+        abandoned."""
         self._key = load_key(settings.folder)
         self._post = Post(settings, torch.device(device), self._key, self.counters)
         self._payloads: Payloads | None = None
@@ -46,16 +47,17 @@ class Handoff:
         if swept:
             _LOG.info("removed %d files that killed processes left in %s", swept, settings.ledger_folder)
 
-    def put(self, output: EncoderOutput, options: Mapping[str, Any] | None = None) -> bytes:
+    def put(self, output: EncoderOutput, options: Mapping[str, Any] | None = None, *, by_caller: bool = False) -> bytes:
         """Keep `output` (on any device) until it is taken or expires; the signed ticket to it.
 
-        `options`: JSON values that travel along, signed. Raises `OverCapacity` at once where there is no room,
-        `HandoffError` where the options are no JSON values.
+        `options`: JSON values that travel along, signed. `by_caller`: the ticket goes to a caller, who may never come
+        back with it; it may give way to others then (see `Payloads`). Raises `OverCapacity` at once where there is no
+        room, `HandoffError` where the options are no JSON values.
         """
         layout = Layout.of(output, self.settings.wire)
         payloads = self._producer()
         try:
-            payload = payloads.admit(layout.nbytes)
+            payload = payloads.admit(layout.nbytes, by_caller)
             try:
                 ways = self._write(payloads, payload, output, layout)
                 ticket = Ticket(
@@ -131,6 +133,10 @@ class Handoff:
     def in_flight(self) -> int:
         """How many payloads were put here and are neither taken nor expired."""
         return self._payloads.in_flight() if self._payloads else 0
+
+    def room(self) -> int:
+        """How many more payloads may be put now, as far as `max_in_flight` goes."""
+        return self._payloads.room() if self._payloads else self.settings.max_in_flight
 
     def queue(self) -> list[float]:
         """When each of those was put (time.time()), the oldest first; abandoned ones are left out."""
