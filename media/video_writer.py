@@ -20,6 +20,8 @@ SLOWEST, FASTEST = Fraction(1, 1000), Fraction(2000)
 """Frames a second of what `encode_video` writes."""
 LARGEST_TERM = 20_000_000
 """Of a rate's numerator and denominator. With B-frames FFmpeg's mp4 writer fails on terms near 2^31, or on 1/100000."""
+LARGEST_SIDE = 16384
+"""Pixels, of x264."""
 _BT709 = 1
 """H.273's number for BT.709 in all three fields: primaries, transfer, matrix."""
 
@@ -35,8 +37,8 @@ def encode_video(
     """Write `frames` [H, W, 3] as an mp4 of `rate` frames a second to a path or a seekable file; return their count.
 
     4:2:0 halves both sides, so an odd width or height gets one more column or row, a copy of the last.
-    Raises MediaError: no frames, frames of different sizes, a rate outside SLOWEST to FASTEST, or with a term over
-    LARGEST_TERM.
+    Raises MediaError: no frames, frames of different sizes or over LARGEST_SIDE, a rate outside SLOWEST to FASTEST, or
+    with a term over LARGEST_TERM.
     """
     if not SLOWEST <= rate <= FASTEST or max(rate.numerator, rate.denominator) > LARGEST_TERM:
         about = float(min(rate, Fraction(10**9)))
@@ -58,6 +60,8 @@ def encode_video(
             even = _even(frame)
             if count == 0:
                 size = frame.shape
+                if max(size) > LARGEST_SIDE:
+                    raise MediaError(f"an mp4 cannot hold {size[1]}x{size[0]} pixels: a side may be {LARGEST_SIDE}")
                 stream.height, stream.width = even.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 context = stream.codec_context

@@ -200,6 +200,18 @@ def test_frames_that_make_no_video_are_refused():
         mp4([np.zeros((64, 64, 3), np.uint8), np.zeros((32, 32, 3), np.uint8)])
 
 
+@pytest.mark.parametrize("shape", [(16, 16386, 3), (16386, 16, 3)])
+def test_sides_that_no_mp4_can_have_are_refused(shape):
+    with pytest.raises(MediaError, match=f"an mp4 cannot hold {shape[1]}x{shape[0]} pixels: a side may be 16384"):
+        mp4([np.zeros(shape, np.uint8)])
+
+
+@pytest.mark.parametrize("shape", [(16, 16384, 3), (16384, 16, 3)])
+def test_the_largest_sides_are_encoded(shape):
+    with open_video(mp4([np.zeros(shape, np.uint8)] * 2)) as video:
+        assert video.size == shape[:2]
+
+
 @pytest.mark.parametrize("rate", [SLOWEST, FASTEST])
 def test_at_the_slowest_and_the_fastest_rate_no_frame_is_lost(rate):
     frames = list(np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8))
