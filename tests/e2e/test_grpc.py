@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from client_films import CLIP as FILM
+from client_films import grpc_options, look_at, write_film
 
 import media
+from eden_client.__main__ import main
 from eden_client.errors import envelope_in
 from eden_client.grpc_route import GrpcServer
 from eden_client.parts import read_parts
@@ -109,6 +112,15 @@ def test_a_stream_that_cannot_be_is_an_error_and_the_ticket_is_good_still(
     assert "mp4 cannot be streamed" in str(envelope_in(answer))
     (answer,) = call(calls, DECODER, {"data": ticket})
     assert drawn(answer).shape == (3, 64, 96, 3)
+    assert pids(server) == before
+
+
+@pytest.mark.parametrize("strategy", ["streaming", "batch"])
+def test_a_film_over_grpc(server: Server, tmp_path: Path, strategy: str):
+    before = pids(server)
+    source = write_film(tmp_path / "film.mkv", FILM[:8], codec="ffv1", pixel_format="bgr0")
+    assert main([str(source), str(tmp_path / "smooth.mkv"), *grpc_options(server), "--strategy", strategy]) == 0
+    assert len(look_at(tmp_path / "smooth.mkv").frames) == 15
     assert pids(server) == before
 
 
