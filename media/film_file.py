@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from media.errors import MediaError
 from media.film import Colours, Look, Picture
+from media.names import open_input
 from media.truncation import missing_bytes
 from media.video_reader import SCALING, reason
 
@@ -99,11 +100,11 @@ def open_film_file(
             raise MediaError(f"{name}: the file is empty")
     elif isinstance(source, io.BufferedReader):
         head = source.peek(_HEAD)[:_HEAD]
-    try:
-        container = av.open(source, "r", format=format)
-    except (av.FFmpegError, ValueError) as error:
-        raise MediaError(f"{name}: not a readable video, or a damaged one ({reason(error)})") from error
-    with container:
+    with ExitStack() as open_:
+        try:
+            container = open_.enter_context(open_input(source, format=format))
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError(f"{name}: not a readable video, or a damaged one ({reason(error)})") from error
         if container.format.name == "tty":  # FFmpeg draws any text
             raise MediaError(f"{name}: a text, not a video")
         if path and (missing := missing_bytes(container, head, path.stat().st_size)):

@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 
 from media.errors import MediaError
 from media.film import Look
+from media.names import file_url, open_input
 from media.segments import Segment
 from media.video_reader import reason
 
@@ -33,7 +34,7 @@ def write_gif(segments: Sequence[Segment], look: Look, target: Path) -> list[str
 
 def _frames(segments: Sequence[Segment]) -> Iterator[tuple[VideoFrame, Fraction]]:
     for segment in segments:
-        with av.open(segment.path) as container:
+        with open_input(segment.path) as container:
             first: Fraction | None = None
             for frame in container.decode(container.streams.video[0]):
                 assert frame.pts is not None and frame.time_base is not None
@@ -62,7 +63,7 @@ def _palette(segments: Sequence[Segment]) -> VideoFrame:
 
 
 def _encode(segments: Sequence[Segment], palette: VideoFrame, look: Look, target: Path) -> None:
-    with av.open(target, "w", format="gif", options={"loop": "0"}) as out:
+    with av.open(file_url(target), "w", format="gif", options={"loop": "0"}) as out:
         stream = out.add_stream("gif", rate=100)
         stream.height, stream.width = look.size
         stream.pix_fmt = "pal8"

@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from media.encoding import Encoding
 from media.errors import MediaError
 from media.film import Colours, Look
+from media.names import file_url, open_input
 from media.video_reader import reason
 
 _GLOBAL_HEADER = 1 << 22
@@ -47,7 +48,7 @@ class SegmentWriter:
         self._start: Fraction | None = None
         self._tick = tick
         self._coded: list[int] = []
-        self._container = av.open(path, "w", format=_holder(encoding))
+        self._container = av.open(file_url(path), "w", format=_holder(encoding))
         stream = self._container.add_stream(encoding.codec, rate=_sane(rate), options=dict(encoding.options))
         assert isinstance(stream, VideoStream)
         self._stream = stream
@@ -126,7 +127,7 @@ def packets(segments: Sequence[Segment], last_duration: Fraction) -> Iterator[Ti
     reorder = max(segment.reorder for segment in segments)
     late: deque[Fraction] = deque()
     for number, segment in enumerate(segments):
-        with av.open(segment.path) as container:
+        with open_input(segment.path) as container:
             stream = container.streams.video[0]
             assert stream.time_base
             read = [packet for packet in container.demux(stream) if packet.pts is not None]

@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from media.errors import MediaError
 from media.images import Frame, check_frame
+from media.names import file_url
 from media.video_reader import SCALING
 
 _BT709 = 1
@@ -37,7 +38,8 @@ def encode_video(
         raise MediaError(f"a frame rate of {rate}: it must be positive")
     count = 0
     on_disk = isinstance(target, str | Path)  # the second pass that moves the index to the front opens the file again
-    with av.open(target, "w", format="mp4", options={"movflags": "+faststart"} if on_disk else {}) as container:
+    place = file_url(target) if isinstance(target, str | Path) else target
+    with av.open(place, "w", format="mp4", options={"movflags": "+faststart"} if on_disk else {}) as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
         for frame in frames:
             check_frame(frame)
