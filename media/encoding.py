@@ -48,6 +48,8 @@ _PLAYED_AS_420 = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
 _EVEN = ("libx264", "libx265", "libsvtav1")
 _STATES_ASPECT = ("libx264", "libx265")
 """In their own data: PyAV has no way to tell it to Matroska's writer."""
+_REFUSED = {"mov": ("vp8", "vp9", "av1")}
+"""Codecs that FFmpeg has a tag for in a container, and its muxer does not take."""
 _FAMILIES = {
     "hevc": "hevc",
     "h264": "h264",
@@ -73,6 +75,7 @@ def choose_encoding(
     if not _fits(encoder, container):
         raise MediaError(f"{ending} cannot hold {codec or encoder}")
     offered = [each.name for each in av.Codec(encoder, "w").video_formats or []]
+    offered = offered or [pixel_format or look.pixel_format]  # some do not say what they take
     chosen, notes = choose_pixel_format(look, offered, pixel_format, encoder)
     options = _FIXED.get(encoder, {}) | _quality(encoder, crf, preset)
     if chosen.startswith("yuva") and encoder == "libvpx-vp9":
@@ -117,11 +120,13 @@ def _default_encoder(look: Look, container: str) -> str:
 
 
 def _fits(encoder: str, container: str) -> bool:
-    return encoder in _supported(container)
+    refused = _REFUSED.get(container, ())
+    return encoder in supported(container) and av.Codec(encoder, "w").canonical_name not in refused
 
 
 @cache
-def _supported(container: str) -> frozenset[str]:
+def supported(container: str) -> frozenset[str]:
+    """The encoders for which FFmpeg has a place in a container, by its tables."""
     with av.open(io.BytesIO(), "w", format=container) as probe:
         return frozenset(probe.supported_codecs)
 

@@ -19,7 +19,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from media.encoding import Encoding
+from media.encoding import Encoding, supported
 from media.errors import MediaError
 from media.film import Colours, Look
 from media.names import file_url, open_input
@@ -154,9 +154,11 @@ def common_tick(ticks: list[Fraction]) -> Fraction:
 
 def _holder(encoding: Encoding) -> str:
     """NUT keeps any time base exactly, and nearly every codec; but not ProRes, nor the transparency beside VP9."""
+    if encoding.codec == "libvpx-vp9" and encoding.pixel_format.startswith("yuva"):
+        return "matroska"
     if encoding.codec == "prores_ks":
         return "mov"
-    return "matroska" if encoding.codec == "libvpx-vp9" and encoding.pixel_format.startswith("yuva") else "nut"
+    return next((each for each in ("nut", "mov") if encoding.codec in supported(each)), encoding.container)
 
 
 def _sane(rate: Fraction) -> Fraction:
