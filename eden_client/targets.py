@@ -91,9 +91,10 @@ def open_result(
     try:
         if kind is Kind.FOLDER:
             return FolderResult(workshop, order.target, order.crf), notes
-        return VideoResult(workshop, film, look, encoding, timing, place), notes
+        result = VideoResult(workshop, film, look, encoding, timing, place)
+        return result, [*notes, *result.rehearse()]
     except BaseException:
-        workshop.close()
+        workshop.close() if workshop.gaps else workshop.discard()
         raise
 
 

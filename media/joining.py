@@ -51,12 +51,17 @@ def rehearse(segments: Sequence[Segment], joint: Joint, target: Path) -> tuple[P
     Returns how all that goes with the pictures is carried over, and what a user should know about that. `target` is
     written for the trial, and removed. Raises MediaError: the pictures themselves cannot be written.
     """
-    plan = _plan(joint)
+    plan, what = _plan(joint), f"{joint.encoding.container} of {joint.encoding.codec}"
     try:
         _join(segments, joint, target, plan, trial=True)
+        with open_input(target) as trial:
+            if next(trial.decode(video=0), None) is None:
+                raise ValueError("no picture is found in it")
     except MediaError as error:
         wrong = reason(error.__cause__) if isinstance(error.__cause__, Exception) else error
-        raise MediaError(f"{joint.encoding.container} of {joint.encoding.codec} cannot be written: {wrong}") from error
+        raise MediaError(f"{what} cannot be written: {wrong}") from error
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(f"{what} cannot be read again: {reason(error)}") from error
     finally:
         target.unlink(missing_ok=True)
     return plan, plan.notes() if plan else []

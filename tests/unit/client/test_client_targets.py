@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from fractions import Fraction
 
 import av
@@ -13,6 +14,7 @@ from eden_client.film import interpolate_film
 from eden_client.order import Order
 from eden_client.traffic import Traffic
 from media import MediaError, encode_video
+from tests.unit.media.sound_films import Sound, patch, write_source
 
 FRAMES = [np.full((32, 48, 3), level, np.uint8) for level in range(0, 240, 20)]
 
@@ -105,3 +107,59 @@ def test_a_codec_that_quicktime_does_not_hold_is_not_the_default_there(source, t
     for ending, expected in ((".mov", "h264"), (".mp4", codec), (".webm", codec)):
         make(tmp_path / "web.mkv", tmp_path / f"out{ending}")
         assert codec_of(tmp_path / f"out{ending}") == (expected, 45)
+
+
+# ---------------------------------------------------------------- tried before
+
+
+def test_what_is_left_out_is_told_before_a_frame_is_made(tmp_path):
+    film = write_source(tmp_path / "in.mkv", [Sound("aac"), Sound("libmp3lame"), Sound("flac")])
+    patch(film, b"A_MPEG/L3", b"A_XXXX/YZ")
+    early, notes = make(film, tmp_path / "out.mov")
+    assert (
+        early
+        == notes
+        == [
+            "sound track 2 is left out: FFmpeg does not know its codec",
+            "sound track 3 is encoded anew as aac: mov cannot hold flac",
+        ]
+    )
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == ["out.mov"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "wishes", "wrong"),
+    [
+        (".mp4", {"preset": "nonsense"}, "libx264 cannot encode this"),
+        (".mkv", {"codec": "rawvideo"}, "matroska of rawvideo cannot be written: Invalid argument"),
+        (".mov", {"codec": "rawvideo"}, "mov of rawvideo cannot be read again: Invalid argument"),
+        (".mp4", {"codec": "mjpeg"}, "mjpeg cannot encode this: Invalid argument"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_a_frame_is_made(source, place, ending, wishes, wrong):
+    with pytest.raises(MediaError, match=wrong):
+        make(source, place / f"out{ending}", **wishes)
+    assert not list(place.iterdir())
+
+
+def test_a_resumed_film_is_tried_with_what_is_there(tmp_path, monkeypatch):
+    film = write_source(tmp_path / "in.mkv", [Sound("flac")])
+    monkeypatch.setattr("eden_client.film.SEGMENT_FRAMES", 4)
+    gone = Drawing()
+    between = gone.between
+
+    def breaks_off(frames):
+        if gone.pairs >= 7:
+            raise MediaError("the server is gone")
+        return between(frames)
+
+    gone.between = breaks_off
+    order = Order(str(film), str(tmp_path / "out.mov"), cuts=None, duplicates="off")
+    with pytest.raises(MediaError, match="gone"):
+        interpolate_film(order, gone, Told(gone))
+    parts = tmp_path / "out.mov.parts"
+    done = sum(each["frames"] for each in json.loads((parts / "journal.json").read_text())["segments"])
+    assert done >= 4 and not list(parts.glob("trial*"))
+    early, notes = make(film, tmp_path / "out.mov", resume=True)
+    assert early == notes == ["sound track 1 is encoded anew as aac: mov cannot hold flac"]
+    assert codec_of(tmp_path / "out.mov") == ("h264", 19)
