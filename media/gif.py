@@ -17,7 +17,7 @@ from media.segments import Segment
 from media.video_reader import reason
 
 HUNDREDTH = Fraction(1, 100)
-"""A GIF's unit of time."""
+"""A GIF's unit of time, and the shortest that a frame is shown."""
 
 
 def write_gif(segments: Sequence[Segment], look: Look, target: Path) -> list[str]:
@@ -26,9 +26,11 @@ def write_gif(segments: Sequence[Segment], look: Look, target: Path) -> list[str
     if look.rate > 50:
         notes.append(f"players show a GIF of {float(look.rate):.0f} frames a second at 10: 50 is the most they keep to")
     try:
-        _encode(segments, _palette(segments), look, target)
+        skipped = _encode(segments, _palette(segments), look, target)
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(f"{target.name} cannot be written: {reason(error)}") from error
+    if skipped:
+        notes.append(f"{skipped} frames less than 10 ms apart are left out: a GIF has no shorter times (--fps 50)")
     return notes
 
 
@@ -62,7 +64,9 @@ def _palette(segments: Sequence[Segment]) -> VideoFrame:
     return palette
 
 
-def _encode(segments: Sequence[Segment], palette: VideoFrame, look: Look, target: Path) -> None:
+def _encode(segments: Sequence[Segment], palette: VideoFrame, look: Look, target: Path) -> int:
+    """Write the GIF; returns how many frames came at the time of the one before and are left out."""
+    last, skipped = -1, 0
     with av.open(file_url(target), "w", format="gif", options={"loop": "0"}) as out:
         stream = out.add_stream("gif", rate=100)
         stream.height, stream.width = look.size
@@ -83,9 +87,14 @@ def _encode(segments: Sequence[Segment], palette: VideoFrame, look: Look, target
         for frame, time in _frames(segments):
             start = time if start is None else start
             frame.pts, frame.time_base = round((time - start) / HUNDREDTH), HUNDREDTH
+            if frame.pts <= last:
+                skipped += 1
+                continue
+            last = frame.pts
             pictures.push(frame)
             out.mux(stream.encode(graph.vpull()))
         out.mux(stream.encode(None))
+    return skipped
 
 
 def _described(size: tuple[int, int], pixel_format: str) -> str:

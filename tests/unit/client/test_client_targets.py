@@ -9,9 +9,11 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from eden_client.film import interpolate_film
 from eden_client.order import Order
+from eden_client.targets import Kind, kind_of
 from eden_client.traffic import Traffic
 from media import MediaError, encode_video
 from tests.unit.media.sound_films import Sound, patch, write_source
@@ -77,6 +79,39 @@ def source(tmp_path):
 def place(tmp_path):
     (tmp_path / "place").mkdir()
     return tmp_path / "place"
+
+
+# ---------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("out.mp4", Kind.VIDEO),
+        ("a:b.mp4", Kind.VIDEO),
+        ("-out.MKV", Kind.VIDEO),
+        ("part%d.mov", Kind.VIDEO),
+        ("part%02d.gif", Kind.GIF),
+        ("shot%06d.png", Kind.FOLDER),
+        ("shot%06d.tiff", Kind.FOLDER),
+        ("shots/", Kind.FOLDER),
+        ("a.mp4/", Kind.FOLDER),
+        ("shots", Kind.FOLDER),
+        ("-", Kind.PIPE),
+    ],
+)
+def test_kinds(name, kind):
+    assert kind_of(name) is kind
+
+
+@pytest.mark.parametrize("stem", ["Alien:Romulus", "-film", "pipe:1", "concat:a|b", "part%d", "http:x"])
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".gif"])
+def test_any_name_will_do_for_input_and_output(source, place, monkeypatch, stem, ending):
+    monkeypatch.chdir(place)
+    given = source.rename(place / f"{stem}.mp4").name
+    assert make(given, f"{stem} out{ending}", fps=Fraction(50))[0] == []
+    assert codec_of(place / f"{stem} out{ending}")[1] == 24
+    assert sorted(path.name for path in place.iterdir()) == sorted([given, f"{stem} out{ending}"])
 
 
 # ---------------------------------------------------------------- codecs and containers
@@ -163,3 +198,26 @@ def test_a_resumed_film_is_tried_with_what_is_there(tmp_path, monkeypatch):
     early, notes = make(film, tmp_path / "out.mov", resume=True)
     assert early == notes == ["sound track 1 is encoded anew as aac: mov cannot hold flac"]
     assert codec_of(tmp_path / "out.mov") == ("h264", 19)
+
+
+# ---------------------------------------------------------------- GIFs
+
+
+def test_a_gif_faster_than_gifs_are_is_refused_at_once(tmp_path, place):
+    encode_video(FRAMES, Fraction(60), tmp_path / "in.mp4")
+    with pytest.raises(MediaError, match=r"a GIF holds 100 frames a second at most, not 120: --fps"):
+        make(tmp_path / "in.mp4", place / "out.gif")
+    assert not list(place.iterdir())
+    early, _ = make(tmp_path / "in.mp4", place / "out.gif", fps=Fraction(50))
+    assert early == [] and codec_of(place / "out.gif")[0] == "gif"
+
+
+def test_frames_of_a_gif_that_come_too_soon_are_left_out(tmp_path):
+    pictures = [Image.fromarray(frame) for frame in FRAMES[:5]]
+    delays = [200, 10, 200, 10, 200]
+    pictures[0].save(tmp_path / "in.gif", save_all=True, append_images=pictures[1:], duration=delays)
+    _, notes = make(tmp_path / "in.gif", tmp_path / "out.gif")
+    assert notes == ["2 frames less than 10 ms apart are left out: a GIF has no shorter times (--fps 50)"]
+    with av.open(tmp_path / "out.gif") as film:
+        times = [frame.pts for frame in film.decode(video=0)]
+    assert len(times) == 7 and times == sorted(set(times))
