@@ -18,7 +18,7 @@ from eden_client.traffic import Traffic
 from media import MediaError, encode_video
 from tests.unit.media.sound_films import Sound, patch, write_source
 
-FRAMES = [np.full((32, 48, 3), level, np.uint8) for level in range(0, 240, 20)]
+FRAMES = [np.full((32, 64, 3), level, np.uint8) for level in range(0, 240, 20)]
 
 
 class Drawing:

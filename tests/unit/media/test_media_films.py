@@ -100,6 +100,8 @@ def test_every_tick_is_a_multiple_of_the_common_one(ticks):
         ({"pixel_format": "bgra", "alpha": True}, ".webm", None, ("libvpx-vp9", "yuva420p")),
         ({"pixel_format": "bgra", "alpha": True}, ".mkv", None, ("ffv1", "bgra")),
         ({}, ".mov", "prores", ("prores_ks", "yuv422p10le")),
+        ({"codec": "hevc", "size": (64, 62)}, ".mkv", None, ("libx264", "yuv420p")),
+        ({"pixel_format": "yuv420p10le", "bits": 10, "size": (64, 62)}, ".mp4", None, ("libx264", "yuv420p10le")),
     ],
 )
 def test_the_defaults_keep_what_they_can(source, ending, codec, expected):
@@ -122,6 +124,11 @@ def test_what_is_lost_is_said(source, ending, asked, note):
     wishes = {"codec": None, "crf": None, "preset": None, "pixel_format": None} | asked
     _, notes = choose_encoding(look(**source), ending, **wishes)
     assert any(note in each for each in notes)
+
+
+def test_pictures_too_narrow_for_an_encoder_are_refused():
+    with pytest.raises(MediaError, match="libx265 needs pictures of at least 64 columns, not 48"):
+        choose_encoding(look(size=(64, 48)), ".mp4", "hevc", None, None, None)
 
 
 def test_y4m_gets_the_format_that_loses_least():
