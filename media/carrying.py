@@ -14,10 +14,11 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Discard, Stream
 from av.subtitles.stream import SubtitleStream
 
 from media.chapters import fitted
+from media.restarts import Restarts
 from media.tracks import Copied, Encoded, Retold, TrackCarrier
 from media.video_reader import reason
 
@@ -59,7 +60,7 @@ class Plan:
         self._names: dict[Part, str] = {"chapters": "chapters are", "tags": "title and other tags are"}
         self._why: dict[Part, str] = {}
         for stream in source.streams:
-            if stream is source.streams.video[0] or (stream.type == "data" and source.chapters()):
+            if stream is source.streams.video[0] or (stream.type == "data" and stream.discard == Discard.all):
                 continue  # MP4 keeps chapters in a stream of their own
             self._add(stream)
         if source.chapters():
@@ -75,7 +76,9 @@ class Plan:
         """The way chosen for a part has failed."""
         way = self._ways[part].pop(0)
         codec = self._codecs.get(part)
-        self._why[part] = f"{codec} cannot be {'copied' if way is Way.COPY else 'decoded'} ({why})" if codec else why
+        self._why[part] = (
+            f"{codec} cannot be {'copied' if way is Way.COPY else 'encoded anew'} ({why})" if codec else why
+        )
 
     def notes(self) -> list[str]:
         """What a user should know: one line for each part that is encoded anew or left out."""
@@ -137,6 +140,7 @@ class Carried:
         self._source, self._trial, self._broken = source, trial, ""
         self._tracks: dict[int, TrackCarrier] = {}
         self._lost_chapters = 0
+        self._restarts = Restarts()
         for part, way in ways.items():
             with _blaming(part):
                 if part == "chapters":
@@ -156,6 +160,7 @@ class Carried:
         for packet in self._read():
             index = packet.stream.index
             with _blaming(index):
+                self._restarts.correct(packet)
                 made = list(self._tracks[index].take(packet))
             yield from made
         for index, track in self._tracks.items():
@@ -166,6 +171,7 @@ class Carried:
     def notes(self) -> list[str]:
         """What a user should know about how it went."""
         notes = [f"sound track {index}: {note}" for index, track in self._tracks.items() for note in track.notes()]
+        notes += self._restarts.notes()
         if self._lost_chapters:
             notes.append(f"chapters left out, empty or outside of the film: {self._lost_chapters}")
         if self._broken:

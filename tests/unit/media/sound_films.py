@@ -185,6 +185,8 @@ class Heard:
     speakers: list[str]
     samples: np.ndarray
     start: float
+    """of the first frame, in seconds"""
+    end: float
 
     def pitches(self) -> dict[str, float]:
         """In hertz, of each loudspeaker that something comes out of."""
@@ -203,7 +205,9 @@ def hear(path: Path, track: int = 0) -> Heard:
         stream = container.streams.audio[track]
         frames = list(container.decode(stream))
         resampler = av.AudioResampler("flt", frames[0].layout, frames[0].sample_rate)
-        start = float(frames[0].pts * frames[0].time_base)
+        timed = [frame for frame in frames if frame.pts is not None]
+        start, last = (float(frame.pts * frame.time_base) for frame in (timed[0], timed[-1]))
+        end = last + timed[-1].samples / timed[-1].sample_rate
         blocks = [
             each.to_ndarray().reshape(each.samples, -1).T
             for frame in [*frames, None]
@@ -218,6 +222,7 @@ def hear(path: Path, track: int = 0) -> Heard:
             speakers,
             np.concatenate(blocks, 1),
             start,
+            end,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -147,7 +148,7 @@ def test_what_passes_the_header_and_fails_at_a_packet_is_named(joined, tmp_path)
     )
     patch(source, b"A_MPEG/L3", b"A_AAC/MP4")
     assert joined(source, tmp_path / "out.mp4") == [
-        "sound track 2 is left out: aac cannot be decoded (nothing of it can be decoded)",
+        "sound track 2 is left out: aac cannot be encoded anew (nothing of it can be decoded)",
         "subtitles 3 are turned into mov_text, styles may be lost: mp4 cannot hold srt",
     ]
     assert kinds(tmp_path / "out.mp4") == ["video", "audio", "subtitle"]
@@ -158,10 +159,12 @@ def test_what_passes_the_header_and_fails_at_a_packet_is_named(joined, tmp_path)
 
 def test_attachments_and_time_codes(joined, tmp_path):
     plain = write_source(tmp_path / "plain.mkv", [Sound("aac")])
+    chapters = [{"id": 1, "start": 0, "end": 500, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}}]
     for name, tags in (("font.mkv", {}), ("timecode.mov", {"timecode": "01:00:00:00"})):
         with av.open(plain) as given, av.open(tmp_path / name, "w") as made:
             ways = [made.add_stream_from_template(stream) for stream in given.streams]
             ways[0].metadata.update(tags)
+            made.set_chapters(chapters)
             if not tags:
                 made.add_attachment("a.ttf", "font/ttf", b"letters")
             for packet in given.demux():
@@ -173,8 +176,9 @@ def test_attachments_and_time_codes(joined, tmp_path):
         assert film.streams.attachments[0].data == b"letters"
     assert joined(tmp_path / "font.mkv", tmp_path / "out.mp4") == ["stream 2 (attachment: a.ttf) is left out"]
     (note,) = joined(tmp_path / "timecode.mov", tmp_path / "out.mov")
-    assert note.startswith("stream 2 (data: ") and note.endswith(" is left out")
+    assert note == "stream 3 (data: TimeCodeHandler) is left out"
     assert kinds(tmp_path / "out.mov") == ["video", "audio"]
+    assert chapters_of(tmp_path / "out.mov") == [(0, 0.5, "One")]
 
 
 # ---------------------------------------------------------------- times
@@ -271,6 +275,24 @@ def test_sound_that_changes_its_rate_and_layout_on_the_way(joined, tmp_path):
     assert after.seconds == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".webm"])
+def test_recordings_put_one_behind_the_other_are_heard_one_after_the_other(joined, tmp_path, ending):
+    """Each has a clock of its own that starts anew."""
+    parts = [
+        write_source(tmp_path / f"{pitch}.ts", [Sound("mp2", pitch=pitch, seconds=2)]) for pitch in (440, 550, 660)
+    ]
+    (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    notes = joined(tmp_path / "in.ts", tmp_path / f"out{ending}")
+    assert notes[-1] == "sound track 1: its clock starts anew 2 times, what follows is put behind the rest"
+    times = packets_of(tmp_path / f"out{ending}")
+    after = hear(tmp_path / f"out{ending}")
+    assert after.seconds == pytest.approx(6, abs=0.15)
+    for number, pitch in enumerate((440, 550, 660)):
+        samples = after.samples[:, round((2 * number + 0.2) * after.rate) : round((2 * number + 1.8) * after.rate)]
+        assert replace(after, samples=samples).pitches() == pytest.approx({"FL": pitch, "FR": pitch}, abs=5)
+    assert all(a < b for a, b in pairwise(times)) and after.end == pytest.approx(6, abs=0.15)
+
+
 # ---------------------------------------------------------------- tried before, and in spite of that
 
 
@@ -280,7 +302,7 @@ def test_what_will_fail_is_told_before(joined, tmp_path):
     joint, segments = joined.parts(source, ".mov")
     plan, notes = rehearse(segments, joint, tmp_path / "trial.mov")
     assert notes == [
-        "sound track 2 is left out: aac cannot be decoded (nothing of it can be decoded)",
+        "sound track 2 is left out: aac cannot be encoded anew (nothing of it can be decoded)",
         "sound track 3 is encoded anew as aac: mov cannot hold flac",
     ]
     assert not (tmp_path / "trial.mov").exists()
