@@ -140,7 +140,9 @@ class Carried:
         self._source, self._trial, self._broken = source, trial, ""
         self._tracks: dict[int, TrackCarrier] = {}
         self._lost_chapters = 0
-        self._restarts = Restarts()
+        self._clocks: dict[int, Restarts] = {}
+        self._ends: dict[int, Fraction] = {}
+        self._offset = Fraction(0)
         for part, way in ways.items():
             with _blaming(part):
                 if part == "chapters":
@@ -160,7 +162,7 @@ class Carried:
         for packet in self._read():
             index = packet.stream.index
             with _blaming(index):
-                self._restarts.correct(packet)
+                self._put_behind(packet)
                 made = list(self._tracks[index].take(packet))
             yield from made
         for index, track in self._tracks.items():
@@ -171,12 +173,28 @@ class Carried:
     def notes(self) -> list[str]:
         """What a user should know about how it went."""
         notes = [f"sound track {index}: {note}" for index, track in self._tracks.items() for note in track.notes()]
-        notes += self._restarts.notes()
+        for index, clock in self._clocks.items():
+            if clock.count:
+                notes.append(f"sound track {index}: clock restarts bridged: {clock.count}")
         if self._lost_chapters:
             notes.append(f"chapters left out, empty or outside of the film: {self._lost_chapters}")
         if self._broken:
             notes.append(f"sound and subtitles end early, the file is damaged there ({self._broken})")
         return notes
+
+    def _put_behind(self, packet: Packet[Any]) -> None:
+        """Each recording of several goes on where the one before it ends, and text goes with the sound."""
+        if packet.dts is None:
+            return
+        index, base = packet.stream.index, packet.time_base
+        if packet.stream.type == "audio":
+            clock = self._clocks.setdefault(index, Restarts())
+            time = clock.time(packet.dts * base, self._ends.get(index))
+            self._ends[index], self._offset = time + (packet.duration or 0) * base, clock.offset
+        ticks = round(self._offset / base)
+        packet.dts += ticks
+        if packet.pts is not None:
+            packet.pts += ticks
 
     def _read(self) -> Iterator[Packet[Any]]:
         """The packets of the tracks that are carried over."""

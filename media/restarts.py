@@ -3,56 +3,35 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
-from av.packet import Packet
-
-LEAP = Fraction(1)
-"""Seconds by which a packet has to lie before the end of the one before it to be of another recording."""
+LEAP = Fraction(1, 2)
+"""Seconds by which something has to lie before the end of what came before it to be of another recording."""
 
 
 class Restarts:
-    """Gives packets times that go on where an earlier recording's end.
-
-    Each track of sound goes on at its own end, as the pictures do; text goes with the sound.
-    """
+    """The clock of one track, on which each recording goes on where the one before it ended."""
 
     def __init__(self) -> None:
-        self._offsets: dict[int, list[Fraction]] = {}  # of each track, the one in use last
-        self._ends: dict[int, Fraction] = {}
-        self._last = Fraction(0)
+        self._offsets = [Fraction(0)]  # of the recordings, the one at hand last
 
-    def correct(self, packet: Packet[Any]) -> None:
-        """Move the packet by what its recording is late."""
-        if packet.dts is None:
-            return
-        base, offset = packet.time_base, self._last
-        if packet.stream.type == "audio":
-            offset = self._offset(packet.stream.index, packet.dts * base)
-            self._ends[packet.stream.index] = (packet.dts + (packet.duration or 0)) * base + offset
-            self._last = offset
-        ticks = round(offset / base)
-        packet.dts += ticks
-        if packet.pts is not None:
-            packet.pts += ticks
+    @property
+    def count(self) -> int:
+        """How often the clock started anew."""
+        return len(self._offsets) - 1
 
-    def notes(self) -> list[str]:
-        """What a user should know."""
-        return [
-            f"sound track {index}: its clock starts anew {len(offsets) - 1} times, what follows is put behind the rest"
-            for index, offsets in self._offsets.items()
-            if len(offsets) > 1
-        ]
+    @property
+    def offset(self) -> Fraction:
+        """What the recording at hand is late, in seconds."""
+        return self._offsets[-1]
 
-    def _offset(self, track: int, time: Fraction) -> Fraction:
-        offsets = self._offsets.setdefault(track, [Fraction(0)])
-        end = self._ends.get(track)
-        if end is None or abs(time + offsets[-1] - end) <= LEAP:
-            return offsets[-1]
-        known = next((each for each in offsets if abs(time + each - end) <= LEAP), None)
-        if known is None and time + offsets[-1] > end:  # a gap, and no new clock
-            return offsets[-1]
-        if known is not None:
-            offsets.remove(known)  # a packet that strayed, and the clock from before
-        offsets.append(end - time if known is None else known)
-        return offsets[-1]
+    def time(self, stated: Fraction, end: Fraction | None) -> Fraction:
+        """When something is, in seconds: stated by the file, and due at `end`, where what came before it ends."""
+        if end is None or abs(stated + self.offset - end) <= LEAP:
+            return stated + self.offset
+        known = next((each for each in self._offsets if abs(stated + each - end) <= LEAP), None)
+        if known is not None:  # one packet strayed: this is the clock from before
+            self._offsets.remove(known)
+            self._offsets.append(known)
+        elif stated + self.offset < end:
+            self._offsets.append(end - stated)
+        return stated + self.offset

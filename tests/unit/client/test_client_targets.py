@@ -16,7 +16,7 @@ from eden_client.order import Order
 from eden_client.targets import Kind, kind_of
 from eden_client.traffic import Traffic
 from media import MediaError, encode_video
-from tests.unit.media.sound_films import Sound, patch, write_source
+from tests.unit.media.sound_films import Sound, hear, patch, write_source
 
 FRAMES = [np.full((32, 64, 3), level, np.uint8) for level in range(0, 240, 20)]
 
@@ -198,6 +198,22 @@ def test_a_resumed_film_is_tried_with_what_is_there(tmp_path, monkeypatch):
     early, notes = make(film, tmp_path / "out.mov", resume=True)
     assert early == notes == ["sound track 1 is encoded anew as aac: mov cannot hold flac"]
     assert codec_of(tmp_path / "out.mov") == ("h264", 19)
+
+
+# ---------------------------------------------------------------- recordings one behind the other
+
+
+def test_recordings_put_one_behind_the_other_are_one_film(tmp_path):
+    """Two MPEG transport streams by cat: the clock of both begins at the same time."""
+    parts = [write_source(tmp_path / f"{pitch}.ts", [Sound("mp2", pitch=pitch)]) for pitch in (440, 660)]
+    (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    _, notes = make(tmp_path / "in.ts", tmp_path / "out.mp4")
+    assert notes == ["clock restarts bridged: 1", "sound track 1: clock restarts bridged: 1"]
+    with av.open(tmp_path / "out.mp4") as film:
+        times = [frame.pts * frame.time_base for frame in film.decode(video=0)]
+    assert len(times) == 39 and all(b - a == Fraction(1, 20) for a, b in itertools.pairwise(times))
+    heard = hear(tmp_path / "out.mp4")
+    assert heard.seconds == pytest.approx(2, abs=0.1) and heard.end == pytest.approx(2, abs=0.1)
 
 
 # ---------------------------------------------------------------- GIFs

@@ -71,6 +71,16 @@ def test_times_grow_whatever_the_file_says(stamps):
     assert all(a < b for a, b in pairwise(times))
 
 
+def test_pictures_go_on_where_a_clock_starts_anew_and_where_one_strays():
+    """Three recordings of a second one behind the other, and a time stamp of nowhere in the second one."""
+    clock = _Clock(Fraction(1, 1000), Fraction(10))
+    stamps = [1400 + 100 * number for number in range(10)]
+    astray = [stamp if stamp != 1800 else 0 for stamp in stamps]
+    times = [clock.time(stamp) for stamp in (*stamps, *astray, *stamps)]
+    assert times == [Fraction(14 + number, 10) for number in range(30)]
+    assert clock.restarts.count >= 2 and clock.repaired == 0
+
+
 @given(st.lists(st.fractions(Fraction(1, 10**5), 1, max_denominator=10**5), min_size=1, max_size=4))
 def test_every_tick_is_a_multiple_of_the_common_one(ticks):
     tick = common_tick(ticks)
