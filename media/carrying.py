@@ -19,6 +19,7 @@ from av.subtitles.stream import SubtitleStream
 
 from media.chapters import fitted
 from media.restarts import Restarts
+from media.sound import can_be_decoded, layout_of
 from media.tracks import Copied, Encoded, Retold, TrackCarrier
 from media.video_reader import reason
 
@@ -107,7 +108,7 @@ class Plan:
         if context is None:
             self._why[part] = "FFmpeg does not know its codec"
             return
-        if isinstance(stream, AudioStream) and not (context.sample_rate and context.layout.nb_channels):
+        if isinstance(stream, AudioStream) and not (context.sample_rate and layout_of(stream).nb_channels):
             self._why[part] = "no sound is found in it"
             return
         self._codecs[part] = context.name
@@ -115,7 +116,7 @@ class Plan:
             ways.append(Way.COPY)
         else:
             self._why[part] = f"{self._holder} cannot hold {context.name}"
-        if stream.type == "audio" or context.name in _TEXT_CODECS:
+        if can_be_decoded(stream) if isinstance(stream, AudioStream) else context.name in _TEXT_CODECS:
             ways.append(Way.ENCODE)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -24,6 +26,9 @@ _LAYOUTS = {
 """Those that every player knows, small ones first; not Opus' 5.0 and 6.1, whose channels FFmpeg mixes up."""
 
 _USUAL = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+_ORDER = [channel.name for channel in AudioLayout("22.2").channels]
+"""Loudspeakers in the order in which FFmpeg has them, unless a file has an order of its own."""
 
 
 class SoundEncoder:
@@ -109,7 +114,7 @@ def add_sound(target: OutputContainer, encoder: str, source: AudioStream) -> Aud
     assert isinstance(new, AudioStream)
     layout = usual_layout(source)
     new.codec_context.layout = _layout(encoder, layout)
-    if source.codec_context.layout.name != layout:
+    if layout_of(source).name != layout:
         source.codec_context.layout = layout
     new.codec_context.open()
     return new
@@ -117,8 +122,32 @@ def add_sound(target: OutputContainer, encoder: str, source: AudioStream) -> Aud
 
 def usual_layout(stream: AudioStream) -> str:
     """Which loudspeakers the channels are for: the usual ones, where the file does not say (PCM in Matroska)."""
-    layout = stream.codec_context.layout
+    layout = layout_of(stream)
     return _USUAL.get(layout.nb_channels, layout.name) if layout.name.endswith(" channels") else layout.name
+
+
+def layout_of(stream: AudioStream) -> AudioLayout:
+    """The layout of a track's channels.
+
+    Where a file has an order of channels of its own, PyAV frees that twice, and the process ends: such a layout is kept
+    for good, past the end of the interpreter.
+    """
+    layout = stream.codec_context.layout
+    if not _is_usual(layout):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
+    return layout
+
+
+def can_be_decoded(stream: AudioStream) -> bool:
+    """Not so where the channels have an order of their own: each frame would have such a layout (see `layout_of`)."""
+    return _is_usual(layout_of(stream))
+
+
+def _is_usual(layout: AudioLayout) -> bool:
+    if layout.name.endswith(" channels"):  # of which nothing is known
+        return True
+    places = [_ORDER.index(channel.name) if channel.name in _ORDER else -1 for channel in layout.channels]
+    return places[:1] >= [0] and all(a < b for a, b in pairwise(places))
 
 
 def _rate(encoder: str, rate: int) -> int:

@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
-from media.sound import SoundEncoder, add_sound, usual_layout
+from media.sound import SoundEncoder, add_sound, can_be_decoded, usual_layout
 
 NUDGE = Fraction(1, 10)
 """Seconds by which a packet of sound may be moved to come after the one before; one further back is dropped."""
@@ -43,7 +43,7 @@ class Copied:
 
     def __init__(self, stream: Stream, target: OutputContainer, start: Fraction) -> None:
         new = target.add_stream_from_template(stream)
-        if isinstance(new, AudioStream) and isinstance(stream, AudioStream):
+        if isinstance(new, AudioStream) and isinstance(stream, AudioStream) and can_be_decoded(stream):
             new.codec_context.layout = usual_layout(stream)
         self._start, self._end = start, Fraction(0)
         self._order = _Order(_described(new, stream), target.format.name)

@@ -121,6 +121,23 @@ def patch(path: Path, old: bytes, new: bytes) -> Path:
     return path
 
 
+def own_order(path: Path, labels: Sequence[int]) -> Path:
+    """Have the sound of a QuickTime file state loudspeakers in any order: 1 is left, 2 right, 3 in the middle."""
+    data = bytearray(path.read_bytes())
+    at, path_there = data.index(b"chan") - 4, list[int]()
+    size = int.from_bytes(data[at : at + 4], "big")
+    described = b"".join(label.to_bytes(4, "big") + bytes(16) for label in labels)
+    atom = b"chan" + bytes(12) + len(labels).to_bytes(4, "big") + described
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"sowt"):
+        path_there.append(data.rindex(kind, 0, at) - 4)
+    grown = 4 + len(atom) - size
+    for outer in path_there:
+        data[outer : outer + 4] = (int.from_bytes(data[outer : outer + 4], "big") + grown).to_bytes(4, "big")
+    data[at : at + size] = (4 + len(atom)).to_bytes(4, "big") + atom
+    path.write_bytes(data)
+    return path
+
+
 def damage(path: Path, number: int) -> Path:
     """Overwrite one packet of sound."""
     with av.open(path) as film:

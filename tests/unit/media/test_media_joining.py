@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -9,7 +11,21 @@ from pathlib import Path
 
 import av
 import pytest
-from sound_films import LENGTH, LOOK, RATE, Joiner, Sound, chapters_of, damage, hear, kinds, move, patch, write_source
+from sound_films import (
+    LENGTH,
+    LOOK,
+    RATE,
+    Joiner,
+    Sound,
+    chapters_of,
+    damage,
+    hear,
+    kinds,
+    move,
+    own_order,
+    patch,
+    write_source,
+)
 
 from media import MediaError
 from media.chapters import fitted
@@ -86,6 +102,25 @@ def test_every_loudspeaker_keeps_its_sound(joined, tmp_path, layout, ending):
         for place in places:
             assert heard.pop(place) == pytest.approx(60 + 10 * number, abs=3)
     assert not heard
+
+
+OWN_ORDER = """
+import sys
+from pathlib import Path
+from tests.unit.media.sound_films import Joiner
+joined, source = Joiner(Path(sys.argv[1]).parent), Path(sys.argv[1])
+print([joined(source, source.with_name(f"out{ending}")) for ending in (".mp4", ".mov", ".mkv", ".webm")])
+"""
+
+
+@pytest.mark.parametrize("labels", [(2, 1), (3, 3), (1, 1)], ids=["swapped", "twice the middle", "twice left"])
+def test_channels_in_an_order_of_their_own_do_not_end_the_process(tmp_path, labels):
+    source = own_order(write_source(tmp_path / "in.mov", [Sound("pcm_s16le")]), labels)
+    command = [sys.executable, "-c", OWN_ORDER, str(source)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    left_out = ["sound track 1 is left out: webm cannot hold pcm_s16le"]
+    assert ended.stdout.strip() == str([[], [], [], left_out])
 
 
 @pytest.mark.parametrize("layout", ["2.1", "5.0(side)", "5.1(side)"])
