@@ -29,6 +29,7 @@ Part = int | Literal["chapters", "tags"]
 _SOUND = {"mp4": "aac", "mov": "aac", "matroska": "libopus", "webm": "libopus"}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_CODECS = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
+_KINDS = {"audio": "sound track", "subtitle": "subtitles"}
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 _TRIED = 64
 """Packets of a track that show whether it can be carried over."""
@@ -104,7 +105,7 @@ class Plan:
             if stream.type == "attachment" and self._holder == "matroska" and _holds(stream, self._holder):
                 ways.append(Way.COPY)
             return
-        self._names[part] = f"sound track {part} is" if stream.type == "audio" else f"subtitles {part} are"
+        self._names[part] = f"{_KINDS[stream.type]} {part} {'is' if stream.type == 'audio' else 'are'}"
         if context is None:
             self._why[part] = "FFmpeg does not know its codec"
             return
@@ -140,6 +141,7 @@ class Carried:
     ) -> None:
         self._source, self._trial, self._broken = source, trial, ""
         self._tracks: dict[int, TrackCarrier] = {}
+        self._names: dict[int, str] = {}
         self._lost_chapters = 0
         self._clocks: dict[int, Restarts] = {}
         self._ends: dict[int, Fraction] = {}
@@ -156,7 +158,9 @@ class Carried:
                         {n: t for n, t in source.metadata.items() if not n.lower().startswith(_OF_THE_FILE)}
                     )
                 else:
-                    self._tracks[part] = _carrier(source.streams[part], target, way, start)
+                    stream = source.streams[part]
+                    self._names[part] = f"{_KINDS.get(stream.type, stream.type)} {part}"
+                    self._tracks[part] = _carrier(stream, target, way, start)
 
     def packets(self) -> Iterator[tuple[Fraction, Packet[Any]]]:
         """The packets for the target, each with its time in seconds, in about the order of the file."""
@@ -173,7 +177,7 @@ class Carried:
 
     def notes(self) -> list[str]:
         """What a user should know about how it went."""
-        notes = [f"sound track {index}: {note}" for index, track in self._tracks.items() for note in track.notes()]
+        notes = [f"{self._names[index]}: {note}" for index, track in self._tracks.items() for note in track.notes()]
         for index, clock in self._clocks.items():
             if clock.count:
                 notes.append(f"sound track {index}: clock restarts bridged: {clock.count}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Protocol, TypeAlias
 
+import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
@@ -71,20 +72,20 @@ class Retold:
         self._old, self._new = stream.codec_context, new.codec_context
         self._old.open(strict=False)  # which reads the header
         self._new.subtitle_header = self._old.subtitle_header
-        self._start, self._end = start, Fraction(0)
+        self._start, self._end, self._damaged = start, Fraction(0), 0
         self._order = _Order(_described(new, stream), target.format.name)
 
     def take(self, packet: Packet[Any]) -> Iterator[Timed]:
         """The packet's text, if it has any."""
-        text = self._old.decode2(packet)
-        if text is not None and len(text):
-            told = self._new.encode_subtitle(text)
-            told.pts, told.dts, told.duration, told.time_base = (
-                packet.pts,
-                packet.dts,
-                packet.duration,
-                packet.time_base,
-            )
+        try:
+            text = self._old.decode2(packet)
+            told = self._new.encode_subtitle(text) if text is not None and len(text) else None
+        except av.FFmpegError:
+            self._damaged += 1
+            return
+        if told is not None:
+            told.pts, told.dts, told.time_base = packet.pts, packet.dts, packet.time_base
+            told.duration = packet.duration
             self._end = _shift(told, self._start, self._end)
             yield from self._order.put(told)
 
@@ -93,8 +94,9 @@ class Retold:
         return iter(())
 
     def notes(self) -> list[str]:
-        """Packets moved and dropped."""
-        return self._order.notes()
+        """Packets damaged, moved and dropped."""
+        damaged = [f"{_packets(self._damaged)} damaged and left out"] if self._damaged else []
+        return damaged + self._order.notes()
 
 
 class Encoded:

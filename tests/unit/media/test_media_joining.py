@@ -33,6 +33,7 @@ from media.encoding import Encoding
 from media.film_file import open_film_file
 from media.joining import Joint, join, rehearse
 from media.segments import SegmentWriter
+from media.tracks import Copied
 
 ENDINGS = [".mp4", ".mov", ".mkv", ".webm"]
 
@@ -237,6 +238,20 @@ def packets_of(path, kind="audio"):
         return [packet.dts for packet in film.demux() if packet.stream.type == kind and packet.size > 2]
 
 
+def test_packets_without_times_follow_one_another(tmp_path):
+    source = write_source(tmp_path / "in.mkv", [Sound("ac3")])
+    with av.open(source) as given, av.open(tmp_path / "out.mp4", "w") as made:
+        track = Copied(given.streams.audio[0], made, Fraction(0))
+        made.start_encoding()
+        for packet in given.demux(audio=0):
+            if packet.size:
+                packet.pts = packet.dts = None
+                for _, taken in track.take(packet):
+                    made.mux(taken)
+        assert track.notes() == []
+    assert packets_of(tmp_path / "out.mp4") == [1536 * number for number in range(len(packets_of(source)))]
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_lines_of_text_at_the_same_time_and_in_any_order(joined, tmp_path, ending):
     lines = [(100, 300), (100, 250), (100, 400), (500, 600), (450, 600)]
@@ -326,6 +341,16 @@ def test_recordings_put_one_behind_the_other_are_heard_one_after_the_other(joine
         samples = after.samples[:, round((2 * number + 0.2) * after.rate) : round((2 * number + 1.8) * after.rate)]
         assert replace(after, samples=samples).pitches() == pytest.approx({"FL": pitch, "FR": pitch}, abs=5)
     assert all(a < b for a, b in pairwise(times)) and after.end == pytest.approx(6, abs=0.15)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webm"])
+def test_a_damaged_line_of_text_is_passed_over(joined, tmp_path, ending):
+    source = write_source(tmp_path / "in.mkv", subtitles="subrip", lines=[(100, 200), (300, 400), (500, 600)])
+    data = source.read_bytes()
+    second = data.index(b"Hello", data.index(b"Hello") + 1)
+    source.write_bytes(data[:second] + b"\xff\xfe\xfa\xf0\xff" + data[second + 5 :])
+    assert joined(source, tmp_path / f"out{ending}")[1:] == ["subtitles 1: 1 packet is damaged and left out"]
+    assert len(packets_of(tmp_path / f"out{ending}", "subtitle")) == 2
 
 
 # ---------------------------------------------------------------- tried before, and in spite of that
