@@ -81,7 +81,7 @@ def test_tags_that_are_not_utf_8_are_replaced(tmp_path, ending):
         assert old in data
         data = data.replace(old, new)
     source.write_bytes(data)
-    with open_video(source) as video:  # as the server reads it
+    with open_video(source.read_bytes()) as video:  # as the server reads it
         assert len(list(video.frames())) == 10
     assert Joiner(tmp_path)(source, tmp_path / f"out{ending}") == []
     with av.open(tmp_path / f"out{ending}") as film:
