@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from media.errors import MediaError
 from media.images import Frame, check_frame
+from media.names import file_url
 from media.video_reader import SCALING
 
 SLOWEST, FASTEST = Fraction(1, 1000), Fraction(2000)
@@ -53,7 +54,8 @@ def encode_video(
     }  # by default it counts in ms, and players lose last frames that take half of one
     if on_disk:
         options["movflags"] = "+faststart"
-    with av.open(target, "w", format="mp4", options=options) as container:
+    place = file_url(target) if isinstance(target, str | Path) else target
+    with av.open(place, "w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
         for frame in frames:
             check_frame(frame)
