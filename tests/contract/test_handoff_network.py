@@ -29,6 +29,7 @@ from handoff import (
     open_handoff,
 )
 from handoff.desk import proof
+from server.settings import Ports
 from tests.contract.peers import digest, make_output, wait_until
 from tests.contract.stage import Stage
 from tests.contract.suite import Case
@@ -47,12 +48,6 @@ def pair(settings: HandoffSettings) -> Iterator[tuple[Handoff, Handoff]]:
     """A producer and a consumer in this process."""
     with open_handoff(settings) as producer, open_handoff(settings) as consumer:
         yield producer, consumer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_only_loopback_listens_unless_told_otherwise(pair: tuple[Handoff, Handoff]) -> None:
@@ -77,7 +72,7 @@ def listening_on(port: int) -> set[str]:
 
 
 def test_a_fixed_port_is_used_and_the_next_producer_takes_the_next(settings: HandoffSettings) -> None:
-    fixed = replace(settings, port=free_port())
+    fixed = replace(settings, port=Ports.free().inference)
     with open_handoff(fixed) as one, open_handoff(fixed) as other, open_handoff(fixed) as consumer:
         tickets = [handoff.put(make_output(i)) for i, handoff in enumerate((one, other))]
         ports = [consumer.read(ticket).routes[0]["port"] for ticket in tickets]
@@ -87,7 +82,7 @@ def test_a_fixed_port_is_used_and_the_next_producer_takes_the_next(settings: Han
 
 
 def test_a_kept_connection_survives_the_producers_restart(settings: HandoffSettings) -> None:
-    fixed = replace(settings, port=free_port())
+    fixed = replace(settings, port=Ports.free().inference)
     with open_handoff(fixed) as consumer:
         for seed in range(3):
             with open_handoff(fixed) as producer:
