@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -127,6 +128,8 @@ class Server:
         Raises ServerError: a port is taken, something is missing, it is not ready in time; RunsAlready.
         """
         deadline = time.monotonic() + timeout
+        for path in (PROJECT, self._wanted[0], self.folder):
+            _check_readable(path)
         try:
             self._place.claim()
             with self._place.locked(timeout):
@@ -239,6 +242,18 @@ class Server:
         if self.is_running():
             self.model_store = Path(state["model_store"])
             self._properties = state["properties"]
+
+
+def _check_readable(path: Path) -> None:
+    """Raise ServerError for a name that Java and the workers, which read names as UTF-8, would take for another."""
+    encoding = sys.getfilesystemencoding()
+    try:
+        path.as_posix().encode("ascii" if encoding != "utf-8" else encoding)
+    except UnicodeEncodeError:
+        raise ServerError(
+            f"{str(path)!a} is not UTF-8, or Python reads file names as {encoding} here: "
+            "set LC_ALL=C.UTF-8 and unset PYTHONUTF8, or choose a folder with a name of ASCII."
+        ) from None
 
 
 def _sweep_shared_memory() -> None:
