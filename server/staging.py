@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,16 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
     if not equals or not key or (colon and node not in ("encoder", "dit_decoder")):
         raise ValueError(f"--set {text}: expected [encoder:|dit_decoder:]KEY=VALUE")
     return node, key, yaml.safe_load(value)
+
+
+def packed_settings(archive: Path) -> dict[str, Any]:
+    """The `handler:` section of the yaml in an archive; empty for what is none."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            config = yaml.safe_load(packed.read("model-config.yaml"))
+        return dict(config["handler"])
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return {}
 
 
 def _set(section: dict[str, Any], dotted: str, value: Any) -> None:
