@@ -67,7 +67,7 @@ class ServerFolder:
         if any(self.path.iterdir()) and not self.is_ours():
             raise FolderError(
                 f"{self.path} is not empty, and no server's folder ({OWN} is not in it): "
-                "nothing in it was touched. Name a new or an empty folder with --folder."
+                "nothing in it was touched. Empty it, or name another one with --folder."
             )
         self.own.mkdir(exist_ok=True)
 

@@ -130,12 +130,12 @@ class Server:
         Another start or stop of this folder that is under way is waited for, and a server that is about to end.
         Raises ServerError: a port is taken, something is missing, it is not ready in time; RunsAlready.
         """
-        deadline = time.monotonic() + timeout
         for path in (PROJECT, self._wanted[0], self.folder):
             _check_readable(path)
         try:
             self._place.claim()
             with self._place.locked(timeout):
+                deadline = time.monotonic() + timeout
                 self._read_state()
                 self._wait_for_its_end(deadline)
                 self._start(deadline)

@@ -55,7 +55,7 @@ def test_it_packs_starts_and_answers_there(checkout, locale):
     try:
         started = server(checkout, LOCALES[locale], "start", "--ports", "free")
         assert started.returncode == 0, started.stdout + started.stderr
-        status = server(checkout, LOCALES[locale], "status")
+        status = server(checkout, LOCALES[locale], "status", "--within", "60")
         assert status.returncode == 0, status.stdout + status.stderr
         assert str(checkout / "run/server/key_file.json") in status.stdout
         for name, frame in zip(("first", "second"), moving_frames(2), strict=True):

@@ -54,7 +54,11 @@ def test_a_start_a_call_films_load_and_renewal_reach_the_server_and_the_proxy_he
     try:
         python("server", "start", "--folder", folder, *settings)
         server = Server(folder=folder)
-        (line,) = [line for line in python("server", "status", "--folder", folder).splitlines() if "curl" in line]
+        (line,) = [
+            line
+            for line in python("server", "status", "--within", 60, "--folder", folder).splitlines()
+            if "curl" in line
+        ]
         subprocess.run(["bash", "-c", line.removeprefix("Try").strip()], cwd=tmp_path, check=True, timeout=60)
         between = media.decode_image((tmp_path / "between.png").read_bytes(), max_pixels=10**6)
         assert between.shape == first.shape
