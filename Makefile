@@ -67,10 +67,16 @@ lint: install ## ruff and mypy
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
+# Two processes share the tests; those that measure the machine run by themselves afterwards.
 test: lint ## all checks and tests that need no GPU
-	@.venv/bin/pytest
+	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@.venv/bin/pytest -m alone
+
+test-quick: lint ## the checks and the tests that start no server, in under a minute
+	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 test-gpu: install ## the tests that need one or two GPUs
-	@.venv/bin/pytest tests/gpu
+	@.venv/bin/pytest tests/gpu -m "not alone"
+	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff quality train lint test test-gpu
+.PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff quality train lint test test-quick test-gpu

@@ -124,7 +124,10 @@ class GrpcServer:
 
 @dataclass(frozen=True)
 class GrpcRoute:
-    """The encoder gives a ticket, the decoder turns it into a stream of frames."""
+    """The encoder gives a ticket, the decoder turns it into a stream of frames.
+
+    They come together, unless the decoder's server has `grpc_streaming: true`.
+    """
 
     encoder: GrpcServer
     decoder: GrpcServer

@@ -18,6 +18,7 @@ from eden_client.workshop import open_workshop
 from media import MediaError
 from media.encoding import CONTAINERS, Encoding, choose_encoding, choose_pixel_format
 from media.film import Film, Look
+from media.gif import HUNDREDTH
 
 
 class Kind(Enum):
@@ -35,13 +36,15 @@ def kind_of(target: str) -> Kind:
     path = Path(target)
     if target == PIPE:
         return Kind.PIPE
-    if NUMBER.search(path.name) or target.endswith("/") or path.is_dir() or not path.suffix:
-        return Kind.FOLDER
     ending = path.suffix.lower()
+    if target.endswith("/") or path.is_dir() or not path.suffix:
+        return Kind.FOLDER
     if ending in CONTAINERS:
         return Kind.VIDEO
     if ending == ".gif":
         return Kind.GIF
+    if NUMBER.search(path.name):
+        return Kind.FOLDER
     if ending in FORMATS:
         return Kind.PICTURE
     known = ", ".join([*CONTAINERS, ".gif"])
@@ -82,6 +85,8 @@ def open_result(
             notes.append("transparency is lost (on black): JPEG has none")
     elif kind is Kind.GIF:
         _refuse(order, "a GIF", "codec", "crf", "preset", "pixel_format")
+        if timing.rate > 1 / HUNDREDTH:
+            raise MediaError(f"a GIF holds 100 frames a second at most, not {float(timing.rate):.4g}: --fps sets fewer")
         place, notes = Path(order.target), _pictures_alone(film, look, "a GIF")
         encoding = Encoding("gif", "ffv1", "bgra" if look.alpha else "bgr0")
     else:
@@ -91,9 +96,10 @@ def open_result(
     try:
         if kind is Kind.FOLDER:
             return FolderResult(workshop, order.target, order.crf), notes
-        return VideoResult(workshop, film, look, encoding, timing, place), notes
+        result = VideoResult(workshop, film, look, encoding, timing, place)
+        return result, [*notes, *result.rehearse()]
     except BaseException:
-        workshop.close()
+        workshop.close() if workshop.gaps else workshop.discard()
         raise
 
 

@@ -7,13 +7,17 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from eden_client.pipeline import Made
 from eden_client.results import Timing, painted
 from eden_client.workshop import Entry, Workshop
+from media import MediaError
+from media.carrying import Plan
 from media.encoding import Encoding
 from media.film import Film, Look
 from media.gif import write_gif
-from media.joining import Joint, join
+from media.joining import Joint, join, rehearse
 from media.painting import Painter
 from media.segments import Segment, SegmentWriter
 
@@ -29,7 +33,25 @@ class VideoResult:
         self._painter = Painter(look, encoding.pixel_format, encoding.pad)
         self._look = replace(look, colours=self._painter.colours, rate=timing.rate)
         self._open: SegmentWriter | None = None
+        self._plan: Plan | None = None
         self.gaps, self.frames = workshop.gaps, workshop.frames
+
+    def rehearse(self) -> list[str]:
+        """Try what `finish` will do, before any work goes into frames; returns what a user should know.
+
+        Raises MediaError: a film like this cannot be encoded or written.
+        """
+        trial = self._workshop.folder / f"trial{self._target.suffix}"
+        segments = self._segments()[:1] or [self._black(trial.with_suffix(".nut"))]
+        try:
+            if self._encoding.container == "gif":
+                write_gif(segments, self._look, trial)
+                return []
+            self._plan, notes = rehearse(segments, self._joint(self._film.container), trial)
+            return notes
+        finally:
+            for path in (trial, trial.with_suffix(".nut")):
+                path.unlink(missing_ok=True)
 
     def write(self, made: Made) -> None:
         """Add a frame to the segment at hand. Raises MediaError."""
@@ -52,7 +74,10 @@ class VideoResult:
     def finish(self) -> list[str]:
         """Put the finished film in its place. Raises MediaError."""
         whole = self._workshop.folder / f"whole{self._target.suffix}"
-        warnings = self._assemble(whole, self._film.container)
+        if self._encoding.container == "gif":
+            warnings = write_gif(self._segments(), self._look, whole)
+        else:
+            warnings = join(self._segments(), self._joint(self._film.container), whole, self._plan)
         whole.replace(self._target)
         self._workshop.discard()
         return warnings
@@ -67,25 +92,31 @@ class VideoResult:
             self._workshop.discard()
             return None
         part = self._workshop.folder / f"so-far{self._target.suffix}"
-        self._assemble(part, None)
+        if self._encoding.container == "gif":
+            write_gif(self._segments(), self._look, part)
+        else:
+            join(self._segments(), self._joint(None), part)
         return part
 
     def close(self) -> None:
         """Let go of the workshop; what is in it stays."""
         self._workshop.close()
 
-    def _assemble(self, target: Path, source: Path | None) -> list[str]:
-        if self._encoding.container == "gif":
-            return write_gif(self._segments(), self._look, target)
-        joint = Joint(
-            self._encoding,
-            self._look,
-            self._timing.tick,
-            self._timing.last_duration,
-            source,
-            self._film.start,
-        )
-        return join(self._segments(), joint, target)
+    def _joint(self, source: Path | None) -> Joint:
+        timing = self._timing
+        return Joint(self._encoding, self._look, timing.tick, timing.last_duration, source, self._film.start)
+
+    def _black(self, path: Path) -> Segment:
+        """A segment like those of the film, as short as one can be."""
+        writer = SegmentWriter(path, self._encoding, self._look, self._timing.rate, self._timing.tick)
+        try:
+            for number in range(2):
+                frame = self._painter.made(np.zeros((*self._look.size, 3), np.uint8))
+                writer.write(frame, self._film.start + number * self._timing.last_duration)
+            return writer.close()
+        except MediaError:
+            writer.abandon()
+            raise
 
     def _segments(self) -> Sequence[Segment]:
         return [

@@ -12,10 +12,11 @@ import numpy as np
 
 import media
 from eden import MIN_SIDE
-from handlers.faults import BadRequest
+from handlers.faults import BadRequest, shown
+from handlers.fields import as_bytes
 from handlers.options import FIELDS
 
-_FRAME = re.compile(r"frames?(\d*)")
+_FRAME = re.compile(r"frames?([0-9]{0,9})")
 _SIDE_BY_SIDE = 8
 _WHOLE = ("body", "data", "clip", "video")
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
@@ -44,7 +45,7 @@ class Clip:
     """frames a second, where the source has a rate"""
 
 
-def read_clip(fields: Mapping[str, bytes | str], limits: Limits, each: Callable[..., Iterable[Any]] = map) -> Clip:
+def read_clip(fields: Mapping[str, object], limits: Limits, each: Callable[..., Iterable[Any]] = map) -> Clip:
     """The clip that a request's fields hold. `each` maps a function over pictures: map, or a pool's.
 
     Raises BadRequest or media.MediaError, naming the frame and what is wrong with it.
@@ -53,11 +54,14 @@ def read_clip(fields: Mapping[str, bytes | str], limits: Limits, each: Callable[
     whole = {name: value for name, value in fields.items() if name in _WHOLE}
     unknown = set(fields) - set(frames) - set(whole) - set(FIELDS)
     if unknown:
-        raise BadRequest(f"unknown field {', '.join(map(repr, sorted(unknown)))}: frames are frame0, frame1, ...")
+        others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise BadRequest(f"unknown field {shown(min(unknown))}{others}: frames are frame0, frame1, ...")
     if (frames and whole) or len(whole) > 1:
-        raise BadRequest(f"{' and '.join([*frames, *whole])} in one request: send frames or one body, not both")
+        some = [*list(frames)[:1], *whole]
+        raise BadRequest(f"{' and '.join(some)} in one request: send frames or one body, not both")
     if whole:
-        clip = _read_whole(*whole.values(), limits)
+        ((name, value),) = whole.items()
+        clip = _read_whole(as_bytes(name, value), limits)
     else:
         clip = Clip(_stack(_read_images(frames, limits, each)), "png" if len(frames) == 2 else "zip")
     count, height, width, _ = clip.frames.shape
@@ -69,7 +73,7 @@ def read_clip(fields: Mapping[str, bytes | str], limits: Limits, each: Callable[
 
 
 def _read_images(
-    fields: Mapping[str, bytes | str], limits: Limits, each: Callable[..., Iterable[Any]]
+    fields: Mapping[str, object], limits: Limits, each: Callable[..., Iterable[Any]]
 ) -> dict[str, np.ndarray]:
     if len(fields) < 2:
         raise _too_few(len(fields))
@@ -82,7 +86,7 @@ def _read_images(
 
     def decoded(name: str) -> np.ndarray:
         try:
-            return media.decode_image(_bytes(fields[name]), max_pixels=limits.max_pixels)
+            return media.decode_image(as_bytes(name, fields[name]), max_pixels=limits.max_pixels)
         except media.MediaError as error:
             raise BadRequest(f"{name}: {error}") from error
 
@@ -113,8 +117,7 @@ def _stack(images: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.stack(list(images.values()))
 
 
-def _read_whole(value: bytes | str, limits: Limits) -> Clip:
-    data = _bytes(value)
+def _read_whole(data: bytes, limits: Limits) -> Clip:
     if not data:
         raise BadRequest("the request is empty: send frames frame0, frame1, ..., a .npy array or a video")
     if data.startswith(media.NPY_MAGIC):
@@ -134,9 +137,3 @@ def _read_whole(value: bytes | str, limits: Limits) -> Clip:
 
 def _too_few(count: int) -> BadRequest:
     return BadRequest(f"{count} frame{'' if count == 1 else 's'}: at least two are needed")
-
-
-def _bytes(value: bytes | str) -> bytes:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    raise BadRequest(f"text in place of a picture: {str(value)[:60]!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 
 from eden import DitDecoder
 from handlers.answer import Answer, encode_answer
-from handlers.faults import BadRequest, as_envelope
+from handlers.faults import BadRequest
+from handlers.fields import as_bytes
 from handlers.options import read_options
 from handlers.replies import Replies
 from handlers.stage import Item, Stage
@@ -51,13 +53,15 @@ class DitDecoderHandler(Stage):
         self.metrics.pairs(sum(map(len, drawn)))
 
     def _read_ticket(self, item: Item) -> None:
-        body = next((item.fields[name] for name in BODY if name in item.fields), b"")
-        if told := as_envelope(body):
-            item.answer = Answer.envelope(told)
-            return
-        if not isinstance(body, bytes | bytearray) or not body:
+        name = next((name for name in BODY if name in item.fields), BODY[0])
+        body = as_bytes(name, item.fields.get(name, b""))
+        if not body:
             raise BadRequest("no ticket: send the bytes that the encoder answered, as application/octet-stream")
-        ticket = self.handoff.read(bytes(body))
+        refusal = self.handoff.read_refusal(body)
+        if refusal is not None:
+            item.answer = Answer.envelope(json.loads(refusal))
+            return
+        ticket = self.handoff.read(body)
         rest = {name: value for name, value in item.fields.items() if name not in BODY}
         asked = read_options(rest, item.headers).explicit()
         stream = asked.pop("stream", False) and item.caller != "workflow"

@@ -12,13 +12,14 @@ from eden import Encoder, padded_grid
 from handlers.answer import Answer
 from handlers.backlog import Backlog, waiting_for
 from handlers.clip import read_clip
-from handlers.options import read_options
+from handlers.options import own_rate, read_options
 from handlers.replies import Replies
 from handlers.stage import Item, Stage
 from handlers.waiting import Waiting
 from handoff import OverCapacity
 
 TICKET = "application/vnd.eden.ticket"
+REFUSAL = "application/vnd.eden.refusal"
 
 
 class EncoderHandler(Stage):
@@ -39,9 +40,9 @@ class EncoderHandler(Stage):
         """Refuse what is too much, read the rest, encode it together, put it."""
         self.backlog.batch(full=len(items) == self.batch_sizes[-1])
         self.waiting.look()
-        in_flight = self.handoff.in_flight()
+        room = self.handoff.room()
         for item in items:
-            item.attempt(partial(self._admit, in_flight=in_flight))
+            item.attempt(partial(self._admit, room=room))
         with self.metrics.stage("image_decode"):
             self.side_by_side(items, self._read)
         self.group(items, partial(self.compute, step=self._encode))
@@ -49,13 +50,19 @@ class EncoderHandler(Stage):
             for item in items:
                 item.attempt(self._put)
 
-    def _admit(self, item: Item, in_flight: int) -> None:
+    def outgoing(self, item: Item, answer: Answer) -> Answer:
+        """In a workflow what is no ticket goes to dit_decoder too, which must know it for ours."""
+        if item.caller == "workflow" and answer.content_type != TICKET:
+            return Answer(self.handoff.refuse(answer.body), REFUSAL, answer.status)
+        return answer
+
+    def _admit(self, item: Item, room: int) -> None:
         """Overload is refused here, before any work: TorchServe's own queue would leak a thread a refusal."""
         if self.backlog.is_surplus():
             raise OverCapacity(f"more than {self.settings.max_queued} requests wait for the encoder: try again later")
-        bound = self.settings.handoff.max_in_flight
-        if in_flight + item.index >= bound:
-            raise OverCapacity(f"{in_flight} clips wait for the decoder, at most {bound} may: try again later")
+        if item.index >= room:
+            bound = self.settings.handoff.max_in_flight
+            raise OverCapacity(f"{bound} clips wait for the decoder already, the most that may: try again later")
         self.waiting.check(item.index)
 
     def _read(self, item: Item) -> None:
@@ -63,9 +70,9 @@ class EncoderHandler(Stage):
         clip = read_clip(item.fields, self.settings.limits, self.pictures.map)
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
         said = options.explicit()
-        if clip.rate is not None:
-            said.setdefault("fps", str(clip.rate))
         said["answer"] = clip.answer
+        if clip.rate is not None and "fps" not in said and said.get("format", clip.answer) == "mp4":
+            said["fps"] = own_rate(clip.rate)
         item.work = {"frames": frames, "options": said}
         item.work["grid"] = padded_grid(*frames.shape[2:], self.encoder.config.patch_size)
 
@@ -79,4 +86,5 @@ class EncoderHandler(Stage):
         output, options = item.work["output"], item.work["options"]
         if options.get("format", options["answer"]) == "mp4":
             output = replace(output, frames=item.work["frames"])
-        item.answer = Answer(self.handoff.put(output, options=options), TICKET)
+        by_caller = item.caller != "workflow"
+        item.answer = Answer(self.handoff.put(output, options, by_caller=by_caller), TICKET)

@@ -72,7 +72,13 @@ class Metrics:
         self._count("eden_batches_full_total", 0)
         for status in ("400", "503"):
             self._count("eden_refused_total", 0, status)
-        for event, route in (("fallback", settings.kind), ("refused", "capacity"), ("dropped", ""), ("expired", "")):
+        for event, route in (
+            ("fallback", settings.kind),
+            ("refused", "capacity"),
+            ("dropped", ""),
+            ("expired", ""),
+            ("abandoned", ""),
+        ):
             self._handed(event, route, 0)
         self._memory()
 

@@ -5,12 +5,16 @@ Form fields reach only the workflow's first node, so what they say travels on in
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
-from handlers.faults import BadRequest
+from handlers.faults import BadRequest, shown
+from handlers.fields import as_text
+from media import video_writer
 
 CONTENT_TYPES = {
     "png": "image/png",
@@ -24,6 +28,14 @@ CONTENT_TYPES = {
 
 FIELDS = ("seed", "format", "quality", "fps", "stream")
 """Names of the form fields; the headers are X-Eden-Seed, X-Eden-Format, ... and Accept."""
+
+SLOWEST, FASTEST = video_writer.SLOWEST, video_writer.FASTEST / 2
+"""Frames a second of a source; an mp4 made of it has twice as many."""
+LARGEST_TERM = video_writer.LARGEST_TERM // 2
+_BOUNDS = f"from {SLOWEST} to {FASTEST}, as a fraction of whole numbers up to {LARGEST_TERM}"
+# Of bounded length, and without exponents: what a pattern lets through is quick to compute with.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
+_RATE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,12})?|[0-9]{1,10}/[0-9]{1,10}")
 
 
 @dataclass(frozen=True)
@@ -42,13 +54,13 @@ class Options:
         return {name: value for name, value in asdict(self).items() if value not in (None, False)}
 
 
-def read_options(fields: Mapping[str, bytes | str], headers: Mapping[str, str]) -> Options:
+def read_options(fields: Mapping[str, object], headers: Mapping[str, str]) -> Options:
     """Options of a request.
 
     Raises BadRequest naming the option and what it may be.
     """
     said = {name: headers[f"x-eden-{name}"] for name in FIELDS if f"x-eden-{name}" in headers}
-    said |= {name: _text(name, fields[name]) for name in FIELDS if name in fields}
+    said |= {name: as_text(name, fields[name]) for name in FIELDS if name in fields}
     if "format" not in said and (accepted := _accepted(headers.get("accept", "*/*"))):
         said["format"] = accepted
     return Options(
@@ -60,18 +72,10 @@ def read_options(fields: Mapping[str, bytes | str], headers: Mapping[str, str]) 
     )
 
 
-def _text(name: str, value: bytes | str) -> str:
-    try:
-        return value if isinstance(value, str) else bytes(value).decode()
-    except UnicodeDecodeError:
-        raise BadRequest(f"{name} is not text") from None
-
-
 def _whole(name: str, value: str, low: int, high: int) -> int:
-    try:
-        number = int(value.strip())
-    except ValueError:
-        raise BadRequest(f"{name} is {value!r}, not a whole number") from None
+    if not _WHOLE.fullmatch(value.strip()):
+        raise BadRequest(f"{name} is {shown(value)}, not a whole number from {low} to {high}")
+    number = int(value)
     if not low <= number <= high:
         raise BadRequest(f"{name} is {number}, outside {low} to {high}")
     return number
@@ -80,17 +84,31 @@ def _whole(name: str, value: str, low: int, high: int) -> int:
 def _truth(name: str, value: str) -> bool:
     known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
     if value.strip().lower() not in known:
-        raise BadRequest(f"{name} is {value!r}, not one of {', '.join(known)}")
+        raise BadRequest(f"{name} is {shown(value)}, not one of {', '.join(known)}")
     return known[value.strip().lower()]
 
 
 def _rate(value: str) -> str:
+    if not _RATE.fullmatch(value.strip()):
+        raise BadRequest(f"fps is {shown(value)}, not a number such as 24 or 30000/1001: {_BOUNDS}")
     try:
         rate = Fraction(value.strip())
-    except (ValueError, ZeroDivisionError):
-        raise BadRequest(f"fps is {value!r}, not a number such as 24 or 30000/1001") from None
-    if not 0 < rate <= 1000:
-        raise BadRequest(f"fps is {value!r}, outside 0 to 1000")
+    except ZeroDivisionError:
+        raise BadRequest(f"fps is {shown(value)}, not a number") from None
+    if not SLOWEST <= rate <= FASTEST or max(rate.numerator, rate.denominator) > LARGEST_TERM:
+        raise BadRequest(f"fps is {shown(value)}, outside what is allowed: {_BOUNDS}")
+    return str(rate)
+
+
+def own_rate(rate: Fraction) -> str:
+    """A video's own rate, as the option fps says it: the nearest that can be had. It is an average, and may be odd.
+
+    Raises BadRequest where it is too high or too low.
+    """
+    if not SLOWEST <= rate <= FASTEST:
+        raise BadRequest(f"the video states {float(rate):g} frames a second: name its fps, {_BOUNDS}")
+    if max(rate.numerator, rate.denominator) > LARGEST_TERM:
+        rate = rate.limit_denominator(LARGEST_TERM // max(1, math.ceil(rate)))
     return str(rate)
 
 
@@ -98,7 +116,7 @@ def _format(value: str) -> str:
     name = value.strip().lower()
     name = "jpeg" if name == "jpg" else name
     if name not in CONTENT_TYPES:
-        raise BadRequest(f"format is {value!r}, not one of {', '.join(CONTENT_TYPES)}")
+        raise BadRequest(f"format is {shown(value)}, not one of {', '.join(CONTENT_TYPES)}")
     return name
 
 
@@ -112,10 +130,10 @@ def _accepted(header: str) -> str | None:
         try:
             ranges.append((float(weight), media_type))
         except ValueError:
-            raise BadRequest(f"Accept: {part.strip()!r} has no valid weight") from None
+            raise BadRequest(f"Accept: {shown(part.strip())} has no valid weight") from None
     for _, media_type in sorted(ranges, key=lambda r: -r[0]):
         if media_type in formats:
             return formats[media_type]
         if media_type in ("*/*", "image/*", "application/*", "video/*", ""):
             return None
-    raise BadRequest(f"Accept: {header!r} names none of {', '.join(formats)}", code=406)
+    raise BadRequest(f"Accept: {shown(header)} names none of {', '.join(formats)}", code=406)

@@ -27,16 +27,25 @@ class Replies:
 
     callers: "http", who reads an answer to its end, however many messages it takes; "workflow", which keeps the first
     message only; "grpc", whose unary call ends with the first message: a second one, even an empty one, makes
-    TorchServe's thread for this worker throw, and the worker never comes back.
+    TorchServe's thread for this worker throw, and the worker never comes back. A streaming call may get several, but
+    nothing tells the two apart, so by default a gRPC caller gets what is sent in one message, the last.
+    grpc_streaming: an operator's word that no gRPC caller who asks for a stream makes a unary call.
     """
 
-    def __init__(self, context: Any, callers: Sequence[str]) -> None:
+    def __init__(self, context: Any, callers: Sequence[str], grpc_streaming: bool = False) -> None:
         self._context, self._callers = context, callers
+        self._held = {i: bytearray() for i, caller in enumerate(callers) if caller == "grpc" and not grpc_streaming}
         self._gone: set[int] = set()
         self._one_at_a_time = Lock()
 
     def send(self, index: int, body: bytes, content_type: str) -> None:
-        """Send bytes to one caller at once; more may follow. The first call settles the content type."""
+        """Send bytes to one caller at once, where it may get several messages; more may follow.
+
+        The first call settles the content type.
+        """
+        if index in self._held:
+            self._held[index] += body
+            return
         with self._one_at_a_time:
             self._context.set_response_content_type(index, content_type)
             ids = {index: self._context.request_ids[index]}
@@ -57,5 +66,14 @@ class Replies:
         for index, answer in enumerate(answers):
             self._context.set_response_status(code=answer.status, idx=index)
             self._context.set_response_content_type(index, answer.content_type)
+            if self._callers[index] == "grpc":
+                # In a streaming call TorchServe throws over a message without this header, and ends the worker; a unary
+                # call does not mind it.
+                self._context.set_response_header(index, "ts_stream_next", "false")
             self.ahead(index, answer)
-        return [b"" if index in self._gone else answer.body for index, answer in enumerate(answers)]
+        return [self._last(index, answer) for index, answer in enumerate(answers)]
+
+    def _last(self, index: int, answer: Answer) -> bytes:
+        if index in self._gone:
+            return b""
+        return bytes(self._held[index]) + answer.body if index in self._held else answer.body

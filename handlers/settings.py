@@ -30,6 +30,8 @@ class Settings:
     """requests that may wait in TorchServe for the encoder"""
     max_wait_s: float
     """seconds that a clip may have to wait for the decoder, once a batch of them does"""
+    grpc_streaming: bool
+    """whether a gRPC caller who asks for a stream gets more than one message"""
     warm: tuple[tuple[int, int], ...] = field(default=())
     """(height, width) of frames to be ready for before the first request"""
 
@@ -43,15 +45,18 @@ class Settings:
         workers = int(yaml.get("maxWorkers") or 1)
         handoff = dict(section.pop("handoff", {}))
         try:
+            max_wait_s = float(section.pop("max_wait_s", 5))
+            own = {"folder": server_folder(), "abandoned_after_s": max_wait_s}
             settings = cls(
                 checkpoint=model_dir / section.pop("checkpoint", "checkpoint"),
                 precision=section.pop("precision", "fp32"),
-                handoff=_filled(HandoffSettings, {"folder": server_folder(), **handoff}, "handoff"),
+                handoff=_filled(HandoffSettings, own | handoff, "handoff"),
                 limits=_filled(Limits, section.pop("limits", {}), "limits"),
                 threads=section.pop("threads", None),
                 workers=workers,
                 max_queued=int(section.pop("max_queued", 256)),
-                max_wait_s=float(section.pop("max_wait_s", 5)),
+                max_wait_s=max_wait_s,
+                grpc_streaming=_truth("grpc_streaming", section.pop("grpc_streaming", False)),
                 warm=tuple((int(h), int(w)) for h, w in section.pop("warm", ())),
             )
         except (TypeError, ValueError) as error:
@@ -71,6 +76,12 @@ def server_folder() -> Path:
     """The folder that the server runs in, the same for all its workers: EDEN_SERVER_FOLDER, else TorchServe's cwd."""
     named = os.environ.get("EDEN_SERVER_FOLDER")
     return Path(named) if named else Path(f"/proc/{os.getppid()}/cwd").resolve()
+
+
+def _truth(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, not true or false")
+    return value
 
 
 def _filled(kind: type, values: Mapping[str, Any], where: str) -> Any:

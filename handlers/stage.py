@@ -17,9 +17,9 @@ import torch
 
 from handlers.answer import Answer
 from handlers.faults import envelope
+from handlers.fields import keep_fields
 from handlers.heap import keep_freed_memory
 from handlers.metrics import Metrics
-from handlers.repeated_fields import keep_repeated_fields
 from handlers.replies import Replies
 from handlers.settings import Settings, sensible_threads
 from handoff import Handoff, open_handoff
@@ -65,7 +65,7 @@ class Stage(ABC):
 
     def initialize(self, context: Any) -> None:
         """Load the model onto its device. Raises ValueError or eden.CheckpointError: the worker then does not start."""
-        keep_repeated_fields()
+        keep_fields()
         keep_freed_memory()
         properties = context.system_properties
         self.device = _device(properties.get("gpu_id"), context.model_yaml_config)
@@ -94,14 +94,14 @@ class Stage(ABC):
         """Answer a batch: as many answers as requests, in their order."""
         started = time.monotonic()
         items = [_item(context, i, fields) for i, fields in enumerate(data)]
-        replies = Replies(context, [item.caller for item in items])
+        replies = Replies(context, [item.caller for item in items], self.settings.grpc_streaming)
         try:
             self.serve(items, replies)
         except Exception as error:
             logger.exception("a batch of %d failed", len(items))
             for item in items:
                 item.answer or item.fail(error)
-        answers = [item.answer or _unanswered(item) for item in items]
+        answers = [self.outgoing(item, item.answer or _unanswered(item)) for item in items]
         self.metrics.batch([answer.status for answer in answers])
         refused = sum(answer.status >= 400 for answer in answers)
         logger.info("batch of %d, %d refused, %.1f ms", len(items), refused, 1e3 * (time.monotonic() - started))
@@ -115,6 +115,10 @@ class Stage(ABC):
     @abstractmethod
     def serve(self, items: list[Item], replies: Replies) -> None:
         """Give every item its answer; large ones may go ahead."""
+
+    def outgoing(self, item: Item, answer: Answer) -> Answer:
+        """The answer in the form in which it leaves this node."""
+        return answer
 
     def side_by_side(self, items: Iterable[Item], step: Callable[[Item], None]) -> None:
         """Run a step of every open item in threads: for pictures, whose codecs let go of the interpreter."""

@@ -1,6 +1,7 @@
 """Frames sent back as they are made: one part of a multipart/x-mixed-replace answer each.
 
 Only where the caller asked for it, and never in a workflow, where TorchServe keeps the first part and loses the rest.
+A gRPC caller gets the same parts in one message, unless grpc_streaming is set (see `Replies`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def stream_group(stage: DitDecoderHandler, group: list[Item], replies: Replies) -> None:
-    """Draw the clips of a group side by side, pair by pair, and send each frame to its caller at once.
+    """Draw the clips of a group side by side, pair by pair, and send each frame to its caller at once, if allowed.
 
     A clip that fails before its first frame gets a plain error; a later failure ends its stream with an error part.
     """

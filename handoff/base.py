@@ -18,7 +18,7 @@ from handoff.ledger import sweep
 from handoff.link import Full, Link, Post, Unusable, Written
 from handoff.payloads import Payload, Payloads
 from handoff.settings import HandoffSettings
-from handoff.ticket import Ticket, sign, verify
+from handoff.ticket import Ticket, sign, sign_refusal, verify, verify_refusal
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ class Handoff:
         self.settings = settings
         self.counters: Counter[tuple[str, str]] = Counter()
         """(event, route or reason) -> how often, or how many bytes: put, put_bytes, take, take_bytes by route;
-        refused by reason (ticket, capacity); fallback by the route that could not be used; dropped, expired."""
+        refused by reason (ticket, capacity, request: a stranger's, at the port of this process); fallback by the route
+        that could not be used; dropped, expired, abandoned."""
         self._key = load_key(settings.folder)
         self._post = Post(settings, torch.device(device), self._key, self.counters)
         self._payloads: Payloads | None = None
@@ -46,16 +47,17 @@ class Handoff:
         if swept:
             _LOG.info("removed %d files that killed processes left in %s", swept, settings.ledger_folder)
 
-    def put(self, output: EncoderOutput, options: Mapping[str, Any] | None = None) -> bytes:
+    def put(self, output: EncoderOutput, options: Mapping[str, Any] | None = None, *, by_caller: bool = False) -> bytes:
         """Keep `output` (on any device) until it is taken or expires; the signed ticket to it.
 
-        `options`: JSON values that travel along, signed. Raises `OverCapacity` at once where there is no room,
-        `HandoffError` where the options are no JSON values.
+        `options`: JSON values that travel along, signed. `by_caller`: the ticket goes to a caller, who may never come
+        back with it; it may give way to others then (see `Payloads`). Raises `OverCapacity` at once where there is no
+        room, `HandoffError` where the options are no JSON values.
         """
         layout = Layout.of(output, self.settings.wire)
         payloads = self._producer()
         try:
-            payload = payloads.admit(layout.nbytes)
+            payload = payloads.admit(layout.nbytes, by_caller)
             try:
                 ways = self._write(payloads, payload, output, layout)
                 ticket = Ticket(
@@ -82,6 +84,18 @@ class Handoff:
         """What a ticket says. Raises `TicketRejected` unless it is whole, in time, and of this server's key."""
         try:
             return verify(ticket, self._key)
+        except TicketRejected:
+            self.counters["refused", "ticket"] += 1
+            raise
+
+    def refuse(self, words: bytes) -> bytes:
+        """What a producer that has no ticket to give sends in its place, signed."""
+        return sign_refusal(words, self._key)
+
+    def read_refusal(self, data: bytes) -> bytes | None:
+        """The words of a refusal, None if it is none. Raises `TicketRejected` if it is not of this server's key."""
+        try:
+            return verify_refusal(data, self._key)
         except TicketRejected:
             self.counters["refused", "ticket"] += 1
             raise
@@ -119,6 +133,10 @@ class Handoff:
     def in_flight(self) -> int:
         """How many payloads were put here and are neither taken nor expired."""
         return self._payloads.in_flight() if self._payloads else 0
+
+    def room(self) -> int:
+        """How many more payloads may be put now, as far as `max_in_flight` goes."""
+        return self._payloads.room() if self._payloads else self.settings.max_in_flight
 
     def queue(self) -> list[float]:
         """When each of those was put (time.time()), the oldest first; abandoned ones are left out."""
@@ -181,7 +199,7 @@ class Handoff:
             try:
                 return link.put(payload, output, layout, payloads.ledger)
             except Full as full:
-                if not payloads.make_room():
+                if not payloads.make_room(lambda dropped: link.fits(layout.nbytes, dropped)):
                     raise OverCapacity(str(full)) from full
 
     def _drop(self, payload: Payload) -> None:

@@ -7,10 +7,8 @@ import select
 import socket
 from typing import Any
 
-from handoff.desk import raise_error
+from handoff.desk import LARGEST_REQUEST, raise_error, read_object
 from handoff.errors import PeerLost
-
-_LONGEST = 4096
 
 
 class Control:
@@ -30,13 +28,15 @@ class Control:
         self._connection.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> dict[str, Any]:
-        """The next message. Raises `PeerLost` where the connection ended, or the error that the other side reports."""
-        line = self._lines.readline(_LONGEST)
-        if not line.endswith(b"\n"):
+        """The next message. Raises `PeerLost` where the connection ended, `TicketRejected` where it is no message,
+        or the error that the other side reports.
+        """
+        line = self._lines.readline(LARGEST_REQUEST)
+        if not line.endswith(b"\n") and len(line) < LARGEST_REQUEST:
             raise PeerLost("the other side has ended")
-        message: dict[str, Any] = json.loads(line)
+        message = read_object(line)
         if "error" in message:
-            raise_error(message["error"], message["message"])
+            raise_error(str(message["error"]), str(message.get("message")))
         return message
 
     def broken(self) -> bool:

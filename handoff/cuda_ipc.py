@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -45,7 +46,9 @@ class CudaIpc(Link):
             raise Unusable("no consumer could read this GPU's memory")
         with self._lock:
             if self._arena is None:
-                self._arena = Arena(self.post.settings.budget_bytes, lambda nbytes: self._add_slab(nbytes, device))
+                settings = self.post.settings
+                make = functools.partial(self._add_slab, device)
+                self._arena = Arena(settings.budget_bytes, settings.max_payload_bytes, make)
         try:
             place = self._arena.acquire(payload.id, layout.nbytes)
         except CudaError as error:
@@ -55,6 +58,9 @@ class CudaIpc(Link):
         payload.body = place.bytes
         handle = self._slabs[place.slab].handle.hex()
         return Written({"host": host_id(), "slab": place.slab, "offset": place.offset, "handle": handle})
+
+    def fits(self, nbytes: int, without: Collection[str]) -> bool:
+        return self._arena is None or self._arena.fits(nbytes, without)
 
     def drop(self, payload: Payload) -> None:
         if self._arena:
@@ -90,7 +96,7 @@ class CudaIpc(Link):
                 slab.free()
             self._slabs.clear()
 
-    def _add_slab(self, nbytes: int, device: torch.device) -> torch.Tensor:
+    def _add_slab(self, device: torch.device, nbytes: int) -> torch.Tensor:
         slab = ExportedSlab(nbytes, device)
         self._slabs.append(slab)
         return slab.bytes

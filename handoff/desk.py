@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import json
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,12 +21,34 @@ from handoff.ledger import Reading, reading
 from handoff.payloads import Payload
 from handoff.wire import write_header
 
+_LOG = logging.getLogger(__name__)
+LARGEST_REQUEST = 4096
+"""Bytes of a request at most, before anything is read out of it."""
 _ERRORS = {kind.__name__: kind for kind in (HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected)}
 
 
 def proof(key: bytes, payload: str) -> str:
     """What a consumer shows to be given a payload: only who holds the key can make it."""
-    return hmac.new(key, b"pull " + payload.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, b"pull " + payload.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def read_object(text: bytes | str) -> dict[str, Any]:
+    """A JSON object that came over a network. Raises `TicketRejected` for anything else, however it is malformed."""
+    try:
+        if len(text) > LARGEST_REQUEST:
+            raise ValueError(f"{len(text)} bytes, at most {LARGEST_REQUEST} are read")
+        message = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TicketRejected(f"not a message of a hand-off: {error}") from error
+    if not isinstance(message, dict):
+        raise TicketRejected("not a message of a hand-off: no JSON object")
+    return message
+
+
+def read_request(text: bytes | str) -> tuple[str, str]:
+    """Which payload is asked for, and the proof that is shown. Raises `TicketRejected` for anything else."""
+    asked = read_object(text)
+    return str(asked.get("payload")), str(asked.get("proof"))
 
 
 @dataclass(frozen=True)
@@ -45,10 +71,11 @@ class Parcel:
 class Desk:
     """The payloads of one producer, for whoever proves to hold the key."""
 
-    def __init__(self, key: bytes, ledger_folder: Path, producer: str) -> None:
+    def __init__(self, key: bytes, ledger_folder: Path, producer: str, counters: Counter[tuple[str, str]]) -> None:
         self._key = key
         self._ledger_folder = ledger_folder
         self._producer = producer
+        self._counters = counters
         self._payloads: dict[str, tuple[Payload, Layout]] = {}
 
     def add(self, payload: Payload, layout: Layout) -> None:
@@ -61,8 +88,16 @@ class Desk:
 
     def check(self, name: str, shown: str) -> None:
         """Raise `TicketRejected` unless `shown` is the proof for `name`."""
-        if not hmac.compare_digest(shown.encode(), proof(self._key, name).encode()):
+        if not hmac.compare_digest(shown.encode(errors="replace"), proof(self._key, name).encode()):
             raise TicketRejected("the request does not prove that it holds this server's key")
+
+    def refused(self, error: Exception) -> None:
+        """Count a request that was answered with `error`, where it was none of a consumer of ours."""
+        if not isinstance(error, TicketRejected):
+            return
+        self._counters["refused", "request"] += 1
+        if self._counters["refused", "request"] == 1:
+            _LOG.warning("refused what a stranger asked for at the hand-off's port: %s", error)
 
     @contextlib.contextmanager
     def payload(self, name: str, shown: str) -> Iterator[tuple[Payload, Layout, Reading]]:

@@ -1,20 +1,24 @@
-"""Device memory for payloads: a few large slabs, made once and never given back before the end, cut to measure.
+"""Device memory for payloads: a few slabs, made once and never given back before the end, cut to measure.
 
 Slabs because what shows a piece of device memory to another process (a CUDA IPC handle) is costly to open: one handle
-serves all payloads of a slab.
+serves all payloads of a slab. They stay because consumers keep them mapped, and memory that is freed while another
+process has it mapped, or whose handle comes back for other memory, is undefined behaviour of CUDA.
+
+Each slab is as large as all before it together, so there are few. The last of the budget is never cut too small for
+the largest payload: either what is left can hold it, or a slab that is made already.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import torch
 
 from handoff.link import Full
 
-_SLAB = 256 << 20
+_FIRST_SLAB = 256 << 20
 _ALIGNMENT = 512
 
 
@@ -31,64 +35,85 @@ class Place:
 @dataclass
 class _Slab:
     bytes: torch.Tensor
-    gaps: list[tuple[int, int]] = field(default_factory=list)
-    """What is free, as (start, stop), in order."""
+    held: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """(start, stop) by payload."""
+
+    def gap(self, length: int, without: Collection[str]) -> int | None:
+        """Where the first gap of this length begins, were the payloads `without` gone."""
+        start = 0
+        taken = sorted(place for payload, place in self.held.items() if payload not in without)
+        for begin, stop in [*taken, (len(self.bytes), 0)]:
+            if begin - start >= length:
+                return start
+            start = stop
+        return None
 
 
 class Arena:
-    """Places by payload. Thread-safe. `make(nbytes)` gives the memory of a slab (uint8, [nbytes])."""
+    """Places by payload. Thread-safe. `make(nbytes)` gives the memory of a slab (uint8, [nbytes]).
 
-    def __init__(self, budget: int, make: Callable[[int], torch.Tensor]) -> None:
-        self._budget = budget
+    Any payload of up to `largest` bytes fits once all others have been released.
+    """
+
+    def __init__(self, budget: int, largest: int, make: Callable[[int], torch.Tensor]) -> None:
+        self._budget = _aligned(budget)
+        self._largest = _aligned(min(budget, largest))
         self._make = make
         self._slabs: list[_Slab] = []
-        self._places: dict[str, tuple[int, int, int]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all slabs, the free included."""
+        return sum(len(slab.bytes) for slab in self._slabs)
 
     def acquire(self, payload: str, nbytes: int) -> Place:
         """A place for a payload. Raises `Full` where there is none within the budget."""
-        length = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        length = _aligned(nbytes)
         with self._lock:
-            for number, slab in enumerate(self._slabs):
-                for i, (start, stop) in enumerate(slab.gaps):
-                    if stop - start >= length:
-                        slab.gaps[i : i + 1] = [(start + length, stop)] if stop - start > length else []
-                        return self._give(payload, number, start, start + length, nbytes)
-            self._add_slab(length)
-            number = len(self._slabs) - 1
+            found = next(self._gaps(length), None)
+            if found is None:
+                self._slabs.append(_Slab(self._make(self._next_slab(length))))
+                found = len(self._slabs) - 1, 0
+            number, start = found
             slab = self._slabs[number]
-            slab.gaps = [(length, len(slab.bytes))]
-            return self._give(payload, number, 0, length, nbytes)
+            slab.held[payload] = (start, start + length)
+            return Place(number, start, slab.bytes[start : start + nbytes])
+
+    def fits(self, nbytes: int, without: Collection[str]) -> bool:
+        """Whether `acquire` would find a place, were the payloads `without` released."""
+        length = _aligned(nbytes)
+        with self._lock:
+            return length <= self._budget - self.nbytes or any(self._gaps(length, without))
 
     def release(self, payload: str) -> None:
         """The payload's place, if it has one, is free for the next."""
         with self._lock:
-            if payload not in self._places:
-                return
-            number, start, stop = self._places.pop(payload)
-            gaps = sorted([*self._slabs[number].gaps, (start, stop)])
-            merged = gaps[:1]
-            for gap in gaps[1:]:
-                if gap[0] <= merged[-1][1]:
-                    merged[-1] = (merged[-1][0], max(gap[1], merged[-1][1]))
-                else:
-                    merged.append(gap)
-            self._slabs[number].gaps = merged
+            for slab in self._slabs:
+                slab.held.pop(payload, None)
 
     def close(self) -> None:
         """Forget all of it; the memory goes when its maker lets go."""
         with self._lock:
             self._slabs.clear()
-            self._places.clear()
 
-    def _give(self, payload: str, number: int, start: int, stop: int, nbytes: int) -> Place:
-        self._places[payload] = (number, start, stop)
-        return Place(number, start, self._slabs[number].bytes[start : start + nbytes])
+    def _gaps(self, length: int, without: Collection[str] = ()) -> Iterator[tuple[int, int]]:
+        for number, slab in enumerate(self._slabs):
+            start = slab.gap(length, without)
+            if start is not None:
+                yield number, start
 
-    def _add_slab(self, length: int) -> None:
-        held = sum(len(slab.bytes) for slab in self._slabs)
+    def _next_slab(self, length: int) -> int:
+        held = self.nbytes
         left = self._budget - held
         if length > left:
-            raise Full(f"{held} of {self._budget} bytes are held (budget_bytes), and {length} more are wanted at once")
-        size = max(_SLAB, length)
-        self._slabs.append(_Slab(self._make(size if left >= size + _SLAB else left)))
+            raise Full(
+                f"{held} of {self._budget} bytes are made (budget_bytes), and none of it has {length} free in one piece"
+            )
+        size = min(max(_FIRST_SLAB, held, length), left)
+        largest = max([size, *(len(slab.bytes) for slab in self._slabs)])
+        return left if largest < self._largest and left - size < self._largest else size
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT

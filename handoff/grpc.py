@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc  # type: ignore[import-untyped]
 import torch
 
-from handoff.desk import Desk, proof
+from handoff.desk import LARGEST_REQUEST, Desk, proof
 from handoff.errors import HandoffError, HandoffTimeout, PayloadGone, PeerLost, TicketRejected
 from handoff.lines import Address, ports_to_try
 from handoff.network import NetworkLink
@@ -83,6 +83,7 @@ class GrpcServer:
         self._chunk = settings.chunk_bytes or Grpc.chunk
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handoff-grpc")
         options = [*_QUIET, ("grpc.max_send_message_length", _LARGEST_MESSAGE), ("grpc.so_reuseport", 0)]
+        options += [("grpc.max_receive_message_length", LARGEST_REQUEST)]
         self._server = grpc.server(self._threads, options=options)
         handler = grpc.unary_stream_rpc_method_handler(self._pull, PullRequest.FromString, Piece.SerializeToString)
         self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_METHOD[0], {_METHOD[1]: handler})])
@@ -114,5 +115,6 @@ class GrpcServer:
                 for piece in parcel.pieces(self._chunk):
                     yield Piece(data=bytes(piece))
         except HandoffError as error:
+            self._desk.refused(error)
             codes = (code for code, kind in _ERRORS.items() if isinstance(error, kind))
             context.abort(next(codes, grpc.StatusCode.INTERNAL), str(error))

@@ -123,6 +123,7 @@ class Answer(Response):
             with self._desk.parcel(self._payload, self._shown) as parcel:
                 await self._send(parcel, send)
         except HandoffError as error:
+            self._desk.refused(error)
             name = error_name(error)
             refusal = JSONResponse(str(error), status_code=_STATUS.get(name, 500), headers={"X-Error": name})
             await refusal(scope, receive, send)

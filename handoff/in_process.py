@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,13 +34,21 @@ class InProcess(Link):
         with self._lock:
             held = sum(self._own.values())
             if held + layout.nbytes > settings.budget_bytes:
-                raise Full(f"{held} of {settings.budget_bytes} bytes are held, and {layout.nbytes} more are wanted")
+                raise Full(
+                    f"{held} of {settings.budget_bytes} bytes are held (budget_bytes), "
+                    f"and {layout.nbytes} more are wanted"
+                )
             self._own[payload.id] = layout.nbytes
         if settings.wire is not None:
             dtype = WIRE_DTYPES[settings.wire]
             output = replace(output, cond_dit=output.cond_dit.to(dtype), cond_dec=output.cond_dec.to(dtype))
         _HELD[payload.id] = output
         return Written({})
+
+    def fits(self, nbytes: int, without: Collection[str]) -> bool:
+        with self._lock:
+            held = sum(size for payload, size in self._own.items() if payload not in without)
+        return held + nbytes <= self.post.settings.budget_bytes
 
     def drop(self, payload: Payload) -> None:
         with self._lock:

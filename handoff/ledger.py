@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import secrets
+import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ from pathlib import Path
 
 from handoff.errors import PayloadGone, PeerLost
 
+_LOG = logging.getLogger(__name__)
 PREFIX = "eden-handoff-"
 _ID = 16
 _PROVED, _REFUSED = 1, 2
@@ -36,6 +39,7 @@ _NOTHING = bytes(_ID)
 _START_S = 60.0
 """How old a ledger without a lock and a final name is before it counts as left behind."""
 _PRODUCER = re.compile("[0-9a-f]{32}")
+_SWEPT = re.compile(PREFIX + r"[0-9a-f]{32}\.(ledger|new|[0-9]+\.segment)")
 
 
 def ledger_path(folder: Path, producer: str) -> Path:
@@ -85,6 +89,10 @@ class Ledger:
     def refused(self) -> bool:
         """Whether a consumer could not."""
         return os.pread(self._file, 1, _REFUSED) == b"\1"
+
+    def being_read(self, slot: int) -> bool:
+        """Whether a consumer reads the slot's payload just now."""
+        return not _unlocked(self._file, _FIRST + slot)
 
     def retire(self, slot: int) -> bool:
         """Clear the slot, unless its payload is being read just now. Afterwards nobody can begin to read it."""
@@ -148,27 +156,55 @@ def reading(folder: Path, producer: str, slot: int, payload: str) -> Iterator[Re
 
 
 def sweep(folder: Path) -> int:
-    """Remove what dead producers left in `folder`, their segments too; how many files that were."""
-    files = 0
-    dead = [path for path in folder.glob(f"{PREFIX}*") if path.suffix in (".ledger", ".new") and _abandoned(path)]
-    for path in dead:
-        for segment in folder.glob(f"{path.stem}.*"):
-            if segment != path:
-                segment.unlink(missing_ok=True)
-                files += 1
-        path.unlink(missing_ok=True)
-        files += 1
-    for segment in folder.glob(f"{PREFIX}*.segment"):
-        if not segment.with_name(segment.name.split(".")[0] + ".ledger").exists():
-            segment.unlink(missing_ok=True)
-            files += 1
-    return files
+    """Remove what dead producers left in `folder`, their segments too; how many files that were.
+
+    What is not ours (another user's, no regular file, not to be opened or removed) is left alone.
+    """
+    found = [path for path in sorted(folder.glob(f"{PREFIX}*")) if _SWEPT.fullmatch(path.name)]
+    ours = [path for path in found if _is_ours(path)]
+    if len(ours) < len(found):
+        other = next(path for path in found if path not in ours)
+        _LOG.info("left alone in %s: %d files that are not ours, %s the first", folder, len(found) - len(ours), other)
+    ledgers = [path for path in ours if path.suffix in (".ledger", ".new")]
+    dead = {path.stem: path for path in ledgers if _abandoned(path)}
+    segments = [path for path in ours if path.suffix == ".segment"]
+    left = [path for path in segments if _producer_of(path) in dead or not path.with_name(_ledger_of(path)).exists()]
+    return sum(_remove(path) for path in (*left, *dead.values()))  # a ledger last: it tells whose the segments were
+
+
+def _producer_of(segment: Path) -> str:
+    return segment.name.split(".")[0]
+
+
+def _ledger_of(segment: Path) -> str:
+    return f"{_producer_of(segment)}.ledger"
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        status = path.lstat()
+    except OSError:  # gone meanwhile, or out of reach
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:  # another process that starts was faster
+        return False
+    except OSError as error:
+        _LOG.warning("%s, left behind by a process that is gone, cannot be removed: %s", path, error)
+        return False
+    return True
 
 
 def _abandoned(path: Path) -> bool:
     try:
-        file = os.open(path, os.O_RDWR)
-    except (FileNotFoundError, PermissionError):  # gone meanwhile, or another user's
+        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            _LOG.warning("%s is left alone: %s", path, error)
         return False
     try:
         starting = path.suffix == ".new" and time.time() - os.fstat(file).st_mtime < _START_S

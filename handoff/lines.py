@@ -7,9 +7,10 @@ import errno
 import ipaddress
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from handoff.errors import HandoffError, HandoffTimeout, PeerLost
 from handoff.settings import HandoffSettings
@@ -18,6 +19,9 @@ _KEPT = 32
 """Idle connections that a consumer keeps, of all producers together."""
 _PORTS = 64
 """How many ports from the first one on are tried."""
+
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE_S = 0.1
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -79,6 +83,19 @@ class Lines(Generic[C]):
                         self._idle.remove(item)
                         return item[1], True
         return self._dial(address), False
+
+
+class PatientListener(socket.socket):
+    """A listening socket whose `accept` outlives a shortage (of file descriptors, of memory): it tries again."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        while True:
+            try:
+                return super().accept()
+            except OSError as error:
+                if error.errno not in _SHORTAGES:
+                    raise
+            time.sleep(_PAUSE_S)
 
 
 def listen(settings: HandoffSettings) -> socket.socket:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,7 +41,7 @@ class Written:
 
 
 class Full(Exception):
-    """`Link.put` found no room; the message says where. It is called again once a payload was dropped."""
+    """`Link.put` found no room; the message says where. It is called again once payloads were dropped."""
 
 
 class Unusable(HandoffError):
@@ -65,6 +65,10 @@ class Link(ABC):
     @abstractmethod
     def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
         """Keep `output` under `payload`, complete when this returns. Raises `Full`, `Unusable`."""
+
+    def fits(self, nbytes: int, without: Collection[str]) -> bool:
+        """Whether a payload would find room here, were the payloads with the ids `without` dropped."""
+        return True
 
     @abstractmethod
     def drop(self, payload: Payload) -> None:

@@ -10,7 +10,7 @@ import mmap
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -64,11 +64,13 @@ M = TypeVar("M", bound=Memory)
 class MemoryPool(Generic[M]):
     """Memory by payload, and what is free. Thread-safe.
 
-    `make(capacity)` gives new memory, or raises `Full`.
+    `make(capacity)` gives new memory, or raises `Full`; `room()`, if given, tells how many bytes more it could.
+    Any payload within the budget fits once all others have been released.
     """
 
-    def __init__(self, budget: int, make: Callable[[int], M]) -> None:
+    def __init__(self, budget: int, make: Callable[[int], M], room: Callable[[], int] | None = None) -> None:
         self._budget = budget
+        self._room = room
         self._make = make
         self._free: list[M] = []
         self._held: dict[str, M] = {}
@@ -87,9 +89,20 @@ class MemoryPool(Generic[M]):
                 memory = min(fitting, key=lambda memory: memory.capacity)
                 self._free.remove(memory)
             else:
-                memory = self._create(_rounded(nbytes))
+                memory = self._create(self._capacity(nbytes))
             self._held[payload] = memory
             return memory
+
+    def fits(self, nbytes: int, without: Collection[str]) -> bool:
+        """Whether budget and machine would have room, were the payloads `without` released."""
+        with self._lock:
+            free = [*self._free, *(memory for payload, memory in self._held.items() if payload in without)]
+            if any(_fits(memory, nbytes) for memory in free):
+                return True
+            left = self._budget - self.nbytes
+            if self._room is not None:
+                left = min(left, self._room())
+            return self._capacity(nbytes) <= left + sum(memory.capacity for memory in free)
 
     def release(self, payload: str) -> None:
         """The payload's memory, if it has any, is free for the next."""
@@ -107,10 +120,11 @@ class MemoryPool(Generic[M]):
             self._held.clear()
 
     def _create(self, capacity: int) -> M:
-        while self._free and self.nbytes + capacity > self._budget:
+        held = sum(memory.capacity for memory in self._held.values())
+        if held + capacity > self._budget:
+            raise Full(f"{held} of {self._budget} bytes are held (budget_bytes), and {capacity} more are wanted")
+        while self.nbytes + capacity > self._budget:
             self._free.pop(0).discard()
-        if self.nbytes + capacity > self._budget:
-            raise Full(f"{self.nbytes} of {self._budget} bytes are held (budget_bytes), and {capacity} more are wanted")
         while True:
             try:
                 return self._make(capacity)
@@ -118,6 +132,9 @@ class MemoryPool(Generic[M]):
                 if not self._free:
                     raise
                 self._free.pop(0).discard()
+
+    def _capacity(self, nbytes: int) -> int:
+        return max(min(_rounded(nbytes), self._budget), nbytes)
 
 
 class Landing:

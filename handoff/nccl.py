@@ -9,10 +9,12 @@ tested without a GPU. Neither group nor rendezvous is encrypted: for a network o
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import secrets
 import socket
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,7 @@ from handoff.desk import Desk, error_name, proof
 from handoff.device_memory import Arena
 from handoff.errors import HandoffError
 from handoff.layout import Layout
-from handoff.lines import Address, listen
+from handoff.lines import Address, PatientListener, listen
 from handoff.link import Post
 from handoff.machine import device_name
 from handoff.pair_group import CONSUMER, PRODUCER, PairGroup, find_store, open_store
@@ -33,6 +35,8 @@ from handoff.pulled import PulledLink, Server
 from handoff.shared_memory import wait_for_copies
 from handoff.ticket import Ticket
 from handoff.wire import write
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Nccl(PulledLink[Session]):
         super().__init__(post)
         self._arena: Arena | None = None
 
+    def fits(self, nbytes: int, without: Collection[str]) -> bool:
+        return self._arena is None or self._arena.fits(nbytes, without)
+
     def drop(self, payload: Payload) -> None:
         super().drop(payload)
         if self._arena:
@@ -67,8 +74,9 @@ class Nccl(PulledLink[Session]):
         device = output.cond_dit.device
         with self._lock:
             if self._arena is None:
-                budget = self.post.settings.budget_bytes
-                self._arena = Arena(budget, lambda size: torch.empty(size, dtype=torch.uint8, device=device))
+                settings = self.post.settings
+                make = functools.partial(torch.empty, dtype=torch.uint8, device=device)
+                self._arena = Arena(settings.budget_bytes, settings.max_payload_bytes, make)
         body = self._arena.acquire(payload.id, layout.nbytes).bytes
         write(output, layout, body)
         wait_for_copies(device)
@@ -116,7 +124,7 @@ class NcclServer:
         self._desk = desk
         self._device = device
         self._store, self._store_port = open_store(post.settings)
-        self._listener = listen(post.settings)
+        self._listener = PatientListener(fileno=listen(post.settings).detach())
         self.port: int = self._listener.getsockname()[1]
         self._sessions: dict[threading.Thread, Control] = {}
         self._lock = threading.Lock()
@@ -144,7 +152,13 @@ class NcclServer:
             thread = threading.Thread(target=self._serve, args=(control,), name="handoff-nccl-session", daemon=True)
             with self._lock:
                 self._sessions[thread] = control
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # no thread is to be had now; the next consumer may fare better
+                _LOG.warning("a consumer could not be served: %s", error)
+                with self._lock:
+                    del self._sessions[thread]
+                control.close()
 
     def _serve(self, control: Control) -> None:
         group = None
@@ -152,7 +166,9 @@ class NcclServer:
             group = self._meet(control)
             while True:
                 self._send(control, group)
-        except (HandoffError, OSError, ValueError, KeyError):  # the consumer is gone, or is none of ours
+        except HandoffError as error:  # the consumer is gone, or is none of ours
+            self._desk.refused(error)
+        except (OSError, ValueError):  # the connection was closed
             return
         finally:
             control.close()
@@ -164,10 +180,10 @@ class NcclServer:
     def _meet(self, control: Control) -> PairGroup:
         control.wait(self._post.settings.timeout_s)
         hello = control.receive()
-        name, device, own = str(hello["session"]), str(hello["device"]), device_name(self._device)
+        name, device, own = str(hello.get("session")), str(hello.get("device")), device_name(self._device)
         try:
-            self._desk.check(name, str(hello["proof"]))
-            if device.split()[0] != own.split()[0]:
+            self._desk.check(name, str(hello.get("proof")))
+            if device.partition(" ")[0] != own.partition(" ")[0]:
                 raise HandoffError(f"nccl goes between GPUs, or between CPUs; these are {own} and {device}")
             if device == own != "cpu":
                 raise HandoffError(f"nccl needs a GPU for each side; both are on {own}")
@@ -182,9 +198,10 @@ class NcclServer:
         request = control.receive()
         with contextlib.ExitStack() as while_sent:
             try:
-                asked = self._desk.payload(str(request["payload"]), str(request["proof"]))
+                asked = self._desk.payload(str(request.get("payload")), str(request.get("proof")))
                 payload, layout, held = while_sent.enter_context(asked)
             except HandoffError as error:
+                self._desk.refused(error)
                 control.send(error=error_name(error), message=str(error))
                 return
             assert payload.body is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -34,6 +34,9 @@ class NetworkLink(PulledLink[C]):
     def __init__(self, post: Post) -> None:
         super().__init__(post)
         self._pool: MemoryPool[Memory] | None = None
+
+    def fits(self, nbytes: int, without: Collection[str]) -> bool:
+        return self._pool is None or self._pool.fits(nbytes, without)
 
     def drop(self, payload: Payload) -> None:
         super().drop(payload)

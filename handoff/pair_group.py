@@ -47,7 +47,7 @@ def open_store(settings: HandoffSettings) -> tuple[TCPStore, int]:
             wait_for_workers=False,
             timeout=timedelta(seconds=_JOIN_S),
             master_listen_fd=listener.detach(),
-            use_libuv=False,
+            use_libuv=True,  # the other kind of server waits for ever for the rest of a message that a stranger began
         )
     return store, port
 
@@ -55,7 +55,7 @@ def open_store(settings: HandoffSettings) -> tuple[TCPStore, int]:
 def find_store(host: str, port: int) -> TCPStore:
     """The same, on the consumer's side."""
     return TCPStore(
-        host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=_JOIN_S), use_libuv=False
+        host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=_JOIN_S), use_libuv=True
     )
 
 

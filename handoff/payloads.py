@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,8 @@ class Payload:
     id: str
     nbytes: int
     deadline: float
+    by_caller: bool = False
+    """Whether its ticket went to a caller, who may never come back with it."""
     slot: int | None = None
     """Its place in the ledger, once it is whole."""
     body: torch.Tensor | None = None
@@ -33,21 +35,34 @@ class Payload:
 
 
 class Payloads:
-    """The payloads of one producer, oldest first. Thread-safe."""
+    """The payloads of one producer, oldest first. Thread-safe.
+
+    A payload whose ticket went to a caller counts as abandoned once one that was put `abandoned_after_s` later has been
+    taken: as a queue keeps its order, nobody is coming for it. Where the bounds are reached, abandoned payloads give
+    way, the oldest first. Where nothing was put or taken for so long, one more is let in: a slow consumer takes the
+    older ones first, an idle one takes it at once, and so tells that the others were abandoned.
+    """
 
     def __init__(
-        self, settings: HandoffSettings, counters: Counter[tuple[str, str]], drop: Callable[[Payload], None]
+        self,
+        settings: HandoffSettings,
+        counters: Counter[tuple[str, str]],
+        drop: Callable[[Payload], None],
+        clock: Callable[[], float] = lambda: time.time(),
     ) -> None:
         self._settings = settings
+        self._now = clock
         self._counters = counters
         self._drop = drop
         self._lock = threading.RLock()
         self._payloads: dict[str, Payload] = {}
         self._reached = 0.0
         """Deadline of the newest payload that was ever taken."""
+        self._heard = 0.0
+        """When that was noticed."""
         self.ledger = Ledger(settings.ledger_folder)
 
-    def admit(self, nbytes: int) -> Payload:
+    def admit(self, nbytes: int, by_caller: bool = False) -> Payload:
         """A place for a payload that is about to be written. Raises `OverCapacity` where there is none."""
         with self._lock:
             if nbytes > self._settings.max_payload_bytes:
@@ -57,11 +72,15 @@ class Payloads:
                 )
             self._expire()
             taken = self._taken()
-            if len(self._payloads) - len(taken) >= self._settings.max_in_flight:
+            surplus = len(self._payloads) - len(taken) - self._settings.max_in_flight + 1
+            for payload in self._abandoned(self._waiting()):
+                if surplus > 0:
+                    surplus -= self._retire(payload, "abandoned")
+            if surplus > 0 and not self._stands_still():
                 raise OverCapacity(f"{self._settings.max_in_flight} payloads are in flight, the most allowed")
             for payload in taken[: max(len(taken) - self._settings.keep_taken, 0)]:
                 self._retire(payload, "dropped")
-            payload = Payload(secrets.token_hex(16), nbytes, time.time() + self._settings.time_to_live_s)
+            payload = Payload(secrets.token_hex(16), nbytes, self._now() + self._settings.time_to_live_s, by_caller)
             self._payloads[payload.id] = payload
             return payload
 
@@ -79,15 +98,25 @@ class Payloads:
                 self.ledger.retire(payload.slot)
             self._drop(payload)
 
-    def make_room(self) -> bool:
-        """Drop the oldest payload that was taken and that nobody is reading; False where there is none."""
+    def make_room(self, fits: Callable[[Collection[str]], bool]) -> bool:
+        """Drop payloads that nobody is reading, no more than make room: the oldest taken first, then abandoned ones.
+
+        `fits(ids)` tells whether there is room once those are dropped. False, with nothing dropped, where all of them
+        would not be enough. Where nothing was put or taken for a while, which are abandoned is not known: the newest
+        that may be gives way, since it has the longest to wait if it is not.
+        """
         end = time.monotonic() + _LETTING_GO_S
         while True:
             with self._lock:
                 taken = self._taken()
-                if any(self._retire(payload, "dropped") for payload in taken):
+                candidates = [*taken, *self._giving_way()]
+                if not candidates or not fits({payload.id for payload in candidates}):
+                    return False
+                idle = [each for each in candidates if each.slot is not None and not self.ledger.being_read(each.slot)]
+                chosen = _enough(idle, fits)
+                if [each for each in chosen if self._retire(each, "dropped" if each in taken else "abandoned")]:
                     return True
-            if not taken or time.monotonic() > end:
+            if time.monotonic() > end:
                 return False
             time.sleep(0.001)
 
@@ -96,6 +125,13 @@ class Payloads:
         with self._lock:
             return len(self._waiting())
 
+    def room(self) -> int:
+        """How many more payloads would be admitted now, by their number."""
+        with self._lock:
+            waiting = self._waiting()
+            free = self._settings.max_in_flight - len(waiting) + len(self._abandoned(waiting))
+            return free if free > 0 else int(self._stands_still())
+
     def queue(self) -> list[float]:
         """When each of those was put (time.time()) that may be waiting its turn, the oldest first.
 
@@ -103,8 +139,8 @@ class Payloads:
         none before one was taken at all: by some ways no producer ever hears of it.
         """
         with self._lock:
-            deadlines = [payload.deadline for payload in self._waiting()]
-            return [each - self._settings.time_to_live_s for each in deadlines if each > self._reached > 0]
+            waiting = self._waiting()
+            return [self._put_at(payload) for payload in waiting if payload.deadline > self._reached > 0]
 
     def close(self) -> None:
         """Drop everything."""
@@ -121,12 +157,34 @@ class Payloads:
     def _taken(self) -> list[Payload]:
         slots = self.ledger.taken()
         taken = [payload for payload in self._payloads.values() if payload.slot in slots]
-        self._reached = max([self._reached, *(payload.deadline for payload in taken)])
+        reached = max((payload.deadline for payload in taken), default=0.0)
+        if reached > self._reached:
+            self._reached, self._heard = reached, self._now()
         return taken
+
+    def _abandoned(self, waiting: list[Payload]) -> list[Payload]:
+        latest = self._reached - self._settings.abandoned_after_s
+        return [payload for payload in waiting if payload.by_caller and payload.deadline < latest]
+
+    def _giving_way(self) -> list[Payload]:
+        """What may be dropped to make room, the first first."""
+        waiting = self._waiting()
+        abandoned = self._abandoned(waiting)
+        if abandoned or not self._stands_still():
+            return abandoned
+        return [payload for payload in reversed(waiting) if payload.by_caller and payload.slot is not None]
+
+    def _stands_still(self) -> bool:
+        """Whether nothing was put and nothing taken for a while."""
+        put = [self._put_at(payload) for payload in self._payloads.values() if payload.slot is not None]
+        return self._now() - max([self._heard, *put]) > self._settings.abandoned_after_s
+
+    def _put_at(self, payload: Payload) -> float:
+        return payload.deadline - self._settings.time_to_live_s
 
     def _expire(self) -> list[Payload]:
         """Drop what has expired; what is left of that, since somebody is reading it."""
-        now = time.time()
+        now = self._now()
         expired = [payload for payload in self._payloads.values() if payload.deadline <= now]
         taken = self._taken() if expired else []
         return [
@@ -142,3 +200,18 @@ class Payloads:
         self._counters[event, ""] += 1
         self._drop(payload)
         return True
+
+
+def _enough(oldest_first: list[Payload], fits: Callable[[Collection[str]], bool]) -> list[Payload]:
+    """The payloads to drop so that there is room; none where all together are not enough."""
+    for count in range(1, len(oldest_first) + 1):
+        chosen = oldest_first[:count]
+        if fits({payload.id for payload in chosen}):
+            break
+    else:
+        return []
+    for payload in reversed(chosen[:-1]):  # the last one is needed: without it there was no room
+        fewer = [other for other in chosen if other is not payload]
+        if fits({other.id for other in fewer}):
+            chosen = fewer
+    return chosen

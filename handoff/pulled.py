@@ -91,7 +91,7 @@ class PulledLink(Link, Generic[C]):
                 if not is_loopback(settings.bind) and not self._protected():
                     where = settings.bind
                     _LOG.warning("%s serves on %s unencrypted: for a network of your own only", self.kind, where)
-                self._desk = Desk(self.post.key, settings.ledger_folder, producer)
+                self._desk = Desk(self.post.key, settings.ledger_folder, producer, self.post.counters)
                 self._server = self._serve(self._desk, device)
             return self._desk, self._server
 

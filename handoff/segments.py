@@ -126,5 +126,11 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def free_room(folder: Path) -> int:
+    """How many bytes more the folder has room for."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
 def _path(folder: Path, producer: str, number: int) -> Path:
     return folder / f"{PREFIX}{producer}.{number}.segment"

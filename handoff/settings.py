@@ -11,7 +11,7 @@ from handoff.layout import WIRE_DTYPES
 
 _PATHS = ("folder", "shared_folder", "tls_certificate", "tls_key", "tls_authority")
 LARGEST_CHUNK = 32 << 20
-_POSITIVE = ("budget_bytes", "max_payload_bytes", "max_in_flight", "time_to_live_s", "timeout_s")
+_POSITIVE = ("budget_bytes", "max_payload_bytes", "max_in_flight", "time_to_live_s", "abandoned_after_s", "timeout_s")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class HandoffSettings:
     """How many taken payloads stay for a retry; the oldest make room for the next, whose memory is then warm."""
     time_to_live_s: float = 60.0
     """How long after `put` a ticket is good."""
+    abandoned_after_s: float = 5.0
+    """A ticket that a caller keeps gives way to others, at the bounds, once one put so much later has been taken."""
     timeout_s: float = 10.0
     """How long a consumer waits for a producer that does not answer."""
     folder: Path = field(default_factory=lambda: Path("run/handoff"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from handoff.link import Link, Post, Unusable, Written
 from handoff.machine import shared_folder_id
 from handoff.memory import Landing, MemoryPool, gpu_of
 from handoff.payloads import Payload
-from handoff.segments import Segment, SegmentMaps, check_folder, segment_maker
+from handoff.segments import Segment, SegmentMaps, check_folder, free_room, segment_maker
 from handoff.ticket import Ticket
 from handoff.wire import check_header, read, write
 
@@ -41,6 +42,9 @@ class SharedMemory(Link):
         wait_for_copies(device)
         payload.body = segment.bytes
         return Written({"segment": segment.number, "folder": self._folder})
+
+    def fits(self, nbytes: int, without: Collection[str]) -> bool:
+        return self._pool is None or self._pool.fits(nbytes, without)
 
     def drop(self, payload: Payload) -> None:
         if self._pool:
@@ -75,7 +79,8 @@ class SharedMemory(Link):
         with self._lock:
             if self._pool is None:
                 make = segment_maker(settings.shared_folder, producer, gpu_of(device))
-                self._pool = MemoryPool(settings.budget_bytes, make)
+                room = functools.partial(free_room, settings.shared_folder)
+                self._pool = MemoryPool(settings.budget_bytes, make, room)
             return self._pool
 
 

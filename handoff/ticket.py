@@ -3,6 +3,11 @@
     EDEN-TICKET  1 byte version  4 bytes length  JSON  32 bytes HMAC-SHA256  [payload, inline only]
 
 The signature covers all the rest, the payload too. Nothing in a ticket is looked at before the signature is verified.
+
+What a producer sends in place of a ticket, where it could make none, is signed too, so that nobody else can have a
+consumer pass on what they like:
+
+    EDEN-REFUSAL  1 byte version  32 bytes HMAC-SHA256 of all the rest  the producer's words
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from handoff.errors import HandoffError, TicketRejected
 from handoff.layout import Layout, parse_layout
 
 MAGIC = b"EDEN-TICKET"
+REFUSAL = b"EDEN-REFUSAL"
 VERSION = b"\x01"
 _FRONT = len(MAGIC) + len(VERSION) + 4
 _SIGNATURE = hashlib.sha256().digest_size
@@ -116,6 +122,23 @@ def verify(data: bytes, key: bytes) -> Ticket:
     )
     ticket.check_deadline()
     return ticket
+
+
+def sign_refusal(words: bytes, key: bytes) -> bytes:
+    """What goes on in place of a ticket."""
+    front = REFUSAL + VERSION
+    return front + _signature(key, front, memoryview(words)) + words
+
+
+def verify_refusal(data: bytes, key: bytes) -> bytes | None:
+    """The words in `data`, if `key` signed them; None if it is no refusal at all; else `TicketRejected`."""
+    front = REFUSAL + VERSION
+    if not data.startswith(REFUSAL):
+        return None
+    signature, words = data[len(front) : len(front) + _SIGNATURE], data[len(front) + _SIGNATURE :]
+    if not data.startswith(front) or not hmac.compare_digest(_signature(key, front, memoryview(words)), signature):
+        raise TicketRejected("a refusal that is not signed with this server's key")
+    return words
 
 
 def _signature(key: bytes, front: bytes | memoryview, payload: memoryview) -> bytes:

@@ -14,16 +14,14 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection, serve
 
-from handoff.desk import Desk, error_name, proof, raise_error
+from handoff.desk import LARGEST_REQUEST, Desk, error_name, proof, raise_error, read_request
 from handoff.errors import HandoffError, PeerLost
-from handoff.lines import Address, listen
+from handoff.lines import Address, PatientListener, listen
 from handoff.network import NetworkLink
 from handoff.pulled import Server
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
 from handoff.tls import client_tls, server_tls
-
-_LARGEST_REQUEST = 4096
 
 
 class WebSocket(NetworkLink[ClientConnection]):
@@ -55,7 +53,7 @@ class WebSocket(NetworkLink[ClientConnection]):
                 ping_interval=None,
                 max_size=settings.max_payload_bytes,
             )
-        except (InvalidHandshake, EOFError) as error:
+        except (InvalidHandshake, ConnectionClosed, EOFError) as error:
             raise PeerLost(f"the producer at {host}:{port} did not answer as one: {error!r}") from error
 
     def _hang_up(self, line: ClientConnection) -> None:
@@ -86,7 +84,7 @@ class WebSocketServer:
     def __init__(self, settings: HandoffSettings, desk: Desk) -> None:
         self._desk = desk
         self._chunk = settings.chunk_bytes or WebSocket.chunk
-        listener: socket.socket = listen(settings)
+        listener = PatientListener(fileno=listen(settings).detach())
         self.port: int = listener.getsockname()[1]
         silent = logging.getLogger("handoff.websocket.server")
         silent.setLevel(logging.CRITICAL)  # every consumer that goes away would be a traceback in the log
@@ -97,7 +95,7 @@ class WebSocketServer:
             compression=None,
             close_timeout=1,
             ping_interval=None,
-            max_size=_LARGEST_REQUEST,
+            max_size=LARGEST_REQUEST,
             logger=silent,
         )
         self._thread = threading.Thread(target=self._server.serve_forever, name="handoff-websocket", daemon=True)
@@ -110,13 +108,14 @@ class WebSocketServer:
     def _answer(self, connection: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed, ValueError, OSError):  # the consumer is gone, or is none of ours
             for message in connection:
-                self._send(connection, json.loads(message))
+                self._send(connection, message)
 
-    def _send(self, connection: ServerConnection, request: dict[str, str]) -> None:
+    def _send(self, connection: ServerConnection, request: str | bytes) -> None:
         try:
-            with self._desk.parcel(str(request.get("payload")), str(request.get("proof"))) as parcel:
+            with self._desk.parcel(*read_request(request)) as parcel:
                 connection.send("{}")
                 for piece in parcel.pieces(self._chunk):
                     connection.send(piece)
         except HandoffError as error:
+            self._desk.refused(error)
             connection.send(json.dumps({"error": error_name(error), "message": str(error)}))

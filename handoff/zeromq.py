@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ import zmq
 from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
-from handoff.desk import Desk, error_name, proof, raise_error
+from handoff.desk import LARGEST_REQUEST, Desk, error_name, proof, raise_error, read_request
 from handoff.errors import HandoffError, HandoffTimeout, PeerLost
 from handoff.lines import Address, ports_to_try
 from handoff.link import Post
@@ -30,6 +31,7 @@ from handoff.ticket import Ticket
 
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _LOST |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+_LOG = logging.getLogger(__name__)
 _UNSENT_MS = 2
 """How often pieces that are being sent are looked after."""
 
@@ -118,6 +120,7 @@ class ZeroMQServer:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.SNDHWM, 0)  # a payload is queued as a whole: what is queued is held anyhow
+        self._router.setsockopt(zmq.MAXMSGSIZE, LARGEST_REQUEST)  # a stranger who sends more is hung up on
         self._router.setsockopt(zmq.IPV6, ":" in post.settings.bind)
         if post.settings.curve:
             self._router.curve_publickey, self._router.curve_secretkey = _curve_keys(post.key)
@@ -160,18 +163,19 @@ class ZeroMQServer:
                 break
             if self._router in ready:
                 consumer, *request = self._router.recv_multipart()
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # not a consumer of ours
-                    asked = json.loads(request[0])
-                    sending.append(self._answer(consumer, str(asked["payload"]), str(asked["proof"])))
+                try:
+                    sending.append(self._answer(consumer, request[0]))
+                except Exception:  # whatever one request does, the others are served
+                    _LOG.exception("a request could not be answered")
         self._router.close(linger=0)
         stop.close()
         _wait_for(sending)
 
-    def _answer(self, consumer: bytes, name: str, shown: str) -> tuple[contextlib.ExitStack, list[zmq.MessageTracker]]:
+    def _answer(self, consumer: bytes, request: bytes) -> tuple[contextlib.ExitStack, list[zmq.MessageTracker]]:
         held = contextlib.ExitStack()
         trackers = []
         try:
-            parcel = held.enter_context(self._desk.parcel(name, shown))
+            parcel = held.enter_context(self._desk.parcel(*read_request(request)))
             self._router.send_multipart([consumer, b"{}"])
             for piece in parcel.pieces(self._chunk):
                 self._router.send(consumer, zmq.SNDMORE)
@@ -179,6 +183,7 @@ class ZeroMQServer:
                 assert tracker is not None
                 trackers.append(tracker)
         except HandoffError as error:
+            self._desk.refused(error)
             refusal = {"error": error_name(error), "message": str(error)}
             self._router.send_multipart([consumer, json.dumps(refusal).encode()])
         return held, trackers

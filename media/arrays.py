@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import zipfile
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,17 @@ from media.images import Frame
 
 NPY_MAGIC = b"\x93NUMPY"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
-_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_LONGEST_HEADER = 10_000
+"""Bytes, as NumPy itself has it."""
+_NUMBER = r"(?:0|[1-9][0-9]{0,17})L?"  # Python 2 wrote an L
+_ITEM = re.compile(
+    r"""\s*(?P<quote>['"])(?P<key>\w+)(?P=quote)\s*:\s*"""
+    r"""(?:(?P<mark>['"])(?P<descr>[|<>=]?[biufcmMOSUV][0-9]{0,9}(?:\[[0-9]{0,9}\w{1,2}\])?)(?P=mark)"""
+    r"""|(?P<fortran_order>True|False)"""
+    rf"""|\(\s*(?P<shape>(?:{_NUMBER}\s*,|{_NUMBER}(?:\s*,\s*{_NUMBER})+\s*,?)?)\s*\))\s*(?:,|$)""",
+    re.ASCII,
+)
+_RECORDS = re.compile(r"""['"]descr['"]\s*:\s*\[""")
 
 
 def decode_npy(data: bytes, *, max_pixels: int, max_frames: int) -> Frame:
@@ -23,11 +35,11 @@ def decode_npy(data: bytes, *, max_pixels: int, max_frames: int) -> Frame:
     Nothing is allocated before the header has been checked against the bytes that are there; objects are never loaded.
     Raises MediaError: not a .npy, another shape or type, too large, or not as many bytes as the header says.
     """
-    stream = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(stream)
-        shape, fortran_order, dtype = _HEADER_READERS[version](stream)
-    except Exception as error:  # NumPy tokenises and evaluates the header: damage raises nearly anything
+        shape, fortran_order, dtype, start = read_header(data)
+    except MediaError:
+        raise
+    except (ValueError, TypeError) as error:
         raise MediaError("not a .npy array, or one with a damaged header") from error
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or min(shape) < 1:
         raise MediaError(f"a .npy must hold uint8 [K, H, W, 3], not {dtype} {list(shape)}")
@@ -35,12 +47,54 @@ def decode_npy(data: bytes, *, max_pixels: int, max_frames: int) -> Frame:
         raise MediaError(f"{shape[0]} frames in one .npy; {max_frames} are allowed")
     if shape[1] * shape[2] > max_pixels:
         raise MediaError(f"frames of {shape[2]}x{shape[1]} = {shape[1] * shape[2]} pixels; {max_pixels} are allowed")
-    start, count = stream.tell(), math.prod(shape)
+    count = math.prod(shape)
     if len(data) - start != count:
         raise MediaError(f"a .npy of {list(shape)} needs {count} bytes after its header, {len(data) - start} are there")
     flat = np.frombuffer(data, np.uint8, count, start)
     frames = flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
     return np.array(frames, order="C")  # a copy: the buffer is read-only, and torch warns on that
+
+
+def read_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """What a .npy (version 1.0, 2.0, 3.0) says of its array: shape, whether in Fortran's order, type; where it starts.
+
+    In place of NumPy's own reader, which evaluates the header as Python: in threads of Python 3.11 that fails now and
+    then on a sound one (python/cpython#106905). Raises ValueError or TypeError: damaged; MediaError: an array of
+    records.
+    """
+    if data[: len(NPY_MAGIC)] != NPY_MAGIC:
+        raise ValueError("not a .npy file")
+    at = len(NPY_MAGIC) + 2
+    version = tuple(data[at - 2 : at])
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"a .npy of version {version}")
+    start = at + (2 if version == (1, 0) else 4)
+    length = int.from_bytes(data[at:start], "little")
+    if length > _LONGEST_HEADER or len(data) < start + length:
+        raise ValueError(f"a header of {length} bytes")
+    text = data[start : start + length].decode("ascii").strip()
+    if not (text.startswith("{") and text.endswith("}")):
+        raise ValueError("a header without its braces")
+    if _RECORDS.search(text):
+        raise MediaError("a .npy must hold uint8 [K, H, W, 3], not records")
+    items = _items(text[1:-1].strip())
+    if items.keys() != {"descr", "fortran_order", "shape"}:
+        raise ValueError("a header without its items")
+    shape = tuple(int(side.strip().rstrip("L")) for side in items["shape"].split(",") if side.strip())
+    return shape, items["fortran_order"] == "True", np.dtype(items["descr"]), start + length
+
+
+def _items(text: str) -> dict[str, str]:
+    """Each key of a header and its value, as it is written."""
+    items: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        match = _ITEM.match(text, at)
+        if match is None or match["key"] in items or match.groupdict().get(match["key"]) is None:
+            raise ValueError("a header that is not as NumPy writes it")
+        items[match["key"]] = match[match["key"]]
+        at = match.end()
+    return items
 
 
 def encode_npy(frames: Frame) -> bytes:

@@ -1,162 +1,257 @@
-"""Sound, subtitles, chapters and metadata of a file, taken over into another one: copied where it can hold them."""
+"""What goes with the pictures from one file into another: sound, subtitles, attachments, chapters, tags."""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Discard, Stream
 from av.subtitles.stream import SubtitleStream
+
+from media.chapters import fitted
+from media.restarts import Restarts
+from media.sound import can_be_decoded, layout_of
+from media.tracks import Copied, Encoded, Retold, TrackCarrier
+from media.video_reader import reason
+
+Part = int | Literal["chapters", "tags"]
+"""What can be carried over or left out by itself: a stream, by its index, or one of these."""
 
 _SOUND = {"mp4": "aac", "mov": "aac", "matroska": "libopus", "webm": "libopus"}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
-_USUAL = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _TEXT_CODECS = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
+_KINDS = {"audio": "sound track", "subtitle": "subtitles"}
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
-_OF_THE_CODING = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id")
+_TRIED = 64
+"""Packets of a track that show whether it can be carried over."""
+_TRIED_BYTES = 32 << 20
+"""How much of a file is read for that, at most."""
+
+
+class PartError(Exception):
+    """A part that cannot be carried over in the way chosen."""
+
+    def __init__(self, part: Part, reason: str) -> None:
+        super().__init__(reason)
+        self.part, self.reason = part, reason
+
+
+class Way(Enum):
+    """How a part is carried over."""
+
+    COPY = "copy"
+    ENCODE = "encode"
+
+
+class Plan:
+    """How each part of a source goes into the container `holder`: in the best way that has not failed yet."""
+
+    def __init__(self, source: InputContainer, holder: str) -> None:
+        self._holder = holder
+        self._ways: dict[Part, list[Way]] = {}
+        self._codecs: dict[Part, str] = {}
+        self._names: dict[Part, str] = {"chapters": "chapters are", "tags": "title and other tags are"}
+        self._why: dict[Part, str] = {}
+        for stream in source.streams:
+            if stream is source.streams.video[0] or (stream.type == "data" and stream.discard == Discard.all):
+                continue  # MP4 keeps chapters in a stream of their own
+            self._add(stream)
+        if source.chapters():
+            self._ways["chapters"] = [Way.COPY]
+        self._ways["tags"] = [Way.COPY]
+
+    @property
+    def ways(self) -> dict[Part, Way]:
+        """The parts that are carried over, and how."""
+        return {part: ways[0] for part, ways in self._ways.items() if ways}
+
+    def give_up(self, part: Part, why: str) -> None:
+        """The way chosen for a part has failed."""
+        way = self._ways[part].pop(0)
+        codec = self._codecs.get(part)
+        self._why[part] = (
+            f"{codec} cannot be {'copied' if way is Way.COPY else 'encoded anew'} ({why})" if codec else why
+        )
+
+    def notes(self) -> list[str]:
+        """What a user should know: one line for each part that is encoded anew or left out."""
+        notes = []
+        for part, ways in self._ways.items():
+            name, why = self._names[part], self._why.get(part, "")
+            if not ways:
+                notes.append(f"{name} left out{': ' if why else ''}{why}")
+            elif ways[0] is Way.ENCODE and name.startswith("sound"):
+                notes.append(f"{name} encoded anew as {_SOUND[self._holder]}: {why}")
+            elif ways[0] is Way.ENCODE:
+                notes.append(f"{name} turned into {_TEXT[self._holder]}, styles may be lost: {why}")
+        return notes
+
+    def _add(self, stream: Stream) -> None:
+        part, context = stream.index, _context(stream)
+        ways: list[Way] = []
+        self._ways[part] = ways
+        if stream.type not in ("audio", "subtitle"):
+            what = stream.metadata.get("filename") or stream.metadata.get("handler_name") or stream.type
+            self._names[part] = f"stream {part} ({stream.type}: {what}) is"
+            if stream.type == "attachment" and self._holder == "matroska" and _holds(stream, self._holder):
+                ways.append(Way.COPY)
+            return
+        self._names[part] = f"{_KINDS[stream.type]} {part} {'is' if stream.type == 'audio' else 'are'}"
+        if context is None:
+            self._why[part] = "FFmpeg does not know its codec"
+            return
+        if isinstance(stream, AudioStream) and not (context.sample_rate and layout_of(stream).nb_channels):
+            self._why[part] = "no sound is found in it"
+            return
+        self._codecs[part] = context.name
+        if _holds(stream, self._holder):
+            ways.append(Way.COPY)
+        else:
+            self._why[part] = f"{self._holder} cannot hold {context.name}"
+        if can_be_decoded(stream) if isinstance(stream, AudioStream) else context.name in _TEXT_CODECS:
+            ways.append(Way.ENCODE)
 
 
 class Carried:
-    """What goes from `source` to `target` beside the pictures. Made before the target's first packet."""
+    """What goes from `source` to `target` beside the pictures. Made before the target's header is written.
 
-    def __init__(self, source: InputContainer, target: OutputContainer, start: Fraction) -> None:
-        self.warnings: list[str] = []
-        self._source, self._target, self._start = source, target, start
-        self._ways: dict[int, Stream] = {}
-        self._recoded: dict[int, AudioStream] = {}
-        self._retold: dict[int, SubtitleStream] = {}
-        for stream in source.streams:
-            if stream.type == "audio":
-                self._take_sound(stream)
-            elif stream.type == "subtitle":
-                self._take_text(stream)
-            elif stream is not source.streams.video[0]:
-                self._take_rest(stream)
-        target.metadata.update(_kept(source.metadata, _OF_THE_FILE))
-        self._take_chapters()
+    start   the source's time that becomes 0, in seconds
+    end     of the film, in its own time, where it is known
+    trial   the first packets of each track are enough
+    Raises PartError, here and while packets are read.
+    """
+
+    def __init__(
+        self,
+        source: InputContainer,
+        target: OutputContainer,
+        ways: dict[Part, Way],
+        start: Fraction,
+        end: Fraction | None,
+        trial: bool,
+    ) -> None:
+        self._source, self._trial, self._broken = source, trial, ""
+        self._tracks: dict[int, TrackCarrier] = {}
+        self._names: dict[int, str] = {}
+        self._lost_chapters = 0
+        self._clocks: dict[int, Restarts] = {}
+        self._ends: dict[int, Fraction] = {}
+        self._offset = Fraction(0)
+        for part, way in ways.items():
+            with _blaming(part):
+                if part == "chapters":
+                    chapters = source.chapters()
+                    taken = fitted(chapters, start, end)
+                    self._lost_chapters = len(chapters) - len(taken)
+                    target.set_chapters(taken)
+                elif part == "tags":
+                    target.metadata.update(
+                        {n: t for n, t in source.metadata.items() if not n.lower().startswith(_OF_THE_FILE)}
+                    )
+                else:
+                    stream = source.streams[part]
+                    self._names[part] = f"{_KINDS.get(stream.type, stream.type)} {part}"
+                    self._tracks[part] = _carrier(stream, target, way, start)
 
     def packets(self) -> Iterator[tuple[Fraction, Packet[Any]]]:
         """The packets for the target, each with its time in seconds, in about the order of the file."""
-        streams = [self._source.streams[index] for index in self._ways]
-        if not streams:
+        for packet in self._read():
+            index = packet.stream.index
+            with _blaming(index):
+                self._put_behind(packet)
+                made = list(self._tracks[index].take(packet))
+            yield from made
+        for index, track in self._tracks.items():
+            with _blaming(index):
+                made = list(track.rest())
+            yield from made
+
+    def notes(self) -> list[str]:
+        """What a user should know about how it went."""
+        notes = [f"{self._names[index]}: {note}" for index, track in self._tracks.items() for note in track.notes()]
+        for index, clock in self._clocks.items():
+            if clock.count:
+                notes.append(f"sound track {index}: clock restarts bridged: {clock.count}")
+        if self._lost_chapters:
+            notes.append(f"chapters left out, empty or outside of the film: {self._lost_chapters}")
+        if self._broken:
+            notes.append(f"sound and subtitles end early, the file is damaged there ({self._broken})")
+        return notes
+
+    def _put_behind(self, packet: Packet[Any]) -> None:
+        """Each recording of several goes on where the one before it ends, and text goes with the sound."""
+        if packet.dts is None:
             return
-        for packet in self._source.demux(streams):
-            way = self._ways[packet.stream.index]
-            if packet.stream.index in self._recoded:
-                yield from self._recode(packet, self._recoded[packet.stream.index])
-            elif packet.dts is not None:
-                time = self._shift(packet)
-                taken = self._retell(packet, way) if packet.stream.index in self._retold else packet
-                if taken is not None:
-                    taken.stream = way
-                    yield time, taken
-
-    def _take_sound(self, stream: Stream) -> None:
-        assert isinstance(stream, AudioStream)
-        if self._holds(stream):
-            copied = self._target.add_stream_from_template(stream)
-            assert isinstance(copied, AudioStream)
-            copied.codec_context.layout = _layout(stream)
-            self._add(stream, copied)
-            return
-        name = _SOUND[self._target.format.name]
-        new = self._target.add_stream(name, rate=48000 if name == "libopus" else stream.codec_context.sample_rate)
-        assert isinstance(new, AudioStream)
-        new.codec_context.layout = _layout(stream)
-        self._recoded[stream.index] = new
-        self._add(stream, new)
-        was, holder = stream.codec_context.name, self._target.format.name
-        self.warnings.append(f"sound track {stream.index}: {holder} cannot hold {was}, it is encoded anew as {name}")
-
-    def _take_text(self, stream: Stream) -> None:
-        assert isinstance(stream, SubtitleStream)
-        codec, holder = stream.codec_context.codec.name, self._target.format.name
-        if self._holds(stream):
-            self._add(stream, self._target.add_stream_from_template(stream))
-        elif codec in _TEXT_CODECS:
-            new = self._target.add_stream(_TEXT[holder])
-            assert isinstance(new, SubtitleStream)
-            stream.codec_context.open()  # which reads the header
-            new.codec_context.subtitle_header = stream.codec_context.subtitle_header
-            self._retold[stream.index] = stream
-            self._add(stream, new)
-            self.warnings.append(f"subtitles {stream.index}: {codec} becomes {_TEXT[holder]}, styles may be lost")
-        else:
-            self.warnings.append(f"subtitles {stream.index} are left out: {holder} cannot hold {codec}")
-
-    def _take_rest(self, stream: Stream) -> None:
-        if stream.type == "attachment" and self._target.format.name == "matroska":
-            self._target.add_stream_from_template(stream)
-            return
-        if stream.type == "data" and self._source.chapters():
-            return  # MP4 keeps chapters in a stream of their own
-        what = stream.metadata.get("filename") or stream.metadata.get("handler_name") or stream.type
-        self.warnings.append(f"stream {stream.index} ({stream.type}: {what}) is left out")
-
-    def _holds(self, stream: Stream) -> bool:
-        """Whether the target's format takes the stream as it is: only writing a header tells."""
-        try:
-            with av.open(io.BytesIO(), "w", format=self._target.format.name) as probe:
-                probe.add_stream_from_template(stream)
-                probe.start_encoding()
-        except (av.FFmpegError, ValueError):
-            return False
-        return True
-
-    def _take_chapters(self) -> None:
-        chapters = self._source.chapters()
-        for chapter in chapters:
-            base = chapter["time_base"]
-            if base:
-                chapter["start"] -= round(self._start / base)
-                chapter["end"] -= round(self._start / base)
-        if chapters:
-            self._target.set_chapters(chapters)
-
-    def _add(self, old: Stream, new: Stream) -> None:
-        new.metadata.update(_kept(old.metadata, _OF_THE_CODING))
-        new.disposition = old.disposition
-        self._ways[old.index] = new
-
-    def _shift(self, packet: Packet[Any]) -> Fraction:
-        assert packet.time_base and packet.dts is not None
-        ticks = round(self._start / packet.time_base)
-        packet.dts -= ticks
+        index, base = packet.stream.index, packet.time_base
+        if packet.stream.type == "audio":
+            clock = self._clocks.setdefault(index, Restarts())
+            time = clock.time(packet.dts * base, self._ends.get(index))
+            self._ends[index], self._offset = time + (packet.duration or 0) * base, clock.offset
+        ticks = round(self._offset / base)
+        packet.dts += ticks
         if packet.pts is not None:
-            packet.pts -= ticks
-        return packet.dts * packet.time_base
+            packet.pts += ticks
 
-    def _recode(self, packet: Packet[Any], new: AudioStream) -> Iterator[tuple[Fraction, Packet[Any]]]:
-        old = packet.stream
-        assert isinstance(old, AudioStream)
-        last = packet.dts is None and packet.size == 0
-        for frame in [*old.decode(packet), *([None] if last else [])]:
-            if frame is not None and frame.pts is not None and frame.time_base:
-                frame.pts -= round(self._start / frame.time_base)
-            for coded in new.encode(frame):
-                yield coded.dts * coded.time_base, coded  # type: ignore[operator]
-
-    def _retell(self, packet: Packet[Any], new: Stream) -> Packet[Any] | None:
-        assert isinstance(packet.stream, SubtitleStream) and isinstance(new, SubtitleStream)
-        text = packet.stream.codec_context.decode2(packet)
-        if text is None or not len(text):
-            return None
-        told = new.codec_context.encode_subtitle(text)
-        told.pts, told.dts, told.duration, told.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
-        return told
+    def _read(self) -> Iterator[Packet[Any]]:
+        """The packets of the tracks that are carried over."""
+        if not self._tracks:
+            return
+        wanted = self._source.streams if self._trial else [self._source.streams[index] for index in self._tracks]
+        count, size = Counter[int](), 0
+        try:
+            for packet in self._source.demux(list(wanted)):
+                index = packet.stream.index
+                count[index] += 1
+                size += packet.size
+                if index in self._tracks and packet.size and not (self._trial and count[index] > _TRIED):
+                    yield packet
+                if self._trial and (size > _TRIED_BYTES or all(count[each] >= _TRIED for each in self._tracks)):
+                    return
+        except av.FFmpegError as error:  # what was read so far is good, and so are the pictures
+            self._broken = reason(error)
 
 
-def _layout(stream: AudioStream) -> str:
-    """Which loudspeakers the channels are for: the usual ones, where the file does not say (PCM in Matroska)."""
-    layout = stream.codec_context.layout
-    return _USUAL.get(layout.nb_channels, layout.name) if layout.name.endswith(" channels") else layout.name
+def _carrier(stream: Stream, target: OutputContainer, way: Way, start: Fraction) -> TrackCarrier:
+    if way is Way.COPY:
+        return Copied(stream, target, start)
+    if isinstance(stream, AudioStream):
+        return Encoded(stream, target, _SOUND[target.format.name], start)
+    assert isinstance(stream, SubtitleStream)
+    return Retold(stream, target, _TEXT[target.format.name], start)
 
 
-def _kept(metadata: dict[str, str], dropped: tuple[str, ...]) -> dict[str, str]:
-    return {name: value for name, value in metadata.items() if not name.lower().startswith(dropped)}
+def _context(stream: Stream) -> Any:
+    """The stream's decoder, or None where FFmpeg has none for it, as PyAV's types do not say."""
+    return stream.codec_context
+
+
+def _holds(stream: Stream, holder: str) -> bool:
+    """Whether a container takes a stream like this: only writing a header tells, and packets tell the rest."""
+    probe = av.open(io.BytesIO(), "w", format=holder)
+    try:
+        probe.add_stream_from_template(stream)
+        probe.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    finally:
+        with suppress(av.FFmpegError):  # some can only be closed after packets
+            probe.close()
+    return True
+
+
+@contextmanager
+def _blaming(part: Part) -> Iterator[None]:
+    """Whatever goes wrong is the part's fault, and the film does without it."""
+    try:
+        yield
+    except Exception as error:  # FFmpeg and PyAV raise nearly anything where files are odd
+        raise PartError(part, reason(error)) from error

@@ -48,6 +48,10 @@ _PLAYED_AS_420 = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
 _EVEN = ("libx264", "libx265", "libsvtav1")
 _STATES_ASPECT = ("libx264", "libx265")
 """In their own data: PyAV has no way to tell it to Matroska's writer."""
+_REFUSED = {"mov": ("vp8", "vp9", "av1")}
+"""Codecs that FFmpeg has a tag for in a container, and its muxer does not take."""
+_LEAST_WIDTH = {"libx265": 64}
+"""In pixels: with narrower pictures it overwrites memory that is not its own."""
 _FAMILIES = {
     "hevc": "hevc",
     "h264": "h264",
@@ -72,7 +76,10 @@ def choose_encoding(
     encoder = _encoder(codec) if codec else _default_encoder(look, container)
     if not _fits(encoder, container):
         raise MediaError(f"{ending} cannot hold {codec or encoder}")
+    if look.size[1] < _LEAST_WIDTH.get(encoder, 0):
+        raise MediaError(f"{encoder} needs pictures of at least {_LEAST_WIDTH[encoder]} columns, not {look.size[1]}")
     offered = [each.name for each in av.Codec(encoder, "w").video_formats or []]
+    offered = offered or [pixel_format or look.pixel_format]  # some do not say what they take
     chosen, notes = choose_pixel_format(look, offered, pixel_format, encoder)
     options = _FIXED.get(encoder, {}) | _quality(encoder, crf, preset)
     if chosen.startswith("yuva") and encoder == "libvpx-vp9":
@@ -108,20 +115,25 @@ def _default_encoder(look: Look, container: str) -> str:
         return {"mov": "prores_ks", "webm": "libvpx-vp9", "matroska": "ffv1"}.get(container, "libx264")
     family = _FAMILIES.get(look.codec, "")
     own = ENCODERS.get(family, family)
+    wide = look.size[1] >= _LEAST_WIDTH["libx265"]
+    if own == "libx265" and not wide:
+        own = ""
     plays = own != "ffv1" or container == "matroska"  # MP4 may hold FFV1, but who would play it
     if own and plays and _fits(own, container) and (own != "libx264" or look.bits == 8):
         return own
     if container == "webm":
         return "libvpx-vp9" if look.bits == 8 else "libsvtav1"
-    return "libx264" if look.bits == 8 else "libx265"  # players that decode 10-bit H.264 are rare
+    return "libx264" if look.bits == 8 or not wide else "libx265"  # players that decode 10-bit H.264 are rare
 
 
 def _fits(encoder: str, container: str) -> bool:
-    return encoder in _supported(container)
+    refused = _REFUSED.get(container, ())
+    return encoder in supported(container) and av.Codec(encoder, "w").canonical_name not in refused
 
 
 @cache
-def _supported(container: str) -> frozenset[str]:
+def supported(container: str) -> frozenset[str]:
+    """The encoders for which FFmpeg has a place in a container, by its tables."""
     with av.open(io.BytesIO(), "w", format=container) as probe:
         return frozenset(probe.supported_codecs)
 

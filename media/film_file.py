@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,8 @@ from av.video.stream import VideoStream
 
 from media.errors import MediaError
 from media.film import Colours, Look, Picture
+from media.names import open_input
+from media.restarts import Restarts
 from media.truncation import missing_bytes
 from media.video_reader import SCALING, reason
 
@@ -70,6 +72,8 @@ class FilmFile:
                 raise MediaError(f"{self.name}: {_NO_RATE}, and no times from which it could be told")
             yield to_picture(frame, time, self.look.alpha)
             frame = next(self._decoded, None)
+        if clock.restarts.count:
+            self.warnings.append(f"clock restarts bridged: {clock.restarts.count}")
         if clock.repaired:
             self.warnings.append(f"{clock.repaired} pictures without a usable time stamp were placed by the frame rate")
 
@@ -99,11 +103,11 @@ def open_film_file(
             raise MediaError(f"{name}: the file is empty")
     elif isinstance(source, io.BufferedReader):
         head = source.peek(_HEAD)[:_HEAD]
-    try:
-        container = av.open(source, "r", format=format)
-    except (av.FFmpegError, ValueError) as error:
-        raise MediaError(f"{name}: not a readable video, or a damaged one ({reason(error)})") from error
-    with container:
+    with ExitStack() as open_:
+        try:
+            container = open_.enter_context(open_input(source, format=format))
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError(f"{name}: not a readable video, or a damaged one ({reason(error)})") from error
         if container.format.name == "tty":  # FFmpeg draws any text
             raise MediaError(f"{name}: a text, not a video")
         if path and (missing := missing_bytes(container, head, path.stat().st_size)):
@@ -131,18 +135,20 @@ class _Clock:
         self._origin: Fraction | None = None
         self._last: Fraction | None = None
         self.repaired = 0
+        self.restarts = Restarts()
 
     def time(self, pts: int | None) -> Fraction:
-        told = None if pts is None or (self._even and self._last is not None) else pts * self._tick
+        due = None if self._last is None else self._last + 1 / self._rate
+        told = None if pts is None or (self._even and due is not None) else self.restarts.time(pts * self._tick, due)
         if self._origin is None:
             self._origin = told or Fraction(0)
-        time = self._last + 1 / self._rate if told is None and self._last is not None else told or Fraction(0)
+        time = (due or Fraction(0)) if told is None else told
         on_grid = self._origin + round((time - self._origin) * self._rate) / self._rate
         in_order = self._last is None or on_grid > self._last
         if in_order and abs(on_grid - time) <= self._tick < 1 / self._rate / 4:
             time = on_grid
-        if self._last is not None and time <= self._last:
-            time = self._last + 1 / self._rate
+        if self._last is not None and due is not None and time <= self._last:
+            time = due
             self.repaired += 1
         self._last = time
         return time

@@ -12,11 +12,12 @@ from av.video.frame import VideoFrame
 
 from media.errors import MediaError
 from media.film import Look
+from media.names import file_url, open_input
 from media.segments import Segment
 from media.video_reader import reason
 
 HUNDREDTH = Fraction(1, 100)
-"""A GIF's unit of time."""
+"""A GIF's unit of time, and the shortest that a frame is shown."""
 
 
 def write_gif(segments: Sequence[Segment], look: Look, target: Path) -> list[str]:
@@ -25,15 +26,17 @@ def write_gif(segments: Sequence[Segment], look: Look, target: Path) -> list[str
     if look.rate > 50:
         notes.append(f"players show a GIF of {float(look.rate):.0f} frames a second at 10: 50 is the most they keep to")
     try:
-        _encode(segments, _palette(segments), look, target)
+        skipped = _encode(segments, _palette(segments), look, target)
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(f"{target.name} cannot be written: {reason(error)}") from error
+    if skipped:
+        notes.append(f"{skipped} frames less than 10 ms apart are left out: a GIF has no shorter times (--fps 50)")
     return notes
 
 
 def _frames(segments: Sequence[Segment]) -> Iterator[tuple[VideoFrame, Fraction]]:
     for segment in segments:
-        with av.open(segment.path) as container:
+        with open_input(segment.path) as container:
             first: Fraction | None = None
             for frame in container.decode(container.streams.video[0]):
                 assert frame.pts is not None and frame.time_base is not None
@@ -61,8 +64,10 @@ def _palette(segments: Sequence[Segment]) -> VideoFrame:
     return palette
 
 
-def _encode(segments: Sequence[Segment], palette: VideoFrame, look: Look, target: Path) -> None:
-    with av.open(target, "w", format="gif", options={"loop": "0"}) as out:
+def _encode(segments: Sequence[Segment], palette: VideoFrame, look: Look, target: Path) -> int:
+    """Write the GIF; returns how many frames came at the time of the one before and are left out."""
+    last, skipped = -1, 0
+    with av.open(file_url(target), "w", format="gif", options={"loop": "0"}) as out:
         stream = out.add_stream("gif", rate=100)
         stream.height, stream.width = look.size
         stream.pix_fmt = "pal8"
@@ -82,9 +87,14 @@ def _encode(segments: Sequence[Segment], palette: VideoFrame, look: Look, target
         for frame, time in _frames(segments):
             start = time if start is None else start
             frame.pts, frame.time_base = round((time - start) / HUNDREDTH), HUNDREDTH
+            if frame.pts <= last:
+                skipped += 1
+                continue
+            last = frame.pts
             pictures.push(frame)
             out.mux(stream.encode(graph.vpull()))
         out.mux(stream.encode(None))
+    return skipped
 
 
 def _described(size: tuple[int, int], pixel_format: str) -> str:

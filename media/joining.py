@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +16,16 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from media.carrying import Carried
+from media.carrying import Carried, Part, PartError, Plan, Way
 from media.encoding import Encoding
 from media.errors import MediaError
 from media.film import Look
+from media.names import file_url, open_input
 from media.segments import Segment, packets, tag
 from media.video_reader import reason
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Faults that no part of the film is to blame for."""
 
 
 @dataclass(frozen=True)
@@ -40,30 +45,124 @@ class Joint:
     """the source's first time stamp: it becomes 0"""
 
 
-def join(segments: Sequence[Segment], joint: Joint, target: Path) -> list[str]:
+def rehearse(segments: Sequence[Segment], joint: Joint, target: Path) -> tuple[Plan | None, list[str]]:
+    """Try what `join` will have to do, with the first packets of each track and any segments of the same encoding.
+
+    Returns how all that goes with the pictures is carried over, and what a user should know about that. `target` is
+    written for the trial, and removed. Raises MediaError: the pictures themselves cannot be written.
+    """
+    plan, what = _plan(joint), f"{joint.encoding.container} of {joint.encoding.codec}"
+    try:
+        _join(segments, joint, target, plan, trial=True)
+        with open_input(target) as trial:
+            if next(trial.decode(video=0), None) is None:
+                raise ValueError("no picture is found in it")
+    except MediaError as error:
+        wrong = reason(error.__cause__) if isinstance(error.__cause__, Exception) else error
+        raise MediaError(f"{what} cannot be written: {wrong}") from error
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(f"{what} cannot be read again: {reason(error)}") from error
+    finally:
+        target.unlink(missing_ok=True)
+    return plan, plan.notes() if plan else []
+
+
+def join(segments: Sequence[Segment], joint: Joint, target: Path, plan: Plan | None = None) -> list[str]:
     """Write the film to `target`; what could not be carried over is named, one line each.
 
+    plan   as `rehearse` made it: what it has told is not told again. A part that fails is carried over in another way
+           or left out: the pictures are never lost for it.
     Raises MediaError.
     """
-    warnings: list[str] = []
+    told = plan.notes() if plan else []
+    plan = plan or _plan(joint)
+    notes = _join(segments, joint, target, plan, trial=False)
+    return [*(note for note in (plan.notes() if plan else []) if note not in told), *notes]
+
+
+def _plan(joint: Joint) -> Plan | None:
+    if joint.source is None:
+        return None
+    try:
+        with open_input(joint.source) as source:
+            return Plan(source, joint.encoding.container)
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(f"{joint.source.name} cannot be read: {reason(error)}") from error
+
+
+def _join(segments: Sequence[Segment], joint: Joint, target: Path, plan: Plan | None, trial: bool) -> list[str]:
+    """Join, and do without what makes that fail."""
+    while True:
+        ways = plan.ways if plan else {}
+        try:
+            return _write(segments, joint, target, ways, trial)
+        except PartError as error:
+            assert plan is not None
+            plan.give_up(error.part, error.reason)
+        except (av.FFmpegError, ValueError) as error:
+            if plan is None or _of_the_disk(error):
+                raise _unwritten(target, error) from error
+            for part, why in _to_blame(segments, joint, target, ways, trial, error):
+                plan.give_up(part, why)
+
+
+def _to_blame(
+    segments: Sequence[Segment], joint: Joint, target: Path, ways: dict[Part, Way], trial: bool, error: Exception
+) -> list[tuple[Part, str]]:
+    """The parts that cannot be written even alone (muxers do not tell); the last one, if all of them can.
+
+    Raises MediaError: the pictures alone cannot be written.
+    """
+    found: list[tuple[Part, str]] = []
+    for part in (None, *ways):
+        try:
+            _write(segments, joint, target, {} if part is None else {part: ways[part]}, trial)
+        except (av.FFmpegError, ValueError, PartError) as alone:
+            if part is None or _of_the_disk(alone):
+                raise _unwritten(target, alone) from alone
+            found.append((part, alone.reason if isinstance(alone, PartError) else reason(alone)))
+    return found or [(part, reason(error)) for part in list(ways)[-1:]]
+
+
+def _of_the_disk(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _OF_THE_DISK
+
+
+def _unwritten(target: Path, error: Exception) -> MediaError:
+    return MediaError(f"{target.name} cannot be written: {reason(error)}")
+
+
+def _write(segments: Sequence[Segment], joint: Joint, target: Path, ways: dict[Part, Way], trial: bool) -> list[str]:
+    """Write the pictures and the parts named, once. Raises PartError, av.FFmpegError or ValueError."""
     fast = {"movflags": "+faststart"} if joint.encoding.container in ("mp4", "mov") else {}
+    carried: Carried | None = None
+    out = av.open(file_url(target), "w", format=joint.encoding.container, container_options=fast)
     try:
         with ExitStack() as open_:
-            out = open_.enter_context(av.open(target, "w", format=joint.encoding.container, container_options=fast))
-            first = open_.enter_context(av.open(segments[0].path))
+            first = open_.enter_context(open_input(segments[0].path))
             stream = _video(out, first.streams.video[0], joint)
-            ways: list[Iterator[tuple[Fraction, Packet[Any]]]] = [_pictures(segments, joint, stream)]
-            if joint.source is not None:
-                source = open_.enter_context(av.open(joint.source))
-                stream.metadata.update(_words(source.streams.video[0]))
-                carried = Carried(source, out, joint.start)
-                warnings += carried.warnings
-                ways.append(carried.packets())
-            for _, packet in heapq.merge(*ways, key=lambda each: each[0]):
+            merged: list[Iterator[tuple[Fraction, Packet[Any]]]] = [_pictures(segments, joint, stream)]
+            if joint.source is not None and ways:
+                source = open_.enter_context(open_input(joint.source))
+                if "tags" in ways:
+                    stream.metadata.update(_words(source.streams.video[0]))
+                carried = Carried(source, out, ways, joint.start, None if trial else _end(segments, joint), trial)
+                merged.append(carried.packets())
+            out.start_encoding()
+            for _, packet in heapq.merge(*merged, key=lambda each: each[0]):
                 out.mux(packet)
-    except (av.FFmpegError, ValueError) as error:
-        raise MediaError(f"{target.name} cannot be written: {reason(error)}") from error
-    return warnings
+    except BaseException:
+        with suppress(av.FFmpegError, ValueError):
+            out.close()
+        raise
+    out.close()
+    return carried.notes() if carried else []
+
+
+def _end(segments: Sequence[Segment], joint: Joint) -> Fraction:
+    """When the film ends, in seconds, in its own time."""
+    last = packets(segments[-1:], joint.last_duration)
+    return max(timed.shown + timed.duration for timed in last) - joint.start
 
 
 def _video(out: OutputContainer, template: VideoStream, joint: Joint) -> VideoStream:

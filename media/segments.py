@@ -19,9 +19,10 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from media.encoding import Encoding
+from media.encoding import Encoding, supported
 from media.errors import MediaError
 from media.film import Colours, Look
+from media.names import file_url, open_input
 from media.video_reader import reason
 
 _GLOBAL_HEADER = 1 << 22
@@ -47,7 +48,7 @@ class SegmentWriter:
         self._start: Fraction | None = None
         self._tick = tick
         self._coded: list[int] = []
-        self._container = av.open(path, "w", format=_holder(encoding))
+        self._container = av.open(file_url(path), "w", format=_holder(encoding))
         stream = self._container.add_stream(encoding.codec, rate=_sane(rate), options=dict(encoding.options))
         assert isinstance(stream, VideoStream)
         self._stream = stream
@@ -126,7 +127,7 @@ def packets(segments: Sequence[Segment], last_duration: Fraction) -> Iterator[Ti
     reorder = max(segment.reorder for segment in segments)
     late: deque[Fraction] = deque()
     for number, segment in enumerate(segments):
-        with av.open(segment.path) as container:
+        with open_input(segment.path) as container:
             stream = container.streams.video[0]
             assert stream.time_base
             read = [packet for packet in container.demux(stream) if packet.pts is not None]
@@ -144,7 +145,7 @@ def packets(segments: Sequence[Segment], last_duration: Fraction) -> Iterator[Ti
 
 
 def common_tick(ticks: list[Fraction]) -> Fraction:
-    """The coarsest tick that all of these are whole multiples of, or the finest that a file can hold."""
+    """The coarsest tick 1/n that all of these are whole multiples of, or the finest that a file can hold."""
     denominator = 1
     for tick in ticks:
         denominator = denominator * tick.denominator // gcd(denominator, tick.denominator)
@@ -153,9 +154,11 @@ def common_tick(ticks: list[Fraction]) -> Fraction:
 
 def _holder(encoding: Encoding) -> str:
     """NUT keeps any time base exactly, and nearly every codec; but not ProRes, nor the transparency beside VP9."""
+    if encoding.codec == "libvpx-vp9" and encoding.pixel_format.startswith("yuva"):
+        return "matroska"
     if encoding.codec == "prores_ks":
         return "mov"
-    return "matroska" if encoding.codec == "libvpx-vp9" and encoding.pixel_format.startswith("yuva") else "nut"
+    return next((each for each in ("nut", "mov") if encoding.codec in supported(each)), encoding.container)
 
 
 def _sane(rate: Fraction) -> Fraction:

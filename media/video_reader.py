@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from av.video.reformatter import Interpolation
 
 from media.errors import MediaError
 from media.images import Frame
+from media.names import open_input
 from media.truncation import missing_bytes
 
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -98,11 +99,11 @@ def open_video(
     if total == 0:
         raise MediaError("a video of zero bytes")
     options = {} if containers is None else {"format_whitelist": ",".join(containers), "protocol_whitelist": "file"}
-    try:
-        container = av.open(source, "r", options=options)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"not a readable video, or a damaged one ({reason(error)})") from error
-    with container:
+    with ExitStack() as open_:
+        try:
+            container = open_.enter_context(open_input(source, options=options))
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise MediaError(f"not a readable video, or a damaged one ({reason(error)})") from error
         missing = missing_bytes(container, head, total)
         if missing:
             raise MediaError(f"a truncated video: at least {missing} of its bytes are missing")

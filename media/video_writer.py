@@ -14,8 +14,15 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from media.errors import MediaError
 from media.images import Frame, check_frame
+from media.names import file_url
 from media.video_reader import SCALING
 
+SLOWEST, FASTEST = Fraction(1, 1000), Fraction(2000)
+"""Frames a second of what `encode_video` writes."""
+LARGEST_TERM = 20_000_000
+"""Of a rate's numerator and denominator. With B-frames FFmpeg's mp4 writer fails on terms near 2^31, or on 1/100000."""
+LARGEST_SIDE = 16384
+"""Pixels, of x264."""
 _BT709 = 1
 """H.273's number for BT.709 in all three fields: primaries, transfer, matrix."""
 
@@ -31,19 +38,32 @@ def encode_video(
     """Write `frames` [H, W, 3] as an mp4 of `rate` frames a second to a path or a seekable file; return their count.
 
     4:2:0 halves both sides, so an odd width or height gets one more column or row, a copy of the last.
-    Raises MediaError: no frames, frames of different sizes, a rate that is not positive.
+    Raises MediaError: no frames, frames of different sizes or over LARGEST_SIDE, a rate outside SLOWEST to FASTEST, or
+    with a term over LARGEST_TERM.
     """
-    if rate <= 0:
-        raise MediaError(f"a frame rate of {rate}: it must be positive")
+    if not SLOWEST <= rate <= FASTEST or max(rate.numerator, rate.denominator) > LARGEST_TERM:
+        about = float(min(rate, Fraction(10**9)))
+        raise MediaError(
+            f"a frame rate of {about:g} for an mp4: it must be from {SLOWEST} to {FASTEST}, its numerator and "
+            f"denominator at most {LARGEST_TERM}"
+        )
     count = 0
     on_disk = isinstance(target, str | Path)  # the second pass that moves the index to the front opens the file again
-    with av.open(target, "w", format="mp4", options={"movflags": "+faststart"} if on_disk else {}) as container:
+    options = {
+        "movie_timescale": "90000"
+    }  # by default it counts in ms, and players lose last frames that take half of one
+    if on_disk:
+        options["movflags"] = "+faststart"
+    place = file_url(target) if isinstance(target, str | Path) else target
+    with av.open(place, "w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
         for frame in frames:
             check_frame(frame)
             even = _even(frame)
             if count == 0:
                 size = frame.shape
+                if max(size) > LARGEST_SIDE:
+                    raise MediaError(f"an mp4 cannot hold {size[1]}x{size[0]} pixels: a side may be {LARGEST_SIDE}")
                 stream.height, stream.width = even.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 context = stream.codec_context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -48,8 +49,11 @@ class Run:
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu)
         self.batches, self.progress = Batches(settings, self.ranks), Progress()
         if on_gpu:
-            for block in [*self.network.dit.blocks(), *self.network.decoder.blocks()]:
-                block.forward = torch.compile(block.forward, dynamic=False)
+            with warnings.catch_warnings():
+                # The compiler of PyTorch 2.11 imports a module of its own that uses what PyTorch itself deprecates.
+                warnings.filterwarnings("ignore", "`torch.jit.script_method` is", DeprecationWarning)
+                for block in [*self.network.dit.blocks(), *self.network.decoder.blocks()]:
+                    block.forward = torch.compile(block.forward, dynamic=False)
 
     def resume(self) -> None:
         """Go on where the state file in the run's folder ends. Raises FileNotFoundError."""

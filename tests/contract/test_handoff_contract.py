@@ -9,14 +9,14 @@ from tests.contract.suite import *  # noqa: F403
 from tests.contract.suite import Case
 
 CASES = [
-    Case("inline", held=False),
-    Case("shared_memory"),
+    Case("inline", held=False, direct=True),
+    Case("shared_memory", direct=True),
     Case("http"),
     Case("websocket"),
     Case("grpc"),
     Case("zeromq"),
     Case("nccl"),
-    Case("auto"),
+    Case("auto", direct=True),
 ]
 
 

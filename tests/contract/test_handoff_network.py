@@ -5,19 +5,31 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import socketserver
+import struct
 import subprocess
-import time
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 import torch
 
-from handoff import Handoff, HandoffError, HandoffSettings, PeerLost, TicketRejected, open_handoff
+from handoff import (
+    Handoff,
+    HandoffError,
+    HandoffSettings,
+    HandoffTimeout,
+    PayloadGone,
+    PeerLost,
+    TicketRejected,
+    open_handoff,
+)
 from handoff.desk import proof
-from tests.contract.peers import digest, make_output
+from tests.contract.peers import digest, make_output, wait_until
 from tests.contract.stage import Stage
 from tests.contract.suite import Case
 
@@ -47,12 +59,21 @@ def test_only_loopback_listens_unless_told_otherwise(pair: tuple[Handoff, Handof
     producer, _ = pair
     (route,) = producer.read(producer.put(make_output(1))).routes
     assert route["host"] == "127.0.0.1"
-    others = {address[4][0] for address in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
-    for address in others - {"127.0.0.1"}:
-        if address.startswith("127."):
-            continue
-        with pytest.raises(OSError), socket.create_connection((address, route["port"]), timeout=1):
-            pass
+    assert listening_on(route["port"]) == {"127.0.0.1"}
+    everywhere = replace(producer.settings, bind="0.0.0.0", advertise="localhost")
+    with open_handoff(everywhere) as told_otherwise:
+        (route,) = told_otherwise.read(told_otherwise.put(make_output(1))).routes
+        assert listening_on(route["port"]) <= {"0.0.0.0", "::"} != set()
+
+
+def listening_on(port: int) -> set[str]:
+    """The addresses on which this process listens at that port."""
+    links = psutil.Process().net_connections("inet")
+    return {
+        link.laddr.ip.removeprefix("::ffff:")
+        for link in links
+        if link.status == psutil.CONN_LISTEN and link.laddr.port == port
+    }
 
 
 def test_a_fixed_port_is_used_and_the_next_producer_takes_the_next(settings: HandoffSettings) -> None:
@@ -98,6 +119,38 @@ def test_strangers_at_the_port_do_no_harm(pair: tuple[Handoff, Handoff]) -> None
         with socket.create_connection(address) as stranger, contextlib.suppress(OSError):
             stranger.sendall(noise)
     assert digest(consumer.take(ticket)) == digest(make_output(1))
+
+
+@pytest.mark.parametrize("reads_first", [False, True])
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_one_that_hangs_up_when_greeted_is_a_lost_peer(
+    settings: HandoffSettings, reads_first: bool, reset: bool
+) -> None:
+    with open_handoff(settings) as producer:
+        ticket = producer.put(make_output(1))
+        port = producer.read(ticket).routes[0]["port"]
+
+    class HangsUp(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            if reads_first:
+                self.request.recv(1)
+            if reset:
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        def finish(self) -> None:
+            self.request.close()
+
+    class Listener(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+
+    with Listener(("127.0.0.1", port), HangsUp) as listener, open_handoff(settings) as consumer:
+        threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            for _ in range(20):  # where in the greeting it happens is chance
+                with pytest.raises((PeerLost, HandoffTimeout)):
+                    consumer.take(ticket)
+        finally:
+            listener.shutdown()
 
 
 def test_http_refuses_a_bad_proof_and_an_unknown_payload(tmp_path: Path) -> None:
@@ -229,16 +282,17 @@ def test_cuda_ipc_without_a_gpu_falls_back_and_counts_it(tmp_path: Path) -> None
 
 
 def test_in_process_holds_the_tensors_until_they_are_dropped(tmp_path: Path) -> None:
-    settings = HandoffSettings(kind="in_process", folder=tmp_path, keep_taken=0, time_to_live_s=0.3)
-    with open_handoff(settings) as encoder, open_handoff(settings) as decoder:
+    settings = HandoffSettings(kind="in_process", folder=tmp_path, keep_taken=0)
+    hasty = replace(settings, time_to_live_s=0.1)
+    with open_handoff(settings) as encoder, open_handoff(hasty) as forgetful, open_handoff(settings) as decoder:
         ticket = encoder.put(make_output(1))
         assert digest(decoder.take(ticket)) == digest(make_output(1))
-        never = encoder.put(make_output(2))
-        with pytest.raises(HandoffError):
+        encoder.put(make_output(3))  # makes room: what was taken is dropped now
+        with pytest.raises(PayloadGone):
             decoder.take(ticket)
-        time.sleep(0.35)
-        assert encoder.in_flight() == 0
-        with pytest.raises(TicketRejected):
+        never = forgetful.put(make_output(2))
+        assert wait_until(lambda: forgetful.in_flight() == 0, 10)
+        with pytest.raises(TicketRejected, match="expired"):
             decoder.take(never)
     stage = Stage(Case("in_process"), tmp_path, Path("/dev/shm"))
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -34,10 +36,23 @@ def interpolate(server, number: int) -> np.ndarray:
     return np.load(io.BytesIO(server.api.call(WORKFLOW, data=body, headers=headers).content))
 
 
+def waiting(server) -> int:
+    """Requests that wait for the encoder, once no more come; 0 while they do."""
+    first, second = (server.api.describe(NODES[0])["jobQueueStatus"]["pendingRequests"] for _ in range(2))
+    return first if first == second else 0
+
+
 def test_16_concurrent_pairs_share_batches_at_both_nodes_and_each_gets_its_own(server):
     before = counted(server)
+    (encoder,) = server.worker_pids(NODES[0])
     with ThreadPoolExecutor(16) as pool:
-        together = list(pool.map(lambda n: interpolate(server, n), range(16)))
+        os.kill(encoder, signal.SIGSTOP)
+        try:
+            futures = [pool.submit(interpolate, server, number) for number in range(16)]
+            wait_for(lambda: waiting(server) >= 8)  # all but those that the encoder has been given
+        finally:
+            os.kill(encoder, signal.SIGCONT)
+        together = [future.result() for future in futures]
     after = counted(server)
     for node in NODES:
         served, batches = (after[what, node] - before.get((what, node), 0) for what in ("requests", "batches"))

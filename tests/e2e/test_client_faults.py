@@ -12,7 +12,7 @@ from client_films import assert_same, long_clip, look_at, run, start, write_film
 
 from server import Server
 
-FRAMES = 200
+FRAMES = 150
 """Enough for what is killed after its first 48 to be far from its end."""
 
 

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import requests
 
 import media
-from handoff.ledger import sweep
 from server import Server
 from server.api import BINARY
 from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames, wait_for
@@ -73,11 +73,11 @@ def test_a_killed_encoder_comes_back_and_what_it_had_put_is_served_or_said_to_be
 
 
 def test_a_stopped_server_leaves_nothing_behind(model_store, tmp_path):
-    before = set(Path("/dev/shm").glob("eden-handoff-*.ledger"))
     with Server(model_store, folder=tmp_path / "server", ports="free") as server:
         server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=BINARY)
-        new = [path for path in Path("/dev/shm").glob("eden-handoff-*.ledger") if path not in before]
-        assert new, "the hand-off under test does not use shared memory"
-    assert [path for path in new if not path.exists()]  # another server's may have come meanwhile, and live
-    assert sweep(Path("/dev/shm")) == 0
+        workers = [psutil.Process(pid) for pid in server.worker_pids("eden__encoder")]
+        maps = {each.path for worker in workers for each in (*worker.open_files(), *worker.memory_maps())}
+        held = [Path(path) for path in maps if "eden-handoff-" in path]
+        assert {path.suffix for path in held} == {".ledger", ".segment"}  # else it does not use shared memory
+    assert [path for path in held if path.exists()] == []
     assert not list((tmp_path / "server").glob("tmp*"))

@@ -53,6 +53,7 @@ def plan(tmp_path_factory) -> Plan:
     )
 
 
+@pytest.mark.alone
 def test_twice_the_knee(small_server, plan):
     run = Run(plan, {})
     (workload,) = plan.workloads

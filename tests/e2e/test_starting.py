@@ -49,7 +49,7 @@ def test_it_starts_from_the_command_line_answers_and_leaves_nothing_but_logs(mod
         assert interpolates(server)
         again = command("start", "--folder", folder)
         assert "runs already" in again.stdout
-        status = command("status", "--folder", folder)
+        status = command("status", "--folder", folder, "--within", "60")
         assert status.returncode == 0
         assert f"pid {server.java_pid}" in status.stdout
         assert status.stdout.count("READY") == 2
@@ -83,8 +83,9 @@ def test_the_printed_curl_line_works(server, tmp_path):
     first, second = moving_frames(2)
     (tmp_path / "first.png").write_bytes(media.encode_image(first, "png"))
     (tmp_path / "second.png").write_bytes(media.encode_image(second, "png"))
-    (line,) = [line for line in command("status", "--folder", server.folder).stdout.splitlines() if "curl" in line]
-    done = subprocess.run(["bash", "-c", line.removeprefix("Try").strip()], cwd=tmp_path, timeout=60)
+    status = command("status", "--folder", server.folder, "--within", "60").stdout
+    (line,) = [line for line in status.splitlines() if "curl" in line]
+    done = subprocess.run(["bash", "-c", line.removeprefix("Try").strip()], cwd=tmp_path, timeout=120)
     assert done.returncode == 0
     between = media.decode_image((tmp_path / "between.png").read_bytes(), max_pixels=10**6)
     assert between.shape == first.shape

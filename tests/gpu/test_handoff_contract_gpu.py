@@ -12,7 +12,8 @@ from tests.contract.suite import Case
 pytestmark = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 
 KINDS = ("cuda_ipc", "nccl", "auto", "shared_memory", "grpc")
-CASES = [Case(kind, producer_device="cuda:0", consumer_device="cuda:1") for kind in KINDS]
+DIRECT = {"shared_memory": True, "nccl": False, "grpc": False}
+CASES = [Case(kind, producer_device="cuda:0", consumer_device="cuda:1", direct=DIRECT.get(kind)) for kind in KINDS]
 
 
 @pytest.fixture(params=CASES, ids=str)

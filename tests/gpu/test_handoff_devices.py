@@ -12,7 +12,8 @@ import torch
 from handoff import HandoffError, HandoffSettings, PeerLost, open_handoff
 from tests.contract.peers import Peer, digest, make_output, wait_until
 
-pytestmark = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 SIZE = {"length": 2, "tokens": 2049, "width": 1024}
 """32 MB."""
 
@@ -28,6 +29,7 @@ def peers(*devices: str, **settings: object) -> Iterator[list[Peer]]:
             peer.end()
 
 
+@two_gpus
 def test_ipc_stands_alone_once_a_consumer_has_shown_that_it_can(tmp_path: Path) -> None:
     with peers("cuda:0", "cuda:1", kind="auto", folder=tmp_path) as (producer, consumer):
         reader = open_handoff(HandoffSettings(kind="inline", folder=tmp_path))
@@ -61,6 +63,23 @@ def test_nccl_on_one_gpu_says_what_it_needs(tmp_path: Path) -> None:
         consumer.ask("take", producer.ask("put", seed=1, **SIZE))
 
 
+@pytest.mark.parametrize(("largest", "large"), [(1 << 30, 950), (600 << 20, 590)])
+def test_a_large_payload_fits_after_many_small_ones(largest: int, large: int, tmp_path: Path) -> None:
+    settings = {"budget_bytes": 1 << 30, "max_payload_bytes": largest, "keep_taken": 72, "timeout_s": 30.0}
+    with peers("cuda:0", "cuda:0", kind="cuda_ipc", folder=tmp_path, **settings) as (producer, consumer):
+        small = digest(make_output(1, **SIZE))
+        for _ in range(40):  # 1,280 MB: the budget has been full of them
+            assert consumer.ask("take", producer.ask("put", seed=1, **SIZE)) == small
+        spec = {"seed": 2, "length": 2, "tokens": large * 64, "width": 1024}  # `large` MiB
+        wanted = digest(make_output(**spec))
+        for _ in range(2):
+            assert consumer.ask("take", producer.ask("put", **spec)) == wanted
+        assert consumer.ask("take", producer.ask("put", seed=1, **SIZE)) == small
+        assert consumer.ask("counters")["take", "cuda_ipc"] == 43
+
+
+@two_gpus
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["cuda_ipc", "nccl"])
 def test_device_memory_comes_back_after_close_and_after_a_kill(kind: str, tmp_path: Path) -> None:
     def used(device: int) -> int:
@@ -82,6 +101,7 @@ def test_device_memory_comes_back_after_close_and_after_a_kill(kind: str, tmp_pa
     assert wait_until(lambda: all(used(i) <= idle[i] + (64 << 20) for i in (0, 1)), 5), (idle, used(0), used(1))
 
 
+@two_gpus
 def test_in_process_goes_from_gpu_to_gpu(tmp_path: Path) -> None:
     with open_handoff(HandoffSettings(kind="in_process", folder=tmp_path), "cuda:1") as handoff:
         output = handoff.take(handoff.put(make_output(1, device="cuda:0", **SIZE)))
@@ -89,6 +109,7 @@ def test_in_process_goes_from_gpu_to_gpu(tmp_path: Path) -> None:
         assert digest(output) == digest(make_output(1, **SIZE))
 
 
+@two_gpus
 @pytest.mark.parametrize("kind", ["cuda_ipc", "nccl", "shared_memory", "http", "inline"])
 def test_tokens_are_converted_on_the_way(kind: str, tmp_path: Path) -> None:
     with peers("cuda:0", "cuda:1", kind=kind, folder=tmp_path, wire="bf16") as (producer, consumer):
@@ -98,6 +119,7 @@ def test_tokens_are_converted_on_the_way(kind: str, tmp_path: Path) -> None:
             assert arrived == digest(here.take(here.put(sent)))
 
 
+@two_gpus
 @pytest.mark.parametrize("kind", ["cuda_ipc", "nccl", "shared_memory", "grpc"])
 def test_a_clip_streams_to_the_gpu(kind: str, tmp_path: Path) -> None:
     with peers("cuda:0", "cuda:1", kind=kind, folder=tmp_path) as (producer, consumer):

@@ -24,11 +24,11 @@ def test_a_bar_shows_frames_rate_and_time_left():
     screen = io.StringIO()
     bar = Bar(Console(file=screen, force_terminal=True, width=120))
     bar.begin(NAME, 40, 0)
-    bar._started -= 10  # seconds ago
     bar.note(f"something about {NAME}")
     for frames in (5, 10):  # a speed takes two
-        bar.progress(frames)
         time.sleep(0.02)
+        bar._started = time.monotonic() - 10  # seconds ago
+        bar.progress(frames)
     bar._progress.refresh()
     shown = screen.getvalue()
     assert shown.count(NAME) >= 2

@@ -35,11 +35,6 @@ class Case:
         return list(self["noise"][:, None])
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
-    torch.set_num_threads(2)
-
-
 @pytest.fixture(params=sorted(PARITY.glob("*/case_*.safetensors")), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def case(request: pytest.FixtureRequest) -> Case:
     return Case(request.param.parent, load_file(request.param))

@@ -61,19 +61,26 @@ def test_a_video_is_answered_with_a_video_and_keeps_its_rate():
         ({"frame0": png(15, 48), "frame1": png(15, 48)}, "a side must be at least 16", 400),
         ({"frame0": png(), "frame1": b"no picture"}, "frame1: ", 400),
         ({"frame0": png(), "frame1": png()[:60]}, "frame1: ", 400),
-        ({"frame0": png(), "frame1": "text"}, "text in place of a picture", 400),
+        ({"frame0": png(), "frame1": "text"}, "frame1 came as text", 400),
+        ({"frame0": png(), "frame1": 10**8}, "frame1 came as JSON", 400),
+        ({"clip": [300]}, "clip came as JSON", 400),
         ({"frame0": png(), "frame1": b""}, "frame1: ", 400),
         ({"frame0": png(80, 80), "frame1": png(80, 80)}, "frame0: ", 400),
         ({f"frame{i}": png() for i in range(5)}, "5 frames, at most 4", 413),
         ({f"frame{i}": png(64, 64) for i in range(4)}, "more than 12288 pixels", 413),
         ({"frame0": png(), "frame1": png(), "frme2": png()}, "unknown field 'frme2'", 400),
         ({"frame0": png(), "frame1": png(), "body": b"x"}, "in one request", 400),
+        ({"frame0": png(), "frame" + "1" * 5000: png()}, "unknown field 'frame111", 400),
+        ({"frame0": png(), "frame\u0661": png()}, "unknown field 'frame\u0661'", 400),
+        ({f"{i}{'x' * 5000}": b"" for i in range(500)}, "and 499 more: frames are", 400),
+        ({"body": b"x", **{f"frame{i}": b"" for i in range(5000)}}, "frame0 and body in one request", 400),
     ],
 )
 def test_what_is_wrong_is_named(fields, message, code):
     with pytest.raises(BadRequest) as caught:
         read_clip(fields, LIMITS)
     assert message in str(caught.value)
+    assert len(str(caught.value)) < 250
     assert caught.value.code == code
 
 

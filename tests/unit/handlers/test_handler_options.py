@@ -1,9 +1,15 @@
 """What a request may ask for, and what it is told when it asks for what there is not."""
 
+import io
+import time
+from fractions import Fraction
+
+import numpy as np
 import pytest
 
+import media
 from handlers.faults import BadRequest
-from handlers.options import Options, read_options
+from handlers.options import FASTEST, LARGEST_TERM, SLOWEST, Options, own_rate, read_options
 
 
 def test_nothing_asked_for_is_nothing():
@@ -60,3 +66,67 @@ def test_what_cannot_be_had_is_named(fields, headers, message, code):
 def test_a_rate_is_kept_exact():
     assert read_options({"fps": b"30000/1001"}, {}).fps == "30000/1001"
     assert read_options({"fps": b"23.976"}, {}).fps == "2997/125"
+
+
+LONG = "1" * 5000
+BOUNDS = "from 1/1000 to 1000, as a fraction of whole numbers up to 10000000"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        *(("fps", value, BOUNDS) for value in ("1e8000000", "1e30000000", "1e-5", "1E9", LONG, f"{LONG}/{LONG}")),
+        *(("fps", value, BOUNDS) for value in (f"0.{LONG}", "1/2147483648", "1000000007/1000000009", "1001", "-24")),
+        *(("fps", value, BOUNDS) for value in ("nan", "inf", "", "1/3/5", "1_0", "\u0664\u0662", "0.0009")),
+        *(("seed", value, "0 to 9223372036854775807") for value in (LONG, f"-{LONG}", "1e400", "1_0", str(2**63), "")),
+        *(("quality", value, "1 to 100") for value in (LONG, "1e2", "0x10", "99.5")),
+        ("format", "x" * 5000, "not one of"),
+        ("stream", "1" * 5000, "not one of"),
+    ],
+)
+@pytest.mark.parametrize("by", ["field", "header"])
+def test_a_number_from_outside_is_bounded_before_it_is_computed_with(name, value, message, by):
+    fields, headers = ({name: value.encode()}, {}) if by == "field" else ({}, {f"x-eden-{name}": value})
+    started = time.process_time()
+    with pytest.raises(BadRequest) as caught:
+        read_options(fields, headers)
+    assert time.process_time() - started < 1  # the exponent alone took seconds, with the interpreter's lock held
+    assert caught.value.code == 400
+    assert str(caught.value).startswith(f"{name} is ") and message in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+def test_a_long_accept_header_is_not_echoed():
+    for accept in ("text/" + "x" * 5000, "image/png;q=" + "x" * 5000):
+        with pytest.raises(BadRequest) as caught:
+            read_options({}, {"accept": accept})
+        assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "rate", [SLOWEST, FASTEST, Fraction(LARGEST_TERM, LARGEST_TERM - 1), Fraction(9_999_991, 10_007), Fraction(7, 6991)]
+)
+def test_whatever_rate_is_taken_makes_an_mp4(rate):
+    assert Fraction(read_options({"fps": str(rate).encode()}, {}).fps) == rate
+    frames = np.random.default_rng(0).integers(0, 256, (7, 64, 96, 3), np.uint8)
+    target = io.BytesIO()
+    media.encode_video(frames, 2 * rate, target)
+    with media.open_video(target.getvalue()) as video:
+        assert video.rate == 2 * rate
+        assert len(list(video.frames())) == 7
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [Fraction(24000, 1001), Fraction(2**31 - 1, 2**31 - 99), Fraction(2**31 - 1, 2_200_000), Fraction(7, 2**12 - 1)],
+)
+def test_a_videos_own_rate_is_kept_as_nearly_as_can_be(rate):
+    kept = own_rate(rate)
+    assert read_options({"fps": kept.encode()}, {}).fps == kept
+    assert abs(Fraction(kept) / rate - 1) < 1e-7
+
+
+@pytest.mark.parametrize("rate", [Fraction(1, 2**31 - 1), Fraction(90_000)])
+def test_a_video_of_an_absurd_rate_is_told_to_name_one(rate):
+    with pytest.raises(BadRequest, match=f"name its fps, {BOUNDS}"):
+        own_rate(rate)

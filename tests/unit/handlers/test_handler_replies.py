@@ -49,6 +49,11 @@ def wire():
 
 def messages(data: bytes) -> list[list[tuple[str, str, int, bytes]]]:
     """TorchServe's messages, each a list of (request id, content type, status, body)."""
+    return [[(name, kind, status, body) for name, kind, status, _, body in message] for message in read_all(data)]
+
+
+def read_all(data: bytes) -> list[list[tuple[str, str, int, dict[str, str], bytes]]]:
+    """The same, with the headers before the body."""
     at, found = 0, []
 
     def number() -> int:
@@ -67,9 +72,11 @@ def messages(data: bytes) -> list[list[tuple[str, str, int, bytes]]]:
         while (length := number()) != -1:
             name, kind, status = text(length), text(number()), number()
             text(number())
-            for _ in range(2 * number()):
-                text(number())
-            found[-1].append((name.decode(), kind.decode(), status, text(number())))
+            headers = {}
+            for _ in range(number()):
+                key = text(number()).decode()
+                headers[key] = text(number()).decode()
+            found[-1].append((name.decode(), kind.decode(), status, headers, text(number())))
     return found
 
 
@@ -103,3 +110,30 @@ def test_streamed_parts_come_as_they_are_sent(wire):
     for part in (b"one", b"two"):
         replies.send(1, part, "multipart/x-mixed-replace")
     assert messages(read()) == [[("id-1", "multipart/x-mixed-replace", 200, part)] for part in (b"one", b"two")]
+
+
+def finish(context, replies: Replies, answers) -> None:
+    last = replies.rest(answers)
+    context.cl_socket.sendall(create_predict_response(last, context.request_ids, "Prediction success", 200, context))
+
+
+def test_a_grpc_caller_gets_all_parts_in_one_message_and_is_told_that_it_is_the_last(wire):
+    context, read = wire
+    replies = Replies(context, CALLERS)
+    for part in (b"one", b"two"):
+        replies.send(2, part, "multipart/x-mixed-replace")
+    finish(context, replies, [Answer(b"end", "multipart/x-mixed-replace")] * len(CALLERS))
+    (message,) = read_all(read())
+    assert [body for *_, body in message] == [b"onetwoend" if caller == "grpc" else b"end" for caller in CALLERS]
+    words = [headers.get("ts_stream_next") for *_, headers, _ in message]
+    assert words == ["false" if caller == "grpc" else None for caller in CALLERS]
+
+
+def test_where_an_operator_says_so_a_grpc_caller_gets_parts_as_they_are_sent(wire):
+    context, read = wire
+    replies = Replies(context, CALLERS, grpc_streaming=True)
+    replies.send(2, b"one", "multipart/x-mixed-replace")
+    finish(context, replies, [Answer(b"end", "multipart/x-mixed-replace")] * len(CALLERS))
+    ((first,), last) = read_all(read())
+    assert (first[3]["ts_stream_next"], first[4]) == ("true", b"one")
+    assert (last[2][3]["ts_stream_next"], last[2][4]) == ("false", b"end")

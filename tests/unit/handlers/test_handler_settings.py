@@ -48,6 +48,7 @@ def test_what_is_said_is_heard(tmp_path):
         ({"limits": {"max_frame": 1}}, "limits: unknown max_frame"),
         ({"handoff": {"kin": "inline"}}, "handoff: unknown kin"),
         ({"warm": [["tall", 3]]}, "invalid literal"),
+        ({"grpc_streaming": "no"}, "grpc_streaming is 'no', not true or false"),
     ],
 )
 def test_what_is_misspelt_is_named(tmp_path, section, message):

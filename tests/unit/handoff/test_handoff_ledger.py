@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from handoff import PayloadGone, PeerLost
+from handoff import HandoffSettings, PayloadGone, PeerLost, open_handoff
 from handoff.ledger import Ledger, ledger_path, reading, sweep
 
 ONE, TWO = "1" * 32, "2" * 32
+
+
+SOMEBODY = 65_534
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[list[str]]:
+    """The names of the files that are opened meanwhile."""
+    names: list[str] = []
+    watching = True
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if watching and event == "open":
+            names.append(Path(str(arguments[0])).name)
+
+    sys.addaudithook(watch)
+    try:
+        yield names
+    finally:
+        watching = False
 
 
 def die(ledger: Ledger) -> None:
@@ -70,3 +95,73 @@ def test_a_producer_is_no_path(tmp_path: Path) -> None:
 def test_a_producer_that_is_just_starting_is_not_swept(tmp_path: Path) -> None:
     (tmp_path / f"eden-handoff-{ONE}.new").touch()
     assert sweep(tmp_path) == 0
+
+
+LEFT_BEHIND = [f"eden-handoff-{ONE}.ledger", f"eden-handoff-{ONE}.0.segment", f"eden-handoff-{TWO}.3.segment"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_what_another_user_left_is_neither_opened_nor_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "handoff")
+    for name in (*LEFT_BEHIND, f"eden-handoff-{TWO}.new"):
+        path = tmp_path / name
+        path.touch(mode=0o600)
+        os.chown(path, SOMEBODY, SOMEBODY)
+    os.utime(tmp_path / f"eden-handoff-{TWO}.new", (0, 0))  # old enough to count as left behind
+    mine = tmp_path / f"eden-handoff-{'3' * 32}.0.segment"
+    mine.touch()
+    before = set(tmp_path.iterdir())
+    with opened() as names:
+        assert sweep(tmp_path) == 1
+    assert set(tmp_path.iterdir()) == before - {mine}
+    assert not [name for name in names if name.startswith("eden-handoff-")]
+    assert "4 files that are not ours" in caplog.text
+    with open_handoff(HandoffSettings(folder=tmp_path / "state", shared_folder=tmp_path)):
+        assert set(tmp_path.iterdir()) - {tmp_path / "state"} == before - {mine}
+
+
+@pytest.mark.parametrize("name", LEFT_BEHIND)
+@pytest.mark.parametrize("kind", ["link", "broken link", "folder", "pipe", "socket"])
+def test_what_is_no_regular_file_is_left_alone(name: str, kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    path, elsewhere = folder / name, tmp_path / "elsewhere"
+    if kind == "link":
+        elsewhere.write_text("precious")
+        path.symlink_to(elsewhere)
+    elif kind == "broken link":
+        path.symlink_to(tmp_path / "nowhere")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(folder):  # its whole path would be too long
+            listener.bind(name)
+    with opened() as names:
+        assert sweep(folder) == 0
+    assert names in ([], [folder.name])
+    assert path.lstat()
+    assert kind != "link" or elsewhere.read_text() == "precious"
+
+
+def test_what_has_another_name_is_left_alone(tmp_path: Path) -> None:
+    for name in ("eden-handoff-notes.segment", f"eden-handoff-{ONE}.0.segment.bak", "eden-handoff-.ledger"):
+        (tmp_path / name).touch()
+    before = set(tmp_path.iterdir())
+    assert sweep(tmp_path) == 0
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_two_that_sweep_at_once_do_not_trip_over_each_other(tmp_path: Path) -> None:
+    names = [f"eden-handoff-{number:032x}.0.segment" for number in range(400)]
+    for name in names:
+        (tmp_path / name).touch()
+    counts: list[int] = []
+    threads = [threading.Thread(target=lambda: counts.append(sweep(tmp_path))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counts) == len(names)
+    assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from eden import EncoderOutput
 from handoff import HandoffError, TicketRejected
 from handoff.key import load_key
 from handoff.layout import Layout
-from handoff.ticket import MAGIC, Ticket, sign, verify
+from handoff.ticket import MAGIC, REFUSAL, Ticket, sign, sign_refusal, verify, verify_refusal
 
 KEY = b"a key of sixteen"
 OUTPUT = EncoderOutput(
@@ -63,6 +63,35 @@ def test_a_ticket_cut_short_is_refused(length: int) -> None:
 def test_another_servers_key_is_refused() -> None:
     with pytest.raises(TicketRejected, match="signature"):
         verify(SIGNED, b"another key of 16")
+
+
+REFUSED = sign_refusal(b'{"code": 400}', KEY)
+
+
+def test_a_refusal_comes_back_as_it_was_and_is_no_ticket() -> None:
+    assert verify_refusal(REFUSED, KEY) == b'{"code": 400}'
+    assert verify_refusal(SIGNED, KEY) is None
+    with pytest.raises(TicketRejected, match="no ticket"):
+        verify(REFUSED, KEY)
+
+
+@given(st.integers(0, len(REFUSED) - 1), st.integers(1, 255))
+def test_an_altered_refusal_is_none(place: int, mask: int) -> None:
+    altered = bytearray(REFUSED)
+    altered[place] ^= mask
+    if place < len(REFUSAL):
+        assert verify_refusal(bytes(altered), KEY) is None
+    else:
+        with pytest.raises(TicketRejected, match="not signed with this server's key"):
+            verify_refusal(bytes(altered), KEY)
+
+
+@given(st.binary(max_size=200))
+def test_words_of_a_stranger_are_no_refusal(data: bytes) -> None:
+    assert verify_refusal(b"{" + data, KEY) is None
+    for body in (REFUSAL + data, REFUSAL + b"\x01" + data, sign_refusal(data, b"another key of 16")):
+        with pytest.raises(TicketRejected):
+            verify_refusal(body, KEY)
 
 
 @pytest.mark.parametrize("options", [{"a": object()}, {"a": float("nan")}, {"a": "x" * 70_000}])

@@ -71,11 +71,28 @@ def test_times_grow_whatever_the_file_says(stamps):
     assert all(a < b for a, b in pairwise(times))
 
 
-@given(st.lists(st.fractions(Fraction(1, 10**5), 1, max_denominator=10**5), min_size=1, max_size=4))
-def test_every_tick_is_a_multiple_of_the_common_one(ticks):
+def test_pictures_go_on_where_a_clock_starts_anew_and_where_one_strays():
+    """Three recordings of a second one behind the other, and a time stamp of nowhere in the second one."""
+    clock = _Clock(Fraction(1, 1000), Fraction(10))
+    stamps = [1400 + 100 * number for number in range(10)]
+    astray = [stamp if stamp != 1800 else 0 for stamp in stamps]
+    times = [clock.time(stamp) for stamp in (*stamps, *astray, *stamps)]
+    assert times == [Fraction(14 + number, 10) for number in range(30)]
+    assert clock.restarts.count >= 2 and clock.repaired == 0
+
+
+@given(st.lists(st.fractions(Fraction(1, 100), 1, max_denominator=100), min_size=1, max_size=3))
+def test_the_common_tick_is_the_coarsest_that_every_tick_is_a_multiple_of(ticks):
     tick = common_tick(ticks)
-    if tick.denominator <= FINEST and tick != Fraction(1, 1_440_000):
-        assert all((each / tick).denominator == 1 for each in ticks)
+    assert all((each / tick).denominator == 1 for each in ticks)
+    assert tick.numerator == 1
+    coarser = [p * tick for p in range(2, tick.denominator + 1) if tick.denominator % p == 0]
+    assert not any(all((each / other).denominator == 1 for each in ticks) for other in coarser)
+
+
+def test_ticks_that_no_file_can_hold_together_get_the_finest_of_a_file():
+    assert common_tick([Fraction(1, FINEST)]) == Fraction(1, FINEST)
+    assert common_tick([Fraction(1, 99_991), Fraction(1, 99_989)]) == Fraction(1, 1_440_000)
 
 
 # ---------------------------------------------------------------- what an encoding keeps
@@ -100,6 +117,8 @@ def test_every_tick_is_a_multiple_of_the_common_one(ticks):
         ({"pixel_format": "bgra", "alpha": True}, ".webm", None, ("libvpx-vp9", "yuva420p")),
         ({"pixel_format": "bgra", "alpha": True}, ".mkv", None, ("ffv1", "bgra")),
         ({}, ".mov", "prores", ("prores_ks", "yuv422p10le")),
+        ({"codec": "hevc", "size": (64, 62)}, ".mkv", None, ("libx264", "yuv420p")),
+        ({"pixel_format": "yuv420p10le", "bits": 10, "size": (64, 62)}, ".mp4", None, ("libx264", "yuv420p10le")),
     ],
 )
 def test_the_defaults_keep_what_they_can(source, ending, codec, expected):
@@ -122,6 +141,11 @@ def test_what_is_lost_is_said(source, ending, asked, note):
     wishes = {"codec": None, "crf": None, "preset": None, "pixel_format": None} | asked
     _, notes = choose_encoding(look(**source), ending, **wishes)
     assert any(note in each for each in notes)
+
+
+def test_pictures_too_narrow_for_an_encoder_are_refused():
+    with pytest.raises(MediaError, match="libx265 needs pictures of at least 64 columns, not 48"):
+        choose_encoding(look(size=(64, 48)), ".mp4", "hevc", None, None, None)
 
 
 def test_y4m_gets_the_format_that_loses_least():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from media import MediaError, encode_video, open_video
+from media.video_writer import FASTEST, SLOWEST
 
 
 def moving_square(count: int = 12, height: int = 64, width: int = 96) -> list[np.ndarray]:
@@ -197,8 +198,44 @@ def test_frames_that_make_no_video_are_refused():
         mp4([])
     with pytest.raises(MediaError, match=r"frame 1 is \[32, 32, 3\]"):
         mp4([np.zeros((64, 64, 3), np.uint8), np.zeros((32, 32, 3), np.uint8)])
-    with pytest.raises(MediaError, match="frame rate of 0"):
-        mp4(moving_square(), Fraction(0))
+
+
+@pytest.mark.parametrize("shape", [(16, 16386, 3), (16386, 16, 3)])
+def test_sides_that_no_mp4_can_have_are_refused(shape):
+    with pytest.raises(MediaError, match=f"an mp4 cannot hold {shape[1]}x{shape[0]} pixels: a side may be 16384"):
+        mp4([np.zeros(shape, np.uint8)])
+
+
+@pytest.mark.parametrize("shape", [(16, 16384, 3), (16384, 16, 3)])
+def test_the_largest_sides_are_encoded(shape):
+    with open_video(mp4([np.zeros(shape, np.uint8)] * 2)) as video:
+        assert video.size == shape[:2]
+
+
+@pytest.mark.parametrize("rate", [SLOWEST, FASTEST])
+def test_at_the_slowest_and_the_fastest_rate_no_frame_is_lost(rate):
+    frames = list(np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8))
+    for count in range(1, len(frames) + 1):
+        with open_video(mp4(frames[:count], rate)) as video:
+            assert (video.rate, len(list(video.frames()))) == (rate, count)
+
+
+@pytest.mark.parametrize(
+    ("rate", "shown"),
+    [
+        (Fraction(0), "0"),
+        (Fraction(-24), "-24"),
+        (Fraction(1, 100_000), "1e-05"),
+        (Fraction(2001), "2001"),
+        (Fraction(10**5000), "1e\\+09"),
+        (Fraction(2_000_000_014, 1_000_000_009), "2"),
+        (Fraction(1, 10**5000), "0"),
+    ],
+)
+def test_a_rate_that_no_mp4_can_have_is_refused_and_the_bounds_are_named(rate, shown):
+    bounds = "it must be from 1/1000 to 2000, its numerator and denominator at most 20000000"
+    with pytest.raises(MediaError, match=f"a frame rate of {shown} for an mp4: {bounds}"):
+        mp4(moving_square(), rate)
 
 
 def test_many_threads_at_once():

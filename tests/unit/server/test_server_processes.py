@@ -58,7 +58,7 @@ def test_one_that_ignores_the_request_is_killed(spawn, tmp_path, monkeypatch):
     begun = time.monotonic()
     processes.end(tmp_path)
     assert java.poll() is not None
-    assert 0.5 <= time.monotonic() - begun < 5
+    assert 0.5 <= time.monotonic() - begun < 50  # before its minute is over
 
 
 def test_an_identity_is_not_mistaken_for_a_later_process_of_that_pid(spawn):

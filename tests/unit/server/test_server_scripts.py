@@ -1,6 +1,7 @@
 """archive.sh and the making of .venv: what they say when something is wrong."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -86,3 +87,10 @@ def test_a_python_without_venv_is_said_plainly(clone):
     said = run(clone / "server" / "venv.sh", env=environment)
     assert said.returncode == 1
     assert "python3-venv" in said.stderr
+
+
+def test_the_notice_names_every_package_that_is_installed():
+    wanted = re.findall(r"^([\w-]+)==", (PROJECT / "requirements.txt").read_text(), re.MULTILINE)
+    notice = set(re.findall(r"[\w-]+", (PROJECT / "NOTICE").read_text()))
+    assert len(wanted) > 20
+    assert set(wanted) <= notice

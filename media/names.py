@@ -1,0 +1,39 @@
+"""Files as FFmpeg has to be told them: by their names, whatever is in these, and with tags in any encoding."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+
+_PATTERN_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+"""Of names in which FFmpeg takes %d, {a,b} or ? for a pattern of many pictures."""
+
+
+def file_url(path: str | Path) -> str:
+    """What FFmpeg takes for this file: what stands before a colon is else a protocol to it (Alien:Romulus.mkv)."""
+    return f"file:{path}"
+
+
+@contextmanager
+def open_input(
+    source: str | Path | BinaryIO, *, format: str | None = None, options: dict[str, str] | None = None
+) -> Iterator[InputContainer]:
+    """A file, or an open one, for FFmpeg to read; what is not UTF-8 in its tags is replaced.
+
+    Raises av.FFmpegError, ValueError or OSError.
+    """
+    with ExitStack() as open_:
+        if isinstance(source, str | Path):
+            path = Path(source)
+            if path.suffix.lower() in _PATTERN_ENDINGS:
+                source = open_.enter_context(io.FileIO(path))
+                source.name = f"picture{path.suffix}"
+            else:
+                source = file_url(path)
+        yield open_.enter_context(av.open(source, "r", format=format, options=options, metadata_errors="replace"))

@@ -1,0 +1,192 @@
+"""Tracks on their way from one file into another: copied, or encoded anew; with times that grow, as muxers demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, Protocol, TypeAlias
+
+import av
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
+
+from media.sound import SoundEncoder, add_sound, can_be_decoded, usual_layout
+
+NUDGE = Fraction(1, 10)
+"""Seconds by which a packet of sound may be moved to come after the one before; one further back is dropped."""
+
+_MAY_BE_EQUAL = ("matroska", "webm")
+"""Containers in which neighbours of a track may have the same decoding time."""
+_OF_THE_CODING = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id")
+
+Timed: TypeAlias = "tuple[Fraction, Packet[Any]]"
+"""A packet for the target, and its decoding time in seconds."""
+
+
+class TrackCarrier(Protocol):
+    """Takes a track's packets over. Whatever it raises is a fault of the track."""
+
+    def take(self, packet: Packet[Any]) -> Iterator[Timed]:
+        """What becomes of a packet of the source."""
+
+    def rest(self) -> Iterator[Timed]:
+        """What is still to come after the last one."""
+
+    def notes(self) -> list[str]:
+        """What a user should know about how it went."""
+
+
+class Copied:
+    """Packets as they are. The file's time `start` becomes 0. Attachments have no packets."""
+
+    def __init__(self, stream: Stream, target: OutputContainer, start: Fraction) -> None:
+        new = target.add_stream_from_template(stream)
+        if isinstance(new, AudioStream) and isinstance(stream, AudioStream) and can_be_decoded(stream):
+            new.codec_context.layout = usual_layout(stream)
+        self._start, self._end = start, Fraction(0)
+        self._order = _Order(_described(new, stream), target.format.name)
+
+    def take(self, packet: Packet[Any]) -> Iterator[Timed]:
+        """The packet."""
+        self._end = _shift(packet, self._start, self._end)
+        yield from self._order.put(packet)
+
+    def rest(self) -> Iterator[Timed]:
+        """Nothing."""
+        return iter(())
+
+    def notes(self) -> list[str]:
+        """Packets moved and dropped."""
+        return self._order.notes()
+
+
+class Retold:
+    """Subtitles as text of another codec."""
+
+    def __init__(self, stream: SubtitleStream, target: OutputContainer, codec: str, start: Fraction) -> None:
+        new = target.add_stream(codec)
+        assert isinstance(new, SubtitleStream)
+        self._old, self._new = stream.codec_context, new.codec_context
+        self._old.open(strict=False)  # which reads the header
+        self._new.subtitle_header = self._old.subtitle_header
+        self._start, self._end, self._damaged = start, Fraction(0), 0
+        self._order = _Order(_described(new, stream), target.format.name)
+
+    def take(self, packet: Packet[Any]) -> Iterator[Timed]:
+        """The packet's text, if it has any."""
+        try:
+            text = self._old.decode2(packet)
+            told = self._new.encode_subtitle(text) if text is not None and len(text) else None
+        except av.FFmpegError:
+            self._damaged += 1
+            return
+        if told is not None:
+            told.pts, told.dts, told.time_base = packet.pts, packet.dts, packet.time_base
+            told.duration = packet.duration
+            self._end = _shift(told, self._start, self._end)
+            yield from self._order.put(told)
+
+    def rest(self) -> Iterator[Timed]:
+        """Nothing."""
+        return iter(())
+
+    def notes(self) -> list[str]:
+        """Packets damaged, moved and dropped."""
+        damaged = [f"{_packets(self._damaged)} damaged and left out"] if self._damaged else []
+        return damaged + self._order.notes()
+
+
+class Encoded:
+    """Sound of another codec."""
+
+    def __init__(self, stream: AudioStream, target: OutputContainer, codec: str, start: Fraction) -> None:
+        new = add_sound(target, codec, stream)
+        self._encoder = SoundEncoder(stream, new, start)
+        self._order = _Order(_described(new, stream), target.format.name)
+        self._taken = 0
+
+    def take(self, packet: Packet[Any]) -> Iterator[Timed]:
+        """The packets that this one becomes."""
+        self._taken += 1
+        for coded in self._encoder.encoded(packet):
+            yield from self._order.put(coded)
+
+    def rest(self) -> Iterator[Timed]:
+        """What decoder and encoder held back. Raises ValueError: nothing could be decoded."""
+        for coded in self._encoder.encoded(None):
+            yield from self._order.put(coded)
+        if self._taken and not self._encoder.frames:
+            raise ValueError("nothing of it can be decoded")
+
+    def notes(self) -> list[str]:
+        """Packets moved, dropped and damaged."""
+        damaged, early = self._encoder.damaged, self._encoder.dropped
+        notes = [f"{_packets(damaged)} damaged and left out"] if damaged else []
+        notes += [f"{early} frames lie before the end of those before them and are left out"] if early else []
+        return notes + self._order.notes()
+
+
+class _Order:
+    """Puts a track's packets into the target's time, each after the one before."""
+
+    def __init__(self, stream: Stream, holder: str) -> None:
+        self._stream = stream
+        self._step = 0 if holder in _MAY_BE_EQUAL else 1
+        self._sound = stream.type == "audio"
+        self._last: int | None = None
+        self._moved = self._dropped = 0
+
+    def put(self, packet: Packet[Any]) -> Iterator[Timed]:
+        """The packet, if it can be put after the one before. To be called once the target's header is written."""
+        base = self._stream.time_base
+        assert base and packet.dts is not None
+        scale = packet.time_base / base
+        dts = round(packet.dts * scale)
+        if self._last is not None and dts < self._last + self._step:
+            if self._sound and (self._last - dts) * base > NUDGE:
+                self._dropped += 1
+                return
+            self._moved += 1
+            dts = self._last + self._step
+        self._last = dts
+        packet.pts = dts if packet.pts is None else max(dts, round(packet.pts * scale))
+        packet.dts, packet.duration = dts, round((packet.duration or 0) * scale)
+        packet.time_base, packet.stream = base, self._stream
+        yield dts * base, packet
+
+    def notes(self) -> list[str]:
+        """Packets moved and dropped; that lines of text come at the same time is usual."""
+        notes = []
+        if self._moved and self._sound:
+            notes.append(f"{_packets(self._moved)} no later than those before, and moved behind them")
+        if self._dropped:
+            notes.append(f"{_packets(self._dropped)} earlier than those before, and left out")
+        return notes
+
+
+def _packets(count: int) -> str:
+    return f"{count} packet is" if count == 1 else f"{count} packets are"
+
+
+def _shift(packet: Packet[Any], start: Fraction, end: Fraction) -> Fraction:
+    """Move a packet from the file's time to the film's; one without a time follows at `end`. Returns when it ends."""
+    base = packet.time_base
+    ticks = round(start / base)
+    if packet.pts is not None:
+        packet.pts -= ticks
+    if packet.dts is not None:
+        packet.dts -= ticks
+    else:
+        packet.dts = round(end / base) if packet.pts is None else packet.pts
+    return (packet.dts + (packet.duration or 0)) * base
+
+
+def _described(new: Stream, old: Stream) -> Stream:
+    """The new stream, with what a person wrote about the old one."""
+    kept = {name: text for name, text in old.metadata.items() if not name.lower().startswith(_OF_THE_CODING)}
+    new.metadata.update(kept)
+    new.disposition = old.disposition
+    return new

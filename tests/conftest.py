@@ -1,0 +1,32 @@
+"""How the suite runs: the same examples every time, and in two processes an order that keeps both busy to the end.
+
+`make test` keeps a file in one process, for the server that its tests share; what measures the machine itself is marked
+`alone` and runs by itself after all else.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+TESTS = Path(__file__).parent
+LONGEST_FIRST = ("e2e", "gpu", "contract", "unit/training", "unit")
+"""Folders in the order in which they run: short files come last, so that neither process waits long for the other."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # More threads than cores, each waiting busily for the others, cost most of the time.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).as_posix()))
+
+
+def _rank(path: str) -> int:
+    return next(rank for rank, folder in enumerate(LONGEST_FIRST) if path.startswith(f"{folder}/"))

@@ -1,0 +1,197 @@
+"""Whatever strangers send to the port of a producer, its consumers are served as before."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import zmq
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+from handoff import Handoff, HandoffSettings, open_handoff
+from tests.contract.peers import digest, make_output, wait_until
+
+MESSAGES = {
+    "nothing": b"",
+    "nested": b"[" * 200_000,
+    "nested, short": b"[" * 4000,
+    "nested, as a field": b'{"payload":' + b"[" * 4000,
+    "a list": b"[1]",
+    "a number": b"1",
+    "null": b"null",
+    "no fields": b"{}",
+    "fields of other types": b'{"payload": {"a": [1]}, "proof": 1e999, "session": [], "device": null}',
+    "half a surrogate": b'{"payload": "\\ud800", "proof": "\\udfff", "session": "\\ud800", "device": "\\ud800"}',
+    "not UTF-8": b"\xff\xfe\x80" * 100,
+    "zeros": b"\0" * 100_000,
+    "a long number": b"9" * 3900,
+    "no proof": json.dumps({"payload": "0" * 32, "proof": "0" * 64, "session": "0" * 32, "device": ""}).encode(),
+    "over the limit": json.dumps({"payload": "0" * 8_000_000, "proof": "0" * 64}).encode(),
+    "an error": b'{"error": ["PeerLost"], "message": {}}',
+    "HTTP": b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+}
+
+
+def raw(port: int, message: bytes) -> None:
+    """Bytes on a connection: as they are, as a line, and broken off by a reset."""
+    for ending in (b"", b"\n"):
+        with socket.create_connection(("127.0.0.1", port), 5) as stranger, contextlib.suppress(OSError):
+            stranger.sendall(message + ending)
+            stranger.shutdown(socket.SHUT_WR)
+            while stranger.recv(1 << 16):
+                pass
+    with socket.create_connection(("127.0.0.1", port), 5) as stranger, contextlib.suppress(OSError):
+        stranger.sendall(message)
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def by_http(port: int, message: bytes) -> None:
+    """As path, as token, and as body."""
+    line = message.replace(b"\r", b"").replace(b"\n", b"").replace(b" ", b"")
+    raw(port, b"GET /payloads/" + line + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    raw(port, b"GET /payloads/a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + line + b"\r\n\r\n")
+    raw(port, b"GET /payloads/%ff%00 HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + message)
+
+
+def by_websocket(port: int, message: bytes) -> None:
+    """As a binary message, as text, and as fragments."""
+    for form in (message, message.decode("latin-1"), [message[:5], message[5:]]):
+        with (
+            contextlib.suppress(WebSocketException, OSError),
+            connect(f"ws://127.0.0.1:{port}/", proxy=None) as stranger,
+        ):
+            stranger.send(form)
+            stranger.recv(5)
+
+
+def by_grpc(port: int, message: bytes) -> None:
+    """As a request of the method, and of another one."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_http_proxy", 0)]) as channel:
+        for method in ("/eden.handoff.Handoff/Pull", "/eden.handoff.Handoff/Other"):
+            with pytest.raises(grpc.RpcError):
+                list(channel.unary_stream(method)(message, timeout=10))
+
+
+def by_zeromq(port: int, message: bytes) -> None:
+    """As one frame, and as several."""
+    with zmq.Context() as context:
+        for frames in ([message], [b"", message], [message] * 3):
+            with context.socket(zmq.DEALER) as stranger:
+                stranger.setsockopt(zmq.LINGER, 1000)
+                stranger.connect(f"tcp://127.0.0.1:{port}")
+                stranger.send_multipart(frames)
+                stranger.poll(100)
+
+
+WAYS: dict[str, list[Callable[[int, bytes], None]]] = {
+    "http": [raw, by_http],
+    "websocket": [raw, by_websocket],
+    "grpc": [raw, by_grpc],
+    "zeromq": [raw, by_zeromq],
+    "nccl": [raw],
+}
+
+
+@pytest.fixture(params=WAYS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each network kind in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def pair(kind: str, tmp_path: Path) -> Iterator[tuple[Handoff, Handoff]]:
+    """A producer and a consumer, in this process: a thread of the producer that ends by an error fails the test."""
+    settings = HandoffSettings(kind=kind, folder=tmp_path, shared_folder=tmp_path, timeout_s=20)
+    with open_handoff(settings) as producer, open_handoff(settings) as consumer:
+        yield producer, consumer
+
+
+def ports(producer: Handoff) -> list[int]:
+    """All that strangers can dial: where consumers ask, and for nccl where both sides find each other."""
+    (link,) = producer._links.values()
+    server = link._server  # type: ignore[attr-defined]
+    return [server.port, *([server._store_port] if link.kind == "nccl" else [])]
+
+
+def serving() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name in {f"handoff-{kind}" for kind in WAYS}}
+
+
+def take_afresh(producer: Handoff, consumer: Handoff, seed: int) -> None:
+    """Over the connection that is kept, and over a new one."""
+    assert digest(consumer.take(producer.put(make_output(seed)))) == digest(make_output(seed))
+    with open_handoff(consumer.settings) as newcomer:
+        assert digest(newcomer.take(producer.put(make_output(seed)))) == digest(make_output(seed))
+
+
+def test_no_message_of_a_stranger_ends_the_service(pair: tuple[Handoff, Handoff], kind: str) -> None:
+    producer, consumer = pair
+    take_afresh(producer, consumer, 0)
+    before = serving()
+    for message in MESSAGES.values():
+        for port in ports(producer):
+            for send in WAYS[kind]:
+                if send is raw or port == ports(producer)[0]:
+                    send(port, message)
+    take_afresh(producer, consumer, 1)
+    assert serving() == before
+    assert wait_until(lambda: producer.counters["refused", "request"] > 0, 10)
+
+
+def test_a_stranger_who_falls_silent_in_mid_message_holds_nobody_up(pair: tuple[Handoff, Handoff]) -> None:
+    producer, consumer = pair
+    producer.put(make_output(0))  # from here on it listens
+    with contextlib.ExitStack() as connections:
+        for port in ports(producer):
+            for start in (b"", b"\0", b"G", b"\x03", b'{"payload"', b"\xff\0\0\0\0\0\0\0\1\x7f"):
+                stranger = connections.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+                stranger.sendall(start)
+        take_afresh(producer, consumer, 1)
+
+
+SHORTAGE = """
+import os, resource, socket, sys, threading, time
+from pathlib import Path
+from handoff import HandoffSettings, open_handoff
+from tests.contract.peers import digest, make_output
+
+kind, folder = sys.argv[1], Path(sys.argv[2])
+settings = HandoffSettings(kind=kind, folder=folder, shared_folder=folder, timeout_s=20)
+with open_handoff(settings) as producer, open_handoff(settings) as consumer, open_handoff(settings) as newcomer:
+    assert digest(consumer.take(producer.put(make_output(1)))) == digest(make_output(1))
+    (route,) = producer.read(producer.put(make_output(2))).routes
+    strangers = [socket.socket() for _ in range(8)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    held = []
+    try:
+        while True:
+            held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    for stranger in strangers:  # the kernel takes them up, the producer cannot
+        stranger.connect((route["host"], route["port"]))
+    time.sleep(1)
+    for each in held:
+        os.close(each)
+    for stranger in strangers:
+        stranger.close()
+    assert digest(newcomer.take(producer.put(make_output(3)))) == digest(make_output(3))
+    print("served")
+"""
+
+
+def test_a_shortage_of_descriptors_ends_no_listener(kind: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHORTAGE, kind, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == "served\n", done.stderr[-3000:]

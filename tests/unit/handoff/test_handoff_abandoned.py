@@ -1,0 +1,167 @@
+"""Payloads that nobody comes for give way to others at the bounds; those that wait their turn never do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handoff import HandoffSettings, OverCapacity
+from handoff.ledger import reading
+from handoff.payloads import Payload, Payloads
+
+BOUND, AFTER = 8, 5.0
+ONE = bool
+"""Whether there is room: as soon as any one is dropped."""
+
+
+class Producer:
+    """Payloads under a clock of its own, and a consumer that takes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 1000.0
+        self.counters: Counter[tuple[str, str]] = Counter()
+        self.settings = HandoffSettings(
+            folder=folder,
+            shared_folder=folder,
+            max_in_flight=BOUND,
+            keep_taken=0,
+            time_to_live_s=300,
+            abandoned_after_s=AFTER,
+        )
+        self.payloads = Payloads(self.settings, self.counters, lambda _: None, lambda: self.now)
+        self.waiting: list[Payload] = []
+
+    def put(self, count: int = 1, *, by_caller: bool = True) -> list[Payload]:
+        """So many, at once; those are in nobody's queue."""
+        put = []
+        for _ in range(count):
+            assert self.payloads.room() > 0
+            payload = self.payloads.admit(1, by_caller)
+            self.payloads.keep(payload)
+            put.append(payload)
+        return put
+
+    def take(self, payload: Payload) -> None:
+        assert payload.slot is not None
+        folder = self.settings.ledger_folder
+        with reading(folder, self.payloads.ledger.producer, payload.slot, payload.id) as held:
+            held.mark_taken()
+
+    def is_full(self) -> bool:
+        """Whether it says so, and the next is refused."""
+        if self.payloads.room() > 0:
+            return False
+        with pytest.raises(OverCapacity, match=f"{BOUND} payloads are in flight"):
+            self.payloads.admit(1)
+        return True
+
+    def held(self) -> set[str]:
+        return set(self.payloads._payloads)
+
+
+@pytest.fixture
+def producer(tmp_path: Path) -> Iterator[Producer]:
+    made = Producer(tmp_path)
+    yield made
+    made.payloads.close()
+
+
+def ids(payloads: list[Payload]) -> set[str]:
+    return {payload.id for payload in payloads}
+
+
+def test_what_nobody_comes_for_stops_others_for_a_moment_only(producer: Producer) -> None:
+    abandoned = producer.put(BOUND)
+    for _ in range(10):
+        assert producer.is_full()
+        producer.now += AFTER / 10
+    producer.now += 0.1
+    (probe,) = producer.put(by_caller=False)
+    assert producer.is_full()
+    assert ids(abandoned) <= producer.held()  # the consumer may be slow: nobody knows yet
+    producer.take(probe)
+    served = producer.put(BOUND, by_caller=False)
+    assert not ids(abandoned) & producer.held()
+    assert ids(served) <= producer.held()
+    assert producer.counters["abandoned", ""] == BOUND
+    assert producer.is_full()
+
+
+def test_the_oldest_give_way_first_and_no_more_than_must(producer: Producer) -> None:
+    abandoned = producer.put(BOUND - 1)
+    producer.now += AFTER + 1
+    producer.take(*producer.put())
+    assert ids(abandoned) <= producer.held()
+    producer.put(3)
+    assert producer.held() >= ids(abandoned[2:])
+    assert not producer.held() & ids(abandoned[:2])
+
+
+@pytest.mark.parametrize("seconds", [0.1, 20.0])
+def test_under_overload_nothing_gives_way_that_will_have_its_turn(producer: Producer, seconds: float) -> None:
+    """A consumer, quick or slow, that takes in order, nearly; and more callers than it can serve."""
+    queue = producer.put(BOUND)
+    for _ in range(60):
+        producer.now += seconds
+        turn = 1 if len(queue) > 1 else 0  # calls overtake one another on their way to the consumer
+        producer.take(queue.pop(turn))
+        while producer.payloads.room() > 0:
+            queue += producer.put()
+            producer.now += 0.01
+        assert ids(queue) <= producer.held()
+        if turn:
+            producer.take(queue.pop(0))
+            queue += producer.put()
+    assert producer.counters["abandoned", ""] == 0
+
+
+def test_a_consumer_that_hangs_costs_nobody_their_turn(producer: Producer) -> None:
+    queue = producer.put(BOUND)
+    for _ in range(20):
+        producer.now += AFTER + 0.1
+        queue += producer.put()  # one now and then, to see
+        assert producer.is_full()
+    for payload in queue:
+        producer.take(payload)
+    assert producer.counters["abandoned", ""] == 0
+
+
+def test_what_torchserve_itself_passes_on_never_counts_as_abandoned(producer: Producer) -> None:
+    """A batch whose consumer died is taken after all that waited."""
+    delayed = producer.put(BOUND, by_caller=False)
+    producer.now += AFTER + 0.1
+    (probe,) = producer.put()
+    producer.take(probe)
+    producer.now += 0.1
+    assert producer.is_full()
+    assert producer.payloads.make_room(ONE)  # the probe's
+    assert not producer.payloads.make_room(ONE)
+    assert ids(delayed) <= producer.held()
+
+
+def test_what_is_being_read_is_not_taken_away(producer: Producer) -> None:
+    abandoned = producer.put(BOUND)
+    slow, folder = abandoned[0], producer.settings.ledger_folder
+    assert slow.slot is not None
+    with reading(folder, producer.payloads.ledger.producer, slow.slot, slow.id):
+        producer.now += AFTER + 0.1
+        producer.take(*producer.put())
+        producer.put(2)
+        assert slow.id in producer.held()
+
+
+def test_bytes_of_what_was_abandoned_are_room(producer: Producer) -> None:
+    """Where the budget is spent long before the number of payloads is reached."""
+    abandoned = producer.put(3)
+    assert not producer.payloads.make_room(ONE)
+    producer.now += AFTER + 0.1
+    assert producer.payloads.make_room(ONE)  # nothing moves: the last in the queue, if there is one
+    assert producer.held() == ids(abandoned[:2])
+    producer.take(*producer.put())
+    assert producer.payloads.make_room(ONE)  # what was taken, first of all
+    assert producer.held() == ids(abandoned[:2])
+    assert producer.payloads.make_room(ONE)
+    assert producer.held() == ids(abandoned[1:2])

@@ -1,0 +1,180 @@
+"""Whatever came before, a payload within the budget fits once all others are taken, and none is dropped in vain."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from eden import EncoderOutput
+from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
+from handoff.device_memory import Arena
+from handoff.layout import Layout
+from handoff.ledger import reading
+from handoff.link import Full
+from handoff.memory import MemoryPool, private_memory
+
+KIB, MIB = 1 << 10, 1 << 20
+KINDS = ["shared_memory", "http", "nccl", "in_process"]
+"""A pool of shared memory, one of private memory, slabs (on the CPU here), and none."""
+FRONT = Layout.of(
+    EncoderOutput(*[torch.zeros(2, 0, 1)] * 2, *[torch.zeros(2)] * 2, torch.zeros(1), (1, 1), (1, 1)), None
+)
+
+
+def output(nbytes: int, value: int) -> EncoderOutput:
+    """An output that travels as `nbytes`, at most 15 fewer."""
+    tokens = (nbytes - FRONT.nbytes) // 16
+    filled = torch.full((2, tokens, 1), float(value))
+    return EncoderOutput(filled, filled, torch.zeros(2), torch.zeros(2), torch.zeros(1), (1, 1), (1, 1))
+
+
+def take(handoff: Handoff, ticket: bytes, value: int) -> None:
+    """What a consumer of another process does, without the way there: look at the payload, and mark it taken."""
+    known = handoff.read(ticket)
+    assert handoff._payloads is not None
+    payload = handoff._payloads._payloads[known.id]
+    if payload.body is not None:
+        first, last = known.layout.entries[0].start, known.layout.entries[1].stop
+        assert (payload.body[first:last].view(torch.float32) == value).all()
+    with reading(handoff.settings.ledger_folder, known.producer, known.slot, known.id) as held:
+        held.mark_taken()
+
+
+def held(handoff: Handoff) -> set[str]:
+    return set(handoff._payloads._payloads) if handoff._payloads else set()
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("put"), st.floats(0, 1)),
+    st.tuples(st.just("put"), st.floats(0, 0.05)),
+    st.tuples(st.just("take"), st.floats(0, 1, exclude_max=True)),
+    st.tuples(st.just("expire"), st.just(0.0)),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(ACTIONS, max_size=50), st.sampled_from([5 * MIB, 5 * MIB - 1000, 2 * MIB]))
+def test_once_all_is_taken_any_payload_within_the_budget_fits(
+    kind: str, actions: list[tuple[str, float]], largest: int
+) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="eden-test-", dir="/dev/shm") as name,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        clock = SimpleNamespace(ahead=0.0)
+        patch.setattr("handoff.device_memory._FIRST_SLAB", 512 * KIB)
+        moved = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + clock.ahead})
+        patch.setattr("handoff.payloads.time", moved)
+        patch.setattr("handoff.ticket.time", moved)
+        common: dict[str, Any] = {"budget_bytes": 5 * MIB - 1000, "max_payload_bytes": largest, "keep_taken": 1000}
+        with open_handoff(HandoffSettings(kind=kind, folder=Path(name), shared_folder=Path(name), **common)) as handoff:
+            waiting: list[tuple[bytes, int]] = []
+            for number, (action, size) in enumerate(actions):
+                if action == "put":
+                    before = held(handoff)
+                    try:
+                        waiting.append((handoff.put(output(int(KIB + size * (largest - KIB)), number)), number))
+                    except OverCapacity:
+                        assert waiting, "refused, though all that was put before has been taken"
+                        assert held(handoff) == before, "a try that failed dropped what others may need"
+                elif action == "take" and waiting:
+                    take(handoff, *waiting.pop(int(size * len(waiting))))
+                elif action == "expire":
+                    clock.ahead += 100
+                    waiting.clear()
+                    assert handoff.in_flight() == 0
+            for ticket, number in waiting:
+                take(handoff, ticket, number)
+            for size in (0.7, 1.0):
+                take(handoff, handoff.put(output(int(size * min(largest, 5 * MIB - 1000)), 7)), 7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_more_is_dropped_than_makes_room(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handoff.device_memory._FIRST_SLAB", MIB)
+    common: dict[str, Any] = {"budget_bytes": 8 * MIB, "max_payload_bytes": 4 * MIB, "keep_taken": 1000}
+    with open_handoff(HandoffSettings(kind=kind, folder=tmp_path, shared_folder=tmp_path, **common)) as handoff:
+        ids = []
+        for number in range(8):
+            ticket = handoff.put(output(MIB, number))
+            ids.append(handoff.read(ticket).id)
+            if number != 3:  # the one that is not taken
+                take(handoff, ticket, number)
+        assert held(handoff) == set(ids)
+        handoff.put(output(MIB, 8))
+        assert ids[0] not in held(handoff)
+        assert held(handoff) >= set(ids[1:])
+        before = held(handoff)
+        handoff.put(output(2 * MIB, 9))
+        assert len(before - held(handoff)) == 2
+        before = held(handoff)
+        assert ids[3] in before
+        handoff.put(output(2 * MIB, 10))  # now 6 MiB of 8 are waiting
+        assert len(before - held(handoff)) == 2
+        assert ids[3] in held(handoff)
+        before = held(handoff)
+        with pytest.raises(OverCapacity, match="budget_bytes"):
+            handoff.put(output(4 * MIB, 11))
+        assert held(handoff) == before
+
+
+def test_a_payload_that_is_being_read_is_not_dropped_and_nothing_is_for_its_sake(tmp_path: Path) -> None:
+    settings = HandoffSettings(folder=tmp_path, shared_folder=tmp_path, budget_bytes=4 * MIB)
+    with open_handoff(settings) as handoff:
+        tickets = [handoff.put(output(MIB, number)) for number in range(4)]
+        for number, ticket in enumerate(tickets):
+            take(handoff, ticket, number)
+        known = handoff.read(tickets[1])
+        with reading(tmp_path, known.producer, known.slot, known.id):
+            with pytest.raises(OverCapacity):
+                handoff.put(output(4 * MIB, 4))
+            assert held(handoff) == {handoff.read(ticket).id for ticket in tickets}
+            handoff.put(output(2 * MIB, 5))
+            assert known.id in held(handoff)
+
+
+def test_slabs_stay_few_and_leave_room_for_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handoff.device_memory._FIRST_SLAB", 256)
+    monkeypatch.setattr("handoff.device_memory._ALIGNMENT", 1)
+    for budget, largest, wanted in (
+        (4096, 1024, [256, 256, 512, 1024, 2048]),
+        (2048, 1024, [256, 256, 512, 1024]),
+        (2048, 1500, [256, 256, 1536]),
+        (1024, 1024, [1024]),
+        (1024, 9999, [1024]),
+        (100, 100, [100]),
+    ):
+        made: list[int] = []
+
+        def make(nbytes: int, made: list[int] = made) -> torch.Tensor:
+            made.append(nbytes)
+            return torch.empty(nbytes, dtype=torch.uint8)
+
+        arena = Arena(budget, largest, make)
+        for number in range(budget):
+            arena.acquire(str(number), 1)
+        assert made == wanted
+        with pytest.raises(Full, match="budget_bytes"):
+            arena.acquire("over", 1)
+        for number in range(budget):
+            arena.release(str(number))
+        assert len(arena.acquire("largest", min(budget, largest)).bytes) == min(budget, largest)
+
+
+def test_a_pool_may_hold_all_of_a_budget_that_is_no_round_number() -> None:
+    pool = MemoryPool(3 * MIB + 77, lambda size: private_memory(size, None))
+    pool.acquire("small", 5)
+    pool.release("small")
+    assert pool.acquire("large", 3 * MIB + 77).capacity == 3 * MIB + 77
+    with pytest.raises(Full):
+        pool.acquire("another", 1)
+    pool.close()
