@@ -15,6 +15,7 @@ import psutil
 import requests
 
 from server import Server
+from server.http import request
 
 NODES = {"encoder": "eden__encoder", "decoder": "eden__dit_decoder"}
 STAGES = ("image_decode", "encode", "put", "take", "denoise_decode", "image_encode")
@@ -117,7 +118,7 @@ class Sampler:
     def _run(self) -> None:
         while not self._stop.wait(PERIOD):
             try:
-                page = requests.get(self._server.metrics_url, timeout=5).text
+                page = request("GET", self._server.metrics_url, timeout=5).text
                 self._samples.append(
                     Sample(
                         time.time(),

@@ -99,7 +99,7 @@ class KeyFile:
     def _read(self) -> dict[str, dict[str, str]]:
         for attempt in range(5):
             try:
-                keys: dict[str, Any] = json.loads(self.path.read_text())
+                keys: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
                 if _is_complete(keys):
                     return keys
                 break

@@ -50,6 +50,7 @@ class Grpc(NetworkLink[grpc.Channel]):
         host, port = address
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         options = [*_QUIET, ("grpc.max_receive_message_length", _LARGEST_MESSAGE), ("grpc.enable_retries", 0)]
+        options.append(("grpc.enable_http_proxy", 0))  # a peer is dialled directly, as by the other network kinds
         if settings.tls_authority is None:
             return grpc.insecure_channel(target, options)
         return grpc.secure_channel(target, grpc.ssl_channel_credentials(settings.tls_authority.read_bytes()), options)

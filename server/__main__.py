@@ -2,9 +2,11 @@
 
 import argparse
 import os
+import shlex
 import sys
 import sysconfig
 from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
 
 import requests
 
@@ -39,10 +41,12 @@ def describe(server: Server) -> None:
 
 def curl(server: Server) -> str:
     """A curl line that sends two pictures and saves the one between; it reads the token when it runs."""
-    reading = f"json.load(open('{server.tokens.path}'))['inference']['key']"
-    token = f"""-H "Authorization: Bearer $({sys.executable} -c "import json; print({reading})")" """
+    reading = "import json, sys; print(json.load(open(sys.argv[1]))['inference']['key'])"
+    python, file = shlex.quote(sys.executable), shlex.quote(str(server.tokens.path))
+    token = f"""-H "Authorization: Bearer $({python} -c "{reading}" {file})" """
+    past_proxies = "--noproxy 127.0.0.1 " if "http" in getproxies() and not proxy_bypass("127.0.0.1") else ""
     return (
-        f"curl {token if server.tokens.path.exists() else ''}-F frame0=@first.png -F frame1=@second.png "
+        f"curl {past_proxies}{token if server.tokens.path.exists() else ''}-F frame0=@first.png -F frame1=@second.png "
         f"-o between.png {server.url}/wfpredict/{WORKFLOW}"
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import requests
 
+from server.http import request
 from server.tokens import Tokens
 
 WORKFLOW = "eden"
@@ -67,15 +68,15 @@ class Api:
     def call(self, path: str, timeout: float = 120, **options: Any) -> requests.Response:
         """POST to the inference interface, with its token."""
         headers = self.tokens.headers("inference") | options.pop("headers", {})
-        return requests.post(f"{self.url}{path}", headers=headers, timeout=timeout, **options)
+        return request("POST", f"{self.url}{path}", headers=headers, timeout=timeout, **options)
 
     def _manage(
         self, method: str, path: str, timeout: float = 10, accept: tuple[int, ...] = (), **options: Any
     ) -> requests.Response:
         headers = self.tokens.headers("management")
-        reply = requests.request(method, f"{self.management_url}{path}", headers=headers, timeout=timeout, **options)
-        if reply.status_code not in accept:
-            reply.raise_for_status()
+        reply = request(method, f"{self.management_url}{path}", headers=headers, timeout=timeout, **options)
+        if reply.status_code != 200 and reply.status_code not in accept:
+            raise requests.HTTPError(f"{reply.url} answered {reply.status_code} {reply.reason}", response=reply)
         return reply
 
 

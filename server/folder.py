@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -66,7 +67,7 @@ class ServerFolder:
         if any(self.path.iterdir()) and not self.is_ours():
             raise FolderError(
                 f"{self.path} is not empty, and no server's folder ({OWN} is not in it): "
-                "nothing in it was touched. Name a new or an empty folder with --folder."
+                "nothing in it was touched. Empty it, or name another one with --folder."
             )
         self.own.mkdir(exist_ok=True)
 
@@ -100,7 +101,7 @@ class ServerFolder:
         temporary = self.own / "tmp"
         if not _fits(temporary):
             temporary = Path(tempfile.mkdtemp(prefix="eden-"))
-            (temporary / OWN).write_text(str(self.path), encoding="utf-8")
+            (temporary / OWN).write_bytes(os.fsencode(self.path))
         temporary.mkdir(exist_ok=True)
         return temporary
 
@@ -109,7 +110,7 @@ class ServerFolder:
         if temporary == self.own / "tmp":
             return True
         mark = temporary / OWN
-        return mark.is_file() and mark.read_text(encoding="utf-8") == str(self.path)
+        return mark.is_file() and mark.read_bytes() == os.fsencode(self.path)
 
     def clear(self, temporary: Path) -> None:
         """Remove what a server leaves behind; the logs stay, and the mark."""

@@ -22,6 +22,13 @@ OPTIONS = (
     "-XX:+UseG1GC",
 )
 
+UTF_8 = """\
+case "$(locale charmap 2>/dev/null)" in
+    UTF-8) ;;
+    *) export LC_ALL=C.UTF-8 ;;  # else Java opens no file whose name is more than ASCII
+esac
+"""
+
 
 class JavaNotFound(RuntimeError):
     """No Java can be found; the message says what to install."""
@@ -71,11 +78,13 @@ def install(folder: Path, environment: Mapping[str, str] | None = None) -> Path:
         raise FileExistsError(f"{wrapper} is there already and was not written by this project; it is left alone.")
     folder.mkdir(parents=True, exist_ok=True)
     fresh = wrapper.with_name(f".java-{os.getpid()}")
-    fresh.write_text(
+    text = (
         f"#!/bin/sh\n{MARK}: the JRE and the options that TorchServe needs.\n"
         f'export JDK_JAVA_OPTIONS="{" ".join(OPTIONS)} $JDK_JAVA_OPTIONS"\n'
+        f"{UTF_8}"
         f'exec {shlex.quote(str(java))} "$@"\n'
     )
+    fresh.write_bytes(os.fsencode(text))
     fresh.chmod(0o755)
     fresh.replace(wrapper)
     return wrapper

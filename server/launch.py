@@ -40,7 +40,6 @@ def launch(
     write_properties(folder.configuration, properties)
     # --ncs: each start takes its configuration from that file, never from a snapshot of the last stop.
     options = ["--start", "--ncs", "--ts-config", str(folder.configuration), "--model-store", str(model_store)]
-    options += ["--log-config", str(PROJECT / "server" / "log4j2.xml")]
     with folder.console.open("wb") as console:
         subprocess.run(
             [sys.executable, "-m", "ts.model_server", *options],
@@ -53,7 +52,7 @@ def launch(
             timeout=60,
         )
     try:
-        return Identity.of(int((temporary / ".model_server.pid").read_text()))
+        return Identity.of(int((temporary / ".model_server.pid").read_text(encoding="ascii")))
     except (FileNotFoundError, psutil.NoSuchProcess):
         raise LaunchError("TorchServe's launcher started nothing.") from None
 
@@ -63,6 +62,9 @@ def _environment(temporary: Path) -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if key not in STRAYS}
     environment["PATH"] = os.pathsep.join([str(wrapper.parent), environment.get("PATH", os.defpath)])
     environment["TEMP"] = environment["TMPDIR"] = str(temporary)
+    # Not by --log-config, which makes a URI of the path without quoting what a URI cannot hold.
+    logging = f"-Dlog4j.configurationFile={(PROJECT / 'server' / 'log4j2.xml').as_uri()}"
+    environment["JDK_JAVA_OPTIONS"] = f"{logging} {environment.get('JDK_JAVA_OPTIONS', '')}"
     return environment
 
 
@@ -78,4 +80,4 @@ def last_words(folder: ServerFolder, since: str, lines: int = 10) -> str:
 
 
 def _lines(log: Path) -> list[str]:
-    return log.read_text(errors="replace").splitlines()[-2000:] if log.exists() else []
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-2000:] if log.exists() else []

@@ -15,13 +15,41 @@ CONFIG = PROJECT / "config.properties"
 
 def read_properties(path: Path) -> dict[str, str]:
     """The `key=value` lines of a properties file, without Java's escapes; comments (#, !) are skipped."""
-    lines = (line.strip() for line in path.read_text().splitlines())
+    lines = (line.strip() for line in path.read_text(encoding="latin-1").splitlines())
     pairs = (line.partition("=") for line in lines if line and line[0] not in "#!")
-    return {key.strip(): re.sub(r"\\(.)", r"\1", value.strip()) for key, _, value in pairs}
+    return {key.strip(): _unescaped(value.strip()) for key, _, value in pairs}
 
 
 def write_properties(path: Path, properties: Mapping[str, object]) -> None:
-    path.write_text("".join(f"{key}={_text(value)}\n" for key, value in properties.items()))
+    """As Java reads it, whatever the values hold: Java takes such a file for Latin-1, and backslashes for escapes."""
+    lines = (f"{key}={_escaped(_text(value))}\n" for key, value in properties.items())
+    path.write_text("".join(lines), encoding="ascii")
+
+
+ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+
+
+def _escaped(value: str) -> str:
+    value = value.replace("\\", "\\\\")
+    for letter, character in ESCAPES.items():
+        value = value.replace(character, f"\\{letter}")
+    kept = len(value) - len(value.lstrip(" "))
+    return "\\ " * kept + "".join(each if each.isascii() else _utf_16(each) for each in value[kept:])
+
+
+def _utf_16(character: str) -> str:
+    code = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{code[at : at + 4]}" for at in range(0, len(code), 4))
+
+
+def _unescaped(value: str) -> str:
+    def one(match: re.Match[str]) -> str:
+        code, character = match.groups()
+        return chr(int(code, 16)) if code else ESCAPES.get(character, character)
+
+    plain = re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", one, value)
+    # A pair of surrogates is one character.
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _text(value: object) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,26 +26,26 @@ def stage_model(name: str, folder: Path, settings: Mapping[str, Any], workers: i
     """
     for package in PACKAGES[name]:
         shutil.copytree(PROJECT / package, folder / "files" / package, ignore=NOT_PACKED)
-    config = yaml.safe_load((PROJECT / "handlers" / f"{name}.yaml").read_text())
+    config = yaml.safe_load((PROJECT / "handlers" / f"{name}.yaml").read_text(encoding="utf-8"))
     for key, value in settings.items():
         _set(config.setdefault("handler", {}), key, value)
     if workers:
         config["minWorkers"] = config["maxWorkers"] = workers
     if gpus:
         config["deviceIds"] = gpus
-    (folder / "model-config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (folder / "model-config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 def stage_workflow(folder: Path, common: Mapping[str, Any], workers: Mapping[str, int]) -> None:
     """Write `folder/eden.yaml`: the workflow with batching and workers changed where this build says so."""
-    spec = yaml.safe_load((PROJECT / "workflow" / "eden.yaml").read_text())
+    spec = yaml.safe_load((PROJECT / "workflow" / "eden.yaml").read_text(encoding="utf-8"))
     spec["models"] |= common
     for node, count in workers.items():
         spec["models"][node] |= {"min-workers": count, "max-workers": count}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "eden.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    (folder / "eden.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
     # The archiver fails without a handler; a workflow of nothing but models never calls it.
-    (folder / "no_functions.py").write_text('"""This workflow has no functions of its own."""\n')
+    (folder / "no_functions.py").write_text('"""This workflow has no functions of its own."""\n', encoding="utf-8")
 
 
 def parse_setting(text: str) -> tuple[str, str, Any]:
@@ -54,6 +55,16 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
     if not equals or not key or (colon and node not in ("encoder", "dit_decoder")):
         raise ValueError(f"--set {text}: expected [encoder:|dit_decoder:]KEY=VALUE")
     return node, key, yaml.safe_load(value)
+
+
+def packed_settings(archive: Path) -> dict[str, Any]:
+    """The `handler:` section of the yaml in an archive; empty for what is none."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            config = yaml.safe_load(packed.read("model-config.yaml"))
+        return dict(config["handler"])
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return {}
 
 
 def _set(section: dict[str, Any], dotted: str, value: Any) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import requests
+from server.http import request
 
 NEARLY = 60.0
 """Seconds before its end at which a token counts as expired."""
@@ -49,7 +49,7 @@ class Tokens:
     def _entry(self, kind: str) -> dict[str, str] | None:
         for _ in range(20):
             try:
-                entry: dict[str, str] = json.loads(self.path.read_text())[kind]
+                entry: dict[str, str] = json.loads(self.path.read_text(encoding="utf-8"))[kind]
                 return entry
             except FileNotFoundError:
                 return None
@@ -68,7 +68,8 @@ class Tokens:
 
     def _renew(self, kind: str) -> None:
         key = (self._entry("API") or {}).get("key")
-        reply = requests.get(
+        reply = request(
+            "GET",
             f"{self.management_url}/token",
             params={"type": kind},
             headers={"Authorization": f"Bearer {key}"},

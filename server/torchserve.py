@@ -1,7 +1,9 @@
 """One TorchServe: start it in a folder of its own, wait until it answers, stop it with all that it started."""
 
+import dataclasses
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from server.launch import LaunchError, last_words, launch
 from server.processes import Identity
 from server.readiness import NotReady, wait_until_ready
 from server.settings import PROJECT, Ports, configuration
+from server.staging import packed_settings
 from server.tokens import Tokens
 
 
@@ -58,6 +61,7 @@ class Server:
         self._environment_changes = dict(env or {})
         self._java: Identity | None = None
         self._temporary: Path | None = None
+        self._shared_folder: str | None = None
         self._read_state()
 
     # ------------------------------------------------------------------ where it answers
@@ -126,10 +130,12 @@ class Server:
         Another start or stop of this folder that is under way is waited for, and a server that is about to end.
         Raises ServerError: a port is taken, something is missing, it is not ready in time; RunsAlready.
         """
-        deadline = time.monotonic() + timeout
+        for path in (PROJECT, self._wanted[0], self.folder):
+            _check_readable(path)
         try:
             self._place.claim()
             with self._place.locked(timeout):
+                deadline = time.monotonic() + timeout
                 self._read_state()
                 self._wait_for_its_end(deadline)
                 self._start(deadline)
@@ -161,6 +167,8 @@ class Server:
         try:
             self._end()  # workers whose Java was killed
             self._temporary = self._place.make_temporary()
+            handoff = packed_settings(self.model_store / "encoder.mar").get("handoff") or {}
+            self._shared_folder = handoff.get("shared_folder")
             self._write_state()
             self._java = launch(
                 self._place, self._temporary, self.model_store, self._properties, self._environment_changes
@@ -201,7 +209,7 @@ class Server:
         if self._temporary:
             processes.end(self._temporary)
             self._place.clear(self._temporary)
-            _sweep_shared_memory()
+            _sweep_shared_memory(self.folder, self._shared_folder)
         self._java = self._temporary = None
 
     def __enter__(self) -> Self:
@@ -220,13 +228,14 @@ class Server:
             "temporary": str(self._temporary),
             "model_store": str(self.model_store),
             "properties": self._properties,
+            "shared_folder": self._shared_folder,
         }
         replace_file(self._place.state, json.dumps(state, indent=1))
 
     def _read_state(self) -> None:
         """Take over the server that runs in this folder, if one does."""
         self.model_store, self._properties = self._wanted
-        self._java = self._temporary = None
+        self._java = self._temporary = self._shared_folder = None
         try:
             state = json.loads(self._place.state.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -234,18 +243,35 @@ class Server:
         temporary = Path(state["temporary"])
         if not self._place.is_ours() or not self._place.owns_temporary(temporary):
             return  # a copy of another server's folder
-        self._temporary = temporary
+        self._temporary, self._shared_folder = temporary, state.get("shared_folder")
         self._java = Identity(**state["java"]) if state["java"] else None
         if self.is_running():
             self.model_store = Path(state["model_store"])
             self._properties = state["properties"]
 
 
-def _sweep_shared_memory() -> None:
-    """Java kills its workers, so what they held in shared memory outlives them: remove what has no living owner."""
+def _check_readable(path: Path) -> None:
+    """Raise ServerError for a name that Java and the workers, which read names as UTF-8, would take for another."""
+    encoding = sys.getfilesystemencoding()
+    try:
+        path.as_posix().encode("ascii" if encoding != "utf-8" else encoding)
+    except UnicodeEncodeError:
+        raise ServerError(
+            f"{str(path)!a} is not UTF-8, or Python reads file names as {encoding} here: "
+            "set LC_ALL=C.UTF-8 and unset PYTHONUTF8, or choose a folder with a name of ASCII."
+        ) from None
+
+
+def _sweep_shared_memory(folder: Path, shared_folder: str | None) -> None:
+    """Java kills its workers, so what they held in shared memory outlives them: remove what has no living owner.
+
+    folder: the server's. shared_folder: the setting of the archives that it served; None: as by default.
+    """
     from handoff import HandoffSettings  # here, since it takes a second to import and only a stop needs it
     from handoff.ledger import sweep
 
-    folder = HandoffSettings().ledger_folder
-    if folder.is_dir():
-        sweep(folder)
+    settings = HandoffSettings(folder=folder)
+    if shared_folder:
+        settings = dataclasses.replace(settings, shared_folder=Path(shared_folder))
+    if settings.ledger_folder.is_dir():
+        sweep(settings.ledger_folder)

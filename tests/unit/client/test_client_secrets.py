@@ -60,11 +60,13 @@ def pictures(folder: Path) -> Path:
 @contextlib.contextmanager
 def neighbours() -> Iterator[tuple[Recorder, Recorder]]:
     """Two servers on ports that follow each other: the second is where a convention puts the management interface."""
-    for _ in range(100):
-        with contextlib.suppress(OSError), recorder(answer=REFUSED) as first, recorder(first.port + 1) as second:
-            yield first, second
-            return
-    raise AssertionError("no two free ports that follow each other")
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            first = stack.enter_context(recorder(answer=REFUSED))
+            with contextlib.suppress(OSError, OverflowError):  # that port is taken, or there is none
+                second = stack.enter_context(recorder(first.port + 1))
+                break
+        yield first, second
 
 
 def secrets_in(heard: list[bytes]) -> list[bytes]:

@@ -55,7 +55,12 @@ def state_of(folder: Path, temporary: Path, java: Identity | None = None) -> Non
     place = ServerFolder(folder)
     place.claim()
     java = java or Identity(1 << 22, "none")
-    state = {"java": vars(java), "temporary": str(temporary), "model_store": "/none", "properties": {}}
+    state = {
+        "java": vars(java),
+        "temporary": str(temporary),
+        "model_store": "/none",
+        "properties": {},
+    }
     place.state.write_text(json.dumps(state))
 
 

@@ -46,3 +46,13 @@ def test_free_ports_are_five_different_free_ones_and_a_taken_one_is_noticed():
         listener.bind(("127.0.0.1", ports.metrics))
         listener.listen()
         assert ports.taken() == [ports.metrics]
+
+
+AWKWARD = ["Größe 日本 😀", "C:\\new\\u0041", "  two spaces ", "a=b:c#d!e", "tab\tline\nend\rfeed\f", "/tmp/a%20b/ü"]
+
+
+def test_awkward_values_are_read_as_they_were_written(tmp_path):
+    written = {f"key{number}": value.rstrip(" ") for number, value in enumerate(AWKWARD)}
+    write_properties(tmp_path / "a", written)
+    assert (tmp_path / "a").read_bytes().isascii()  # whatever the reader takes its encoding for
+    assert read_properties(tmp_path / "a") == written

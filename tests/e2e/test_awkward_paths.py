@@ -1,0 +1,77 @@
+"""A checkout, and so its server, in a folder whose name is more than plain ASCII, whatever the locale."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import media
+from eden.random_weights import write_random
+from server.settings import PROJECT
+from tests.e2e.serving import moving_frames
+
+CHECKOUT = ("archive.sh", "config.properties", "eden", "handlers", "handoff", "media", "server", "workflow")
+LOCALES = {"UTF-8": {"LANG": "C.UTF-8"}, "C": {"LC_ALL": "C"}}
+ASCII_ONLY = {"LC_ALL": "C", "PYTHONUTF8": "0"}
+
+
+def run(checkout: Path, locale: dict[str, str], *call: str | Path) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
+    programs = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])}
+    environment = kept | programs | locale
+    return subprocess.run(
+        [*map(str, call)], cwd=checkout, env=environment, capture_output=True, encoding="utf-8", timeout=240
+    )
+
+
+def server(checkout: Path, locale: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run(checkout, locale, sys.executable, "-m", "server", *arguments)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What serving needs of the project, in such a folder, with its archives packed."""
+    folder = tmp_path_factory.mktemp("checkouts") / "Ünï 日本 #1 50%25\\n"
+    folder.mkdir()
+    for name in CHECKOUT:
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    write_random(folder / "weights")
+    packed = run(folder, LOCALES["C"], folder / "archive.sh", "--checkpoint", "weights")
+    assert packed.returncode == 0, packed.stdout + packed.stderr
+    return folder
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_it_packs_starts_and_answers_there(checkout, locale):
+    try:
+        started = server(checkout, LOCALES[locale], "start", "--ports", "free")
+        assert started.returncode == 0, started.stdout + started.stderr
+        status = server(checkout, LOCALES[locale], "status", "--within", "60")
+        assert status.returncode == 0, status.stdout + status.stderr
+        assert str(checkout / "run/server/key_file.json") in status.stdout
+        for name, frame in zip(("first", "second"), moving_frames(2), strict=True):
+            (checkout / f"{name}.png").write_bytes(media.encode_image(frame, "png"))
+        (line,) = [line for line in status.stdout.splitlines() if "curl" in line]
+        subprocess.run(["bash", "-c", line.removeprefix("Try").strip()], cwd=checkout, check=True, timeout=60)
+        assert media.decode_image((checkout / "between.png").read_bytes(), max_pixels=10**6).shape == (64, 96, 3)
+        (checkout / "between.png").unlink()
+    finally:
+        stopped = server(checkout, LOCALES[locale], "stop")
+    assert stopped.stdout.startswith("Stopped")
+
+
+def test_where_python_cannot_read_the_name_it_says_so(checkout):
+    started = server(checkout, ASCII_ONLY, "start", "--ports", "free")
+    assert started.returncode == 1
+    assert "set LC_ALL=C.UTF-8" in started.stderr
+    assert "Traceback" not in started.stderr
+    assert server(checkout, ASCII_ONLY, "stop").returncode == 0
