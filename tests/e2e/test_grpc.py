@@ -59,6 +59,15 @@ def drawn_parts(answer: bytes) -> np.ndarray:
 
 
 @KINDS
+def test_where_the_registration_stands_in_one_message(server: Server, calls: GrpcServer, call: Call):
+    before = server.worker_pids("autostart")
+    for _ in range(2):
+        (answer,) = call(calls, "autostart", {"data": b"?"})
+        assert json.loads(answer)["state"] == "registered"
+    assert server.worker_pids("autostart") == before
+
+
+@KINDS
 def test_a_clip_in_two_calls(server: Server, calls: GrpcServer, call: Call):
     before = pids(server)
     for _ in range(2):  # the second finds both workers as the first left them
