@@ -34,7 +34,7 @@ LINKS = {
 
 KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in LINKS} | {
     "cuda_ipc": ("cuda_ipc", "shared_memory"),
-    "auto": ("cuda_ipc", "shared_memory", "grpc"),
+    "auto": ("cuda_ipc", "shared_memory", "http"),
 }
 """What the setting `kind` may be, and the links that it uses, best first."""
 

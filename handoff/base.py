@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from eden.output import EncoderOutput
-from handoff.errors import HandoffError, OverCapacity, TicketRejected
+from handoff.errors import HandoffError, OverCapacity, TicketRejected, out_of_descriptors
 from handoff.key import load_key
 from handoff.layout import Layout
 from handoff.ledger import sweep
@@ -55,29 +55,13 @@ class Handoff:
         room, `HandoffError` where the options are no JSON values.
         """
         layout = Layout.of(output, self.settings.wire)
-        payloads = self._producer()
         try:
-            payload = payloads.admit(layout.nbytes, by_caller)
-            try:
-                ways = self._write(payloads, payload, output, layout)
-                ticket = Ticket(
-                    id=payload.id,
-                    producer=payloads.ledger.producer,
-                    slot=payloads.keep(payload),
-                    deadline=payload.deadline,
-                    layout=layout,
-                    routes=tuple({"kind": kind, **way.route} for kind, way in ways.items()),
-                    options=options or {},
-                    payload=memoryview(b"".join(way.inline for way in ways.values())),
-                )
-                signed = sign(ticket, self._key)
-            except BaseException:
-                payloads.withdraw(payload)
-                raise
+            with out_of_descriptors():
+                signed, kind = self._put(output, layout, options or {}, by_caller)
         except OverCapacity:
             self.counters["refused", "capacity"] += 1
             raise
-        self._count("put", next(iter(ways)), layout.nbytes)
+        self._count("put", kind, layout.nbytes)
         return signed
 
     def read(self, ticket: bytes) -> Ticket:
@@ -106,7 +90,8 @@ class Handoff:
         problem = None
         for link, route in self._routes(known):
             try:
-                output = link.take(known, route)
+                with out_of_descriptors():
+                    output = link.take(known, route)
             except Unusable as error:
                 problem = error
                 self._fall_back(link.kind, error)
@@ -121,7 +106,8 @@ class Handoff:
         problem = None
         for link, route in self._routes(known):
             try:
-                yield from link.stream(known, route)
+                with out_of_descriptors():
+                    yield from link.stream(known, route)
             except Unusable as error:  # told before the first pair, if at all
                 problem = error
                 self._fall_back(link.kind, error)
@@ -167,6 +153,28 @@ class Handoff:
                     raise
                 self._fall_back(kind, error)
         return links
+
+    def _put(
+        self, output: EncoderOutput, layout: Layout, options: Mapping[str, Any], by_caller: bool
+    ) -> tuple[bytes, str]:
+        payloads = self._producer()
+        payload = payloads.admit(layout.nbytes, by_caller)
+        try:
+            ways = self._write(payloads, payload, output, layout)
+            ticket = Ticket(
+                id=payload.id,
+                producer=payloads.ledger.producer,
+                slot=payloads.keep(payload),
+                deadline=payload.deadline,
+                layout=layout,
+                routes=tuple({"kind": kind, **way.route} for kind, way in ways.items()),
+                options=options,
+                payload=memoryview(b"".join(way.inline for way in ways.values())),
+            )
+            return sign(ticket, self._key), next(iter(ways))
+        except BaseException:
+            payloads.withdraw(payload)
+            raise
 
     def _producer(self) -> Payloads:
         with self._lock:

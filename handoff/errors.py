@@ -10,6 +10,10 @@ HandoffError            anything below, and a hand-off that cannot be set up (th
 
 from __future__ import annotations
 
+import contextlib
+import errno
+from collections.abc import Iterator
+
 
 class HandoffError(Exception):
     """A hand-off failed; the root of the tree above."""
@@ -33,3 +37,14 @@ class OverCapacity(HandoffError):
 
 class HandoffTimeout(HandoffError):
     """The other end did not answer within `timeout_s`."""
+
+
+@contextlib.contextmanager
+def out_of_descriptors() -> Iterator[None]:
+    """Say that there is no room now where a file or socket cannot be had because too many are open."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise OverCapacity(f"too many files are open (ulimit -n): {error}") from error

@@ -6,6 +6,7 @@ import http.client
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -97,15 +98,29 @@ class HttpServer:
             ssl_keyfile=settings.tls_key,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._listener],), name="handoff-http", daemon=True
-        )
-        self._thread.start()
+        self._problem: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="handoff-http", daemon=True)
+        try:
+            config.load()  # a bad certificate is told here, not in the thread
+            self._thread.start()
+            while not self._server.started:
+                if not self._thread.is_alive():
+                    raise HandoffError(f"the server ended as it started: {self._problem!r}")
+                time.sleep(0.001)
+        except BaseException:
+            self._listener.close()
+            raise
 
     def close(self) -> None:
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()
+
+    def _run(self) -> None:
+        try:
+            self._server.run([self._listener])
+        except BaseException as error:  # told by whoever waits for it
+            self._problem = error
 
 
 class Answer(Response):

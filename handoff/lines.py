@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from handoff.errors import HandoffError, HandoffTimeout, PeerLost
+from handoff.errors import HandoffError, HandoffTimeout, PeerLost, out_of_descriptors
 from handoff.settings import HandoffSettings
 
 _KEPT = 32
@@ -130,7 +130,8 @@ def is_loopback(host: str) -> bool:
 def _naming_the_peer(address: Address) -> Iterator[None]:
     host, port = address
     try:
-        yield
+        with out_of_descriptors():
+            yield
     except TimeoutError as error:
         raise HandoffTimeout(f"the producer at {host}:{port} did not answer in time") from error
     except OSError as error:

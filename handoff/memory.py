@@ -22,12 +22,11 @@ _GRAIN = 1 << 20
 
 
 class Memory:
-    """One map, as `bytes` (uint8, on the CPU)."""
+    """Mapped pages, as `bytes` (uint8, on the CPU)."""
 
-    def __init__(self, pages: mmap.mmap, gpu: torch.device | None) -> None:
+    def __init__(self, pages: torch.Tensor, gpu: torch.device | None) -> None:
         self.capacity = len(pages)
-        self.pages = pages
-        self.bytes = torch.frombuffer(pages, dtype=torch.uint8)
+        self.bytes = pages
         self._gpu = gpu if gpu and _register(self.bytes, gpu) else None
 
     def close(self) -> None:
@@ -35,7 +34,7 @@ class Memory:
         if self._gpu:
             with torch.cuda.device(self._gpu):
                 _cudart().cudaHostUnregister(self.bytes.data_ptr())
-        del self.bytes, self.pages
+        del self.bytes
 
     def remove(self) -> None:
         """Close it, for other processes too; one that is reading it just now may finish."""
@@ -55,7 +54,7 @@ def private_memory(capacity: int, gpu: torch.device | None) -> Memory:
     """Memory of this process alone, in huge pages where the kernel has them."""
     pages = mmap.mmap(-1, capacity)
     pages.madvise(mmap.MADV_HUGEPAGE)
-    return Memory(pages, gpu)
+    return Memory(torch.frombuffer(pages, dtype=torch.uint8), gpu)
 
 
 M = TypeVar("M", bound=Memory)
@@ -149,7 +148,7 @@ class Landing:
     def buffer(self, nbytes: int) -> torch.Tensor:
         """Uninitialised bytes (uint8, [nbytes]) that nothing else uses."""
         memory = self._reuse(nbytes) or private_memory(_rounded(nbytes), self._gpu)
-        lease = memoryview(memory.pages)[:nbytes]
+        lease: memoryview = memory.bytes.numpy().data[:nbytes]
         weakref.finalize(lease, self._come_back, memory).atexit = False
         return torch.frombuffer(lease, dtype=torch.uint8)
 

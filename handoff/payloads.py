@@ -44,14 +44,9 @@ class Payloads:
     """
 
     def __init__(
-        self,
-        settings: HandoffSettings,
-        counters: Counter[tuple[str, str]],
-        drop: Callable[[Payload], None],
-        clock: Callable[[], float] = lambda: time.time(),
+        self, settings: HandoffSettings, counters: Counter[tuple[str, str]], drop: Callable[[Payload], None]
     ) -> None:
         self._settings = settings
-        self._now = clock
         self._counters = counters
         self._drop = drop
         self._lock = threading.RLock()
@@ -80,7 +75,7 @@ class Payloads:
                 raise OverCapacity(f"{self._settings.max_in_flight} payloads are in flight, the most allowed")
             for payload in taken[: max(len(taken) - self._settings.keep_taken, 0)]:
                 self._retire(payload, "dropped")
-            payload = Payload(secrets.token_hex(16), nbytes, self._now() + self._settings.time_to_live_s, by_caller)
+            payload = Payload(secrets.token_hex(16), nbytes, time.time() + self._settings.time_to_live_s, by_caller)
             self._payloads[payload.id] = payload
             return payload
 
@@ -99,22 +94,24 @@ class Payloads:
             self._drop(payload)
 
     def make_room(self, fits: Callable[[Collection[str]], bool]) -> bool:
-        """Drop payloads that nobody is reading, no more than make room: the oldest taken first, then abandoned ones.
+        """Drop payloads that were taken, or else abandoned, and that nobody is reading: no more than make room.
 
+        Of each kind the oldest go first. But where nothing was put or taken for a while, which are abandoned is not
+        known: then the newest that may be, since it has the longest to wait if it is not.
         `fits(ids)` tells whether there is room once those are dropped. False, with nothing dropped, where all of them
-        would not be enough. Where nothing was put or taken for a while, which are abandoned is not known: the newest
-        that may be gives way, since it has the longest to wait if it is not.
+        would not be enough.
         """
         end = time.monotonic() + _LETTING_GO_S
         while True:
             with self._lock:
                 taken = self._taken()
-                candidates = [*taken, *self._giving_way()]
-                if not candidates or not fits({payload.id for payload in candidates}):
+                spare = [*taken, *self._giving_way()]
+                if not spare or not fits({payload.id for payload in spare}):
                     return False
-                idle = [each for each in candidates if each.slot is not None and not self.ledger.being_read(each.slot)]
+                idle = [each for each in spare if each.slot is not None and not self.ledger.being_read(each.slot)]
+                dropped = {payload.id for payload in taken}
                 chosen = _enough(idle, fits)
-                if [each for each in chosen if self._retire(each, "dropped" if each in taken else "abandoned")]:
+                if [each for each in chosen if self._retire(each, "dropped" if each.id in dropped else "abandoned")]:
                     return True
             if time.monotonic() > end:
                 return False
@@ -159,7 +156,7 @@ class Payloads:
         taken = [payload for payload in self._payloads.values() if payload.slot in slots]
         reached = max((payload.deadline for payload in taken), default=0.0)
         if reached > self._reached:
-            self._reached, self._heard = reached, self._now()
+            self._reached, self._heard = reached, time.time()
         return taken
 
     def _abandoned(self, waiting: list[Payload]) -> list[Payload]:
@@ -177,14 +174,14 @@ class Payloads:
     def _stands_still(self) -> bool:
         """Whether nothing was put and nothing taken for a while."""
         put = [self._put_at(payload) for payload in self._payloads.values() if payload.slot is not None]
-        return self._now() - max([self._heard, *put]) > self._settings.abandoned_after_s
+        return time.time() - max([self._heard, *put]) > self._settings.abandoned_after_s
 
     def _put_at(self, payload: Payload) -> float:
         return payload.deadline - self._settings.time_to_live_s
 
     def _expire(self) -> list[Payload]:
         """Drop what has expired; what is left of that, since somebody is reading it."""
-        now = self._now()
+        now = time.time()
         expired = [payload for payload in self._payloads.values() if payload.deadline <= now]
         taken = self._taken() if expired else []
         return [
@@ -202,10 +199,10 @@ class Payloads:
         return True
 
 
-def _enough(oldest_first: list[Payload], fits: Callable[[Collection[str]], bool]) -> list[Payload]:
+def _enough(in_turn: list[Payload], fits: Callable[[Collection[str]], bool]) -> list[Payload]:
     """The payloads to drop so that there is room; none where all together are not enough."""
-    for count in range(1, len(oldest_first) + 1):
-        chosen = oldest_first[:count]
+    for count in range(1, len(in_turn) + 1):
+        chosen = in_turn[:count]
         if fits({payload.id for payload in chosen}):
             break
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -16,13 +17,16 @@ from handoff.desk import Desk
 from handoff.layout import Layout
 from handoff.ledger import Ledger
 from handoff.lines import Address, Lines, is_loopback
-from handoff.link import Link, Post, Written
+from handoff.link import Link, Post, Unusable, Written
 from handoff.memory import Landing, gpu_of
 from handoff.payloads import Payload
 from handoff.ticket import Ticket
 from handoff.wire import read
 
 _LOG = logging.getLogger(__name__)
+
+_PAUSE_S = 10.0
+"""How long a server that could not start is not tried again: puts go on by other ways meanwhile."""
 
 C = TypeVar("C")
 
@@ -46,6 +50,8 @@ class PulledLink(Link, Generic[C]):
         super().__init__(post)
         self._server: Server | None = None
         self._desk: Desk | None = None
+        self._problem = ""
+        self._no_start_before = 0.0
         self._lines = Lines(self._dial, self._hang_up)
         self._landing = Landing(post.settings.budget_bytes, gpu_of(post.device))
         self._lock = threading.Lock()
@@ -88,11 +94,18 @@ class PulledLink(Link, Generic[C]):
         settings = self.post.settings
         with self._lock:
             if self._desk is None or self._server is None:
+                if time.monotonic() < self._no_start_before:
+                    raise Unusable(self._problem)
                 if not is_loopback(settings.bind) and not self._protected():
                     where = settings.bind
                     _LOG.warning("%s serves on %s unencrypted: for a network of your own only", self.kind, where)
                 self._desk = Desk(self.post.key, settings.ledger_folder, producer, self.post.counters)
-                self._server = self._serve(self._desk, device)
+                try:
+                    self._server = self._serve(self._desk, device)
+                except Exception as error:  # libraries have their own: no port, a bad certificate, no thread
+                    self._problem = f"its server cannot start: {error}"
+                    self._no_start_before = time.monotonic() + _PAUSE_S
+                    raise Unusable(self._problem) from error
             return self._desk, self._server
 
     def _target(self, layout: Layout) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
 import os
 import threading
 from collections import Counter
@@ -13,29 +12,24 @@ from pathlib import Path
 
 import torch
 
-from handoff.errors import HandoffError, PeerLost
+from handoff.errors import HandoffError, OverCapacity, PeerLost
 from handoff.ledger import PREFIX
 from handoff.link import Full
 from handoff.memory import Memory
 
 
 class Segment(Memory):
-    """One such file, mapped."""
+    """One such file, mapped. It keeps no descriptor: a consumer may have hundreds of them mapped."""
 
     def __init__(self, file: int, path: Path, number: int, gpu: torch.device | None) -> None:
-        super().__init__(mmap.mmap(file, 0), gpu)
+        super().__init__(_map(file), gpu)
         self.number = number
-        self._file = file
         self._path = path
 
     @property
     def unlinked(self) -> bool:
-        """Whether its producer has let go of it."""
-        return os.fstat(self._file).st_nlink == 0
-
-    def close(self) -> None:
-        super().close()
-        os.close(self._file)
+        """Whether its producer has let go of it. No other file is ever given its name."""
+        return not self._path.exists()
 
     def remove(self) -> None:
         """Remove the file; a consumer that is reading it keeps its pages until it is done."""
@@ -44,7 +38,8 @@ class Segment(Memory):
 
     def discard(self) -> None:
         """Remove the file and its pages at once, though consumers keep it mapped: none of them reads it any more."""
-        os.ftruncate(self._file, 0)
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(self._path, 0)
         self.remove()
 
 
@@ -58,16 +53,17 @@ def segment_maker(folder: Path, producer: str, gpu: torch.device | None) -> Call
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.posix_fallocate(file, 0, capacity)  # a full tmpfs would otherwise kill the writer with SIGBUS
-        except OSError as error:
+            return Segment(file, path, number, gpu)
+        except BaseException as error:
             path.unlink()
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise Full(
+                    f"{folder} has no room for {capacity} bytes more: make it larger (docker run --shm-size), "
+                    "or budget_bytes smaller"
+                ) from error
+            raise
+        finally:
             os.close(file)
-            if error.errno != errno.ENOSPC:
-                raise
-            raise Full(
-                f"{folder} has no room for {capacity} bytes more: make it larger (docker run --shm-size), "
-                "or budget_bytes smaller"
-            ) from error
-        return Segment(file, path, number, gpu)
 
     return make
 
@@ -113,7 +109,10 @@ class SegmentMaps:
                 file = os.open(path, os.O_RDWR)
             except FileNotFoundError:
                 raise PeerLost("the process that held the payload has removed it") from None
-            self._maps[key] = Segment(file, path, key[1], self._gpu)
+            try:
+                self._maps[key] = Segment(file, path, key[1], self._gpu)
+            finally:
+                os.close(file)
         return self._maps[key]
 
 
@@ -130,6 +129,15 @@ def free_room(folder: Path) -> int:
     """How many bytes more the folder has room for."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
+
+
+def _map(file: int) -> torch.Tensor:
+    """All of an open file, mapped; the file may be closed then, which Python's own mmap would not do without."""
+    size = os.fstat(file).st_size
+    try:
+        return torch.from_file(f"/proc/self/fd/{file}", shared=True, size=size, dtype=torch.uint8)
+    except RuntimeError as error:
+        raise OverCapacity(f"{size} bytes of shared memory cannot be mapped now: {error}") from error
 
 
 def _path(folder: Path, producer: str, number: int) -> Path:

@@ -84,6 +84,7 @@ class WebSocketServer:
     def __init__(self, settings: HandoffSettings, desk: Desk) -> None:
         self._desk = desk
         self._chunk = settings.chunk_bytes or WebSocket.chunk
+        tls = server_tls(settings)
         listener = PatientListener(fileno=listen(settings).detach())
         self.port: int = listener.getsockname()[1]
         silent = logging.getLogger("handoff.websocket.server")
@@ -91,7 +92,7 @@ class WebSocketServer:
         self._server = serve(
             self._answer,
             sock=listener,
-            ssl=server_tls(settings),
+            ssl=tls,
             compression=None,
             close_timeout=1,
             ping_interval=None,

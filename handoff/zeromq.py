@@ -125,7 +125,11 @@ class ZeroMQServer:
         if post.settings.curve:
             self._router.curve_publickey, self._router.curve_secretkey = _curve_keys(post.key)
             self._router.curve_server = True
-        self.port = self._bind(post.settings)
+        try:
+            self.port = self._bind(post.settings)
+        except HandoffError:
+            self._context.destroy(linger=0)
+            raise
         self._stop = self._context.socket(zmq.PAIR)
         self._stop.bind("inproc://stop")
         self._thread = threading.Thread(target=self._run, name="handoff-zeromq", daemon=True)

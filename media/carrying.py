@@ -144,7 +144,7 @@ class Carried:
         self._names: dict[int, str] = {}
         self._lost_chapters = 0
         self._clocks: dict[int, Restarts] = {}
-        self._ends: dict[int, Fraction] = {}
+        self._spans: dict[int, tuple[Fraction | None, Fraction]] = {}
         self._offset = Fraction(0)
         for part, way in ways.items():
             with _blaming(part):
@@ -194,8 +194,10 @@ class Carried:
         index, base = packet.stream.index, packet.time_base
         if packet.stream.type == "audio":
             clock = self._clocks.setdefault(index, Restarts())
-            time = clock.time(packet.dts * base, self._ends.get(index))
-            self._ends[index], self._offset = time + (packet.duration or 0) * base, clock.offset
+            last, end = self._spans.get(index, (None, Fraction(0)))
+            time = clock.time(packet.dts * base, last, end)
+            self._spans[index] = (time, time + (packet.duration or 0) * base)
+            self._offset = clock.offset
         ticks = round(self._offset / base)
         packet.dts += ticks
         if packet.pts is not None:

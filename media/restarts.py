@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 LEAP = Fraction(1, 2)
-"""Seconds by which something has to lie before the end of what came before it to be of another recording."""
+"""Seconds by which something has to lie before what came before it to be of another recording."""
 
 
 class Restarts:
@@ -24,14 +24,21 @@ class Restarts:
         """What the recording at hand is late, in seconds."""
         return self._offsets[-1]
 
-    def time(self, stated: Fraction, end: Fraction | None) -> Fraction:
-        """When something is, in seconds: stated by the file, and due at `end`, where what came before it ends."""
-        if end is None or abs(stated + self.offset - end) <= LEAP:
+    def time(self, stated: Fraction, last: Fraction | None, end: Fraction) -> Fraction:
+        """When something is, in seconds, for which the file states a time.
+
+        last, end   when what came before it begins and ends; None if nothing did
+        """
+        if last is None or self._fits(self.offset, stated, last, end):
             return stated + self.offset
-        known = next((each for each in self._offsets if abs(stated + each - end) <= LEAP), None)
+        known = next((each for each in self._offsets if self._fits(each, stated, last, end)), None)
         if known is not None:  # one packet strayed: this is the clock from before
             self._offsets.remove(known)
             self._offsets.append(known)
-        elif stated + self.offset < end:
+        elif stated + self.offset < last:
             self._offsets.append(end - stated)
         return stated + self.offset
+
+    @staticmethod
+    def _fits(offset: Fraction, stated: Fraction, last: Fraction, end: Fraction) -> bool:
+        return last - LEAP <= stated + offset <= end + LEAP

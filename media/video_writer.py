@@ -49,9 +49,8 @@ def encode_video(
         )
     count = 0
     on_disk = isinstance(target, str | Path)  # the second pass that moves the index to the front opens the file again
-    options = {
-        "movie_timescale": "90000"
-    }  # by default it counts in ms, and players lose last frames that take half of one
+    # By default mp4 counts in milliseconds, and a last frame that takes half of one is lost.
+    options = {"movie_timescale": "90000"}
     if on_disk:
         options["movflags"] = "+faststart"
     place = file_url(target) if isinstance(target, str | Path) else target

@@ -1,5 +1,7 @@
 """A server's configuration: the project's config.properties, with ports and settings changed for one server."""
 
+import itertools
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -54,6 +56,13 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+_BELOW_OUTGOING = range(10_000, 32_000)
+"""Linux gives ports from 32768 on to outgoing calls, which could take one before its server listens there."""
+_APART = 131
+"""How many times a process may ask before it is where the next one began."""
+_asked = itertools.count()
+
+
 @dataclass(frozen=True)
 class Ports:
     """The five ports that one TorchServe listens on, all on loopback."""
@@ -66,16 +75,17 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        """Five ports that nobody listens on at this moment."""
-        sockets = [socket.socket() for _ in range(5)]
-        try:
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            inference, management, metrics, grpc_inference, grpc_management = (s.getsockname()[1] for s in sockets)
-            return cls(inference, management, metrics, grpc_inference, grpc_management)
-        finally:
-            for each in sockets:
-                each.close()
+        """Five ports that nobody listens on. Processes that ask at the same moment get different ones.
+
+        Raises OSError if there are no five in a row.
+        """
+        blocks = len(_BELOW_OUTGOING) // 5
+        for _ in range(blocks):
+            block = (_APART * os.getpid() + next(_asked)) % blocks
+            ports = cls(*_BELOW_OUTGOING[5 * block : 5 * block + 5])
+            if not ports.taken():
+                return ports
+        raise OSError(f"no five free ports from {_BELOW_OUTGOING.start} to {_BELOW_OUTGOING.stop}")
 
     @classmethod
     def of(cls, properties: Mapping[str, str]) -> Self:

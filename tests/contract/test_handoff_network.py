@@ -29,6 +29,7 @@ from handoff import (
     open_handoff,
 )
 from handoff.desk import proof
+from server.settings import Ports
 from tests.contract.peers import digest, make_output, wait_until
 from tests.contract.stage import Stage
 from tests.contract.suite import Case
@@ -47,12 +48,6 @@ def pair(settings: HandoffSettings) -> Iterator[tuple[Handoff, Handoff]]:
     """A producer and a consumer in this process."""
     with open_handoff(settings) as producer, open_handoff(settings) as consumer:
         yield producer, consumer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_only_loopback_listens_unless_told_otherwise(pair: tuple[Handoff, Handoff]) -> None:
@@ -77,7 +72,7 @@ def listening_on(port: int) -> set[str]:
 
 
 def test_a_fixed_port_is_used_and_the_next_producer_takes_the_next(settings: HandoffSettings) -> None:
-    fixed = replace(settings, port=free_port())
+    fixed = replace(settings, port=Ports.free().inference)
     with open_handoff(fixed) as one, open_handoff(fixed) as other, open_handoff(fixed) as consumer:
         tickets = [handoff.put(make_output(i)) for i, handoff in enumerate((one, other))]
         ports = [consumer.read(ticket).routes[0]["port"] for ticket in tickets]
@@ -87,7 +82,7 @@ def test_a_fixed_port_is_used_and_the_next_producer_takes_the_next(settings: Han
 
 
 def test_a_kept_connection_survives_the_producers_restart(settings: HandoffSettings) -> None:
-    fixed = replace(settings, port=free_port())
+    fixed = replace(settings, port=Ports.free().inference)
     with open_handoff(fixed) as consumer:
         for seed in range(3):
             with open_handoff(fixed) as producer:
@@ -249,7 +244,7 @@ def test_two_machines_share_no_memory_only_the_key(
         assert producer.in_flight() == 0  # told over the wire
 
 
-def test_auto_goes_by_grpc_where_memory_is_not_shared(
+def test_auto_goes_by_http_where_memory_is_not_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "handoff")
@@ -263,9 +258,9 @@ def test_auto_goes_by_grpc_where_memory_is_not_shared(
         open_handoff(settings) as near,
         open_handoff(replace(settings, shared_folder=there)) as far,
     ):
-        for consumer, kind in ((near, "shared_memory"), (far, "grpc")):
+        for consumer, kind in ((near, "shared_memory"), (far, "http")):
             ticket = producer.put(make_output(1))
-            assert [route["kind"] for route in producer.read(ticket).routes] == ["shared_memory", "grpc"]
+            assert [route["kind"] for route in producer.read(ticket).routes] == ["shared_memory", "http"]
             assert digest(consumer.take(ticket)) == digest(make_output(1))
             assert consumer.counters["take", kind] == 1
             assert f"the first take by {kind}" in caplog.text
@@ -310,3 +305,70 @@ def test_torch_save_is_for_benchmarks_only(tmp_path: Path) -> None:
         output = handoff.take(handoff.put(make_output(1)))
         assert torch.equal(output.cond_dit, make_output(1).cond_dit.bfloat16())
         assert handoff.in_flight() == 0
+
+
+@pytest.fixture
+def occupied() -> Iterator[list[socket.socket]]:
+    """Listeners on as many ports in a row as a producer tries."""
+    with contextlib.ExitStack() as sockets:
+        for first in range(20_000, 32_000, 100):
+            listeners: list[socket.socket] = []
+            try:
+                with contextlib.ExitStack() as attempt:
+                    for port in range(first, first + 64):
+                        listener = attempt.enter_context(socket.socket())
+                        listener.bind(("127.0.0.1", port))
+                        listener.listen()
+                        listeners.append(listener)
+                    sockets.push(attempt.pop_all())
+            except OSError:
+                continue
+            yield listeners
+            return
+
+
+def test_auto_goes_on_by_shared_memory_where_its_server_cannot_start(
+    occupied: list[socket.socket], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = occupied[0].getsockname()[1]
+    settings = HandoffSettings(kind="auto", folder=tmp_path, shared_folder=tmp_path, port=first)
+    with open_handoff(settings) as producer, open_handoff(settings) as consumer:
+        for seed in range(3):
+            ticket = producer.put(make_output(seed))
+            assert [route["kind"] for route in producer.read(ticket).routes] == ["shared_memory"]
+            assert digest(consumer.take(ticket)) == digest(make_output(seed))
+        assert producer.counters["fallback", "http"] == 3
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [f"http cannot be used: its server cannot start: no free port on 127.0.0.1 from {first} on"]
+
+
+@pytest.mark.parametrize("kind", [*NETWORK, "nccl"])
+def test_a_server_that_cannot_start_is_told_and_started_once_it_can(
+    kind: str, occupied: list[socket.socket], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = occupied[0].getsockname()[1]
+    settings = HandoffSettings(kind=kind, folder=tmp_path, shared_folder=tmp_path, port=first)
+    monkeypatch.setattr("handoff.pulled._PAUSE_S", 0.0)
+    with open_handoff(settings) as producer, open_handoff(settings) as consumer:
+        for _ in range(2):
+            with pytest.raises(HandoffError, match=f"{kind}: its server cannot start: no free port"):
+                producer.put(make_output(1))
+        assert producer.in_flight() == 0
+        occupied[-1].close()
+        ticket = producer.put(make_output(2))
+        assert producer.read(ticket).routes[0]["port"] == first + len(occupied) - 1
+        assert digest(consumer.take(ticket)) == digest(make_output(2))
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket", "grpc"])
+def test_a_certificate_that_cannot_be_read_is_named_and_spoils_no_other_way(kind: str, tmp_path: Path) -> None:
+    bad = tmp_path / "cert.pem"
+    bad.write_text("no certificate")
+    broken = {"tls_certificate": bad, "tls_key": bad}
+    with (
+        open_handoff(HandoffSettings(kind=kind, folder=tmp_path, shared_folder=tmp_path, **broken)) as producer,
+        pytest.raises(HandoffError, match=f"{kind}: its server cannot start"),
+    ):
+        producer.put(make_output(1))
+    with open_handoff(HandoffSettings(kind="auto", folder=tmp_path, shared_folder=tmp_path, **broken)) as handoff:
+        assert digest(handoff.take(handoff.put(make_output(1)))) == digest(make_output(1))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -23,7 +24,7 @@ import requests
 import media
 from loadtest._phases import Phase
 from server import Server
-from server.settings import PROJECT
+from server.settings import PROJECT, Ports
 from tests.e2e.serving import moving_frames, wait_for
 
 USERS = {
@@ -263,9 +264,7 @@ def test_all_scenarios_are_offered():
 
 
 def test_the_web_interface_offers_the_options(server, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = Ports.free().inference
     options = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", server.url]
     process = subprocess.Popen(
         [sys.executable, "-m", "locust", "-f", "loadtest/", *options, *SMALL, "--key-file", str(server.tokens.path)],
@@ -274,22 +273,19 @@ def test_the_web_interface_offers_the_options(server, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     try:
-        page = ""
-        for _ in range(100):
-            try:
-                page = requests.get(f"http://127.0.0.1:{port}/", timeout=5).text
-                break
-            except requests.ConnectionError:
-                time.sleep(0.2)
+        wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/", timeout=5).ok)
+        page = requests.get(f"http://127.0.0.1:{port}/", timeout=5).text
         for option in ("frame_size", "phase_seconds", "check_every"):
             assert option in page
         start = {"user_count": 2, "spawn_rate": 2, "host": server.url, "frame_size": "48x64"}
         assert requests.post(f"http://127.0.0.1:{port}/swarm", data=start, timeout=10).json()["success"]
-        time.sleep(4)
-        stats = requests.get(f"http://127.0.0.1:{port}/stats/requests", timeout=5).json()
-        assert stats["state"] == "running"
-        assert any(row["method"] == "FRAME" for row in stats["stats"])
-        assert stats["fail_ratio"] == 0
+
+        def stats() -> dict[str, Any]:
+            return requests.get(f"http://127.0.0.1:{port}/stats/requests", timeout=5).json()
+
+        wait_for(lambda: any(row["method"] == "FRAME" for row in stats()["stats"]))
+        assert stats()["state"] == "running"
+        assert stats()["fail_ratio"] == 0
     finally:
         process.terminate()
         process.wait(20)

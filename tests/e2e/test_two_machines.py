@@ -1,12 +1,8 @@
-"""Encoder in one TorchServe, decoder in another; the client carries the ticket, the key is all that they share.
-
-One kind runs by default; EDEN_ALL_KINDS=1 runs each (a minute and a half).
-"""
+"""Encoder in one TorchServe, decoder in another; the client carries the ticket, the key is all that they share."""
 
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +12,8 @@ from PIL import Image
 from server import Server
 from tests.e2e.serving import moving_frames, pack
 
-KINDS = ["grpc", "http", "websocket", "zeromq"]
 
-
-@pytest.mark.parametrize("kind", KINDS if os.environ.get("EDEN_ALL_KINDS") else KINDS[:1])
+@pytest.mark.parametrize("kind", ["grpc", "http", "websocket", "zeromq"])
 def test_a_ticket_from_one_server_becomes_a_frame_on_another(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

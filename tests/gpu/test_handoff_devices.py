@@ -33,7 +33,7 @@ def peers(*devices: str, **settings: object) -> Iterator[list[Peer]]:
 def test_ipc_stands_alone_once_a_consumer_has_shown_that_it_can(tmp_path: Path) -> None:
     with peers("cuda:0", "cuda:1", kind="auto", folder=tmp_path) as (producer, consumer):
         reader = open_handoff(HandoffSettings(kind="inline", folder=tmp_path))
-        for wanted in (["cuda_ipc", "shared_memory", "grpc"], ["cuda_ipc", "grpc"]):
+        for wanted in (["cuda_ipc", "shared_memory", "http"], ["cuda_ipc", "http"]):
             ticket = producer.ask("put", seed=1, **SIZE)
             assert [route["kind"] for route in reader.read(ticket).routes] == wanted
             assert consumer.ask("take", ticket) == digest(make_output(1, **SIZE))

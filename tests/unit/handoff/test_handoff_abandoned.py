@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from handoff import HandoffSettings, OverCapacity
+from eden import EncoderOutput
+from handoff import HandoffSettings, OverCapacity, open_handoff
 from handoff.ledger import reading
 from handoff.payloads import Payload, Payloads
 
 BOUND, AFTER = 8, 5.0
-ONE = bool
-"""Whether there is room: as soon as any one is dropped."""
 
 
 class Producer:
@@ -31,8 +33,8 @@ class Producer:
             time_to_live_s=300,
             abandoned_after_s=AFTER,
         )
-        self.payloads = Payloads(self.settings, self.counters, lambda _: None, lambda: self.now)
-        self.waiting: list[Payload] = []
+        self.payloads = Payloads(self.settings, self.counters, self._drop)
+        self._held: set[str] = set()
 
     def put(self, count: int = 1, *, by_caller: bool = True) -> list[Payload]:
         """So many, at once; those are in nobody's queue."""
@@ -41,6 +43,7 @@ class Producer:
             assert self.payloads.room() > 0
             payload = self.payloads.admit(1, by_caller)
             self.payloads.keep(payload)
+            self._held.add(payload.id)
             put.append(payload)
         return put
 
@@ -49,6 +52,10 @@ class Producer:
         folder = self.settings.ledger_folder
         with reading(folder, self.payloads.ledger.producer, payload.slot, payload.id) as held:
             held.mark_taken()
+
+    def make_room(self) -> bool:
+        """Ask for the bytes of one payload."""
+        return self.payloads.make_room(lambda dropped: len(dropped) > 0)
 
     def is_full(self) -> bool:
         """Whether it says so, and the next is refused."""
@@ -59,12 +66,18 @@ class Producer:
         return True
 
     def held(self) -> set[str]:
-        return set(self.payloads._payloads)
+        """The ids of all that was put and not dropped, taken or not."""
+        return set(self._held)
+
+    def _drop(self, payload: Payload) -> None:
+        self._held.remove(payload.id)
 
 
 @pytest.fixture
-def producer(tmp_path: Path) -> Iterator[Producer]:
+def producer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Producer]:
     made = Producer(tmp_path)
+    clock = SimpleNamespace(**{**vars(time), "time": lambda: made.now})
+    monkeypatch.setattr("handoff.payloads.time", clock)
     yield made
     made.payloads.close()
 
@@ -137,8 +150,8 @@ def test_what_torchserve_itself_passes_on_never_counts_as_abandoned(producer: Pr
     producer.take(probe)
     producer.now += 0.1
     assert producer.is_full()
-    assert producer.payloads.make_room(ONE)  # the probe's
-    assert not producer.payloads.make_room(ONE)
+    assert producer.make_room()  # the probe's
+    assert not producer.make_room()
     assert ids(delayed) <= producer.held()
 
 
@@ -156,12 +169,42 @@ def test_what_is_being_read_is_not_taken_away(producer: Producer) -> None:
 def test_bytes_of_what_was_abandoned_are_room(producer: Producer) -> None:
     """Where the budget is spent long before the number of payloads is reached."""
     abandoned = producer.put(3)
-    assert not producer.payloads.make_room(ONE)
+    assert not producer.make_room()
     producer.now += AFTER + 0.1
-    assert producer.payloads.make_room(ONE)  # nothing moves: the last in the queue, if there is one
+    assert producer.make_room()  # nothing moves: the last in the queue, if there is one
     assert producer.held() == ids(abandoned[:2])
     producer.take(*producer.put())
-    assert producer.payloads.make_room(ONE)  # what was taken, first of all
+    assert producer.make_room()  # what was taken, first of all
     assert producer.held() == ids(abandoned[:2])
-    assert producer.payloads.make_room(ONE)
+    assert producer.make_room()
     assert producer.held() == ids(abandoned[1:2])
+
+
+def test_a_budget_spent_on_what_nobody_comes_for_is_there_again_for_others(tmp_path: Path) -> None:
+    ones = torch.ones
+    clip = EncoderOutput(ones(2, 512, 64), ones(2, 512, 64), ones(2), ones(2), ones(1), (16, 32), (256, 512))
+    settings = HandoffSettings(
+        folder=tmp_path, shared_folder=tmp_path, budget_bytes=4 << 20, keep_taken=0, abandoned_after_s=0.2
+    )
+
+    def put() -> bytes | None:
+        try:
+            return handoff.put(clip)
+        except OverCapacity as error:
+            assert "budget" in str(error)
+            return None
+
+    with open_handoff(settings) as handoff:
+        with pytest.raises(OverCapacity, match="budget"):
+            for _ in range(64):
+                handoff.put(clip, by_caller=True)
+        end = time.monotonic() + 30
+        while (ticket := put()) is None:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        handoff.take(ticket)
+        tickets = [put() for _ in range(4)]
+        assert None not in tickets
+        for ticket in tickets:
+            assert handoff.take(ticket).size == (256, 512)
+        assert handoff.counters["abandoned", ""] >= 4

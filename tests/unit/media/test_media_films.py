@@ -48,7 +48,7 @@ RATES = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(24), Fraction(25
 
 
 @given(st.sampled_from(RATES), st.integers(0, 5000))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_constant_rate_rounded_to_milliseconds_is_made_exact_again(rate, offset):
     clock = _Clock(Fraction(1, 1000), rate)
     stamps = [offset + round(i / rate * 1000) for i in range(200)]
@@ -57,6 +57,7 @@ def test_a_constant_rate_rounded_to_milliseconds_is_made_exact_again(rate, offse
 
 
 @given(st.lists(st.integers(1, 9000), min_size=1, max_size=50))
+@settings(deadline=None)
 def test_a_variable_rate_is_left_as_it_is(steps):
     clock = _Clock(Fraction(1, 90_000), Fraction(30))
     stamps = np.cumsum([0, *steps]).tolist()
@@ -64,11 +65,25 @@ def test_a_variable_rate_is_left_as_it_is(steps):
         assert abs(clock.time(stamp) - Fraction(stamp, 90_000)) <= Fraction(1, 90_000)
 
 
+def test_a_picture_right_behind_one_that_was_moved_onto_the_grid_stays_where_it_is():
+    clock = _Clock(Fraction(1, 90_000), Fraction(30))
+    assert [clock.time(stamp) * 90_000 for stamp in (0, 8999, 9000, 12_000)] == [0, 9000, 9001, 12_000]
+    assert clock.repaired == 0
+
+
 @given(st.lists(st.one_of(st.none(), st.integers(0, 20_000)), min_size=1, max_size=40))
+@settings(deadline=None)
 def test_times_grow_whatever_the_file_says(stamps):
     clock = _Clock(Fraction(1, 1000), Fraction(25))
     times = [clock.time(stamp) for stamp in stamps]
     assert all(a < b for a, b in pairwise(times))
+
+
+def test_pictures_far_apart_and_at_odd_moments_are_of_one_recording():
+    clock = _Clock(Fraction(1, 1000), Fraction(2, 3))
+    stamps = [0, 1500, 3750, 5600, 6350, 7850, 60_000, 60_100]
+    assert [clock.time(stamp) * 1000 for stamp in stamps] == stamps
+    assert clock.restarts.count == 0 and clock.repaired == 0
 
 
 def test_pictures_go_on_where_a_clock_starts_anew_and_where_one_strays():
