@@ -201,10 +201,11 @@ def test_a_wrong_token_is_a_failure(server, tmp_path):
 @pytest.mark.parametrize("tag", ["streaming", "batch", "chain", "grpc"])
 def test_no_server_is_a_failure_neither_a_hang_nor_a_flood(server, tmp_path, tag):
     away = ("--host", "http://127.0.0.1:9", "--grpc", "127.0.0.1:9", "--rate", "0")
-    run = locust(server, "--tags", tag, "-t", "2s", *away, folder=tmp_path)
+    # Locust writes its statistics once a second, and not at the end: a busy machine has to come that far.
+    run = locust(server, "--tags", tag, "-t", "6s", *away, folder=tmp_path)
     assert run.returncode == 1
     assert "Traceback" not in run.stderr
-    assert 1 < int(rows(tmp_path)["", "Aggregated"]["Failure Count"]) <= 10  # one user: every --failure-pause
+    assert 1 < int(rows(tmp_path)["", "Aggregated"]["Failure Count"]) <= 40  # one user: every --failure-pause
 
 
 def test_streams_broken_off_by_a_killed_worker_are_failures(server, tmp_path):
@@ -240,7 +241,7 @@ def test_an_answer_that_breaks_off_is_a_failure_though_its_beginning_is_right(se
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Torn) as torn:
         threading.Thread(target=torn.serve_forever, daemon=True).start()
         host = f"http://127.0.0.1:{torn.server_address[1]}"
-        options = ("--tags", "batch", "--clip", "2", "--check-every", "0", "-t", "2s", "--token", "any")
+        options = ("--tags", "batch", "--clip", "2", "--check-every", "0", "-t", "6s", "--token", "any")
         run = locust(server, *options, "--host", host, folder=tmp_path)
         torn.shutdown()
     row = rows(tmp_path)["POST", "/wfpredict/eden K=2"]
