@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -115,17 +116,19 @@ class Station:
         self._handoff.close()
         self.handoff = None
 
-    def belongings(self) -> dict[str, Any]:
-        """What this process has open: it has to be the same before and after."""
+    def belongings(self) -> Counter[tuple[str, Any]]:
+        """What this process has open, and how many of each: it has to be no more afterwards than before."""
         gc.collect()
         process = psutil.Process()
         files = [path for path in list(Path("/proc/self/fd").iterdir()) if path.is_symlink()]
-        return {
-            "ports": [tuple(link.laddr) for link in process.net_connections() if link.status == psutil.CONN_LISTEN],
-            "threads": sorted(thread.name for thread in threading.enumerate()),
-            "files": sorted(re.sub(r"\d+", "", str(path.readlink())) for path in files),
-            "shared": sorted({Path(item.path).name for item in process.memory_maps() if "eden-handoff" in item.path}),
+        ports = [tuple(link.laddr) for link in process.net_connections() if link.status == psutil.CONN_LISTEN]
+        found = {
+            "port": ports,
+            "thread": [thread.name for thread in threading.enumerate()],
+            "file": [re.sub(r"\d+", "", str(path.readlink())) for path in files],
+            "shared": {Path(item.path).name for item in process.memory_maps() if "eden-handoff" in item.path},
         }
+        return Counter((kind, name) for kind, names in found.items() for name in names)
 
     @property
     def _handoff(self) -> Handoff:

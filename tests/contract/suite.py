@@ -310,9 +310,8 @@ def test_nothing_is_left_after_close(case: Case, start: Start) -> None:
         producer.ask("close")
         consumer.ask("close")
         for peer, belongings in zip((producer, consumer), before, strict=True):
-            assert wait_until(lambda peer=peer, had=belongings: peer.ask("belongings") == had, 30), (
-                belongings,
-                peer.ask("belongings"),
+            assert wait_until(lambda peer=peer, had=belongings: peer.ask("belongings") <= had, 30), (
+                peer.ask("belongings") - belongings  # fewer are none: a library may have let go of some late
             )
         assert start.litter() == []
 

@@ -11,6 +11,7 @@ from training.settings import Settings
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
+@pytest.mark.filterwarnings("default::UserWarning")  # PyTorch's compiler hides its own, unless they are errors
 def test_a_few_steps_are_taken_and_go_on_from_their_state(tmp_path: Path) -> None:
     settings = Settings(tmp_path, device="cuda", plan_samples=96, size=(64, 96), batch=4, scenes=8, judged=2)
     first = Run(settings)
