@@ -115,9 +115,14 @@ def _server(parser: argparse.ArgumentParser) -> None:
         "--key-file",
         type=Path,
         metavar="FILE",
-        help="TorchServe's key_file.json; its token is renewed as needed (default: of a server started here, its)",
+        help="TorchServe's key_file.json; its token is renewed as needed (default: that of the server, if it was "
+        "started from this folder)",
     )
-    add("--management", metavar="URL", help="where tokens are renewed (default: where the key file's own server does)")
+    add(
+        "--management",
+        metavar="URL",
+        help="where tokens are renewed (default: the management address of the server that wrote the key file)",
+    )
     add("--decoder-server", metavar="URL", help="a second server for the decoder; implies --chain")
     add("--decoder-token", metavar="TOKEN", help="the second server's token")
     add("--decoder-key-file", type=Path, metavar="FILE", help="the second server's key file")

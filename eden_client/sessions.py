@@ -45,8 +45,11 @@ def host_and_port(server: str) -> tuple[str, int]:
 
 
 def is_loopback(server: str) -> bool:
-    """Whether an address is this machine's own."""
-    host, _ = host_and_port(server)
+    """Whether an address is this machine's own. One that cannot be read is not: whoever dials it says what is wrong."""
+    try:
+        host, _ = host_and_port(server)
+    except ValueError:
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -46,6 +46,8 @@ class Settings:
         handoff = dict(section.pop("handoff", {}))
         try:
             max_wait_s = float(section.pop("max_wait_s", 5))
+            if not max_wait_s > 0:
+                raise ValueError(f"max_wait_s is {max_wait_s:g}; it has to be more than 0")
             own = {"folder": server_folder(), "abandoned_after_s": max_wait_s}
             settings = cls(
                 checkpoint=model_dir / section.pop("checkpoint", "checkpoint"),

@@ -195,7 +195,9 @@ class Handoff:
             except Unusable as error:
                 problems[kind] = error
         if not ways:
-            raise HandoffError("; ".join(f"{kind}: {problem}" for kind, problem in problems.items()))
+            passes = any(isinstance(problem.__cause__, OverCapacity) for problem in problems.values())
+            words = "; ".join(f"{kind}: {problem}" for kind, problem in problems.items())
+            raise OverCapacity(words) if passes else HandoffError(words)
         for kind, problem in problems.items():
             self._fall_back(kind, problem)
         return ways

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -96,6 +97,20 @@ class PatientListener(socket.socket):
                 if error.errno not in _SHORTAGES:
                     raise
             time.sleep(_PAUSE_S)
+
+
+class PatientTlsListener(ssl.SSLSocket):
+    """The same for TLS, where a peer that is gone before it is greeted would be an error of `accept` too."""
+
+    def accept(self) -> tuple[ssl.SSLSocket, Any]:
+        while True:
+            try:
+                return super().accept()
+            except OSError as error:  # a time-out too: the listener may have been closed meanwhile
+                if self.fileno() < 0 or error.errno in (errno.EBADF, errno.EINVAL):
+                    raise
+                if error.errno in _SHORTAGES:
+                    time.sleep(_PAUSE_S)
 
 
 def listen(settings: HandoffSettings) -> socket.socket:

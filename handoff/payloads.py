@@ -191,6 +191,8 @@ class Payloads:
     def _retire(self, payload: Payload, event: str) -> bool:
         if payload.slot is None:  # still being written
             return False
+        if payload.id not in self._payloads:  # expired since it was found
+            return False
         if not self.ledger.retire(payload.slot):
             return False
         del self._payloads[payload.id]

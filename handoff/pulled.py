@@ -14,6 +14,7 @@ import torch
 
 from eden.output import EncoderOutput
 from handoff.desk import Desk
+from handoff.errors import OverCapacity, out_of_descriptors
 from handoff.layout import Layout
 from handoff.ledger import Ledger
 from handoff.lines import Address, Lines, is_loopback
@@ -101,7 +102,10 @@ class PulledLink(Link, Generic[C]):
                     _LOG.warning("%s serves on %s unencrypted: for a network of your own only", self.kind, where)
                 self._desk = Desk(self.post.key, settings.ledger_folder, producer, self.post.counters)
                 try:
-                    self._server = self._serve(self._desk, device)
+                    with out_of_descriptors():
+                        self._server = self._serve(self._desk, device)
+                except OverCapacity as error:  # it passes: the next put tries again
+                    raise Unusable(f"its server cannot start: {error}") from error
                 except Exception as error:  # libraries have their own: no port, a bad certificate, no thread
                     self._problem = f"its server cannot start: {error}"
                     self._no_start_before = time.monotonic() + _PAUSE_S

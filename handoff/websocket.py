@@ -16,7 +16,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from handoff.desk import LARGEST_REQUEST, Desk, error_name, proof, raise_error, read_request
 from handoff.errors import HandoffError, PeerLost
-from handoff.lines import Address, PatientListener, listen
+from handoff.lines import Address, PatientListener, PatientTlsListener, listen
 from handoff.network import NetworkLink
 from handoff.pulled import Server
 from handoff.settings import HandoffSettings
@@ -86,6 +86,9 @@ class WebSocketServer:
         self._chunk = settings.chunk_bytes or WebSocket.chunk
         tls = server_tls(settings)
         listener = PatientListener(fileno=listen(settings).detach())
+        if tls:
+            tls.sslsocket_class = PatientTlsListener
+            listener.settimeout(0.1)  # else it would wait for one more peer when it is closed
         self.port: int = listener.getsockname()[1]
         silent = logging.getLogger("handoff.websocket.server")
         silent.setLevel(logging.CRITICAL)  # every consumer that goes away would be a traceback in the log

@@ -45,8 +45,16 @@ def add_options(parser: Any) -> None:
         help="compare every so many-th answer of a user with its reference; 0: none",
     )
     add("--failure-pause", type=float, default=0.25, help="seconds that a user waits after a request that failed")
-    add("--key-file", default="", help="TorchServe's key_file.json (default: of a server started here, its)")
-    add("--management", default="", help="where tokens are renewed (default: where the key file's own server does)")
+    add(
+        "--key-file",
+        default="",
+        help="TorchServe's key_file.json (default: that of the server, if it was started from this folder)",
+    )
+    add(
+        "--management",
+        default="",
+        help="where tokens are renewed (default: the management address of the server that wrote the key file)",
+    )
     add("--token", default="", is_secret=True, help="a token, in place of a key file")
     add("--grpc", default="127.0.0.1:7070", help="GrpcUser: TorchServe's gRPC inference port")
     add(

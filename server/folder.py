@@ -67,7 +67,8 @@ class ServerFolder:
         if any(self.path.iterdir()) and not self.is_ours():
             raise FolderError(
                 f"{self.path} is not empty, and no server's folder ({OWN} is not in it): "
-                "nothing in it was touched. Empty it, or name another one with --folder."
+                "nothing in it was touched. Empty it, or name another one with --folder. (If a server of an older "
+                "version of this project ran here, end its Java first.)"
             )
         self.own.mkdir(exist_ok=True)
 

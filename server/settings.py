@@ -75,7 +75,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        """Five ports that nobody listens on. Processes that ask at the same moment get different ones.
+        """Five ports that nobody listens on. Processes that ask at the same moment look in different places.
 
         Raises OSError if there are no five in a row.
         """

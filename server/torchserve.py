@@ -238,7 +238,7 @@ class Server:
         self._java = self._temporary = self._shared_folder = None
         try:
             state = json.loads(self._place.state.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, json.JSONDecodeError):  # damaged: the machine went down while it was written
             return
         temporary = Path(state["temporary"])
         if not self._place.is_ours() or not self._place.owns_temporary(temporary):

@@ -208,3 +208,22 @@ def test_a_budget_spent_on_what_nobody_comes_for_is_there_again_for_others(tmp_p
         for ticket in tickets:
             assert handoff.take(ticket).size == (256, 512)
         assert handoff.counters["abandoned", ""] >= 4
+
+
+def test_what_expires_while_room_is_looked_for_is_dropped_once(
+    producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for payload in producer.put(2):
+        producer.take(payload)
+    taken = producer.payloads._taken
+
+    def slowly() -> list[Payload]:
+        found = taken()
+        producer.now += 1000  # all of it expires between this look and the next
+        return found
+
+    monkeypatch.setattr(producer.payloads, "_taken", slowly)
+    producer.make_room()
+    monkeypatch.undo()
+    slots = [payload.slot for payload in producer.put(4)]
+    assert len(set(slots)) == 4

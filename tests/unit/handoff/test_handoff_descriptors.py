@@ -101,3 +101,23 @@ def test_a_shortage_of_descriptors_is_no_room_and_passes(kind: str, folder: Path
         print("served", producer.counters["dropped", ""])
     """
     assert run(code, kind, folder) == "served 0\n"
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_a_server_that_finds_no_descriptor_left_starts_once_there_are(kind: str, folder: Path) -> None:
+    code = """
+    with open_handoff(HandoffSettings(**settings)) as known:  # its libraries are loaded now
+        assert known.take(known.put(clip(0))).cond_dit.unique().tolist() == [0]
+    with open_handoff(HandoffSettings(**settings)) as producer, open_handoff(HandoffSettings(**settings)) as consumer:
+        producer._producer()  # its ledger
+        held = exhaust()
+        try:
+            producer.put(clip(1))
+            print("put, with no descriptor left")
+        except OverCapacity:
+            print("no room")
+        for descriptor in held:
+            os.close(descriptor)
+        assert consumer.take(producer.put(clip(2))).cond_dit.unique().tolist() == [2]
+    """
+    assert run(code, kind, folder) == "no room\n"
