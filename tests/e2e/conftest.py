@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 from server import Server
 from tests.e2e.serving import pack
 
+# Servers that live for seconds: Java's slower compiler would cost more than it gives.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 
 @pytest.fixture(scope="session")
 def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pack(tmp_path_factory.mktemp("model_store"))
+    return pack(tmp_path_factory.mktemp("model_store"), in_place=False)
 
 
 @pytest.fixture(scope="session")

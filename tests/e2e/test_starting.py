@@ -137,16 +137,3 @@ def test_variables_that_lead_elsewhere_do_no_harm_tokens_renew_and_a_long_path_f
         assert server.worker_pids("autostart") != autostart
     assert not temporary.exists()
     assert not (tmp_path / "elsewhere").exists()
-
-
-def test_killed_java_leaves_a_folder_that_starts_again(model_store, tmp_path):
-    server = Server(model_store, folder=tmp_path / "server", ports="free").start()
-    try:
-        os.kill(server.java_pid, 9)
-        wait_for(lambda: not server.is_running())
-        assert command("status", "--folder", server.folder).returncode == 1
-        server.start()
-        assert interpolates(server)
-    finally:
-        server.stop()
-    assert processes_of(tmp_path) == []

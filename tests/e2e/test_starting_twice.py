@@ -1,4 +1,4 @@
-"""Starting a server that starts already, or is about to end."""
+"""Starting a server that starts already, is about to end, or was killed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import media
-from server import Server
+from server import Server, ServerError
 from server.api import BINARY
 from server.settings import PROJECT
-from tests.e2e.serving import WORKFLOW, moving_frames
+from tests.e2e.serving import WORKFLOW, moving_frames, wait_for
 
 
 @pytest.fixture
@@ -35,7 +35,11 @@ def interpolates(server: Server) -> bool:
     return reply.status_code == 200 and reply.content.startswith(media.NPY_MAGIC)
 
 
-def test_of_two_starts_at_once_one_starts_it_and_the_other_finds_it_running(model_store, folder):
+def listens(server: Server) -> bool:
+    return server.ports.inference in server.ports.taken()
+
+
+def test_two_starts_at_once_one_while_it_ends_and_one_after_it_was_killed(model_store, folder):
     both = [start(model_store, folder) for _ in range(2)]
     said = [each.communicate(timeout=240)[0] for each in both]
     assert [each.returncode for each in both] == [0, 0], said
@@ -45,7 +49,8 @@ def test_of_two_starts_at_once_one_starts_it_and_the_other_finds_it_running(mode
     assert interpolates(server)
 
     java = server.java_pid
-    os.kill(java, signal.SIGTERM)  # it closes its ports at once, and takes seconds to end
+    os.kill(java, signal.SIGTERM)  # it closes its ports soon, and takes seconds to end
+    wait_for(lambda: not listens(server))
     again = start(model_store, folder)
     text = again.communicate(timeout=240)[0]
     assert again.returncode == 0, text
@@ -53,3 +58,12 @@ def test_of_two_starts_at_once_one_starts_it_and_the_other_finds_it_running(mode
     server = Server(folder=folder)
     assert server.java_pid != java
     assert interpolates(server)
+
+    os.kill(server.java_pid, signal.SIGKILL)
+    wait_for(lambda: not server.is_running())
+    with pytest.raises(ServerError, match="No server runs"):
+        _ = server.java_pid
+    again = start(model_store, folder)
+    text = again.communicate(timeout=240)[0]
+    assert again.returncode == 0, text
+    assert interpolates(Server(folder=folder))

@@ -1,4 +1,4 @@
-"""What a stop leaves behind where the hand-off's settings are not the usual ones."""
+"""What a stop leaves behind: nothing, wherever the hand-off's shared memory lies."""
 
 from __future__ import annotations
 
@@ -21,3 +21,4 @@ def test_payloads_that_nobody_took_go_with_the_server_wherever_they_lie(tmp_path
         assert list(shared.glob("*.segment"))
         shutil.rmtree(store)  # what counts is what the server was started with
     assert list(shared.iterdir()) == []
+    assert {path.name for path in (tmp_path / "server").iterdir()} <= {".eden-server", "logs", "handoff.key"}
