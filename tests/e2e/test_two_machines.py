@@ -1,6 +1,7 @@
 """Encoder in one TorchServe, decoder in another; the client carries the ticket, the key is all that they share.
 
-Two kinds run by default, EDEN_ALL_KINDS=1 runs each; tests/contract has all of them between processes that share no memory.
+Two kinds run by default, EDEN_ALL_KINDS=1 runs each; tests/contract has all of them between processes that share no
+memory.
 """
 
 from __future__ import annotations
