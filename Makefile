@@ -67,9 +67,9 @@ lint: install ## ruff and mypy
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
-# Two processes share the tests; those that measure the machine run by themselves afterwards.
+# Three processes share the tests, for two cores, since most tests wait; those that measure the machine run afterwards.
 test: lint ## all checks and tests that need no GPU
-	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@.venv/bin/pytest -m alone
 
 test-quick: lint ## the checks and the tests that start no server, in under a minute

@@ -37,8 +37,8 @@ class Autostart:
     def handle(self, requests_in_batch, context) -> list[dict[str, str]]:
         time.sleep(0.003)  # TorchServe can lose an answer that comes within a millisecond
         for index in range(len(requests_in_batch)):
-            # A streaming call by gRPC ends this worker without it; no other kind of call minds it.
-            context.set_response_header(index, "ts_stream_next", "false")
+            if not any(isinstance(each, str) for each in context.get_all_request_header(index).values()):  # by gRPC
+                context.set_response_header(index, "ts_stream_next", "false")  # without it, a stream ends this worker
         return [dict(self._state) for _ in requests_in_batch]
 
     def _run(self, archive: str, java: int) -> None:

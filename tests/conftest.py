@@ -1,4 +1,4 @@
-"""How the suite runs: the same examples every time, and in two processes an order that keeps both busy to the end.
+"""How the suite runs: the same examples every time, and in several processes an order that keeps all busy to the end.
 
 `make test` keeps a file in one process, for the server that its tests share; what measures the machine itself is marked
 `alone` and runs by itself after all else.
@@ -14,7 +14,7 @@ from hypothesis import settings
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = ("e2e", "gpu", "contract", "unit/training", "unit")
-"""Folders in the order in which they run: short files come last, so that neither process waits long for the other."""
+"""Folders in the order in which they run: short files come last, so that no process waits long for the others."""
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # More threads than cores, each waiting busily for the others, cost most of the time.

@@ -144,7 +144,7 @@ def test_a_retry_gets_the_same_payload_until_it_is_dropped_and_never_anothers(ca
 
 
 def test_what_is_never_taken_gives_its_memory_back_at_the_deadline(case: Case, start: Start) -> None:
-    producer = start("producer", time_to_live_s=6, budget_bytes=2 << 20, max_in_flight=2)
+    producer = start("producer", time_to_live_s=4, budget_bytes=2 << 20, max_in_flight=2)
     consumer = start("consumer")
     tickets = [producer.ask("put", seed=seed, **MIB) for seed in (1, 2)]
     with pytest.raises(OverCapacity):
