@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,26 @@ def running_locust(server: Server, *options: str, folder: Path) -> Iterator[subp
             running.kill()
 
 
+def locust_until(seen: Callable[[], bool], server: Server, *options: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run Locust until its statistics, which it writes once a second, show what is looked for; then have it end."""
+
+    def over() -> bool:
+        try:
+            return running.poll() is not None or seen()
+        except (OSError, KeyError, TypeError, ValueError):  # not written yet, or just being written
+            return False
+
+    with running_locust(server, "-t", "240s", *options, folder=folder) as running:
+        wait_for(over, 200)
+        running.terminate()
+        out, err = running.communicate(timeout=100)
+    return subprocess.CompletedProcess(running.args, running.returncode, out, err)
+
+
+def failures(folder: Path) -> int:
+    return int(rows(folder)["", "Aggregated"]["Failure Count"])
+
+
 def rows(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
     """Locust's statistics by (type, name)."""
     with (folder / "load_stats.csv").open() as file:
@@ -90,9 +110,12 @@ def test_each_scenario_by_its_tag(server, tmp_path, tag):
 
 
 def test_the_plain_command_runs_every_scenario_without_a_failure(server, tmp_path):
-    run = locust(server, "-u", "5", "-r", "5", "-t", "12s", folder=tmp_path)
+    def drawn() -> set[str]:
+        return {name for kind, name in rows(tmp_path) if kind == "FRAME"}
+
+    run = locust_until(lambda: drawn() == set(USERS.values()), server, "-u", "5", "-r", "5", folder=tmp_path)
     assert_no_failure(run, tmp_path)
-    assert {name for kind, name in rows(tmp_path) if kind == "FRAME"} == set(USERS.values())
+    assert drawn() == set(USERS.values())
 
 
 @pytest.mark.parametrize(("send", "answer"), [("jpeg", "npy"), ("mp4", "mp4")])
@@ -160,7 +183,7 @@ def test_steps_measure_each_load_and_name_the_knee(server, tmp_path):
     measured = phases(file)
     assert [phase.users for phase in measured] == [1, 4]
     for phase in measured:
-        assert 1.5 < phase.seconds < 5
+        assert 1.5 < phase.seconds < 30
         assert phase.frames_per_second() > 0
         assert phase.calls()["requests"] == phase.rows["FRAME StreamingUser"]["requests"]
     assert "The knee:" in run.stdout
@@ -184,28 +207,33 @@ def test_a_soak_is_measured_line_by_line(server, tmp_path):
 
 def test_errors_in_a_200_are_failures(server, tmp_path):
     """Frames below the smallest size: the workflow answers each with status 200 and an error's envelope."""
-    options = ("--tags", "streaming", "--frame-size", "8x8", "-t", "3s", "--rate", "5")
-    run = locust(server, *options, folder=tmp_path)
+    options = ("--tags", "streaming", "--frame-size", "8x8", "--rate", "5")
+    told = tmp_path / "load_failures.csv"
+    run = locust_until(
+        lambda: failures(tmp_path) > 0 and "at least 16" in told.read_text(), server, *options, folder=tmp_path
+    )
     assert run.returncode == 1
     row = rows(tmp_path)["POST", "/wfpredict/eden K=2"]
     assert int(row["Failure Count"]) == int(row["Request Count"]) > 0
-    assert "at least 16" in (tmp_path / "load_failures.csv").read_text()
+    assert "at least 16" in told.read_text()
 
 
 def test_a_wrong_token_is_a_failure(server, tmp_path):
-    run = locust(server, "--tags", "batch", "-t", "3s", "--token", "wrong", folder=tmp_path)
+    told = tmp_path / "load_failures.csv"
+    options = ("--tags", "batch", "--token", "wrong")
+    run = locust_until(lambda: "Token" in told.read_text(), server, *options, folder=tmp_path)
     assert run.returncode == 1
-    assert "Token" in (tmp_path / "load_failures.csv").read_text()
+    assert "Token" in told.read_text()
 
 
 @pytest.mark.parametrize("tag", ["streaming", "batch", "chain", "grpc"])
 def test_no_server_is_a_failure_neither_a_hang_nor_a_flood(server, tmp_path, tag):
     away = ("--host", "http://127.0.0.1:9", "--grpc", "127.0.0.1:9", "--rate", "0")
-    # Locust writes its statistics once a second, and not at the end: a busy machine has to come that far.
-    run = locust(server, "--tags", tag, "-t", "6s", *away, folder=tmp_path)
+    begun = time.monotonic()
+    run = locust_until(lambda: failures(tmp_path) > 3, server, "--tags", tag, *away, folder=tmp_path)
     assert run.returncode == 1
     assert "Traceback" not in run.stderr
-    assert 1 < int(rows(tmp_path)["", "Aggregated"]["Failure Count"]) <= 40  # one user: every --failure-pause
+    assert failures(tmp_path) <= 5 * (time.monotonic() - begun) + 5  # one user: every --failure-pause of 0.25 s
 
 
 def test_streams_broken_off_by_a_killed_worker_are_failures(server, tmp_path):
@@ -241,8 +269,8 @@ def test_an_answer_that_breaks_off_is_a_failure_though_its_beginning_is_right(se
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Torn) as torn:
         threading.Thread(target=torn.serve_forever, daemon=True).start()
         host = f"http://127.0.0.1:{torn.server_address[1]}"
-        options = ("--tags", "batch", "--clip", "2", "--check-every", "0", "-t", "6s", "--token", "any")
-        run = locust(server, *options, "--host", host, folder=tmp_path)
+        options = ("--tags", "batch", "--clip", "2", "--check-every", "0", "--token", "any")
+        run = locust_until(lambda: failures(tmp_path) > 1, server, *options, "--host", host, folder=tmp_path)
         torn.shutdown()
     row = rows(tmp_path)["POST", "/wfpredict/eden K=2"]
     assert int(row["Failure Count"]) == int(row["Request Count"]) > 0
