@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from bench import pair
 from bench.quality import Scene, held_out, psnr
 from bench.quality_methods import average
 from server import Server
@@ -48,3 +49,9 @@ def test_frames_between_are_better_than_the_average(demo_server, scenes, displac
 def test_what_stands_still_stays_as_it_is(demo_server, scenes):
     for scene in scenes["still"]:
         assert psnr(between(demo_server, scene.first, scene.last), scene.first) >= 34
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg"])
+def test_the_benchmark_of_a_lone_pair_times_each_call(demo_server, format):
+    taken = pair.measure(demo_server, 2, format)
+    assert len(taken) == 2 and min(taken) > 0
