@@ -86,7 +86,7 @@ def test_skipped_duplicates_give_way_to_motion(server, tmp_path, capsys):
 
 def test_coding_noise_does_not_make_a_duplicate_unlike(server, tmp_path, capsys):
     frames = [frame for frame in SMALL[:4] for _ in range(3)]
-    source = write_film(tmp_path / "threes.mp4", frames, options={"crf": "20"})
+    source = write_film(tmp_path / "threes.mp4", frames, options={"crf": "20", "threads": "1"})
     assert run(server, source, tmp_path / "out.mp4", "--json") == 0
     assert told(capsys)["repeated"] == {"duplicate": 8}
 
