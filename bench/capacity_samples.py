@@ -164,6 +164,7 @@ def _work(first: Readings, last: Readings) -> dict[str, Any]:
     for role, node in NODES.items():
         requests_, batches = (gained(f"eden_{what}_total", ModelName=node) for what in ("requests", "batches"))
         if batches and requests_:
+            said[f"{role}_batches"] = batches
             said[f"{role}_requests_a_batch"] = requests_ / batches
             said[f"{role}_full_batches"] = gained("eden_batches_full_total", ModelName=node) / batches
             waited = gained("ts_queue_latency_microseconds", model_name=node)

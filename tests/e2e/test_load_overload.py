@@ -99,7 +99,8 @@ def test_a_run_writes_its_report(plan, tmp_path):
     for row in sweeps:
         assert row["pairs_a_second"] > 0
         assert row["failures"] == 0
-        assert row["decoder_requests_a_batch"] > 0.9  # two counters, read one after the other amid work
+        # A scrape amid work may hold one of a batch's two counters and not yet the other: one batch apart, at most.
+        assert row["decoder_requests_a_batch"] * row["decoder_batches"] >= row["decoder_batches"] - 1
         assert row["denoise_decode_ms_a_pair"] > 0
         assert row["decoder_cores"] > 0
     assert sweeps[1]["decoder_requests_a_batch"] > sweeps[0]["decoder_requests_a_batch"]
