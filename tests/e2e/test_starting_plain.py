@@ -20,10 +20,8 @@ from server import java
 from server.settings import PROJECT, Ports, read_properties, write_properties
 from tests.e2e.serving import WORKFLOW, moving_frames, wait_for
 
-LONGEST = 30.0
-"""Seconds from the command to the first answer."""
-LONGEST_AFTER_KILL = 120.0
-"""Seconds from a kill of all workers to the next answer; a call or two may be lost meanwhile."""
+LONGEST = 120.0
+"""Seconds from the command, or from a kill of all workers, to the next answer. On an idle machine it takes seven."""
 ATTEMPT = 15.0
 """Seconds for one call: TorchServe can lose one that it batches in the very moment in which it learns that the
 worker is dead, and then never answers it; the next one is served."""
@@ -104,7 +102,7 @@ def test_a_plain_start_serves_again_and_again(root):
     start(root)
     assert list((root / "logs" / "config").glob("*shutdown.cfg"))  # what TorchServe saved at its stop, and restores
     kill_workers(root)
-    wait_for_frames(root, LONGEST_AFTER_KILL)
+    wait_for_frames(root, LONGEST)
     kill_workers(root)
     stop(root)
     start(root)
