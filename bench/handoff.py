@@ -34,8 +34,8 @@ from bench.handoff_processes import (
     settle,
 )
 from bench.handoff_report import write_report
-from handlers.settings import sensible_threads
 from handoff import HandoffSettings
+from serving.settings import sensible_threads
 
 CPU_KINDS = ("shared_memory", "torch_save", "inline", "zeromq", "http", "websocket", "grpc", "nccl")
 GPU_KINDS = ("cuda_ipc", "in_process")

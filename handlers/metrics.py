@@ -16,10 +16,13 @@ import psutil
 import torch
 from ts.metrics.metric_type_enum import MetricTypes
 
-from handoff import Handoff
+from handoff import Handoff, HandoffSettings
 
 MEMORY_SECONDS = 5.0
 """How often memory is told anew."""
+
+NOT_WAITED_FOR = ("encode", "take")
+"""Stages that return while the GPU is still at work; it is waited for, or its work would count as the next stage's."""
 
 NONE = "none"
 """Stands for an empty dimension, which TorchServe cannot parse."""
@@ -28,7 +31,7 @@ NONE = "none"
 class Metrics:
     """A worker's metrics, by way of TorchServe's own. `batch_size`: the most requests that come together."""
 
-    def __init__(self, cache: Any, device: str, batch_size: int, handoff: Handoff) -> None:
+    def __init__(self, cache: Any, device: str, batch_size: int, handoff: Handoff | None = None) -> None:
         self._cache, self._device, self._batch_size, self._handoff = cache, torch.device(device), batch_size, handoff
         self._told: Counter[tuple[str, str]] = Counter()
         self._memory_told = 0.0
@@ -36,12 +39,14 @@ class Metrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time one stage of the work on a batch: eden_stage_seconds{Stage=name}. A GPU's part is waited for."""
+        """Time one stage of the work on a batch, whether it ends well or not: eden_stage_seconds{Stage=name}."""
         started = time.perf_counter()
-        yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self._add("eden_stage_seconds", MetricTypes.HISTOGRAM, time.perf_counter() - started, name)
+        try:
+            yield
+            if self._device.type == "cuda" and name in NOT_WAITED_FOR:
+                torch.cuda.synchronize(self._device)
+        finally:
+            self._add("eden_stage_seconds", MetricTypes.HISTOGRAM, time.perf_counter() - started, name)
 
     def pairs(self, count: int) -> None:
         """Count frames drawn."""
@@ -55,23 +60,23 @@ class Metrics:
             self._count("eden_batches_full_total", 1)
         for status, times in Counter(status for status in statuses if status >= 400).items():
             self._count("eden_refused_total", times, str(status))
-        self._add("eden_in_flight", MetricTypes.GAUGE, self._handoff.in_flight())
-        counters = Counter(self._handoff.counters)
-        for (event, route), value in counters.items():
-            if gained := value - self._told[event, route]:
-                self._handed(event, route, gained)
-        self._told = counters
+        if self._handoff:
+            self._hand_off(self._handoff)
         if time.monotonic() - self._memory_told > MEMORY_SECONDS:
             self._memory()
 
     def _begin(self) -> None:
         """Tell what never changes, and a zero of what may never happen: a series that is missing looks like a fault."""
-        settings = self._handoff.settings
-        self._add("eden_in_flight_limit", MetricTypes.GAUGE, settings.max_in_flight)
-        self._add("eden_handoff_budget_bytes", MetricTypes.GAUGE, settings.budget_bytes)
         self._count("eden_batches_full_total", 0)
         for status in ("400", "503"):
             self._count("eden_refused_total", 0, status)
+        if self._handoff:
+            self._begin_hand_off(self._handoff.settings)
+        self._memory()
+
+    def _begin_hand_off(self, settings: HandoffSettings) -> None:
+        self._add("eden_in_flight_limit", MetricTypes.GAUGE, settings.max_in_flight)
+        self._add("eden_handoff_budget_bytes", MetricTypes.GAUGE, settings.budget_bytes)
         for event, route in (
             ("fallback", settings.kind),
             ("refused", "capacity"),
@@ -80,7 +85,14 @@ class Metrics:
             ("abandoned", ""),
         ):
             self._handed(event, route, 0)
-        self._memory()
+
+    def _hand_off(self, handoff: Handoff) -> None:
+        self._add("eden_in_flight", MetricTypes.GAUGE, handoff.in_flight())
+        counters = Counter(handoff.counters)
+        for (event, route), value in counters.items():
+            if gained := value - self._told[event, route]:
+                self._handed(event, route, gained)
+        self._told = counters
 
     def _handed(self, event: str, route: str, value: int) -> None:
         if event.endswith("_bytes"):

@@ -12,8 +12,8 @@ import yaml
 from server.settings import PROJECT
 
 PACKAGES = {
-    "encoder": ("eden", "handoff", "media", "handlers", "server"),
-    "dit_decoder": ("eden", "handoff", "media", "handlers"),
+    "encoder": ("eden", "handoff", "media", "serving", "handlers", "server"),
+    "dit_decoder": ("eden", "handoff", "media", "serving", "handlers", "server"),
     "autostart": ("server",),
 }
 NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "tests", ".*")

@@ -246,4 +246,4 @@ def test_a_flood_before_the_encoder_is_refused_down_to_what_may_wait(busy_server
     refusals = [message for status, message in told if status == 503]
     assert {status for status, _ in told} == {200, 503}
     assert len(refusals) > 10
-    assert set(refusals) == {"more than 5 requests wait for the encoder: try again later"}
+    assert set(refusals) == {"more than 5 requests wait for this node: try again later"}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from eden_client.errors import PayloadLost, ServerBusy, ServerLost
 from eden_client.parts import read_parts
 from eden_client.routes import frames_in
-from handlers.answer import as_part, stream_end
 from media import encode_npy
+from serving.answer import as_part, stream_end
 
 bodies = st.lists(st.binary(max_size=300), max_size=5)
 

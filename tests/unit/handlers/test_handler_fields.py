@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from handlers.faults import BadRequest
-from handlers.fields import as_bytes, as_text, number_repeated
+from handlers.quirks import number_repeated
+from serving.errors import BadRequest
+from serving.request import as_bytes, as_text
 
 
 def names(*given):

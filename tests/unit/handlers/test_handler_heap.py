@@ -9,7 +9,7 @@ import pytest
 COUNT = """
 import resource
 import numpy as np
-from handlers.heap import keep_freed_memory
+from handlers.quirks import keep_freed_memory
 kept = keep_freed_memory() if {asked} else None
 def frames():
     clips = [np.stack([np.full((480, 854, 3), i, np.uint8) for i in range(8)]) for _ in range(2)]

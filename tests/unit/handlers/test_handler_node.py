@@ -5,18 +5,18 @@ from types import SimpleNamespace
 import pytest
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
-from handlers.stage import Stage
+from handlers.node import NodeHandler
 from server.settings import PROJECT
 
 
-class Idle(Stage):
+class Idle(NodeHandler):
     """A node without a model."""
 
-    def load(self) -> None:
+    def start(self) -> None:
         pass
 
-    def serve(self, items, context) -> None:
-        pass
+    def serve(self, requests, outbox):
+        raise NotImplementedError
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def start(tmp_path, monkeypatch):
     metrics.model_name = "eden__encoder"
     started = []
 
-    def _start(kind: str, batch: int, **yaml) -> Stage:
+    def _start(kind: str, batch: int, **yaml) -> NodeHandler:
         context = SimpleNamespace(
             system_properties={"gpu_id": None, "model_dir": str(tmp_path), "batch_size": batch},
             model_yaml_config={"handler": {"handoff": {"kind": kind, "shared_folder": str(tmp_path)}}, **yaml},

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from handoff import OverCapacity
 
 
-class Waiting:
+class ExpectedWait:
     """Less than a batch may always wait, and one clip is let through whenever none was for so long, to see.
 
     queue     when each clip was put that waits, the oldest first; asked once a batch

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, TypeGuard, get_args
 
 import numpy as np
 
 import media
-from handlers.faults import BadRequest
-from handlers.options import CONTENT_TYPES
+from serving.errors import BadRequest
+from serving.options import CONTENT_TYPES, Rendering
 
 DEFAULT_RATE = Fraction(24)
 """Frames a second of a source that has no rate of its own, where an mp4 is asked for."""
@@ -22,7 +23,8 @@ BOUNDARY = "eden-frame"
 STREAM_CONTENT_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 """A streamed answer: one part a frame, as soon as it is made; browsers show it as moving pictures."""
 
-IMAGES = ("png", "jpeg", "webp")
+Picture = Literal["png", "jpeg", "webp"]
+IMAGES: tuple[Picture, ...] = get_args(Picture)
 
 
 @dataclass(frozen=True)
@@ -40,42 +42,38 @@ class Answer:
 
 
 def encode_answer(
-    between: np.ndarray,
-    source: np.ndarray | None,
-    format: str,
-    quality: int | None,
-    fps: str | None,
-    each: Callable[..., Iterable[bytes]] = map,
+    between: np.ndarray, source: np.ndarray | None, how: Rendering, pool: Executor | None = None
 ) -> Answer:
-    """Frames in the format asked for. `each` maps a function over frames: map, or a pool's.
+    """Frames in the format asked for; pictures are encoded side by side in a pool, if one is given.
 
     between: [K-1, H, W, 3] uint8, the new frames. source: [K, H, W, 3] uint8, only for mp4, which holds the whole clip
     at twice the rate. An image format with several frames gives a zip of such images.
     Raises BadRequest where the format needs what is not there.
     """
-    if format == "mp4":
+    if how.format == "mp4":
         if source is None:
             raise BadRequest(
                 "mp4 holds the source frames too: ask the encoder for it (format=mp4), not only the decoder"
             )
         target = io.BytesIO()
-        media.encode_video(_woven(source, between), 2 * Fraction(fps or DEFAULT_RATE), target)
+        media.encode_video(_woven(source, between), 2 * Fraction(how.fps or DEFAULT_RATE), target)
         return Answer(target.getvalue(), CONTENT_TYPES["mp4"])
-    if format == "npy":
+    if how.format == "npy":
         return Answer(media.encode_npy(between), CONTENT_TYPES["npy"])
-    if format in IMAGES and len(between) == 1:
-        return Answer(_picture(between[0], format, quality), CONTENT_TYPES[format])
-    inside = format if format in IMAGES else "png"
-    pictures = each(lambda frame: _picture(frame, inside, quality), between)
+    if _is_picture(how.format) and len(between) == 1:
+        return Answer(_picture(between[0], how.format, how.quality), CONTENT_TYPES[how.format])
+    inside: Picture = how.format if _is_picture(how.format) else "png"
+    pictures = (pool.map if pool else map)(lambda frame: _picture(frame, inside, how.quality), between)
     return Answer(media.zip_images(pictures, inside), CONTENT_TYPES["zip"])
 
 
-def encode_part(frame: np.ndarray, format: str, quality: int | None) -> bytes:
+def encode_part(frame: np.ndarray, how: Rendering) -> bytes:
     """One frame [H, W, 3] uint8 as a part of a streamed answer (multipart/x-mixed-replace)."""
-    if format not in (*IMAGES, "npy"):
-        raise BadRequest(f"{format} cannot be streamed: ask for one of {', '.join(IMAGES)}, npy")
-    body = media.encode_npy(frame[None]) if format == "npy" else _picture(frame, format, quality)
-    return as_part(body, CONTENT_TYPES[format])
+    if how.format == "npy":
+        return as_part(media.encode_npy(frame[None]), CONTENT_TYPES["npy"])
+    if not _is_picture(how.format):
+        raise BadRequest(f"{how.format} cannot be streamed: ask for one of {', '.join(IMAGES)}, npy")
+    return as_part(_picture(frame, how.format, how.quality), CONTENT_TYPES[how.format])
 
 
 def as_part(body: bytes, content_type: str) -> bytes:
@@ -90,7 +88,11 @@ def stream_end() -> bytes:
     return f"--{BOUNDARY}--\r\n".encode()
 
 
-def _picture(frame: np.ndarray, format: str, quality: int | None) -> bytes:
+def _is_picture(format: str) -> TypeGuard[Picture]:
+    return format in IMAGES
+
+
+def _picture(frame: np.ndarray, format: Picture, quality: int | None) -> bytes:
     return media.encode_image(frame, format, None if format == "png" else quality)
 
 

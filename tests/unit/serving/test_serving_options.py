@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 import media
-from handlers.faults import BadRequest
-from handlers.options import FASTEST, LARGEST_TERM, SLOWEST, Options, own_rate, read_options
+from serving.errors import BadRequest, envelope
+from serving.options import FASTEST, LARGEST_TERM, SLOWEST, Options, own_rate, read_options
 
 
 def test_nothing_asked_for_is_nothing():
     assert read_options({}, {"accept": "*/*"}) == Options()
-    assert read_options({}, {}).explicit() == {}
+    assert read_options({}, {}).to_ticket("png") == {"answer": "png"}
 
 
 def test_fields_win_over_headers():
     headers = {"x-eden-seed": "1", "x-eden-quality": "10", "accept": "image/webp"}
     options = read_options({"seed": b"2", "format": "JPG"}, headers)
-    assert options.explicit() == {"seed": 2, "format": "jpeg", "quality": 10}
+    assert options == Options(seed=2, format="jpeg", quality=10)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_what_cannot_be_had_is_named(fields, headers, message, code):
     with pytest.raises(BadRequest) as caught:
         read_options(fields, headers)
     assert message in str(caught.value)
-    assert caught.value.code == code
+    assert envelope(caught.value)["code"] == code
 
 
 def test_a_rate_is_kept_exact():
@@ -91,7 +91,7 @@ def test_a_number_from_outside_is_bounded_before_it_is_computed_with(name, value
     with pytest.raises(BadRequest) as caught:
         read_options(fields, headers)
     assert time.process_time() - started < 1  # the exponent alone took seconds, with the interpreter's lock held
-    assert caught.value.code == 400
+    assert envelope(caught.value)["code"] == 400
     assert str(caught.value).startswith(f"{name} is ") and message in str(caught.value)
     assert len(str(caught.value)) < 250
 

@@ -8,16 +8,9 @@ refuses the surplus.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
-
-import psutil
-import requests
-
-from server.running import api_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,20 +18,12 @@ EVERY = 1.0
 """Seconds between two questions: on a host with GPUs TorchServe runs nvidia-smi for each answer."""
 
 
-def waiting_for(model: str) -> Callable[[], int]:
-    """A function that asks the TorchServe of this worker how many requests wait for a model."""
-    return partial(_pending, psutil.Process(os.getppid()), model)
-
-
-def _pending(java: psutil.Process, model: str) -> int:
-    return int(api_of(java).describe(model)["jobQueueStatus"]["pendingRequests"])
-
-
 class Backlog:
     """Says what to refuse, so that at most `most` requests wait. `waiting()` tells how many do."""
 
     def __init__(self, waiting: Callable[[], int], most: int, workers: int) -> None:
-        self._waiting, self._most, self._workers = waiting, most, workers
+        self.most = most
+        self._waiting, self._workers = waiting, workers
         self._surplus = 0
         self._full_batch = threading.Event()
         threading.Thread(target=self._watch, name="backlog", daemon=True).start()
@@ -61,7 +46,7 @@ class Backlog:
         while self._full_batch.wait():
             self._full_batch.clear()
             try:
-                self._surplus = max(0, self._waiting() - self._most) // self._workers
-            except (requests.RequestException, psutil.Error, OSError, LookupError, ValueError) as error:
+                self._surplus = max(0, self._waiting() - self.most) // self._workers
+            except (OSError, LookupError, ValueError) as error:
                 logger.warning("how many requests wait is not known: %s", error)
             time.sleep(EVERY)

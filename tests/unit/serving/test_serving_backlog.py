@@ -6,7 +6,7 @@ import time
 import pytest
 import requests
 
-from handlers.backlog import Backlog
+from serving.backlog import Backlog
 
 
 @pytest.fixture

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 import media
-from eden import MIN_SIDE
-from handlers.faults import BadRequest, shown
-from handlers.fields import as_bytes
-from handlers.options import FIELDS
+from serving.errors import BadRequest, shown
+from serving.limits import ClipLimits
+from serving.options import FIELDS
+from serving.request import as_bytes
 
 _FRAME = re.compile(r"frames?([0-9]{0,9})")
 _SIDE_BY_SIDE = 8
 _WHOLE = ("body", "data", "clip", "video")
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may hold, so that no single one can take the server's memory."""
-
-    max_pixels: int = 8192 * 4352
-    """of one frame"""
-    max_frames: int = 512
-    max_clip_pixels: int = 1 << 30
-    """of all frames of a clip together"""
 
 
 @dataclass(frozen=True)
@@ -45,10 +34,10 @@ class Clip:
     """frames a second, where the source has a rate"""
 
 
-def read_clip(fields: Mapping[str, object], limits: Limits, each: Callable[..., Iterable[Any]] = map) -> Clip:
-    """The clip that a request's fields hold. `each` maps a function over pictures: map, or a pool's.
+def read_clip(fields: Mapping[str, object], limits: ClipLimits, pool: Executor | None = None) -> Clip:
+    """The clip that a request's fields hold; its pictures are decoded side by side in a pool, if one is given.
 
-    Raises BadRequest or media.MediaError, naming the frame and what is wrong with it.
+    Raises BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it.
     """
     frames = {name: value for name, value in fields.items() if _FRAME.fullmatch(name)}
     whole = {name: value for name, value in fields.items() if name in _WHOLE}
@@ -63,25 +52,19 @@ def read_clip(fields: Mapping[str, object], limits: Limits, each: Callable[..., 
         ((name, value),) = whole.items()
         clip = _read_whole(as_bytes(name, value), limits)
     else:
-        clip = Clip(_stack(_read_images(frames, limits, each)), "png" if len(frames) == 2 else "zip")
-    count, height, width, _ = clip.frames.shape
-    if count < 2:
-        raise _too_few(count)
-    if min(height, width) < MIN_SIDE:
-        raise BadRequest(f"frames of {width}x{height} pixels: a side must be at least {MIN_SIDE}")
+        clip = Clip(_stack(_read_images(frames, limits, pool)), "png" if len(frames) == 2 else "zip")
+    if len(clip.frames) < 2:
+        raise _too_few(len(clip.frames))
     return clip
 
 
-def _read_images(
-    fields: Mapping[str, object], limits: Limits, each: Callable[..., Iterable[Any]]
-) -> dict[str, np.ndarray]:
+def _read_images(fields: Mapping[str, object], limits: ClipLimits, pool: Executor | None) -> dict[str, np.ndarray]:
     if len(fields) < 2:
         raise _too_few(len(fields))
-    if len(fields) > limits.max_frames:
-        raise BadRequest(f"{len(fields)} frames, at most {limits.max_frames} are taken at once", code=413)
+    limits.check_frames(len(fields))
 
     def number(name: str) -> int:
-        digits = _FRAME.fullmatch(name).group(1)
+        digits = name.removeprefix("frames").removeprefix("frame")
         return int(digits) if digits else -1
 
     def decoded(name: str) -> np.ndarray:
@@ -92,18 +75,16 @@ def _read_images(
 
     names = sorted(fields, key=number)
     images: dict[str, np.ndarray] = {}
-    # a few at a time: what is over the limit is noticed before the rest takes memory
-    for start in range(0, len(names), _SIDE_BY_SIDE):
-        some = names[start : start + _SIDE_BY_SIDE]
-        for name, image in zip(some, each(decoded, some), strict=True):
+    # the first by itself, the rest a few at a time: what is over a limit is noticed before the rest takes memory
+    for some in (names[:1], *_chunks(names[1:], _SIDE_BY_SIDE)):
+        for name, image in zip(some, (pool.map if pool else map)(decoded, some), strict=True):
             images[name] = image
-            _check_pixels(len(images), image, limits)
+            limits.check(len(names), *image.shape[:2])
     return images
 
 
-def _check_pixels(count: int, frame: np.ndarray, limits: Limits) -> None:
-    if count * frame.shape[0] * frame.shape[1] > limits.max_clip_pixels:
-        raise BadRequest(f"the clip holds more than {limits.max_clip_pixels} pixels in all", code=413)
+def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
+    return (names[start : start + size] for start in range(0, len(names), size))
 
 
 def _stack(images: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -117,11 +98,12 @@ def _stack(images: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.stack(list(images.values()))
 
 
-def _read_whole(data: bytes, limits: Limits) -> Clip:
+def _read_whole(data: bytes, limits: ClipLimits) -> Clip:
     if not data:
         raise BadRequest("the request is empty: send frames frame0, frame1, ..., a .npy array or a video")
     if data.startswith(media.NPY_MAGIC):
         frames = media.decode_npy(data, max_pixels=limits.max_pixels, max_frames=limits.max_frames)
+        limits.check(*frames.shape[:3])
         return Clip(frames, "npy")
     if data.startswith(_PICTURE_MAGIC):
         raise _too_few(1)
@@ -129,7 +111,7 @@ def _read_whole(data: bytes, limits: Limits) -> Clip:
         images = {}
         for i, frame in enumerate(video.frames()):
             images[f"frame {i}"] = frame
-            _check_pixels(len(images), frame, limits)
+            limits.check(len(images), *frame.shape[:2])
         if len(images) < 2:
             raise _too_few(len(images))
         return Clip(_stack(images), "mp4", video.rate)

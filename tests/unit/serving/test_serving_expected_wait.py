@@ -2,8 +2,8 @@
 
 import pytest
 
-from handlers.waiting import Waiting
 from handoff import OverCapacity
+from serving.expected_wait import ExpectedWait
 
 
 class Decoder:
@@ -11,7 +11,7 @@ class Decoder:
 
     def __init__(self, batch=2, most=5.0):
         self.now, self.queue = 1000.0, []
-        self.waiting = Waiting(lambda: list(self.queue), batch, most, lambda: self.now)
+        self.waiting = ExpectedWait(lambda: list(self.queue), batch, most, lambda: self.now)
 
     def admitted(self, requests=1):
         """How many of a batch of requests are; those are put."""

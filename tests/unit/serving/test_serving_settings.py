@@ -5,8 +5,8 @@ import os
 import pytest
 import yaml
 
-from handlers.settings import Settings, sensible_threads
 from server.settings import PROJECT
+from serving.settings import Settings, sensible_threads
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +47,8 @@ def test_what_is_said_is_heard(tmp_path):
         ({"checkpont": "x"}, "unknown checkpont"),
         ({"limits": {"max_frame": 1}}, "limits: unknown max_frame"),
         ({"handoff": {"kin": "inline"}}, "handoff: unknown kin"),
-        ({"warm": [["tall", 3]]}, "invalid literal"),
-        ({"grpc_streaming": "no"}, "grpc_streaming is 'no', not true or false"),
+        ({"warm": [["tall", 3]]}, r"warm\[0\]\[0\]: expected int, got str"),
+        ({"grpc_streaming": "no"}, "grpc_streaming: expected bool, got str"),
     ],
 )
 def test_what_is_misspelt_is_named(tmp_path, section, message):

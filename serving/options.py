@@ -1,6 +1,7 @@
 """What a request asks for besides its frames: form fields first, headers where no field says it.
 
-Form fields reach only the workflow's first node, so what they say travels on in the ticket.
+Form fields reach only the workflow's first node, so what they say travels on in the ticket. Everything is matched by a
+pattern of bounded length before it is computed with.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from handlers.faults import BadRequest, shown
-from handlers.fields import as_text
 from media import video_writer
+from serving.errors import BadRequest, NotAcceptable, shown
+from serving.request import as_text
 
 CONTENT_TYPES = {
     "png": "image/png",
@@ -49,13 +50,38 @@ class Options:
     """Frames a second of the source, as "24" or "30000/1001": for an mp4 made of frames that carry no rate."""
     stream: bool = False
 
-    def explicit(self) -> dict[str, Any]:
-        """Only what was asked for: small JSON values, for the ticket."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+    def to_ticket(self, default_format: str) -> dict[str, Any]:
+        """What travels in a ticket: small JSON values, and the format of an answer where none was named."""
+        said = {name: value for name, value in asdict(self).items() if value is not None and name != "stream"}
+        return said | {"answer": default_format}
+
+    def with_ticket(self, said: Mapping[str, Any]) -> tuple[Options, str]:
+        """These options of a decoder's request, and what the encoder's had said, which counts for more.
+
+        Also the format of an answer where neither named one. `said`: of a ticket whose signature is good.
+        """
+        named = {name: said[name] for name in ("seed", "format", "quality", "fps") if name in said}
+        return replace(self, **named), str(said["answer"])
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How the frames of an answer are encoded."""
+
+    format: str
+    """one of CONTENT_TYPES"""
+    quality: int | None
+    fps: str | None
+
+
+def rendering(options: Options, default_format: str, stream: bool) -> Rendering:
+    """How to encode what `options` ask for; frame by frame where it is a stream."""
+    single = "png" if stream and default_format in ("mp4", "zip") else default_format
+    return Rendering(options.format or single, options.quality, options.fps)
 
 
 def read_options(fields: Mapping[str, object], headers: Mapping[str, str]) -> Options:
-    """Options of a request.
+    """Options of a request; `headers` by lower-case name.
 
     Raises BadRequest naming the option and what it may be.
     """
@@ -136,4 +162,4 @@ def _accepted(header: str) -> str | None:
             return formats[media_type]
         if media_type in ("*/*", "image/*", "application/*", "video/*", ""):
             return None
-    raise BadRequest(f"Accept: {shown(header)} names none of {', '.join(formats)}", code=406)
+    raise NotAcceptable(f"Accept: {shown(header)} names none of {', '.join(formats)}")

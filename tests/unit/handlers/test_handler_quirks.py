@@ -10,10 +10,11 @@ import pytest
 from ts.context import Context, RequestProcessor
 from ts.protocol.otf_message_handler import create_predict_response
 
-from handlers.answer import Answer
-from handlers.replies import LARGE, PIECE, Replies
+from handlers.quirks import LARGE, PIECE, Replies
+from serving.answer import Answer
+from serving.request import Caller
 
-CALLERS = ("workflow", "http", "grpc", "workflow", "http", "http")
+CALLERS = (Caller.WORKFLOW, Caller.HTTP, Caller.GRPC, Caller.WORKFLOW, Caller.HTTP, Caller.HTTP)
 ANSWERS = (
     Answer(b"w" * (3 * LARGE), "image/jpeg"),
     Answer(bytes(range(256)) * (10 << 10), "application/zip"),
@@ -124,9 +125,9 @@ def test_a_grpc_caller_gets_all_parts_in_one_message_and_is_told_that_it_is_the_
         replies.send(2, part, "multipart/x-mixed-replace")
     finish(context, replies, [Answer(b"end", "multipart/x-mixed-replace")] * len(CALLERS))
     (message,) = read_all(read())
-    assert [body for *_, body in message] == [b"onetwoend" if caller == "grpc" else b"end" for caller in CALLERS]
+    assert [body for *_, body in message] == [b"onetwoend" if caller is Caller.GRPC else b"end" for caller in CALLERS]
     words = [headers.get("ts_stream_next") for *_, headers, _ in message]
-    assert words == ["false" if caller == "grpc" else None for caller in CALLERS]
+    assert words == ["false" if caller is Caller.GRPC else None for caller in CALLERS]
 
 
 def test_where_an_operator_says_so_a_grpc_caller_gets_parts_as_they_are_sent(wire):

@@ -1,0 +1,49 @@
+"""TorchServe's model "eden_fused": frames in, the frames between out, both halves in one worker per GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eden import DitDecoder, Encoder
+from handlers.node import NodeHandler
+from handlers.quirks import waiting_for
+from serving.admission import Admission
+from serving.answer import Answer
+from serving.backlog import Backlog
+from serving.decode import Drawing
+from serving.encode import ClipReader
+from serving.fused import FusedService
+from serving.limits import TokenLayout, clip_limits
+from serving.outbox import Outbox
+from serving.request import Request
+
+
+class FusedHandler(NodeHandler):
+    """Reads a request's frames, encodes them, draws the frames between, and encodes these as asked."""
+
+    hands_off = False
+
+    def start(self) -> None:
+        """Load the whole checkpoint, and be ready for the sizes named."""
+        settings = self.settings
+        encoder = Encoder.load(settings.checkpoint, self.device, settings.precision)
+        decoder = DitDecoder.load(settings.checkpoint, self.device, settings.precision)
+        encoder.warm(settings.warm, self.batch_sizes())
+        decoder.warm(settings.warm, self.batch_sizes())
+        config = encoder.config
+        layout = TokenLayout(config.hidden_dim, config.patch_size, encoder.dtype)
+        limits = clip_limits(settings.limits, layout, payload=None)
+        backlog = Backlog(waiting_for(self.model_name), settings.max_queued, settings.workers)
+        self.service = FusedService(
+            encoder,
+            Drawing(decoder, self.requests, self.pictures, self.metrics),
+            ClipReader(limits, config.patch_size, self.pictures),
+            layout,
+            Admission(self.batch_size, backlog),
+            self.requests,
+            self.metrics,
+        )
+
+    def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
+        """Frames per request."""
+        return self.service.serve(requests, outbox)

@@ -1,0 +1,90 @@
+"""What every node does alike as a handler: start on its device, turn a batch into requests, and answer it."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handlers import quirks
+from handlers.metrics import Metrics
+from handoff import Handoff, open_handoff
+from serving.answer import Answer
+from serving.errors import envelope
+from serving.outbox import Outbox
+from serving.request import Request
+from serving.settings import Settings, sensible_threads
+
+logger = logging.getLogger(__name__)
+
+
+class NodeHandler(ABC):
+    """A node of the workflow, or a model of its own under /predictions/."""
+
+    hands_off = True
+    """Whether it is one end of a hand-off."""
+
+    def initialize(self, context: Any) -> None:
+        """Load the model onto its device. Raises ValueError or eden.CheckpointError: the worker then does not start."""
+        quirks.keep_fields()
+        quirks.keep_freed_memory()
+        properties = context.system_properties
+        self.model_name = context.model_name
+        self.device = quirks.device_of(properties.get("gpu_id"), context.model_yaml_config)
+        self.settings = Settings.read(context.model_yaml_config, Path(properties["model_dir"]))
+        torch.set_num_threads(self.settings.threads or sensible_threads(self.device, self.settings.workers))
+        self.batch_size: int = properties["batch_size"]
+        self.handoff = self._open_handoff() if self.hands_off else None
+        self.metrics = Metrics(context.metrics, self.device, self.batch_size, self.handoff)
+        # two pools: a request waits for its pictures, so those must never wait for a request
+        self.requests = ThreadPoolExecutor(self.batch_size, thread_name_prefix="requests")
+        self.pictures = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="pictures")
+        self.start()
+        logger.info("%s ready on %s: %s", self.model_name, self.device, self.settings.precision)
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
+        """Answer a batch: as many answers as requests, in their order."""
+        started = time.monotonic()
+        requests = [quirks.read_request(context, index, fields) for index, fields in enumerate(data)]
+        replies = quirks.Replies(context, [request.caller for request in requests], self.settings.grpc_streaming)
+        try:
+            answers = self.serve(requests, replies)
+        except Exception as error:
+            logger.exception("a batch of %d failed", len(requests))
+            answers = [Answer.envelope(envelope(error))] * len(requests)
+        self.metrics.batch([answer.status for answer in answers])
+        refused = sum(answer.status >= 400 for answer in answers)
+        logger.info("batch of %d, %d refused, %.1f ms", len(requests), refused, 1e3 * (time.monotonic() - started))
+        quirks.pause_until(started)
+        return replies.rest(answers)
+
+    @abstractmethod
+    def start(self) -> None:
+        """Load the model and make the service."""
+
+    @abstractmethod
+    def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
+        """One answer per request; large ones may go ahead."""
+
+    def batch_sizes(self) -> list[int]:
+        """Batches to be ready for, beside the size of frames."""
+        return sorted({self.batch_size, *(2**i for i in range(self.batch_size.bit_length()))})
+
+    def _open_handoff(self) -> Handoff:
+        handoff = open_handoff(self.settings.handoff, device=self.device)
+        atexit.register(handoff.close)  # a worker ends so when its TorchServe is gone
+        logger.info("hand-off %s", self.settings.handoff.kind)
+        if self.settings.handoff.kind == "inline" and self.batch_size > 1:
+            logger.warning(
+                "hand-off inline with batches of up to %d: every clip's tensors pass through TorchServe, which holds "
+                "and copies a batch's several times over; with any other kind only tickets do", self.batch_size,
+            )  # fmt: skip
+        return handoff

@@ -1,0 +1,196 @@
+"""What TorchServe 0.12.0 does that a handler has to know, each with a test that shows it.
+
+Answers   A handler's return value is one message for the whole batch, and TorchServe decodes a message anew from its
+          start for every 64 KB of it that arrive: 8 answers of 20 MB took 75 to 94 s, or failed; each as a message of
+          its own 2.5 s. So a large answer goes ahead by itself, by the call that is meant for streamed answers, and as
+          soon as it is there: while it passes through the socket, the others' pictures are still being packed.
+          An answer that comes within about a millisecond may be lost.
+gRPC      A unary call ends with the first message; a second one makes TorchServe's thread for the worker throw, and the
+          worker never comes back. A streaming call that gets a single plain message ends the worker. A handler cannot
+          tell the two apart.
+Fields    `ts.service.Service` makes a dict of a request's parameters, so of two fields named `frames` only the last
+          arrives. And it parses what says that it is JSON: a few megabytes of brackets become gigabytes of Python's
+          lists before a handler is asked, and a seed of 7 is an int in place of a text.
+Headers   Those of /predictions/ calls hold a `url_path` that TorchServe adds; a gRPC call has none at all.
+Memory    By default glibc maps a frame's memory anew each time, and every page of it costs a fault: of the 4.6 ms in
+          which a JPEG of 854x480 became an array, 3.1 were faults (a virtual machine, two cores; bare metal pays less),
+          most of them with the interpreter's lock held.
+Queue     A handler sees no more than its batch: how many requests wait is told by the management interface alone.
+Devices   Where there are fewer GPUs than `deviceIds` names, the list is ignored.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from threading import Lock
+from typing import Any
+
+import psutil
+import torch
+from ts.handler_utils.utils import send_intermediate_predict_response
+from ts.service import Service
+
+from server.running import api_of
+from serving.answer import Answer
+from serving.request import Caller, Request
+
+logger = logging.getLogger(__name__)
+
+LEAST_SECONDS = 0.004
+"""Within which no batch is answered: TorchServe loses answers that come faster than about 1 ms."""
+LARGE = 64 << 10
+"""Bytes from which an answer goes by itself."""
+PIECE = 1 << 20
+"""Bytes of one message of an answer that may come in pieces: over HTTP, outside a workflow."""
+
+
+class Replies:
+    """The way back for one batch; its threads may send at the same time. What has gone cannot be taken back.
+
+    callers: an HTTP caller reads an answer to its end, however many messages it takes; a workflow keeps the first one
+    only; a gRPC caller gets what is sent in one message, the last, by default.
+    grpc_streaming: an operator's word that no gRPC caller who asks for a stream makes a unary call.
+    """
+
+    def __init__(self, context: Any, callers: Sequence[Caller], grpc_streaming: bool = False) -> None:
+        self._context, self._callers = context, callers
+        self._held = {
+            i: bytearray() for i, caller in enumerate(callers) if caller is Caller.GRPC and not grpc_streaming
+        }
+        self._gone: set[int] = set()
+        self._one_at_a_time = Lock()
+
+    def send(self, index: int, body: bytes, content_type: str) -> None:
+        """Send bytes to one caller at once, where it may get several messages; more may follow.
+
+        The first call settles the content type.
+        """
+        if index in self._held:
+            self._held[index] += body
+            return
+        with self._one_at_a_time:
+            self._context.set_response_content_type(index, content_type)
+            ids = {index: self._context.request_ids[index]}
+            send_intermediate_predict_response({index: body}, ids, "Prediction success", 200, self._context)
+
+    def ahead(self, index: int, answer: Answer) -> None:
+        """Send a large answer now; a small one waits for the message that ends the batch."""
+        if index in self._gone or len(answer.body) < LARGE or self._callers[index] is Caller.GRPC:
+            return
+        self._gone.add(index)
+        self._context.set_response_status(code=answer.status, idx=index)
+        step = PIECE if self._callers[index] is Caller.HTTP else len(answer.body)
+        for start in range(0, len(answer.body), step):
+            self.send(index, answer.body[start : start + step], answer.content_type)
+
+    def rest(self, answers: Sequence[Answer]) -> list[bytes]:
+        """What `handle` returns: all that has not gone yet. `answers`: one for each of the batch, in its order."""
+        for index, answer in enumerate(answers):
+            self._context.set_response_status(code=answer.status, idx=index)
+            self._context.set_response_content_type(index, answer.content_type)
+            if self._callers[index] is Caller.GRPC:
+                end_stream(self._context, index)
+            self.ahead(index, answer)
+        return [self._last(index, answer) for index, answer in enumerate(answers)]
+
+    def _last(self, index: int, answer: Answer) -> bytes:
+        if index in self._gone:
+            return b""
+        return bytes(self._held[index]) + answer.body if index in self._held else answer.body
+
+
+def end_stream(context: Any, index: int) -> None:
+    """Mark a message as its gRPC caller's last: without it a streaming call ends the worker; a unary one does not mind.
+
+    Only for gRPC callers: an HTTP answer would never end.
+    """
+    context.set_response_header(index, "ts_stream_next", "false")
+
+
+def read_request(context: Any, index: int, fields: Mapping[str, Any]) -> Request:
+    """One request of a batch, with who waits for its answer."""
+    properties = context.get_all_request_header(index)
+    headers = {name.lower(): value for name, value in properties.items() if isinstance(value, str)}
+    caller = Caller.HTTP if "url_path" in headers else Caller.WORKFLOW if headers else Caller.GRPC
+    return Request(index, fields, headers, caller)
+
+
+_read = Service.retrieve_data_for_inference
+
+
+def keep_fields() -> None:
+    """Have this worker take every field as bytes, and number the repeated ones of every request."""
+    os.environ["TS_DECODE_INPUT_REQUEST"] = "false"  # TorchServe looks at it for each field
+    Service.retrieve_data_for_inference = staticmethod(_read_numbered)
+
+
+def _read_numbered(batch: list[dict[str, Any]]) -> Any:
+    for request in batch or ():
+        number_repeated(request["parameters"])
+    return _read(batch)
+
+
+def number_repeated(parameters: list[dict[str, Any]]) -> None:
+    """Number, in place, the names that stand more than once (`frames`, `frames` become `frames0`, `frames1`)."""
+    count = Counter(parameter["name"] for parameter in parameters)
+    taken = set(count)
+    next_number = {name: 0 for name, times in count.items() if times > 1}
+    for parameter in parameters:
+        name = parameter["name"]
+        if name in next_number:
+            while f"{name}{next_number[name]}" in taken:
+                next_number[name] += 1
+            parameter["name"] = f"{name}{next_number[name]}"
+            taken.add(parameter["name"])
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""mallopt(3)'s names of its options."""
+KEPT = 128 << 20
+"""Bytes that the main heap may hold free at its end before the kernel gets them; a thread's, of 64 MB, never does."""
+LARGEST = 32 << 20
+"""Bytes from which a block is mapped anew each time: the most that glibc documents."""
+
+
+def keep_freed_memory() -> bool:
+    """Have malloc keep what is freed, for the next frame; False where the C library has no such option (musl, macOS).
+
+    Fixed thresholds stop its mapping anew, and its habit of giving memory back at once.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_MMAP_THRESHOLD, LARGEST) and mallopt(_TRIM_THRESHOLD, KEPT))
+
+
+def waiting_for(model: str) -> Callable[[], int]:
+    """A function that asks the TorchServe of this worker how many requests wait for a model. It raises OSError,
+    LookupError or ValueError where that is not to be known."""
+    return partial(_pending, psutil.Process(os.getppid()), model)
+
+
+def _pending(java: psutil.Process, model: str) -> int:
+    try:
+        return int(api_of(java).describe(model)["jobQueueStatus"]["pendingRequests"])
+    except psutil.Error as error:
+        raise ProcessLookupError(f"TorchServe's process cannot be asked: {error}") from error
+
+
+def device_of(gpu: int | None, yaml: Mapping[str, Any]) -> str:
+    """Where a worker computes: "cpu", or "cuda:N"; warns where it is not what its yaml asks for."""
+    wanted = yaml.get("deviceIds")
+    device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
+    if wanted and (device == "cpu" or gpu not in wanted):
+        logger.warning(
+            "deviceIds asks for GPU %s, this host has %d: running on %s", wanted, torch.cuda.device_count(), device
+        )
+    return device
+
+
+def pause_until(started: float) -> None:
+    """Wait until LEAST_SECONDS after `started` (time.monotonic())."""
+    time.sleep(max(0.0, started + LEAST_SECONDS - time.monotonic()))

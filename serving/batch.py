@@ -1,0 +1,86 @@
+"""Requests that came together: each is served by itself, and what fails of one spares the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import Executor
+from typing import Protocol, TypeVar
+
+from serving.answer import Answer
+from serving.errors import envelope
+from serving.request import Job, Request
+
+logger = logging.getLogger(__name__)
+
+
+class GridJob(Job, Protocol):
+    """A job that can be computed together with others of its grid."""
+
+    @property
+    def grid(self) -> Hashable: ...
+
+
+In = TypeVar("In", bound=Job)
+OnGrid = TypeVar("OnGrid", bound=GridJob)
+Out = TypeVar("Out")
+
+
+class Batch:
+    """The requests of a batch, and the answers that they have so far."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self.requests = requests
+        self._answers: dict[int, Answer] = {}
+
+    def answer(self, request: Request, answer: Answer) -> None:
+        """Settle a request's answer."""
+        self._answers[request.index] = answer
+
+    def fail(self, request: Request, error: Exception) -> None:
+        """Settle a request's answer: an error's envelope."""
+        told = envelope(error)
+        if told["code"] == 500:
+            logger.error("a request failed", exc_info=error)
+        self.answer(request, Answer.envelope(told))
+
+    def answer_to(self, request: Request) -> Answer:
+        """A request's answer; an error's envelope where none was given."""
+        if request.index not in self._answers:
+            self.fail(request, RuntimeError("no answer was given"))
+        return self._answers[request.index]
+
+    def answers(self) -> list[Answer]:
+        """One per request, in their order."""
+        return [self.answer_to(request) for request in self.requests]
+
+    def each(self, jobs: Iterable[In], step: Callable[[In], Out], pool: Executor | None = None) -> list[Out]:
+        """What `step` makes of each job, in a pool's threads if one is given; without those that fail."""
+
+        def attempt(job: In) -> list[Out]:
+            try:
+                return [step(job)]
+            except Exception as error:
+                self.fail(job.request, error)
+                return []
+
+        return [made for made_of_one in (pool.map if pool else map)(attempt, jobs) for made in made_of_one]
+
+    def together(self, jobs: Iterable[OnGrid], step: Callable[[list[OnGrid]], list[Out]]) -> list[Out]:
+        """What `step` makes of the jobs of each grid together; where that fails, of each alone, so that a bad one
+        spares the others."""
+        groups: dict[Hashable, list[OnGrid]] = {}
+        for job in jobs:
+            groups.setdefault(job.grid, []).append(job)
+        made: list[Out] = []
+        for group in groups.values():
+            try:
+                made += step(group)
+            except Exception as error:
+                if len(group) == 1:
+                    self.fail(group[0].request, error)
+                    continue
+                logger.warning("computing %d clips together failed, each alone now: %s", len(group), error)
+                for alone in self.each(group, lambda job: step([job])):
+                    made += alone
+        return made

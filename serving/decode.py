@@ -1,0 +1,196 @@
+"""The decoder's part: a ticket in, the frames between out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from eden import DitDecoder, EncoderOutput
+from handoff import Handoff, Ticket
+from serving.answer import STREAM_CONTENT_TYPE, Answer, as_part, encode_answer, encode_part, stream_end
+from serving.batch import Batch
+from serving.errors import BadRequest, read_envelope
+from serving.options import Rendering, read_options, rendering
+from serving.outbox import Outbox
+from serving.request import Caller, Request, as_bytes
+from serving.telemetry import Telemetry
+
+BODY = ("body", "data", "ticket")
+"""Names under which a ticket may come: a raw body, gRPC's usual key, a form field."""
+
+
+@dataclass(frozen=True)
+class TicketJob:
+    """A request whose ticket is good."""
+
+    request: Request
+    ticket: Ticket
+    seed: int
+    how: Rendering
+    stream: bool
+
+
+@dataclass(frozen=True)
+class DrawJob:
+    """A clip to draw the frames between of."""
+
+    request: Request
+    output: EncoderOutput
+    seed: int
+    how: Rendering
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.output.grid
+
+
+@dataclass(frozen=True)
+class StreamJob:
+    """A clip to draw pair by pair."""
+
+    request: Request
+    pairs: Iterator[EncoderOutput]
+    seed: int
+    how: Rendering
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The frames of a request, yet to be encoded."""
+
+    request: Request
+    frames: np.ndarray
+    """[K-1, H, W, 3] uint8"""
+    source: np.ndarray | None
+    """[K, H, W, 3] uint8, where the answer holds the source frames too"""
+    how: Rendering
+
+
+class Drawing:
+    """Draws clips and encodes their frames as asked; what a decoder and a fused node have in common.
+
+    requests, pictures   threads for the answers of a batch, and for the pictures of one answer: an answer waits for
+                         its pictures, so these must never wait for an answer
+    """
+
+    def __init__(self, decoder: DitDecoder, requests: Executor, pictures: Executor, telemetry: Telemetry) -> None:
+        self._decoder, self._requests, self._pictures, self._telemetry = decoder, requests, pictures, telemetry
+
+    def whole(self, batch: Batch, jobs: Sequence[DrawJob], outbox: Outbox) -> None:
+        """Clips of each grid together; each answer is encoded by itself."""
+        self.answer(batch, batch.together(jobs, self.draw), outbox)
+
+    def answer(self, batch: Batch, drawn: Sequence[Drawn], outbox: Outbox) -> None:
+        """Encode each request's frames by itself; a large answer may go ahead of the others."""
+
+        def encode(made: Drawn) -> tuple[Drawn, Answer]:
+            answer = encode_answer(made.frames, made.source, made.how, self._pictures)
+            outbox.ahead(made.request.index, answer)
+            return made, answer
+
+        with self._telemetry.stage("image_encode"):
+            for made, answer in batch.each(drawn, encode, self._requests):
+                batch.answer(made.request, answer)
+
+    def streamed(self, batch: Batch, jobs: Sequence[StreamJob], outbox: Outbox) -> None:
+        """Clips side by side, pair by pair; each frame goes to its caller at once.
+
+        A clip that fails before its first frame gets a plain error; a later failure ends its stream with an error part.
+        """
+        begun: set[int] = set()
+        going = list(jobs)
+        while going:
+            pairs = batch.each(going, _next_pair)
+            for job, pair in pairs:
+                if pair is None:
+                    batch.answer(job.request, Answer(stream_end(), STREAM_CONTENT_TYPE))
+            drawn = batch.together([pair for _, pair in pairs if pair], self.draw)
+            parts = batch.each(drawn, lambda made: (made.request.index, _part(made)), self._requests)
+            for index, part in parts:
+                outbox.send(index, part, STREAM_CONTENT_TYPE)
+            sent = {index for index, _ in parts}
+            begun |= sent
+            going = [job for job in going if job.request.index in sent]
+        for job in jobs:
+            answer = batch.answer_to(job.request)
+            if job.request.index in begun and answer.content_type != STREAM_CONTENT_TYPE:
+                error = as_part(answer.body, answer.content_type)
+                batch.answer(job.request, Answer(error + stream_end(), STREAM_CONTENT_TYPE))
+
+    def draw(self, jobs: list[DrawJob]) -> list[Drawn]:
+        """The frames of clips of one grid, computed together."""
+        with self._telemetry.stage("denoise_decode"):
+            frames = self._decoder.interpolate(
+                [job.output for job in jobs], seeds=[job.seed for job in jobs], as_uint8=True
+            )
+            drawn = [
+                Drawn(
+                    job.request,
+                    _as_pictures(made),
+                    None if job.output.frames is None else _as_pictures(job.output.frames),
+                    job.how,
+                )
+                for job, made in zip(jobs, frames, strict=True)
+            ]
+        self._telemetry.pairs(sum(map(len, frames)))
+        return drawn
+
+
+class DecodeService:
+    """Takes the tokens that tickets stand for, and draws the frames between."""
+
+    def __init__(self, drawing: Drawing, handoff: Handoff, telemetry: Telemetry) -> None:
+        self._drawing, self._handoff, self._telemetry = drawing, handoff, telemetry
+
+    def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
+        """Frames per request, or an error's envelope. Whole clips first: a stream lasts, and they need not wait."""
+        batch = Batch(requests)
+        jobs = [job for job in batch.each(requests, lambda request: self._read(batch, request)) if job]
+        whole = [job for job in jobs if not job.stream]
+        streamed = [job for job in jobs if job.stream]
+        with self._telemetry.stage("take"):
+            taken = batch.each(whole, self._take)
+        self._drawing.whole(batch, taken, outbox)
+        self._drawing.streamed(batch, batch.each(streamed, self._open), outbox)
+        return batch.answers()
+
+    def _read(self, batch: Batch, request: Request) -> TicketJob | None:
+        """None where the encoder refused: its words are the answer then."""
+        name = next((name for name in BODY if name in request.fields), BODY[0])
+        body = as_bytes(name, request.fields.get(name, b""))
+        if not body:
+            raise BadRequest("no ticket: send the bytes that the encoder answered, as application/octet-stream")
+        refusal = self._handoff.read_refusal(body)
+        if refusal is not None:
+            batch.answer(request, Answer.envelope(read_envelope(refusal)))
+            return None
+        ticket = self._handoff.read(body)
+        rest = {name: value for name, value in request.fields.items() if name not in BODY}
+        asked = read_options(rest, request.headers)
+        stream = asked.stream and request.caller is not Caller.WORKFLOW
+        options, default_format = asked.with_ticket(ticket.options)
+        return TicketJob(request, ticket, options.seed or 0, rendering(options, default_format, stream), stream)
+
+    def _take(self, job: TicketJob) -> DrawJob:
+        return DrawJob(job.request, self._handoff.take(job.ticket), job.seed, job.how)
+
+    def _open(self, job: TicketJob) -> StreamJob:
+        return StreamJob(job.request, self._handoff.stream(job.ticket), job.seed, job.how)
+
+
+def _next_pair(job: StreamJob) -> tuple[StreamJob, DrawJob | None]:
+    output = next(job.pairs, None)
+    return job, None if output is None else DrawJob(job.request, output, job.seed, job.how)
+
+
+def _part(drawn: Drawn) -> bytes:
+    return encode_part(drawn.frames[0], drawn.how)
+
+
+def _as_pictures(frames: torch.Tensor) -> np.ndarray:
+    """[K, 3, H, W] uint8 on any device -> [K, H, W, 3] on the CPU."""
+    return frames.permute(0, 2, 3, 1).contiguous().cpu().numpy()

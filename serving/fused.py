@@ -1,0 +1,102 @@
+"""Both halves in one process: frames in, the frames between out, with no ticket and no hand-off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+
+import numpy as np
+import torch
+
+from eden import Encoder, EncoderOutput
+from serving.admission import Admission
+from serving.answer import Answer
+from serving.batch import Batch
+from serving.decode import Drawing, DrawJob, Drawn, StreamJob
+from serving.encode import ClipReader, Encoded, EncodeJob, encode_together
+from serving.limits import TokenLayout
+from serving.options import Rendering, rendering
+from serving.outbox import Outbox
+from serving.request import Caller, Request
+from serving.telemetry import Telemetry
+
+WINDOW_BYTES = 1 << 30
+"""Of tokens on the device for one clip: a longer clip is encoded and drawn in windows of fewer, a frame in common."""
+
+
+class FusedService:
+    """Admits a batch, reads it, encodes it and draws the frames between on one device."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        drawing: Drawing,
+        reader: ClipReader,
+        layout: TokenLayout,
+        admission: Admission,
+        requests: Executor,
+        telemetry: Telemetry,
+        window_bytes: int = WINDOW_BYTES,
+    ) -> None:
+        self._encoder, self._drawing, self._reader, self._layout = encoder, drawing, reader, layout
+        self._admission, self._requests, self._telemetry = admission, requests, telemetry
+        self._window_bytes = window_bytes
+        self._encode = encode_together(encoder, telemetry)
+
+    def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
+        """Frames per request, or an error's envelope. Whole clips first: a stream lasts, and they need not wait."""
+        batch = Batch(requests)
+        self._admission.begin(len(requests))
+        admitted = batch.each(requests, self._admission.admit)
+        with self._telemetry.stage("image_decode"):
+            jobs = batch.each(admitted, self._reader.read, self._requests)
+        streamed = [job for job in jobs if _is_streamed(job)]
+        whole = [job for job in jobs if not _is_streamed(job)]
+        short = [job for job in whole if len(job.frames) <= self._window(job)]
+        encoded = batch.together(short, self._encode)
+        self._drawing.whole(batch, [_draw_job(each) for each in encoded], outbox)
+        long = [job for job in whole if len(job.frames) > self._window(job)]
+        self._drawing.answer(batch, batch.each(long, self._draw_long), outbox)
+        self._drawing.streamed(batch, [self._stream_job(job) for job in streamed], outbox)
+        return batch.answers()
+
+    def _window(self, job: EncodeJob) -> int:
+        """The most frames of a clip whose tokens are on the device at once."""
+        return max(2, self._layout.largest_clip(self._window_bytes, *job.frames.shape[2:]))
+
+    def _windows(self, job: EncodeJob) -> Iterator[torch.Tensor]:
+        """A clip's frames [.., 3, H, W], cut where the tokens would be too many."""
+        pairs = self._window(job) - 1
+        return (job.frames[start : start + pairs + 1] for start in range(0, len(job.frames) - 1, pairs))
+
+    def _draw_long(self, job: EncodeJob) -> Drawn:
+        drawn = [
+            self._drawing.draw([DrawJob(job.request, self._encoded(frames), _seed(job), _how(job))])[0].frames
+            for frames in self._windows(job)
+        ]
+        source = job.frames.permute(0, 2, 3, 1).numpy() if job.with_frames else None
+        return Drawn(job.request, np.concatenate(drawn), source, _how(job))
+
+    def _stream_job(self, job: EncodeJob) -> StreamJob:
+        pairs = (pair for frames in self._windows(job) for pair in self._encoded(frames))
+        return StreamJob(job.request, pairs, _seed(job), _how(job))
+
+    def _encoded(self, frames: torch.Tensor) -> EncoderOutput:
+        with self._telemetry.stage("encode"):
+            return self._encoder.encode(frames)
+
+
+def _is_streamed(job: EncodeJob) -> bool:
+    return job.options.stream and job.request.caller is not Caller.WORKFLOW
+
+
+def _seed(job: EncodeJob) -> int:
+    return job.options.seed or 0
+
+
+def _how(job: EncodeJob) -> Rendering:
+    return rendering(job.options, job.default_format, _is_streamed(job))
+
+
+def _draw_job(encoded: Encoded) -> DrawJob:
+    return DrawJob(encoded.request, encoded.output, _seed(encoded.job), _how(encoded.job))

@@ -1,0 +1,120 @@
+"""The `handler:` section of a model's yaml: typed, bounded, and complete before the worker starts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from eden import MIN_SIDE
+from handoff import HandoffError, HandoffSettings
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+Side = Annotated[int, Meta(ge=MIN_SIDE, le=65536)]
+
+
+MAX_WAIT_S = 5.0
+LARGEST_PAYLOAD = 2 << 30
+"""Bytes of one clip's tokens, where neither max_payload_bytes nor a smaller budget says otherwise: two frames of
+8192x4352 in fp32 take 1.7 GB."""
+
+
+class SettingsError(ValueError):
+    """A setting that is unknown, wrong, or contradicts another; the message names it."""
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a request may hold. None: as much as the hand-off can carry (see serving.limits)."""
+
+    max_pixels: Count | None = None
+    """of one frame"""
+    max_frames: Annotated[int, Meta(ge=2)] = 512
+    """of one request"""
+    max_clip_pixels: Count | None = None
+    """of all frames of a clip together"""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an operator may set for one node."""
+
+    checkpoint: Path = Path("checkpoint")
+    """a folder, a .safetensors or a .pt; a relative path lies inside the archive"""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    handoff: HandoffSettings = msgspec.field(default_factory=HandoffSettings)
+    limits: Limits = Limits()
+    threads: Count | None = None
+    """CPU threads a worker computes with; None: see `sensible_threads`"""
+    workers: Count = 1
+    """of this node"""
+    max_queued: Count = 256
+    """requests that may wait in TorchServe for the encoder"""
+    max_wait_s: Seconds = MAX_WAIT_S
+    """seconds that a clip may have to wait for the decoder, once a batch of them does"""
+    grpc_streaming: bool = False
+    """whether a gRPC caller who asks for a stream gets more than one message"""
+    warm: tuple[tuple[Side, Side], ...] = ()
+    """(height, width) of frames to be ready for before the first request"""
+
+    @classmethod
+    def read(cls, yaml: Mapping[str, Any], model_dir: Path) -> Settings:
+        """Settings from a model's parsed yaml. Raises SettingsError."""
+        section = dict(yaml.get("handler") or {})
+        if "workers" in section:
+            raise SettingsError("handler settings: unknown workers: the yaml's maxWorkers says how many")
+        section["workers"] = yaml.get("maxWorkers") or 1
+        handoff = section.get("handoff") or {}
+        if not isinstance(handoff, dict):
+            raise SettingsError(f"handler settings: handoff is {handoff!r}, not settings by name")
+        if unknown := set(map(str, handoff)) - set(HandoffSettings.__dataclass_fields__):
+            raise SettingsError(f"handler settings: handoff: unknown {', '.join(sorted(unknown))}")
+        section["handoff"] = {
+            "folder": str(server_folder()),
+            "abandoned_after_s": section.get("max_wait_s", MAX_WAIT_S),
+            "max_payload_bytes": _smaller(LARGEST_PAYLOAD, handoff.get("budget_bytes")),
+            **handoff,
+        }
+        try:
+            settings: Settings = msgspec.convert(section, cls, dec_hook=_path)
+        except (msgspec.ValidationError, HandoffError) as error:
+            raise SettingsError(f"handler settings: {_readable(error)}") from error
+        if settings.handoff.max_payload_bytes > settings.handoff.budget_bytes:
+            raise SettingsError(
+                f"handler settings: handoff.max_payload_bytes is {settings.handoff.max_payload_bytes}, more than all "
+                f"payloads together may take: {settings.handoff.budget_bytes} (handoff.budget_bytes)"
+            )
+        return msgspec.structs.replace(settings, checkpoint=model_dir / settings.checkpoint)
+
+
+def sensible_threads(device: str, workers: int) -> int:
+    """Where a GPU computes, two feed it. On a CPU both nodes' workers share the cores: more threads than cores, each
+    waiting busily for the others, cost most of the throughput."""
+    return 2 if device != "cpu" else max(1, (os.cpu_count() or 1) // (2 * workers))
+
+
+def server_folder() -> Path:
+    """The folder that the server runs in, the same for all its workers: EDEN_SERVER_FOLDER, else TorchServe's cwd."""
+    named = os.environ.get("EDEN_SERVER_FOLDER")
+    return Path(named) if named else Path(f"/proc/{os.getppid()}/cwd").resolve()
+
+
+def _smaller(default: int, budget: object) -> int:
+    return min(default, budget) if isinstance(budget, int) and budget > 0 else default
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(kind)
+
+
+def _readable(error: Exception) -> str:
+    """ "limits.max_pixels: expected int, got str", and the like."""
+    text, _, place = str(error).partition(" - at `$.")
+    text = text.replace("`", "").replace("Object contains unknown field", "unknown")
+    return f"{place.rstrip('`')}: {text[0].lower()}{text[1:]}" if place else re.sub("^Object", "object", text)

@@ -1,0 +1,159 @@
+"""Requests through encoder, decoder and the fused node, as plain objects."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+import media
+from serving.encode import REFUSAL, TICKET
+from serving.request import Caller, Request
+from serving.settings import Limits
+from tests.e2e.serving import moving_frames
+from tests.unit.serving.conftest import Outbox
+
+PNGS = {f"frame{i}": media.encode_image(frame, "png") for i, frame in enumerate(moving_frames(2))}
+
+
+def clip(count: int = 2, seed: int = 0, height: int = 64, width: int = 96) -> bytes:
+    return media.encode_npy(moving_frames(count, height, width, seed))
+
+
+def request(index: int = 0, fields: dict | None = None, caller: Caller = Caller.WORKFLOW, **headers: str) -> Request:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Request(index, {"body": clip()} if fields is None else fields, named, caller)
+
+
+def frames(answer) -> np.ndarray:
+    assert answer.status == 200, answer.body
+    return np.load(io.BytesIO(answer.body))
+
+
+def told(answer, code: int) -> dict:
+    envelope = json.loads(answer.body)
+    assert answer.status == envelope["code"] == code, envelope
+    return envelope
+
+
+def test_a_pair_of_pictures_becomes_a_picture(nodes):
+    (answer,) = nodes.through(request(fields=PNGS))
+    assert answer.content_type == "image/png"
+    assert media.decode_image(answer.body, max_pixels=10**6).shape == (64, 96, 3)
+
+
+def test_one_that_is_wrong_spares_the_others_of_its_batch(nodes):
+    alone = frames(nodes.through(request())[0])
+    answers = nodes.through(
+        request(0), request(1, {"body": b"no clip"}), request(2, {"body": clip(3, seed=1)}), request(3, {"body": b""})
+    )
+    assert np.abs(frames(answers[0]).astype(int) - alone).max() <= 1
+    assert "not a readable video" in told(answers[1], 400)["message"]
+    assert frames(answers[2]).shape == (2, 64, 96, 3)
+    assert told(answers[3], 400)["retry"] == "never"
+
+
+def test_a_refusal_is_signed_only_where_the_decoder_reads_it(nodes):
+    answers = nodes.encoder.serve([request(0, {"body": b"x"}), request(1, {"body": b"x"}, Caller.HTTP), request(2)])
+    assert [answer.content_type for answer in answers] == [REFUSAL, "application/json", TICKET]
+
+
+@pytest.mark.parametrize("caller", Caller)
+def test_fused_draws_what_the_two_nodes_draw(nodes, caller):
+    requests = [
+        request(0, {"body": clip(5, seed=2), "seed": b"7"}, caller),
+        request(1, PNGS, caller, x_eden_format="npy"),
+        request(2, {"body": clip(2, seed=3, height=48, width=48)}, caller),
+    ]
+    fused = nodes.fused.serve(requests, Outbox())
+    split = nodes.through(*(Request(r.index, r.fields, r.headers, Caller.WORKFLOW) for r in requests))
+    for one, other in zip(fused, split, strict=True):
+        assert one.content_type == other.content_type
+        assert np.array_equal(frames(one), frames(other))
+
+
+def test_fused_answers_a_film_with_its_source_frames(nodes):
+    fields = {f"frame{i}": media.encode_image(frame, "png") for i, frame in enumerate(moving_frames(3))}
+    fields |= {"format": b"mp4", "fps": b"12"}
+    (fused,), (split,) = nodes.fused.serve([request(0, fields)], Outbox()), nodes.through(request(0, fields))
+    assert fused.body == split.body
+    with media.open_video(fused.body) as video:
+        assert len(list(video.frames())) == 5
+
+
+def test_a_long_clip_is_drawn_in_windows_and_looks_the_same(make_nodes):
+    nodes = make_nodes()
+    whole = request(0, {"body": clip(9, seed=4)}, Caller.HTTP)
+    expected = frames(nodes.fused.serve([whole], Outbox())[0])
+    for window in (3, 4, 9):
+        few = make_nodes(window_bytes=nodes.layout.nbytes(window, 64, 96))
+        found = frames(few.fused.serve([whole], Outbox())[0])
+        assert np.abs(found.astype(int) - expected).max() <= 1
+        streamed = Outbox()
+        few.fused.serve([request(0, {"body": clip(9, seed=4), "stream": b"1"}, Caller.HTTP)], streamed)
+        assert len(streamed.parts[0]) == 8
+
+
+def test_streams_and_whole_clips_of_a_batch_are_all_served(nodes):
+    tickets = nodes.encoder.serve([request(i, {"body": clip(4, seed=i)}, Caller.HTTP) for i in range(3)])
+    outbox = Outbox()
+    asked = [
+        Request(i, {"body": ticket.body} | ({"stream": b"1"} if i < 2 else {}), {"x-eden-format": "npy"}, Caller.HTTP)
+        for i, ticket in enumerate(tickets)
+    ]
+    first, second, whole = nodes.decoder.serve(asked, outbox)
+    assert frames(whole).shape[0] == 3
+    for index, end in enumerate((first, second)):
+        assert end.body == b"--eden-frame--\r\n"
+        assert len(outbox.parts[index]) == 3
+
+
+def test_a_stream_that_cannot_begin_is_a_plain_error(nodes):
+    (ticket,) = nodes.encoder.serve([request(caller=Caller.HTTP)])
+    outbox = Outbox()
+    fields = {"body": ticket.body, "stream": b"1", "format": b"mp4"}
+    (answer,) = nodes.decoder.serve([request(0, fields, Caller.HTTP)], outbox)
+    assert "mp4 cannot be streamed" in told(answer, 400)["message"]
+    assert not outbox.parts
+
+
+def test_a_clip_that_can_never_be_handed_on_is_refused_unencoded_with_what_fits(make_nodes, monkeypatch):
+    nodes = make_nodes()
+    most = nodes.layout.nbytes(5, 64, 96)
+    small = make_nodes(max_payload_bytes=most, budget_bytes=2 * most)
+    monkeypatch.setattr(type(small.encoder._encoder), "encode_clips", lambda *_: pytest.fail("it was encoded"))
+    pngs = {f"frame{i}": media.encode_image(frame, "png") for i, frame in enumerate(moving_frames(6))}
+    for fields in ({"body": clip(6)}, pngs):
+        (answer,) = small.encoder.serve([request(0, fields, Caller.HTTP)])
+        assert told(answer, 413)["largest_clip"] == 5
+        assert told(answer, 413)["retry"] == "never"
+    monkeypatch.undo()
+    assert frames(small.through(request(0, {"body": clip(5)}))[0]).shape[0] == 4
+
+
+def test_source_frames_that_travel_along_count(make_nodes):
+    most = make_nodes().layout.nbytes(5, 64, 96)
+    small = make_nodes(max_payload_bytes=most, budget_bytes=2 * most)
+    (answer,) = small.encoder.serve([request(0, {"body": clip(5), "format": b"mp4"}, Caller.HTTP)])
+    fits = told(answer, 413)["largest_clip"]
+    assert 2 <= fits < 5
+    assert small.encoder.serve([request(0, {"body": clip(fits), "format": b"mp4"})])[0].content_type == TICKET
+
+
+def test_what_the_server_fails_over_is_told_without_its_words(nodes, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("/srv/secret/path")
+
+    monkeypatch.setattr(nodes.decoder._drawing._decoder, "interpolate", fail)
+    first, second = nodes.through(request(0), request(1))
+    for answer in (first, second):
+        assert told(answer, 500)["retry"] == "later"
+        assert b"secret" not in answer.body
+
+
+def test_limits_hold_without_a_handoff_too(make_nodes):
+    nodes = make_nodes(Limits(max_pixels=64 * 96, max_clip_pixels=3 * 64 * 96))
+    (answer,) = nodes.fused.serve([request(0, {"body": clip(4)}, Caller.HTTP)], Outbox())
+    assert told(answer, 413)["largest_clip"] == 3
