@@ -14,7 +14,7 @@ from handoff import Handoff, Ticket
 from serving.answer import STREAM_CONTENT_TYPE, Answer, as_part, encode_answer, encode_part, stream_end
 from serving.batch import Batch
 from serving.errors import BadRequest, read_envelope
-from serving.options import Rendering, read_options, rendering
+from serving.options import Options, Rendering, read_options, rendering
 from serving.outbox import Outbox
 from serving.request import Caller, Request, as_bytes
 from serving.telemetry import Telemetry
@@ -169,17 +169,24 @@ class DecodeService:
             batch.answer(request, Answer.envelope(read_envelope(refusal)))
             return None
         ticket = self._handoff.read(body)
-        rest = {name: value for name, value in request.fields.items() if name not in BODY}
-        asked = read_options(rest, request.headers)
-        stream = asked.stream and request.caller is not Caller.WORKFLOW
+        asked = _asked(request)
         options, default_format = asked.with_ticket(ticket.options)
-        return TicketJob(request, ticket, options.seed or 0, rendering(options, default_format, stream), stream)
+        how = rendering(options, default_format, asked.stream)
+        return TicketJob(request, ticket, options.seed or 0, how, asked.stream)
 
     def _take(self, job: TicketJob) -> DrawJob:
         return DrawJob(job.request, self._handoff.take(job.ticket), job.seed, job.how)
 
     def _open(self, job: TicketJob) -> StreamJob:
         return StreamJob(job.request, self._handoff.stream(job.ticket), job.seed, job.how)
+
+
+def _asked(request: Request) -> Options:
+    """What a decoder's own caller asks for. Nothing in a workflow: the encoder has read its headers, and if they were
+    refused now, the payload would lie there until it expires."""
+    if request.caller is Caller.WORKFLOW:
+        return Options()
+    return read_options({name: value for name, value in request.fields.items() if name not in BODY}, request.headers)
 
 
 def _next_pair(job: StreamJob) -> tuple[StreamJob, DrawJob | None]:
