@@ -12,12 +12,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
-MOST_SAMPLES = 1 << 23
-"""Of all tracks together: three minutes of PCM sound, which counts each value."""
+MOST_SAMPLES = 1 << 20
+"""Of all tracks together, PCM sound aside: hours of a film with its sound."""
 WIDEST_PIXEL = 8.0
 """Bytes of a decoded pixel in the widest of FFmpeg's usual formats: four channels of 16 bits."""
-_MOST_PARTS = 1 << 14
+_MOST_PARTS = 1 << 16
 _MP4_FRONT = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx", b"uuid")
+_MP4_NESTED = (
+    b"moov",
+    b"trak",
+    b"mdia",
+    b"minf",
+    b"stbl",
+    b"moof",
+    b"traf",
+    b"edts",
+    b"mvex",
+    b"dinf",
+    b"udta",
+    b"tref",
+)
 _PLANES = {0: 1.5, 1: 1.5, 2: 2.0, 3: 3.0}
 """Samples per pixel, by the standards' chroma_format_idc; FFmpeg gives grey pictures chroma too."""
 _ALPHA = 1.0
@@ -99,47 +113,47 @@ def _child(data: bytes, box: tuple[int, int] | None, *path: bytes) -> tuple[int,
 
 
 def _mp4(data: bytes) -> VideoHeader:
-    movie, samples = None, 0
-    for kind, start, end in _boxes(data, 0, len(data)):
-        if kind == b"moov" and movie is None:
-            movie = start, end
-        elif kind == b"moof":
-            samples += _fragment_samples(data, start, end)
+    movie = next(((start, end) for kind, start, end in _boxes(data, 0, len(data)) if kind == b"moov"), None)
     if movie is None:
         raise ValueError("an MP4 without its index")
-    header = None
-    for kind, start, end in _boxes(data, *movie):
-        if kind != b"trak":
-            continue
-        frames = _track_samples(data, (start, end))
-        samples += frames
-        handler = _child(data, (start, end), b"mdia", b"hdlr")
-        if header is None and handler is not None and data[handler[0] + 8 : handler[0] + 12] == b"vide":
-            header = _mp4_track(data, (start, end), frames)
+    samples = _samples(data)
     if samples > min(MOST_SAMPLES, len(data)):
         raise ValueError(f"tables of {samples} samples")
-    if header is None:
-        raise NoVideo("no video track")
-    return replace(header, samples=samples)
+    for kind, start, end in _boxes(data, *movie):
+        if kind == b"trak":
+            handler = _child(data, (start, end), b"mdia", b"hdlr")
+            if handler and data[handler[0] + 8 : handler[0] + 12] == b"vide":
+                return replace(_mp4_track(data, (start, end)), samples=samples)
+    raise NoVideo("no video track")
 
 
-def _fragment_samples(data: bytes, start: int, end: int) -> int:
-    """Samples that a fragment speaks of."""
-    count = 0
-    for kind, at, stop in _boxes(data, start, end):
-        if kind == b"traf":
-            runs = (first for name, first, _ in _boxes(data, at, stop) if name == b"trun")
-            count += sum(int.from_bytes(data[first + 4 : first + 8]) for first in runs)
-    return count
+def _samples(data: bytes) -> int:
+    """How many samples the tables speak of that FFmpeg writes out as it opens a file, PCM sound aside."""
+    total, parts, waiting = 0, 0, [(False, 0, len(data))]
+    while waiting:
+        sound, first, last = waiting.pop()
+        sizes, steps = 0, list[bytes]()
+        for kind, start, end in _boxes(data, first, last):
+            parts += 1
+            if kind in _MP4_NESTED:
+                if kind == b"trak":
+                    sound = data.find(b"soun", start, end) >= 0 and data.find(b"vide", start, end) < 0
+                waiting.append((sound, start, end))
+            elif kind in (b"stsz", b"stz2"):
+                sizes += int.from_bytes(data[start + 8 : start + 12])
+            elif kind == b"stts":
+                steps.append(data[start + 4 : start + 16])
+            elif kind == b"trun":
+                total += int.from_bytes(data[start + 4 : start + 8])
+        if parts > _MOST_PARTS:
+            raise ValueError(f"more than {_MOST_PARTS} boxes")
+        # One step of one tick for all: of PCM, FFmpeg keeps a line per chunk.
+        pcm = sound and len(steps) == 1 and steps[0][:4] == b"\0\0\0\1" and steps[0][8:] == b"\0\0\0\1"
+        total += 0 if pcm else sizes
+    return total
 
 
-def _track_samples(data: bytes, track: tuple[int, int]) -> int:
-    table = _child(data, track, b"mdia", b"minf", b"stbl")
-    sizes = (start for kind, start, _ in (_boxes(data, *table) if table else ()) if kind in (b"stsz", b"stz2"))
-    return max((int.from_bytes(data[start + 8 : start + 12]) for start in sizes), default=0)
-
-
-def _mp4_track(data: bytes, track: tuple[int, int], samples: int) -> VideoHeader:
+def _mp4_track(data: bytes, track: tuple[int, int]) -> VideoHeader:
     description = _child(data, track, b"mdia", b"minf", b"stbl", b"stsd")
     if description is None:
         raise ValueError("a track without a description")
@@ -151,7 +165,9 @@ def _mp4_track(data: bytes, track: tuple[int, int], samples: int) -> VideoHeader
     placed = _child(data, track, b"tkhd")
     turns = _mp4_turns(data, placed[0]) if placed else 0
     settings = {kind: data[at : min(stop, at + 1024)] for kind, at, stop in _boxes(data, start + 78, end)}
-    return _checked(VideoHeader(height, width, turns, samples or None, _pixel_bytes(codec, settings)))
+    sizes = _child(data, track, b"mdia", b"minf", b"stbl", b"stsz")
+    frames = int.from_bytes(data[sizes[0] + 8 : sizes[0] + 12]) if sizes else 0
+    return _checked(VideoHeader(height, width, turns, frames or None, _pixel_bytes(codec, settings)))
 
 
 def _mp4_turns(data: bytes, at: int) -> int:
