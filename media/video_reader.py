@@ -19,7 +19,6 @@ from av.video.reformatter import Interpolation
 from media.errors import MediaError
 from media.images import Frame
 from media.names import open_input
-from media.rates import FASTEST, SLOWEST, measured
 from media.truncation import missing_bytes
 from media.video_headers import NoVideo, VideoHeader, read_video_header
 
@@ -65,14 +64,10 @@ class Video:
         if header is not None:
             context.options = {"max_pixels": str(coded_pixels(header))}
         rate = stream.average_rate or stream.guessed_rate
-        if not rate:
+        if not rate or rate < 0:
             raise MediaError("the video states no frame rate")
-        self.rate: Fraction = measured(Fraction(rate))
-        """Frames a second, on average."""
-        if not SLOWEST <= self.rate <= FASTEST:
-            raise MediaError(
-                f"a video of {float(rate):g} frames a second; from {float(SLOWEST):g} to {FASTEST} are allowed"
-            )
+        self.rate: Fraction = Fraction(rate)
+        """Frames a second, on average: any that the file states, so it need not be one that `encode_video` takes."""
         self._pictures = _decoded(container, stream.index)
         self._first = next(self._pictures, None)
         if self._first is None:

@@ -15,9 +15,12 @@ from av.video.reformatter import ColorRange, Colorspace
 from media.errors import MediaError
 from media.images import Frame, check_frame
 from media.names import file_url
-from media.rates import FASTEST, LARGEST_TERM, SLOWEST
 from media.video_reader import SCALING
 
+SLOWEST, FASTEST = Fraction(1, 1000), Fraction(2000)
+"""Frames a second of what `encode_video` writes."""
+LARGEST_TERM = 20_000_000
+"""Of a rate's numerator and denominator. With B-frames FFmpeg's mp4 writer fails on terms near 2^31, or on 1/100000."""
 LARGEST_SIDE = 16384
 """Pixels, of x264."""
 _BT709 = 1
