@@ -62,7 +62,7 @@ def jpeg(frame: Frame, **options: object) -> bytes:
 
 
 def on_device(frame: Frame) -> torch.Tensor:
-    return torch.from_numpy(frame).to(DEVICE).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(frame.copy()).to(DEVICE).permute(2, 0, 1).contiguous()
 
 
 def on_host(picture: torch.Tensor | None) -> Frame:
