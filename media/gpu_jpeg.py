@@ -6,7 +6,8 @@ What torchvision's wrapper leaves to its callers (read in 0.26 and 0.28):
   has still to do there; and the GPU's decoding engine heeds no stream at all (pytorch/vision#9606). So pictures are
   decoded into memory that belongs to another stream, and comes back to it only when nothing under way uses it.
 - It encodes on a stream of its own too, and does not wait for the frames. So they are waited for first.
-- One damaged picture fails its batch. So the header decides who takes part, and a batch that fails is taken one by one.
+- One picture that it refuses fails its batch. So the header decides who takes part, and a batch that fails is taken
+  one by one.
 - One decoder and one encoder serve a process. They may be called from any thread and take turns; a second GPU in the
   same process would make them anew at every change: have one GPU in a process.
 - Chroma of 4:2:0 and 4:2:2 is enlarged by repeating it, where libjpeg interpolates; JPEGs are written in 4:4:4, where
@@ -103,11 +104,14 @@ class GpuJpeg:
 
     def _decode(self, payloads: Sequence[bytes | memoryview]) -> list[torch.Tensor | None]:
         """All together; where that fails, each by itself, with None for those that nvJPEG refuses."""
+        import torch
+
         try:
             return [*self._decode_batch(payloads)]
         except RuntimeError:
+            # Raises where not a picture but the device is at fault; and nothing is decoded any more into what is freed.
+            torch.cuda.synchronize(self.device)
             if len(payloads) == 1:
-                self._stream.synchronize()  # raises where it is not the picture that is at fault
                 return [None]
         return [picture for payload in payloads for picture in self._decode([payload])]
 

@@ -150,6 +150,9 @@ def test_a_header_without_jfif_is_plain():
         (with_segment(PLAIN, 0xE2, b"MPF\0"), "several pictures"),
         (with_segment(PLAIN, 0xDD, b"\x04"), "restart interval"),
         (with_segment(PLAIN, 0xDE, b"\x00"), "marker 0xde"),
+        (with_segment(PLAIN, 0xC0, PLAIN.partition(b"\xff\xc0\x00\x11")[2][:15]), "two frames"),
+        (with_segment(PLAIN, 0xDB, b"\x03" + bytes([1] * 63 + [0])), "zero"),
+        (with_segment(PLAIN, 0xDB, b"\x10" + bytes([0, 1] * 64)), "16 bits"),
         (SOI + segment(0xFE, b"") * 600 + PLAIN[2:], "too many"),
     ],
 )
