@@ -1,6 +1,6 @@
 """JPEG on the GPU, by nvJPEG through torchvision. Optional: `media` needs neither torch nor torchvision for the rest.
 
-What torchvision's wrapper leaves to its callers (read in 0.26 and 0.28):
+What torchvision's wrapper (0.26 to 0.28) leaves to its callers, by its source and its issues:
 
 - It decodes on a stream of its own, into memory taken for the caller's stream, and does not wait for what that stream
   has still to do there; and the GPU's decoding engine heeds no stream at all (pytorch/vision#9606). So pictures are
