@@ -28,7 +28,7 @@ _PNG_KEPT = (b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PNG_FRONT_END = 33
 """Bytes of the signature and the first chunk, IHDR."""
 _CHUNK = struct.Struct(">I4s")
-_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+_MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1, 0xC9)
 _SOS, _APP1 = 0xDA, 0xE1
@@ -37,8 +37,8 @@ _JPEG_DROPPED = frozenset(range(0xE1, 0xF0)) - {0xEE} | {0xFE}
 """EXIF, colour profiles, comments; APP14, Adobe's, says how the colours are coded."""
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
-_INTEGERS = {1: 1, 3: 2, 4: 4}
-"""Bytes of TIFF's integer types."""
+_INTEGERS = {3: 2, 4: 4}
+"""Bytes of TIFF's types SHORT and LONG."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         match = _MARKER.search(data, at)
         if match is None:
             return
-        marker, start = match[1][0], match.end() - 2
+        marker, start = match[0][1], match.start()
         if marker in _BARE:
             at = match.end()
             continue

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def samples() -> dict[str, bytes]:
-    return {**pictures(1400, 2000), **videos(544, 960, 24), "npy": clip(6, 1000, 1000)}
+    return {**pictures(1000, 1600), **videos(480, 640, 20), "npy": clip(6, 1000, 1000)}
 
 
 @pytest.fixture(scope="module")
