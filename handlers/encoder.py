@@ -25,6 +25,7 @@ class EncoderHandler(NodeHandler):
         assert self.handoff
         settings = self.settings
         encoder = Encoder.load(settings.checkpoint, self.device, settings.precision)
+        self.metrics.watch("encoder", lambda: encoder.out_of_memory)
         encoder.warm(settings.warm, self.batch_sizes())
         config = encoder.config
         layout = TokenLayout(config.hidden_dim, config.patch_size, encoder.dtype, settings.handoff.wire)
@@ -38,6 +39,7 @@ class EncoderHandler(NodeHandler):
             self.handoff,
             self.requests,
             self.metrics,
+            self.guard,
         )
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from eden.pass_size import is_out_of_memory
+from serving.errors import DeviceLost
 
 
 def context_is_lost(device: torch.device) -> bool:
@@ -25,3 +26,19 @@ def _fails(device: torch.device) -> bool:
     except RuntimeError as error:  # torch.AcceleratorError is one
         return "CUDA error" in str(error) and not is_out_of_memory(error)
     return False
+
+
+class DeviceGuard:
+    """Notices that the device of this process is lost, when work on it fails."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.lost = False
+        """Once True, nothing can be computed any more: the process has to end."""
+
+    def explain(self, error: Exception) -> Exception:
+        """The error; DeviceLost in its place where that is why."""
+        if isinstance(error, RuntimeError) and (self.lost or context_is_lost(self._device)):
+            self.lost = True
+            return DeviceLost("this server's GPU failed, another worker takes its place: try again")
+        return error

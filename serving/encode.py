@@ -14,6 +14,7 @@ from serving.admission import Admission
 from serving.answer import Answer
 from serving.batch import Batch
 from serving.clip import FEW, ClipSource, look_at, read_clip
+from serving.device_health import DeviceGuard
 from serving.limits import ClipLimits
 from serving.options import Options, own_rate, read_options
 from serving.request import Caller, Request
@@ -136,14 +137,16 @@ class EncodeService:
         handoff: Handoff,
         requests: Executor,
         telemetry: Telemetry,
+        guard: DeviceGuard | None = None,
     ) -> None:
+        self._guard = guard
         self._reader, self._admission, self._handoff = reader, admission, handoff
         self._requests, self._telemetry = requests, telemetry
         self._encode = encode_together(encoder, telemetry)
 
     def serve(self, requests: Sequence[Request]) -> list[Answer]:
         """A ticket per request, or an error's envelope."""
-        batch = Batch(requests)
+        batch = Batch(requests, self._guard)
         self._admission.begin(len(requests))
         admitted = batch.each(requests, self._admission.admit)
         for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):

@@ -13,6 +13,7 @@ from serving.admission import Admission
 from serving.answer import Answer
 from serving.batch import Batch
 from serving.decode import Drawing, DrawJob, Drawn, StreamJob
+from serving.device_health import DeviceGuard
 from serving.encode import ClipReader, Encoded, EncodeJob, encode_together
 from serving.limits import TokenLayout
 from serving.options import Rendering, rendering
@@ -36,8 +37,10 @@ class FusedService:
         admission: Admission,
         requests: Executor,
         telemetry: Telemetry,
+        guard: DeviceGuard | None = None,
         window_bytes: int = WINDOW_BYTES,
     ) -> None:
+        self._guard = guard
         self._encoder, self._drawing, self._reader, self._layout = encoder, drawing, reader, layout
         self._admission, self._requests, self._telemetry = admission, requests, telemetry
         self._window_bytes = window_bytes
@@ -45,7 +48,7 @@ class FusedService:
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """Frames per request, or an error's envelope. Whole clips first: a stream lasts, and they need not wait."""
-        batch = Batch(requests)
+        batch = Batch(requests, self._guard)
         self._admission.begin(len(requests))
         admitted = batch.each(requests, self._admission.admit)
         for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):

@@ -98,7 +98,16 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
                 Silent(),
             ),
             DecodeService(drawing, opened[-1], Silent()),
-            FusedService(encoder, drawing, alone, layout, Admission(BATCH, backlog), pools[0], Silent(), window_bytes),
+            FusedService(
+                encoder,
+                drawing,
+                alone,
+                layout,
+                Admission(BATCH, backlog),
+                pools[0],
+                Silent(),
+                window_bytes=window_bytes,
+            ),
             opened[-1],
             layout,
         )
