@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from eden_client.auto_route import AutoRoute
-from eden_client.errors import Refused, ServerFailed, ServerLost, ServerTrouble
+from eden_client.errors import Refused, ServerFailed, ServerLost, ServerTrouble, TooLarge
 from eden_client.http_server import HttpServer
 from eden_client.local import token_for
 from eden_client.pace import Pace
@@ -53,7 +53,8 @@ class EdenClient:
     window          calls that may run side by side
     on_trouble      told of every attempt that failed and is tried again
 
-    Its methods may be called from any thread. Raises EdenError.
+    Its methods may be called from any thread. Raises EdenError. A clip that the server calls too large, saying how many
+    such frames it takes, is sent as several that share a frame; so are later ones of that size.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class EdenClient:
         self.window, self.seed = window, seed
         self._patience, self._on_trouble, self._seen = patience, on_trouble, False
         self._pace = Pace(timeout, window)
+        self._largest: dict[tuple[int, int], int] = {}
+        """frames of a clip at most, by their height and width, where the server has said"""
         first = token_for(server, token, _path(key_file), management)
         second = first
         if decoder_server:
@@ -142,15 +145,20 @@ class EdenClient:
         trouble_since: float | None = None
         pause, failures, done = FIRST_PAUSE, 0, 0
         while done < len(clip) - 1:
-            begun, size = time.monotonic(), sum(frame.nbytes for frame in clip[done:])
+            part = clip[done : done + self._largest.get(clip[0].shape[:2], len(clip))]
+            begun, size = time.monotonic(), sum(frame.nbytes for frame in part)
             within = self._pace.timeout if trouble_since else self._pace.limit(size)
             try:
-                for frame in self._route.between(clip[done:], within):
+                for frame in self._route.between(part, within):
                     done += 1
                     self._seen, trouble_since, pause = True, None, FIRST_PAUSE
                     self.traffic.add(pairs=1)
                     yield frame
                 self._pace.answered(size, time.monotonic() - begun)
+            except TooLarge as error:
+                if error.largest_clip is None or not 2 <= error.largest_clip < len(part):
+                    raise
+                self._largest[clip[0].shape[:2]] = error.largest_clip
             except ServerTrouble as error:
                 now = time.monotonic()
                 trouble_since = trouble_since or now
