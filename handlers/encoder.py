@@ -34,7 +34,6 @@ class EncoderHandler(NodeHandler):
         self.service = EncodeService(
             encoder,
             ClipReader(limits, config.patch_size, self.pictures),
-            layout,
             Admission(self.batch_size, backlog, self.handoff, wait),
             self.handoff,
             self.requests,

@@ -48,8 +48,13 @@ class FusedService:
         batch = Batch(requests)
         self._admission.begin(len(requests))
         admitted = batch.each(requests, self._admission.admit)
-        with self._telemetry.stage("image_decode"):
-            jobs = batch.each(admitted, self._reader.read, self._requests)
+        for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):
+            with self._telemetry.stage("image_decode"):
+                jobs = batch.each(part, self._reader.read, self._requests)
+            self._draw(batch, jobs, outbox)
+        return batch.answers()
+
+    def _draw(self, batch: Batch, jobs: Sequence[EncodeJob], outbox: Outbox) -> None:
         streamed = [job for job in jobs if _is_streamed(job)]
         whole = [job for job in jobs if not _is_streamed(job)]
         short = [job for job in whole if len(job.frames) <= self._window(job)]
@@ -58,7 +63,6 @@ class FusedService:
         long = [job for job in whole if len(job.frames) > self._window(job)]
         self._drawing.answer(batch, batch.each(long, self._draw_long), outbox)
         self._drawing.streamed(batch, [self._stream_job(job) for job in streamed], outbox)
-        return batch.answers()
 
     def _window(self, job: EncodeJob) -> int:
         """The most frames of a clip whose tokens are on the device at once."""

@@ -92,7 +92,6 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
             EncodeService(
                 encoder,
                 reader,
-                layout,
                 Admission(BATCH, backlog, opened[-1], wait),
                 opened[-1],
                 pools[0],
