@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Packs encoder.mar, dit_decoder.mar, autostart.mar and eden.war into the model store.
+# Packs the archives of a topology into the model store.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 Usage: ./archive.sh [options]
 
-Packs what TorchServe serves into the model store: encoder.mar, dit_decoder.mar, autostart.mar, eden.war.
-Archives that are there already are replaced once all the new ones are built.
+Packs what TorchServe serves into the model store. Archives that are there already are replaced once all the new
+ones are built; those of another topology stay, and are not served.
 
+  --topology T            split: encoder.mar, dit_decoder.mar and the workflow eden.war (default); fused: eden_fused.mar,
+                          both halves in one worker per GPU; both; with each, autostart.mar, which registers them
   --checkpoint PATH       a folder with config.json and weights.safetensors, a .safetensors file beside its
                           config.json, or the published eden.pt (default: weights/demo)
   --in-place              do not pack the checkpoint: the archives name its absolute path, and the server reads it there
@@ -18,8 +20,9 @@ Archives that are there already are replaced once all the new ones are built.
   --max-batch-delay MS    milliseconds that a request waits for company, at each node
   --encoder-workers N     processes of the encoder
   --decoder-workers N     processes of dit_decoder
+  --fused-workers N       processes of eden_fused (default: as many as the host has GPUs, or one)
   --decoder-gpus A,B      the GPUs that they take in turn: 1,0 has every other one compute beside the encoder
-  --set [NODE:]KEY=VALUE  any other setting under `handler:` in handlers/encoder.yaml and handlers/dit_decoder.yaml,
+  --set [MODEL:]KEY=VALUE any other setting under `handler:` in handlers/MODEL.yaml, or in all of them,
                           e.g. --set handoff.wire=bf16 --set encoder:limits.max_pixels=1000000; may be repeated
   --output FOLDER         the model store (default: model_store)
   --help                  this text
@@ -45,7 +48,7 @@ while (($#)); do
     case $option in
         --help | -h) usage; exit ;;
         --in-place) in_place=yes; shift; continue ;;
-        --checkpoint | --output | --precision | --handoff | --batch-size | --max-batch-delay | \
+        --checkpoint | --output | --topology | --fused-workers | --precision | --handoff | --batch-size | --max-batch-delay | \
             --encoder-workers | --decoder-workers | --decoder-gpus | --set)
             (($# >= 2)) || fail "$option needs a value (see --help)" ;;
         *) fail "unknown option $option (see --help)" ;;
@@ -77,7 +80,7 @@ mkdir "$TMPDIR" "$stage/done"
 if [[ $in_place ]]; then
     staging+=(--checkpoint "$checkpoint")
 fi
-python -m server.staging "$stage" "${staging[@]}" || fail "nothing was built"
+archives=$(python -m server.staging "$stage" "${staging[@]}") || fail "nothing was built"
 
 pack() {
     local model=$1
@@ -88,20 +91,28 @@ pack() {
         fail "torch-model-archiver failed for $model: $(tail -n 5 "$stage/log")"
 }
 
-for model in encoder dit_decoder; do
-    if [[ ! $in_place ]]; then
-        half=${model#dit_}
-        python -W ignore::RuntimeWarning:runpy -m eden.checkpoint split "$checkpoint" "$stage/$model/files/checkpoint" --half "$half" ||
-            fail "cannot take the $half's half out of $checkpoint"
-    fi
-    pack "$model"
-done
-pack autostart
+split() {
+    [[ $in_place ]] ||
+        python -W ignore::RuntimeWarning:runpy -m eden.checkpoint split "$checkpoint" "$stage/$1/files/checkpoint" --half "$2" ||
+        fail "cannot take the $2's tensors out of $checkpoint"
+}
 
-torch-workflow-archiver --workflow-name eden --spec-file "$stage/workflow/eden.yaml" \
-    --handler "$stage/workflow/no_functions.py" --export-path "$stage/done" >"$stage/log" 2>&1 ||
-    fail "torch-workflow-archiver failed: $(tail -n 5 "$stage/log")"
+for archive in $archives; do
+    case $archive in
+        encoder.mar) split encoder encoder ;;
+        dit_decoder.mar) split dit_decoder decoder ;;
+        eden_fused.mar) split eden_fused both ;;
+    esac
+    if [[ $archive == *.mar ]]; then
+        pack "${archive%.mar}"
+    else
+        torch-workflow-archiver --workflow-name eden --spec-file "$stage/workflow/eden.yaml" \
+            --handler "$stage/workflow/no_functions.py" --export-path "$stage/done" >"$stage/log" 2>&1 ||
+            fail "torch-workflow-archiver failed: $(tail -n 5 "$stage/log")"
+    fi
+done
 
 mv -f "$stage"/done/* "$output"
-(cd "$output" && ls -sh1 encoder.mar dit_decoder.mar autostart.mar eden.war)
+# shellcheck disable=SC2086
+(cd "$output" && ls -sh1 $archives)
 echo "built in $output from $checkpoint"

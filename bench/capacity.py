@@ -126,7 +126,7 @@ class Run:
         if self.late(f"the setting {setting}"):
             return
         self.say(f"setting: {setting}")
-        with Gpus() as gpus, served(self.plan, setting) as server, Sampler(server, gpus) as sampler:
+        with Gpus() as gpus, served(self.plan, setting) as server, Sampler(server, gpus, setting.nodes) as sampler:
             self.say("the server is ready")
             for workload in self.plan.workloads_of(setting):
                 if not self.late(f"{workload}, {setting}"):
@@ -137,7 +137,7 @@ class Run:
 
     def workload(self, server: Server, sampler: Sampler, setting: Setting, workload: Workload) -> None:
         """One workload, step by step."""
-        self._add("sweep", sampler, setting, workload, self.locust(server, _steps(workload, workload.users)))
+        self._add("sweep", sampler, setting, workload, self.locust(server, _steps(setting, workload, workload.users)))
 
     def cameras(self, server: Server, sampler: Sampler, setting: Setting) -> None:
         """Do as many cameras as the sweep promises really get their frames in time? A few less, and a few more, too."""
@@ -147,7 +147,7 @@ class Run:
         row, cameras = promised
         workload = Workload(row["height"], row["width"], 2, row["format"], ())
         counts = sorted({max(1, round(cameras * share)) for share in (0.75, 1.0, 1.25)})
-        options = [*_steps(workload, counts), "--gain", "-1", "--rate", str(self.plan.camera_rate)]
+        options = [*_steps(setting, workload, counts), "--gain", "-1", "--rate", str(self.plan.camera_rate)]
         self._add("cameras", sampler, setting, workload, self.locust(server, options))
 
     def overload(self, server: Server, setting: Setting) -> None:
@@ -227,11 +227,11 @@ def served(plan: Plan, setting: Setting) -> Iterator[Server]:
             server.stop()
 
 
-def _steps(workload: Workload, users: Sequence[int]) -> list[str]:
+def _steps(setting: Setting, workload: Workload, users: Sequence[int]) -> list[str]:
     """Locust's options for a workload step by step; what is unanswered in the end is waited for, or the server would
     draw it in what comes next."""
     steps = ["--shape", "steps", "--steps", ",".join(map(str, users)), "--stop-timeout", "120"]
-    return [*workload.locust_options(), *steps]
+    return [*workload.locust_options(), "--route", setting.route, *steps]
 
 
 def _tail(path: Path) -> str:
@@ -271,7 +271,8 @@ def _arguments() -> argparse.Namespace:
     add("--from", dest="again", type=Path, metavar="OUT.json", help="measure nothing, make the report anew")
     add("--checkpoint", type=Path, default=PROJECT / "weights" / "demo")
     add("--precision", default="fp32")
-    known = "batch, delay, encoders, decoders, decoder_gpus=1/0, handoff, threads, or a dotted one (archive.sh --set)"
+    split = "encoders, decoders, decoder_gpus=1/0, handoff"
+    known = f"batch, delay, threads, {split} or, with topology=fused, fused_workers; or a dotted one (archive.sh --set)"
     add(
         "--setting",
         action="append",

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.capacity_plan import Plan, Workload
 from loadtest._film import Film, Scene
+from loadtest._options import ROUTES
 from loadtest._phases import Phase
 from server import Server
 
@@ -28,15 +29,16 @@ def overload(
     Says how long refusals and answers took, how many there were, the JVM's threads after each time, and after how many
     seconds a lone pair was again answered as quickly as before.
     """
-    seconds = plan.overload_seconds
-    options = [*workload.locust_options(), "--shape", "soak", "-u", str(cameras), "-t", f"{max(1, round(seconds))}s"]
+    seconds, route = plan.overload_seconds, plan.settings[0].route
+    options = [*workload.locust_options(), "--route", route, "--shape", "soak"]
+    options += ["-u", str(cameras), "-t", f"{max(1, round(seconds))}s"]
     options += ["--phase-seconds", str(seconds), "--rate", str(offered / cameras), "--check-every", "0"]
     body = next(Film.draw(Scene(5, workload.height, workload.width), 2, workload.format).clips(2, 1))
     headers = {"Content-Type": body.content_type, "X-Eden-Format": workload.format}
 
     def lone_pair() -> float:
         began = time.monotonic()
-        reply = server.api.call("/wfpredict/eden", data=body.body, headers=headers)
+        reply = server.api.call(ROUTES[route], data=body.body, headers=headers)
         if reply.content.startswith(b"{"):
             return float("inf")
         return time.monotonic() - began

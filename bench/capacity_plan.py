@@ -10,11 +10,17 @@ from typing import Any
 
 from server.settings import PROJECT
 
+OF_TOPOLOGY = {"split": ("encoders", "decoders", "decoder_gpus", "handoff"), "fused": ("fused_workers",)}
+"""Settings that only one topology has."""
+NODES = {"encoder": "eden__encoder", "decoder": "eden__dit_decoder"}
+
 
 @dataclass(frozen=True)
 class Setting:
     """One configuration of the server."""
 
+    topology: str = "split"
+    """or "fused": both halves in one process"""
     batch: int = 8
     delay: int = 3
     """milliseconds"""
@@ -24,14 +30,17 @@ class Setting:
     decoder_gpus: str = ""
     """that the decoders take in turn, as "1/0"; "": the second only"""
     handoff: str = "shared_memory"
+    fused_workers: int = 1
+    """processes of eden_fused"""
     more: tuple[str, ...] = ()
     """other settings, as archive.sh --set takes them"""
 
     @classmethod
     def parse(cls, text: str) -> Setting:
-        """From "batch=8,delay=3,encoders=1,decoders=2,handoff=auto,threads=1,encoder:handoff.max_in_flight=16".
+        """From "batch=8,delay=3,encoders=1,decoders=2,handoff=auto,threads=1,encoder:handoff.max_in_flight=16",
+        or "topology=fused,fused_workers=2,batch=8,delay=3".
 
-        Raises ValueError naming what it does not know.
+        Raises ValueError naming what it does not know, or what another topology has.
         """
         values: dict[str, Any] = {}
         more = []
@@ -46,21 +55,43 @@ class Setting:
                 values[key] = value if own[key] == "str" else int(value)
             else:
                 more.append(part)
+        topology = values.get("topology", "split")
+        if topology not in OF_TOPOLOGY:
+            raise ValueError(f"topology {topology!r}: known are {', '.join(OF_TOPOLOGY)}")
+        for other, keys in OF_TOPOLOGY.items():
+            if other != topology and (foreign := [key for key in keys if key in values]):
+                raise ValueError(f"setting {text!r}: {', '.join(foreign)} is of topology={other}")
         return cls(**values, more=tuple(more))
 
     def __str__(self) -> str:
         more = "".join(f", {each}" for each in self.more)
+        if self.topology == "fused":
+            return f"fused, batch {self.batch}, {self.delay} ms, {self.fused_workers} workers{more}"
         if self.decoder_gpus:
             more = f", decoders on GPUs {self.decoder_gpus}{more}"
         return f"batch {self.batch}, {self.delay} ms, {self.encoders}+{self.decoders} workers, {self.handoff}{more}"
 
     def archive_options(self) -> list[str]:
         """For archive.sh."""
-        options = ["--batch-size", self.batch, "--max-batch-delay", self.delay, "--handoff", self.handoff]
-        options += ["--encoder-workers", self.encoders, "--decoder-workers", self.decoders]
+        options = ["--batch-size", self.batch, "--max-batch-delay", self.delay]
+        if self.topology == "fused":
+            options += ["--topology", "fused", "--fused-workers", self.fused_workers]
+        else:
+            options += ["--handoff", self.handoff]
+            options += ["--encoder-workers", self.encoders, "--decoder-workers", self.decoders]
         if self.decoder_gpus:
             options += ["--decoder-gpus", self.decoder_gpus.replace("/", ",")]
         return [str(option) for option in options] + [part for each in self.more for part in ("--set", each)]
+
+    @property
+    def route(self) -> str:
+        """By which work is sent, as Locust's --route has it."""
+        return "fused" if self.topology == "fused" else "workflow"
+
+    @property
+    def nodes(self) -> Mapping[str, str]:
+        """The models that do the work, by their role in the report."""
+        return {"fused": "eden_fused"} if self.topology == "fused" else NODES
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from bench.capacity_samples import STAGES
-from bench.capacity_verdict import best_of, knee_of, name_of, overheads, sweep
+from bench.capacity_verdict import best_of, knee_of, name_of, nodes_of, overheads, sweep
 
 COST = {"engine": "one process, model alone", "with_pictures": "one process, with pictures", "served": "served"}
 COLOURS = plt.get_cmap("tab10").colors
@@ -119,8 +119,9 @@ def _cost(axes: Axes, costs: Sequence[Mapping]) -> None:
 
 def _batches(axes: Axes, rows: Sequence[Mapping], setting: str, workloads: Sequence[str]) -> None:
     for colour, workload in zip(COLOURS, workloads, strict=False):
-        steps = [row for row in sweep(rows, setting, workload) if row.get("decoder_requests_a_batch")]
-        for node, style in (("encoder", ":"), ("decoder", "o-")):
+        steps = [row for row in sweep(rows, setting, workload) if row.get(f"{nodes_of(row)[-1]}_requests_a_batch")]
+        *before, drawing = nodes_of(rows[0])
+        for node, style in (*((each, ":") for each in before), (drawing, "o-")):
             axes.plot(
                 [row["users"] for row in steps],
                 [row[f"{node}_requests_a_batch"] for row in steps],

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.capacity_plots import draw, machine_in_words
 from bench.capacity_samples import STAGES
-from bench.capacity_verdict import advice, best_of, bottleneck, knee_of, name_of, overheads, sweep
+from bench.capacity_verdict import advice, best_of, bottleneck, knee_of, name_of, nodes_of, overheads, sweep
 
 BUSY = 0.8
 """Share of a core beyond which a load generating process counts as what was measured."""
@@ -134,6 +134,8 @@ def _overload(found: Mapping[str, Any] | None) -> list[str]:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
+    """Columns that no row has anything in are left out: GPUs where there is none, nodes of another topology."""
+    columns = [column for column in columns if any(_cell(column[1], row, column[2]) for row in rows)]
     head = "".join(f"<th>{_text(title)}</th>" for title, _, _ in columns)
     body = "".join(
         "<tr>" + "".join(f"<td>{_cell(value, row, form)}</td>" for _, value, form in columns) + "</tr>" for row in rows
@@ -160,9 +162,14 @@ def _of(key: str, factor: float = 1.0) -> Callable[[Mapping[str, Any]], Any]:
     return value
 
 
-def _filled(node: str) -> Callable[[Mapping[str, Any]], Any]:
+def _drawing(key: str) -> Callable[[Mapping[str, Any]], Any]:
+    """Of the node that draws: dit_decoder, or the fused one."""
+    return lambda row: row[f"{nodes_of(row)[-1]}_{key}"]
+
+
+def _filled(row: Mapping[str, Any]) -> float:
     """The share of a batch's places that were taken, on average."""
-    return lambda row: row[f"{node}_requests_a_batch"] / row["batch"]
+    return float(_drawing("requests_a_batch")(row) / row["batch"])
 
 
 SUMMARY: list[Column] = [
@@ -173,8 +180,8 @@ SUMMARY: list[Column] = [
     ("p95 ms", lambda row: row["knee"]["p95_ms"], ".0f"),
     ("p99 ms", lambda row: row["knee"]["p99_ms"], ".0f"),
     ("saturated: pairs/s", lambda row: row["best"]["pairs_a_second"], ".2f"),
-    ("achieved batch", lambda row: row["best"]["decoder_requests_a_batch"], ".1f"),
-    ("places filled", lambda row: _filled("decoder")(row["best"]), ".0%"),
+    ("achieved batch", lambda row: _drawing("requests_a_batch")(row["best"]), ".1f"),
+    ("places filled", lambda row: _filled(row["best"]), ".0%"),
     ("load generator", lambda row: row["best"]["generator_cpu"], ".0%"),
 ]
 COST: list[Column] = [
@@ -193,8 +200,8 @@ SETTINGS: list[Column] = [
     ("pairs/s", _of("pairs_a_second"), ".2f"),
     ("p95 ms", _of("p95_ms"), ".0f"),
     ("encoder batch", _of("encoder_requests_a_batch"), ".1f"),
-    ("decoder batch", _of("decoder_requests_a_batch"), ".1f"),
-    ("places filled", _filled("decoder"), ".0%"),
+    ("drawn in a batch", _drawing("requests_a_batch"), ".1f"),
+    ("places filled", _filled, ".0%"),
     ("", bottleneck, ""),
 ]
 STEPS: list[Column] = [
@@ -204,9 +211,9 @@ STEPS: list[Column] = [
     *((f"{key} ms", _of(f"{key}_ms"), ".0f") for key in ("p50", "p95", "p99")),
     ("failed", _of("failures"), ""),
     ("encoder batch", _of("encoder_requests_a_batch"), ".1f"),
-    ("decoder batch", _of("decoder_requests_a_batch"), ".1f"),
-    ("places filled", _filled("decoder"), ".0%"),
-    ("full batches", _of("decoder_full_batches"), ".0%"),
+    ("drawn in a batch", _drawing("requests_a_batch"), ".1f"),
+    ("places filled", _filled, ".0%"),
+    ("full batches", _drawing("full_batches"), ".0%"),
     ("load generator", _of("generator_cpu"), ".0%"),
 ]
 CAMERAS: list[Column] = [
@@ -214,7 +221,7 @@ CAMERAS: list[Column] = [
     ("pairs/s", _of("pairs_a_second"), ".2f"),
     ("late or skipped", _of("late"), ".1%"),
     *((f"{key} ms", _of(f"{key}_ms"), ".0f") for key in ("p50", "p95", "p99")),
-    ("decoder batch", _of("decoder_requests_a_batch"), ".1f"),
+    ("drawn in a batch", _drawing("requests_a_batch"), ".1f"),
 ]
 OVERLOAD: list[Column] = [
     ("offered/s", _of("offered"), ".2f"),
@@ -231,10 +238,10 @@ MACHINE: list[Column] = [
     *CASE,
     *((stage, _of(f"{stage}_ms_a_pair"), ".1f") for stage in STAGES),
     ("encoder queue", _of("encoder_queue_ms"), ".0f"),
-    ("decoder queue", _of("decoder_queue_ms"), ".0f"),
+    ("drawing queue", _drawing("queue_ms"), ".0f"),
     ("hand-off MB a pair", _of("handoff_bytes_a_pair", 1e-6), ".2f"),
-    *((f"{role} cores", _of(f"{role}_cores"), ".2f") for role in ("java", "encoder", "decoder")),
-    *((f"{role} MB", _of(f"{role}_bytes", 1e-6), ".0f") for role in ("java", "encoder", "decoder")),
+    *((f"{role} cores", _of(f"{role}_cores"), ".2f") for role in ("java", "encoder", "decoder", "fused")),
+    *((f"{role} MB", _of(f"{role}_bytes", 1e-6), ".0f") for role in ("java", "encoder", "decoder", "fused")),
     *((f"GPU {gpu} busy", _of(f"gpu{gpu}_busy"), ".0%") for gpu in (0, 1)),
     *((f"GPU {gpu} GB", _of(f"gpu{gpu}_bytes", 1e-9), ".1f") for gpu in (0, 1)),
 ]

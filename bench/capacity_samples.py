@@ -17,7 +17,6 @@ import requests
 from server import Server
 from server.http import request
 
-NODES = {"encoder": "eden__encoder", "decoder": "eden__dit_decoder"}
 STAGES = ("image_decode", "encode", "put", "take", "denoise_decode", "image_encode")
 PERIOD = 0.5
 """Seconds between samples."""
@@ -97,14 +96,14 @@ class Gpus:
 
 
 class Sampler:
-    """Samples a server in a thread for as long as it is entered."""
+    """Samples a server in a thread for as long as it is entered. `nodes`: its models, by role."""
 
-    def __init__(self, server: Server, gpus: Gpus) -> None:
-        self._server, self._gpus = server, gpus
+    def __init__(self, server: Server, gpus: Gpus, nodes: Mapping[str, str]) -> None:
+        self._server, self._gpus, self._nodes = server, gpus, nodes
         self._samples: list[Sample] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        roles = {"java": [server.java_pid], **{role: server.worker_pids(node) for role, node in NODES.items()}}
+        roles = {"java": [server.java_pid], **{role: server.worker_pids(node) for role, node in nodes.items()}}
         self._processes = {role: [psutil.Process(pid) for pid in pids] for role, pids in roles.items()}
 
     def __enter__(self) -> Sampler:
@@ -140,11 +139,11 @@ class Sampler:
             return {}
         first, last = within[0], within[-1]
         return {
-            **(work := _work(first.readings, last.readings)),
+            **(work := _work(first.readings, last.readings, self._nodes)),
             "drawn_a_second": work["pairs_drawn"] / (last.at - first.at),
             **{f"{role}_cores": (last.cpu[role] - first.cpu[role]) / (last.at - first.at) for role in first.cpu},
             **{f"{role}_bytes": max(sample.memory[role] for sample in within) for role in first.memory},
-            **_busy(first, last),
+            **_busy(first, last, self._nodes),
             **self._gpus.between(began, ended),
         }
 
@@ -154,14 +153,14 @@ def _cpu(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def _work(first: Readings, last: Readings) -> dict[str, Any]:
+def _work(first: Readings, last: Readings, nodes: Mapping[str, str]) -> dict[str, Any]:
     """Batches, waiting and the time of each stage."""
 
     def gained(name: str, **labels: str) -> float:
         return last.sum(name, **labels) - first.sum(name, **labels)
 
     said: dict[str, Any] = {"pairs_drawn": gained("eden_pairs_total")}
-    for role, node in NODES.items():
+    for role, node in nodes.items():
         requests_, batches = (gained(f"eden_{what}_total", ModelName=node) for what in ("requests", "batches"))
         if batches and requests_:
             said[f"{role}_batches"] = batches
@@ -180,7 +179,7 @@ def _work(first: Readings, last: Readings) -> dict[str, Any]:
     return said
 
 
-def _busy(first: Sample, last: Sample) -> dict[str, float]:
+def _busy(first: Sample, last: Sample, nodes: Mapping[str, str]) -> dict[str, float]:
     """Share of the time that each node's workers spend in their stages, all its workers together."""
     seconds = last.at - first.at
     return {
@@ -189,5 +188,5 @@ def _busy(first: Sample, last: Sample) -> dict[str, float]:
             - first.readings.sum("eden_stage_seconds_sum", ModelName=node)
         )
         / seconds
-        for role, node in NODES.items()
+        for role, node in nodes.items()
     }

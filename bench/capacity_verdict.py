@@ -11,7 +11,13 @@ from loadtest._phases import knee
 
 Row = Mapping[str, Any]
 
-NODE_STAGES = {"encoder": STAGES[:3], "decoder": STAGES[3:]}
+NODE_STAGES = {
+    "encoder": STAGES[:3],
+    "decoder": STAGES[3:],
+    "fused": tuple(stage for stage in STAGES if stage not in ("put", "take")),
+}
+WORKERS = {"encoder": "encoders", "decoder": "decoders", "fused": "fused_workers"}
+"""A setting's name of how many processes a node has."""
 
 
 def sweep(rows: Iterable[Row], setting: str, workload: Workload | str) -> list[Row]:
@@ -57,13 +63,20 @@ def held_cameras(rows: Sequence[Row], setting: Setting, rate: float) -> tuple[Ro
     return row, max(row["users"], int(0.9 * most / rate))
 
 
+def nodes_of(row: Row) -> tuple[str, ...]:
+    """The nodes that did a row's work; the last one draws."""
+    return ("fused",) if row.get("topology") == "fused" else ("encoder", "decoder")
+
+
 def bottleneck(row: Row) -> str:
     """Which node is busy, and with what, in words."""
-    node = max(NODE_STAGES, key=lambda node: row.get(f"{node}_busy", 0.0) / row[f"{node}s"])
-    busy = row.get(f"{node}_busy", 0.0) / row[f"{node}s"]
+    at_work = {node: row.get(f"{node}_busy", 0.0) / row[WORKERS[node]] for node in nodes_of(row)}
+    node, busy = max(at_work.items(), key=lambda each: each[1])
     spent = {stage: row.get(f"{stage}_ms_a_pair") or 0.0 for stage in NODE_STAGES[node]}
     total = sum(spent.values()) or 1.0
     shares = ", ".join(f"{stage} {ms / total:.0%}" for stage, ms in sorted(spent.items(), key=lambda each: -each[1]))
+    if node == "fused":
+        return f"eden_fused is at work {busy:.0%} of the time ({shares})"
     called = {"encoder": "the encoder", "decoder": "dit_decoder"}[node]
     return f"{called} is the busier node, at work {busy:.0%} of the time ({shares})"
 

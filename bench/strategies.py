@@ -36,8 +36,8 @@ from server.settings import PROJECT
 
 RESULTS = Path(__file__).parent / "results"
 WAYS = {
-    "streaming, workflow": ["--strategy", "streaming"],
-    "batch of 16, workflow": ["--strategy", "batch", "--clip", "16"],
+    "streaming, workflow": ["--strategy", "streaming", "--workflow"],
+    "batch of 16, workflow": ["--strategy", "batch", "--clip", "16", "--workflow"],
     "streaming, chain": ["--strategy", "streaming", "--chain"],
     "batch of 16, chain": ["--strategy", "batch", "--clip", "16", "--chain"],
 }

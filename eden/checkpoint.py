@@ -6,9 +6,9 @@ A checkpoint is one of
 - the published `eden.pt`: a dict whose key `eden` holds the tensors. It has the published configuration, unless a
   `config.json` lies beside it. It is read with `weights_only=True`: nothing in it is ever run.
 
-It holds the whole network, or the tensors of one half only, as `split_checkpoint` writes them:
+It holds the whole network, or the tensors of one half only, as `split_checkpoint` writes it:
 
-    python -m eden.checkpoint split SOURCE FOLDER --half encoder|decoder [--precision fp32|bf16]
+    python -m eden.checkpoint split SOURCE FOLDER --half encoder|decoder|both [--precision fp32|bf16]
 """
 
 from __future__ import annotations
@@ -78,9 +78,15 @@ def load_half(path: str | Path, half: str) -> tuple[EdenConfig, dict[str, Tensor
 
 
 def split_checkpoint(path: str | Path, folder: str | Path, half: str, precision: str = "fp32") -> None:
-    """Write one half of the checkpoint at `path` into `folder`, a checkpoint of its own. Raises CheckpointError."""
+    """Write one half of the checkpoint at `path`, or "both", into `folder`, a checkpoint of its own.
+
+    Raises CheckpointError.
+    """
     dtype = dtype_of(precision)
-    config, tensors = load_half(path, half)
+    tensors: dict[str, Tensor] = {}
+    for each in HALVES if half == "both" else (half,):
+        config, own = load_half(path, each)
+        tensors |= own
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config.write(folder / CONFIG)
@@ -150,11 +156,11 @@ def _check(source: Source, wanted: Shapes) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m eden.checkpoint", description="Work on EDEN checkpoints.")
     split = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "split", help="write one half of a checkpoint, as a checkpoint of its own"
+        "split", help="write one half of a checkpoint, or all of it, as a checkpoint of its own"
     )
     split.add_argument("source", help="a folder, a .safetensors file, or the published eden.pt")
     split.add_argument("folder", help="where config.json and weights.safetensors are written")
-    split.add_argument("--half", choices=HALVES, required=True)
+    split.add_argument("--half", choices=(*HALVES, "both"), required=True)
     split.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="type of the tensors written")
     chosen = parser.parse_args(arguments)
     try:

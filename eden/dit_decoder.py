@@ -59,7 +59,9 @@ class DitDecoder:
 
         With `as_uint8` the frames are rounded to 0..255 on the device and come back in the host's memory. Either way
         they lie in memory as pixels do: permute(0, 2, 3, 1) is contiguous.
-        Raises ValueError where there are two grids, naming both, and where seeds or noise do not fit the clips.
+        A pass that runs out of memory is computed again in halves, down to single pairs.
+        Raises ValueError where there are two grids, naming both, and where seeds or noise do not fit the clips;
+        torch.OutOfMemoryError where a single pair is too much.
         """
         frames = self.begin(outputs, seeds, noise, as_uint8)
         if as_uint8:
@@ -98,9 +100,11 @@ class DitDecoder:
                 try:
                     made = self.engine.run(parts, began, grid, as_uint8)
                 except torch.OutOfMemoryError:
-                    if sum(map(len, began)) == 1:
+                    tried = sum(map(len, began))
+                    if tried == 1:
                         raise
-                    waiting = passes(chain.from_iterable(waiting), self.engine.pairs_a_pass(grid))
+                    fewer = min(tried // 2, self.engine.pairs_a_pass(grid))
+                    waiting = passes(chain.from_iterable(waiting), fewer)
                     continue
                 waiting.pop(0)
                 for size, alike in groupby(parts, key=lambda part: part.size):

@@ -14,8 +14,9 @@ from eden.batch import enough
 from eden.checkpoint import load_half
 from eden.config import EdenConfig
 from eden.geometry import one_grid, pad, padded_grid, to_patches
-from eden.graphs import GraphCache
+from eden.graphs import GraphCache, drop_recorded
 from eden.output import EncoderOutput
+from eden.pass_size import PassSize, is_out_of_memory
 from eden.patch_tokens import PatchTokens
 from eden.place import place_of
 from eden.precision import computing, dtype_of
@@ -65,6 +66,7 @@ class Encoder:
         self.config, self.device, self.precision = config, device, precision
         self.dtype = dtype_of(precision)
         self.network = network.to(device=device, dtype=self.dtype).eval().requires_grad_(False)
+        self.pass_size = PassSize(TOKENS_A_PASS[device.type], f"encoder on {device}")
         self.stream = new_stream(device)
         self.graphs: GraphCache[Tensor, Tokens] | None = None if self.stream is None else GraphCache(GRAPHS_KEPT)
 
@@ -78,6 +80,11 @@ class Encoder:
         network.load_state_dict(tensors, assign=True)
         return cls(config, network, torch.device(device), precision)
 
+    @property
+    def out_of_memory(self) -> int:
+        """How often memory ran out since the start, for a server's metrics. Each time passes become smaller a while."""
+        return self.pass_size.out_of_memory
+
     def encode(self, frames: Tensor) -> EncoderOutput:
         """One clip of K >= 2 frames, uint8 or floating in [0,1], [K,3,H,W], on any device, -> its tokens."""
         return self.encode_clips([frames])[0]
@@ -86,9 +93,11 @@ class Encoder:
     def encode_clips(self, clips: Sequence[Tensor]) -> list[EncoderOutput]:
         """Clips of one grid, computed together; their lengths and sizes may differ. Each as `encode` gives it.
 
-        On a GPU the tokens are ready in the order of the current stream, and nothing here waits for them.
+        On a GPU the tokens are ready in the order of the current stream, and nothing here waits for them. What runs out
+        of memory is computed again in passes of half as many frames, down to single ones (see eden.pass_size).
         Raises ValueError for frames of another shape or too small, for a clip of one frame, and for two grids, both
-        named; TypeError for frames that are neither uint8 nor floating point.
+        named; TypeError for frames that are neither uint8 nor floating point; torch.OutOfMemoryError where passes of a
+        single frame are too much.
         """
         if not clips:
             return []
@@ -113,15 +122,41 @@ class Encoder:
 
     def _tokens(self, clips: Sequence[Tensor], grid: tuple[int, int]) -> Tokens:
         """Clips of one size, F frames in all -> their tokens."""
+        tokens = grid[0] * grid[1]
+        few = min(sum(map(len, clips)), self.pass_size.items(tokens))
+        while True:
+            try:
+                made = self._in_passes(clips, few, grid)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error)
+            else:
+                self.pass_size.went_well(few, tokens)
+                return made
+            # past the `except`, whose error kept alive what the failed pass had allocated
+            held = drop_recorded(self.graphs)
+            self.pass_size.ran_out(few, tokens)
+            if few == 1 and not held:
+                raise torch.OutOfMemoryError(reason)
+            few = max(1, min(few // 2, self.pass_size.items(tokens)))
+
+    def _in_passes(self, clips: Sequence[Tensor], few: int, grid: tuple[int, int]) -> Tokens:
+        """As `_tokens`, `few` frames at a time."""
         count = sum(map(len, clips))
-        if self.graphs is None or count * grid[0] * grid[1] > TOKENS_A_GRAPH:
-            frames = torch.cat([clip.to(self.device, non_blocking=True) for clip in clips])
-            few = max(1, TOKENS_A_PASS[self.device.type] // (grid[0] * grid[1]))
-            # one frame more than is encoded, for the difference between the last and it
-            parts = [self._compute(frames[i : i + few + 1], few, grid) for i in range(0, count, few)]
-            return parts[0] if len(parts) == 1 else Tokens(*map(torch.cat, zip(*parts, strict=True)))
+        if self.graphs is not None and few == count and count * grid[0] * grid[1] <= TOKENS_A_GRAPH:
+            return self._replayed(self.graphs, clips, count, grid)
+        frames = torch.cat([clip.to(self.device, non_blocking=True) for clip in clips])
+        # one frame more than is encoded, for the difference between the last and it
+        parts = [self._compute(frames[i : i + few + 1], few, grid) for i in range(0, count, few)]
+        return parts[0] if len(parts) == 1 else Tokens(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _replayed(
+        self, graphs: GraphCache[Tensor, Tokens], clips: Sequence[Tensor], count: int, grid: tuple[int, int]
+    ) -> Tokens:
+        """As `_tokens`, of `count` frames in one recorded pass."""
         places, by_pixel = enough(count), clips[0].stride(1) == 1
-        captured = self.graphs.get(
+        captured = graphs.get(
             (places, clips[0].shape[1:], clips[0].dtype, by_pixel),
             make_inputs=lambda: _room_for(places, clips[0], by_pixel, self.device),
             compute=lambda frames: self._compute(frames, places, grid),

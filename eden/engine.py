@@ -13,8 +13,9 @@ from eden.decoder import Decoder
 from eden.dit import Dit
 from eden.fused import pixels
 from eden.geometry import to_cells
-from eden.graphs import GraphCache
+from eden.graphs import GraphCache, drop_recorded
 from eden.output import EncoderOutput
+from eden.pass_size import PassSize, is_out_of_memory
 from eden.place import Place, place_of
 from eden.precision import computing, dtype_of
 from eden.sampler import TIMES, sample
@@ -37,45 +38,64 @@ class Engine:
         for network in (self.dit, self.decoder):
             network.requires_grad_(False)
         self.moments: Tensor = self.dit.denoise_timestep_embedder(torch.tensor(TIMES[:-1], device=device))
-        self.tokens_a_pass = TOKENS_A_PASS[device.type]
+        self.pass_size = PassSize(TOKENS_A_PASS[device.type], f"DiT and decoder on {device}")
         self.stream, self.side = new_stream(device), new_stream(device)
         self.graphs: GraphCache[Batch, Tensor] | None = None if self.stream is None else GraphCache(GRAPHS_KEPT)
 
+    @property
+    def out_of_memory(self) -> int:
+        """How often memory ran out since the start, for a server's metrics. Each time passes become smaller a while."""
+        return self.pass_size.out_of_memory
+
     def pairs_a_pass(self, grid: tuple[int, int]) -> int:
         """How many pairs of `grid` to compute together."""
-        return max(1, self.tokens_a_pass // (grid[0] * grid[1]))
+        return self.pass_size.items(grid[0] * grid[1])
 
     def run(
         self, clips: Sequence[EncoderOutput], noise: Sequence[Tensor], grid: tuple[int, int], as_uint8: bool
     ) -> Tensor:
         """All pairs of `clips`, from each clip's noise [K-1,q,l] -> what `compute` makes of them, until the next run.
 
-        Raises torch.OutOfMemoryError where they are too many, and expects fewer from then on.
+        Raises torch.OutOfMemoryError where they are too many: half as many may fit. Passes are smaller from then on,
+        and as large as before in the end (see eden.pass_size).
         """
+        pairs, tokens = sum(map(len, clips)) - len(clips), grid[0] * grid[1]
+        try:
+            made = self._pass(clips, noise, grid, as_uint8)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error)
+        else:
+            self.pass_size.went_well(pairs, tokens)
+            return made
+        # past the `except`, whose error kept alive what the failed pass had allocated
+        held = drop_recorded(self.graphs)
+        self.pass_size.ran_out(pairs, tokens)
+        if pairs == 1 and held:
+            return self.run(clips, noise, grid, as_uint8)
+        raise torch.OutOfMemoryError(reason)
+
+    def _pass(
+        self, clips: Sequence[EncoderOutput], noise: Sequence[Tensor], grid: tuple[int, int], as_uint8: bool
+    ) -> Tensor:
         frames = sum(map(len, clips))
         pairs = frames - len(clips)
         place = place_of(grid, self.config.hidden_dim, self.device, dtype_of(self.precision))
-        try:
-            # larger than what is worth putting together is one huge pair: its arithmetic hides the launches
-            if self.graphs is None or pairs * grid[0] * grid[1] > TOKENS_A_PASS["cuda"]:
-                batch = Batch.empty(pairs, frames, place, self.config.latent_dim)
-                batch.fill(clips, noise)
-                return self.compute(batch, place, as_uint8)
-            places = room(pairs, frames)
-            captured = self.graphs.get(
-                (grid, places, as_uint8),
-                make_inputs=lambda: Batch.empty(*places, place, self.config.latent_dim),
-                compute=lambda batch: self.compute(batch, place, as_uint8),
-                kept=place,
-            )
-            captured.inputs.fill(clips, noise)
-            return captured.replay()[:pairs]
-        except torch.OutOfMemoryError:
-            if self.graphs is not None:
-                self.graphs.clear()
-                torch.cuda.empty_cache()
-            self.tokens_a_pass = max(1, pairs // 2) * grid[0] * grid[1]
-            raise
+        # larger than what is worth putting together is one huge pair: its arithmetic hides the launches
+        if self.graphs is None or pairs * grid[0] * grid[1] > TOKENS_A_PASS["cuda"]:
+            batch = Batch.empty(pairs, frames, place, self.config.latent_dim)
+            batch.fill(clips, noise)
+            return self.compute(batch, place, as_uint8)
+        places = room(pairs, frames)
+        captured = self.graphs.get(
+            (grid, places, as_uint8),
+            make_inputs=lambda: Batch.empty(*places, place, self.config.latent_dim),
+            compute=lambda batch: self.compute(batch, place, as_uint8),
+            kept=place,
+        )
+        captured.inputs.fill(clips, noise)
+        return captured.replay()[:pairs]
 
     def compute(self, batch: Batch, place: Place, as_uint8: bool) -> Tensor:
         """The frames between, [P,H',W',3]: float32 in [0,1], or uint8."""

@@ -74,3 +74,16 @@ class GraphCache(Generic[Inputs, Output]):
                 raise error.__context__ from None
             raise
         return Captured(inputs, output, graph, kept)
+
+
+def drop_recorded(graphs: GraphCache[Inputs, Output] | None) -> bool:
+    """After an out-of-memory: give the device all memory that nothing uses, recorded graphs' too. Whether any were.
+
+    They are recorded anew as passes come that need them.
+    """
+    if graphs is None:
+        return False
+    held = len(graphs) > 0
+    graphs.clear()
+    torch.cuda.empty_cache()
+    return held

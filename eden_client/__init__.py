@@ -9,6 +9,7 @@ with EdenClient("http://127.0.0.1:8080", key_file="run/server/key_file.json") as
 from eden_client.client import EdenClient
 from eden_client.errors import (
     EdenError,
+    NotOffered,
     PayloadLost,
     Refused,
     ServerBusy,
@@ -16,11 +17,13 @@ from eden_client.errors import (
     ServerLost,
     ServerTrouble,
     TokenRejected,
+    TooLarge,
 )
 
 __all__ = [
     "EdenClient",
     "EdenError",
+    "NotOffered",
     "PayloadLost",
     "Refused",
     "ServerBusy",
@@ -28,4 +31,5 @@ __all__ = [
     "ServerLost",
     "ServerTrouble",
     "TokenRejected",
+    "TooLarge",
 ]

@@ -60,15 +60,14 @@ def _client(args: argparse.Namespace, teller: Teller) -> EdenClient:
             told[str(error)] = now
             teller.note(f"trying again: {error}")
 
-    server = args.server or ("127.0.0.1:7070" if args.grpc else "http://127.0.0.1:8080")
+    server = args.server or ("127.0.0.1:7070" if args.route == "grpc" else "http://127.0.0.1:8080")
     streaming = args.strategy == "streaming"
-    chained = args.decoder_server and not args.workflow
     return EdenClient(
         server,
         token=args.token,
         key_file=args.key_file or (None if args.token else local_key_file(server)),
         management=args.management,
-        route="grpc" if args.grpc else "chain" if args.chain or chained else "workflow",
+        route=args.route,
         decoder_server=args.decoder_server,
         decoder_token=args.decoder_token,
         decoder_key_file=args.decoder_key_file,

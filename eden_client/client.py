@@ -8,22 +8,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 from PIL import Image
 
-from eden_client.errors import Refused, ServerFailed, ServerLost, ServerTrouble
+from eden_client.auto_route import AutoRoute
+from eden_client.errors import Refused, ServerFailed, ServerLost, ServerTrouble, TooLarge
 from eden_client.http_server import HttpServer
 from eden_client.local import token_for
 from eden_client.pace import Pace
-from eden_client.routes import ChainRoute, Route, WorkflowRoute
+from eden_client.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
 from eden_client.traffic import Traffic
 from eden_client.transport import Transport
 from media import Frame
 
 Picture = Frame | Image.Image
-RouteName = Literal["workflow", "chain", "grpc"]
+RouteName = Literal["auto", "workflow", "chain", "grpc", "fused"]
+ROUTES: tuple[RouteName, ...] = get_args(RouteName)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 """Seconds between attempts: the first pause, doubled each time up to the longest."""
@@ -40,7 +42,9 @@ class EdenClient:
     key_file        TorchServe's key_file.json: read before each call, renewed when it has expired
     management      the management address, where tokens are renewed (default: what the key file's own server says,
                     if `server` is that one; else they are not renewed)
-    route           "workflow": one call; "chain": encoder and decoder in turn, frames streamed back; "grpc": the same
+    route           "auto": what the server offers, fused before the workflow, or the chain where there are two servers;
+                    "fused": both halves in one model, a clip's frames streamed back; "workflow": one call for both;
+                    "chain": encoder and decoder in turn, frames streamed back; "grpc": the same over gRPC
     decoder_*       the second server of a chain (default: the first)
     transport       "npy" or "png", both lossless
     seed            of the noise: equal seeds give equal frames
@@ -49,7 +53,8 @@ class EdenClient:
     window          calls that may run side by side
     on_trouble      told of every attempt that failed and is tried again
 
-    Its methods may be called from any thread. Raises EdenError.
+    Its methods may be called from any thread. Raises EdenError. A clip that the server calls too large, saying how many
+    such frames it takes, is sent as several that share a frame; so are later ones of that size.
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class EdenClient:
         token: str | None = None,
         key_file: str | Path | None = None,
         management: str | None = None,
-        route: RouteName = "workflow",
+        route: RouteName = "auto",
         decoder_server: str | None = None,
         decoder_token: str | None = None,
         decoder_key_file: str | Path | None = None,
@@ -75,10 +80,13 @@ class EdenClient:
         self.window, self.seed = window, seed
         self._patience, self._on_trouble, self._seen = patience, on_trouble, False
         self._pace = Pace(timeout, window)
+        self._largest: dict[tuple[int, int], int] = {}
+        """frames of a clip at most, by their height and width, where the server has said"""
         first = token_for(server, token, _path(key_file), management)
         second = first
         if decoder_server:
             second = token_for(decoder_server, decoder_token, _path(decoder_key_file), decoder_management)
+            route = "chain" if route == "auto" else route
         at = decoder_server or server
         self._route: Route
         if route == "grpc":
@@ -94,9 +102,12 @@ class EdenClient:
                 decoder_http = HttpServer(at, second, self.traffic, window)
                 self._route = ChainRoute(encoder_http, decoder_http, transport, seed, self.traffic)
             elif decoder_server:
-                raise ValueError("a workflow runs on one server: two need route='chain' or 'grpc'")
+                raise ValueError(f"the route {route} is through one server: two need the route chain or grpc")
             else:
-                self._route = WorkflowRoute(encoder_http, transport, seed, self.traffic)
+                how = encoder_http, transport, seed, self.traffic
+                one_call: dict[str, Route] = {FUSED_PATH: FusedRoute(*how), WORKFLOW_PATH: WorkflowRoute(*how)}
+                named = {"fused": FUSED_PATH, "workflow": WORKFLOW_PATH}
+                self._route = one_call[named[route]] if route in named else AutoRoute(encoder_http, one_call)
 
     def interpolate_pair(self, first: Picture, second: Picture) -> Frame:
         """The frame halfway between two: [H, W, 3] uint8."""
@@ -134,15 +145,20 @@ class EdenClient:
         trouble_since: float | None = None
         pause, failures, done = FIRST_PAUSE, 0, 0
         while done < len(clip) - 1:
-            begun, size = time.monotonic(), sum(frame.nbytes for frame in clip[done:])
+            part = clip[done : done + self._largest.get(clip[0].shape[:2], len(clip))]
+            begun, size = time.monotonic(), sum(frame.nbytes for frame in part)
             within = self._pace.timeout if trouble_since else self._pace.limit(size)
             try:
-                for frame in self._route.between(clip[done:], within):
+                for frame in self._route.between(part, within):
                     done += 1
                     self._seen, trouble_since, pause = True, None, FIRST_PAUSE
                     self.traffic.add(pairs=1)
                     yield frame
                 self._pace.answered(size, time.monotonic() - begun)
+            except TooLarge as error:
+                if error.largest_clip is None or not 2 <= error.largest_clip < len(part):
+                    raise
+                self._largest[clip[0].shape[:2]] = error.largest_clip
             except ServerTrouble as error:
                 now = time.monotonic()
                 trouble_since = trouble_since or now

@@ -2,12 +2,17 @@
 
 EdenError
 ├── Refused              the request itself is at fault: sending it again is no use
-│   └── TokenRejected    no token, a wrong one, or one that has expired and could not be renewed
+│   ├── TokenRejected    no token, a wrong one, or one that has expired and could not be renewed
+│   └── TooLarge         more than the server takes at once; it may have said how many such frames it does take
 └── ServerTrouble        may pass: the client tries again as long as its patience lasts
-    ├── ServerLost       no connection, no answer in time, an answer that breaks off, a server that is still starting
+    ├── ServerLost       no connection, no answer in time, an answer that breaks off
+    │   └── NotOffered   the server knows no such model or workflow: it is another one's, or the server still starts
     ├── ServerBusy       more work waits than the server takes
     ├── PayloadLost      the tokens that a ticket stands for are gone: the frames have to be encoded again
     └── ServerFailed     the server, or one of its workers, failed over this request
+
+Where a server's envelope says whether to retry ("never", "later" or "encode"), that decides. The tables here are for
+TorchServe's own errors, and for servers that say nothing of it.
 """
 
 from __future__ import annotations
@@ -36,12 +41,24 @@ class TokenRejected(Refused):
     """The server does not take this token."""
 
 
+class TooLarge(Refused):
+    """More than the server takes at once. `largest_clip`: how many such frames it takes, None where it did not say."""
+
+    def __init__(self, message: str, code: int | None = None, kind: str = "", largest_clip: int | None = None) -> None:
+        super().__init__(message, code, kind)
+        self.largest_clip = largest_clip
+
+
 class ServerTrouble(EdenError):
     """Something that may pass."""
 
 
 class ServerLost(ServerTrouble):
     """The server cannot be reached, or broke off."""
+
+
+class NotOffered(ServerLost):
+    """The server knows no such model or workflow, or does not know it yet."""
 
 
 class ServerBusy(ServerTrouble):
@@ -56,25 +73,41 @@ class ServerFailed(ServerTrouble):
     """The server failed over a request that it should have served."""
 
 
-_BY_KIND: dict[str, type[EdenError]] = {
+_TORCHSERVE: dict[str, type[EdenError]] = {
     "InvalidKeyException": TokenRejected,
-    "OverCapacity": ServerBusy,
     # While a server starts it answers already, but does not know its models yet.
-    "WorkflowNotFoundException": ServerLost,
-    "ModelNotFoundException": ServerLost,
+    "WorkflowNotFoundException": NotOffered,
+    "ModelNotFoundException": NotOffered,
     "ServiceUnavailableException": ServerLost,
+}
+_UNSAID: dict[str, type[EdenError]] = {
+    "OverCapacity": ServerBusy,
     # All of them end a ticket; a new one may do better.
     "TicketRejected": PayloadLost,
     "PayloadGone": PayloadLost,
     "PeerLost": PayloadLost,
     "HandoffTimeout": PayloadLost,
+    "DeviceLost": ServerBusy,
 }
+"""Of ours, where the envelope says nothing of a retry."""
 
 
-def error_told(code: int, kind: str, message: str) -> EdenError:
-    """The error that a server's envelope {"code", "type", "message"} stands for."""
-    default = Refused if 400 <= code < 500 else ServerFailed
-    return _BY_KIND.get(kind, default)(message.strip(), code, kind)
+def error_told(code: int, kind: str, message: str, retry: object = None, largest_clip: object = None) -> EdenError:
+    """The error that a server's envelope {"code", "type", "message", "retry", "largest_clip"} stands for."""
+    error = _TORCHSERVE.get(kind) or _by_retry(code, retry) or _UNSAID.get(kind) or _by_code(code)
+    if error is Refused and code == 413:
+        return TooLarge(message.strip(), code, kind, largest_clip if isinstance(largest_clip, int) else None)
+    return error(message.strip(), code, kind)
+
+
+def _by_retry(code: int, retry: object) -> type[EdenError] | None:
+    if retry == "later":
+        return ServerBusy if code == 503 else ServerFailed
+    return {"never": Refused, "encode": PayloadLost}.get(str(retry))
+
+
+def _by_code(code: int) -> type[EdenError]:
+    return Refused if 400 <= code < 500 else ServerFailed
 
 
 def envelope_in(body: bytes) -> EdenError | None:
@@ -83,6 +116,7 @@ def envelope_in(body: bytes) -> EdenError | None:
         return None
     try:
         told: dict[str, Any] = json.loads(body)
-        return error_told(int(told["code"]), str(told["type"]), str(told["message"]))
+        code, kind, message = int(told["code"]), str(told["type"]), str(told["message"])
+        return error_told(code, kind, message, told.get("retry"), told.get("largest_clip"))
     except (ValueError, KeyError, TypeError):
         return None

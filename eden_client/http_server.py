@@ -62,7 +62,7 @@ class HttpServer:
         try:
             reply = self._session.post(
                 self.url + path,
-                data=upload,
+                data=upload if body else None,  # an empty upload would be sent in chunks
                 headers=headers,
                 auth=Bearer(token),
                 allow_redirects=False,

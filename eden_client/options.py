@@ -7,6 +7,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
+from eden_client.client import ROUTES
 from eden_client.cuts import SENSITIVITY
 from eden_client.transport import TRANSPORTS
 
@@ -100,16 +101,25 @@ def _sending(parser: argparse.ArgumentParser) -> None:
     add("--clip", type=_clip, default=16, metavar="FRAMES", help="frames of a clip in a batch (default: 16)")
     add("--window", type=_positive, metavar="CALLS", help="calls side by side (default: 8 pairs, or 2 clips)")
     way = group.add_mutually_exclusive_group().add_argument
-    way("--workflow", action="store_true", help="one call for encoder and decoder (the default)")
-    way("--chain", action="store_true", help="encoder and decoder called in turn, frames streamed back")
-    way("--grpc", action="store_true", help="the same over gRPC; --server is then host:port")
+    way(
+        "--route",
+        choices=ROUTES,
+        default="auto",
+        metavar="ROUTE",
+        help="fused: one model that holds encoder and decoder; workflow: one call for the two of them; chain: the two "
+        "called in turn, frames streamed back; grpc: the same over gRPC, --server is then host:port; auto: fused where "
+        "the server offers it, else workflow (default: auto)",
+    )
+    way("--workflow", dest="route", action="store_const", const="workflow", help="short for --route workflow")
+    way("--chain", dest="route", action="store_const", const="chain", help="short for --route chain")
+    way("--grpc", dest="route", action="store_const", const="grpc", help="short for --route grpc")
     add("--transport", choices=TRANSPORTS, default="npy", help="both are lossless (default: npy)")
     add("--seed", type=int, default=0, help="of the noise that frames are made from (default: 0)")
 
 
 def _server(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the server").add_argument
-    add("--server", metavar="URL", help="default: http://127.0.0.1:8080, with --grpc 127.0.0.1:7070")
+    add("--server", metavar="URL", help="default: http://127.0.0.1:8080, by the route grpc 127.0.0.1:7070")
     add("--token", default=os.environ.get("EDEN_TOKEN"), help="default: $EDEN_TOKEN, else the key file's")
     add(
         "--key-file",
@@ -123,7 +133,11 @@ def _server(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where tokens are renewed (default: the management address of the server that wrote the key file)",
     )
-    add("--decoder-server", metavar="URL", help="a second server for the decoder; implies --chain")
+    add(
+        "--decoder-server",
+        metavar="URL",
+        help="a second server for the decoder; by the route chain or grpc (default: chain)",
+    )
     add("--decoder-token", metavar="TOKEN", help="the second server's token")
     add("--decoder-key-file", type=Path, metavar="FILE", help="the second server's key file")
     add("--decoder-management", metavar="URL", help="the second server's management address")

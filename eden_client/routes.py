@@ -14,6 +14,7 @@ from eden_client.transport import Transport, accepted, pack, unpack
 from media import Frame
 
 ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
+WORKFLOW_PATH, FUSED_PATH = "/wfpredict/eden", "/predictions/eden_fused"
 TICKET = b"EDEN-TICKET"
 
 
@@ -44,8 +45,41 @@ class WorkflowRoute:
             "X-Eden-Seed": str(self.seed),
             "X-Eden-Format": accepted(self.transport, len(frames) - 1),
         }
-        answer = self.server.call("/wfpredict/eden", request.body, headers, within)
+        answer = self.server.call(WORKFLOW_PATH, request.body, headers, within)
         yield from unpack(answer, len(frames) - 1, frames[0].shape[:2])
+
+    def close(self) -> None:
+        self.server.close()
+
+
+@dataclass(frozen=True)
+class FusedRoute:
+    """The model that holds both halves, in one call; a clip's frames are streamed back as they are drawn.
+
+    The frame between a pair comes as a plain answer: there is nothing to stream, and the server encodes whole clips
+    together with others, streamed ones each by itself.
+    """
+
+    server: HttpServer
+    transport: Transport
+    seed: int
+    traffic: Traffic
+
+    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
+        with self.traffic.timed("send_seconds"):
+            request = pack(frames, self.transport)
+        headers = {
+            "Content-Type": request.content_type,
+            "X-Eden-Seed": str(self.seed),
+            "X-Eden-Format": self.transport,
+        }
+        if len(frames) == 2:
+            answer = self.server.call(FUSED_PATH, request.body, headers, within)
+            yield from unpack(answer, 1, frames[0].shape[:2])
+            return
+        headers["X-Eden-Stream"] = "1"
+        with self.server.streamed(FUSED_PATH, request.body, headers, within) as chunks:
+            yield from frames_in(chunks, frames)
 
     def close(self) -> None:
         self.server.close()

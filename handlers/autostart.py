@@ -1,11 +1,13 @@
-"""A model that registers the workflow: TorchServe cannot load one at start by itself, but it can load a model.
+"""A model that registers what archive.sh packed: TorchServe cannot load a workflow at start by itself, but a model.
 
 Its worker is kept: TorchServe restores what ran at its last stop, so a server that starts for the second time
-finds autostart among its models again, and a worker that was killed comes back and finds the workflow registered.
+finds autostart among its models again, and a worker that was killed comes back and finds all registered.
 """
 
 import logging
 import os
+import shutil
+import subprocess
 import threading
 import time
 
@@ -30,9 +32,9 @@ class Autostart:
         self._state = {"state": "waiting", "detail": ""}
 
     def initialize(self, context) -> None:
-        archive = context.model_yaml_config["handler"]["workflow"]
+        archives = context.model_yaml_config["handler"]["register"]
         # In a thread: TorchServe opens its management interface only once the models that it loads at start are up.
-        threading.Thread(target=self._run, args=(archive, os.getppid()), daemon=True).start()
+        threading.Thread(target=self._run, args=(archives, os.getppid()), daemon=True).start()
 
     def handle(self, requests_in_batch, context) -> list[dict[str, str]]:
         time.sleep(0.003)  # TorchServe can lose an answer that comes within a millisecond
@@ -41,29 +43,41 @@ class Autostart:
                 context.set_response_header(index, "ts_stream_next", "false")  # without it, a stream ends this worker
         return [dict(self._state) for _ in requests_in_batch]
 
-    def _run(self, archive: str, java: int) -> None:
+    def _run(self, archives: list[str], java: int) -> None:
         try:
-            self._register(wait_for_management(psutil.Process(java)), archive)
+            api = wait_for_management(psutil.Process(java))
+            how = [self._register(api, archive) for archive in archives]
+            self._tell("registered", "; ".join(how))
         except Exception as error:  # nobody else would hear of it: this thread has no caller
-            self._tell("failed", f"{archive}: {error}", logging.ERROR)
+            self._tell("failed", f"{', '.join(archives)} could not be registered: {error}", logging.ERROR)
 
-    def _register(self, api: Api, archive: str) -> None:
+    def _register(self, api: Api, archive: str) -> str:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 begun = time.monotonic()
-                status = api.register(archive)
+                status = api.register(archive, gpus() or 1)
                 how = "was registered already" if status == 409 else f"registered in {time.monotonic() - begun:.1f} s"
-                return self._tell("registered", f"{archive} {how}")
+                return f"{archive} {how}"
             except requests.HTTPError as error:
                 reply = error.response
                 said = " ".join(reply.text.split())
-                detail = f"{archive}: attempt {attempt} of {ATTEMPTS}: {reply.status_code} {said}"
-                self._tell("failed" if attempt == ATTEMPTS else "waiting", detail, logging.ERROR)
+                detail = f"attempt {attempt} of {ATTEMPTS}: {reply.status_code} {said}"
+                self._tell("waiting", f"{archive}: {detail}", logging.ERROR)
                 time.sleep(attempt)
+        raise RuntimeError(detail)
 
     def _tell(self, state: str, detail: str, level: int = logging.INFO) -> None:
         self._state = {"state": state, "detail": detail}
         logger.log(level, "autostart: %s: %s", state, detail)
+
+
+def gpus() -> int:
+    """GPUs that TorchServe sees: it asks nvidia-smi, too."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return 0
+    listed = subprocess.run([program, "--list-gpus"], capture_output=True, text=True, timeout=60)
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
 def wait_for_management(java: psutil.Process) -> Api:

@@ -22,9 +22,10 @@ class DitDecoderHandler(NodeHandler):
         """Load the DiT's and the decoder's half of the checkpoint, and be ready for the sizes named."""
         assert self.handoff
         decoder = DitDecoder.load(self.settings.checkpoint, self.device, self.settings.precision)
+        self.metrics.watch("decoder", lambda: decoder.engine.out_of_memory)
         decoder.warm(self.settings.warm, self.batch_sizes())
         drawing = Drawing(decoder, self.requests, self.pictures, self.metrics)
-        self.service = DecodeService(drawing, self.handoff, self.metrics)
+        self.service = DecodeService(drawing, self.handoff, self.metrics, self.guard)
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """Frames per request."""

@@ -27,6 +27,7 @@ class EncoderHandler(NodeHandler):
         assert self.handoff
         settings = self.settings
         encoder = Encoder.load(settings.checkpoint, self.device, settings.precision)
+        self.metrics.watch("encoder", lambda: encoder.out_of_memory)
         encoder.warm(settings.warm, self.batch_sizes())
         config = encoder.config
         layout = TokenLayout(config.hidden_dim, config.patch_size, encoder.dtype, settings.handoff.wire)
@@ -36,11 +37,11 @@ class EncoderHandler(NodeHandler):
         self.service = EncodeService(
             encoder,
             ClipReader(limits, config.patch_size, self.pictures),
-            layout,
             Admission(self.batch_size, backlog, self.handoff, wait),
             self.handoff,
             self.requests,
             self.metrics,
+            self.guard,
         )
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:

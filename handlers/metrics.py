@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +34,8 @@ class Metrics:
     def __init__(self, cache: Any, device: str, batch_size: int, handoff: Handoff | None = None) -> None:
         self._cache, self._device, self._batch_size, self._handoff = cache, torch.device(device), batch_size, handoff
         self._told: Counter[tuple[str, str]] = Counter()
+        self._out_of_memory: dict[str, Callable[[], int]] = {}
+        self._out_of_memory_told: Counter[str] = Counter()
         self._memory_told = 0.0
         self._begin()
 
@@ -52,6 +54,11 @@ class Metrics:
         """Count frames drawn."""
         self._count("eden_pairs_total", count)
 
+    def watch(self, part: str, out_of_memory: Callable[[], int]) -> None:
+        """Tell how often a half of the model ran out of memory: `out_of_memory()` times, so far."""
+        self._out_of_memory[part] = out_of_memory
+        self._count("eden_out_of_memory_total", 0, part)
+
     def batch(self, statuses: Sequence[int]) -> None:
         """Count one answered batch, by the HTTP status of each answer, and what the hand-off did meanwhile."""
         self._count("eden_batches_total", 1)
@@ -60,6 +67,10 @@ class Metrics:
             self._count("eden_batches_full_total", 1)
         for status, times in Counter(status for status in statuses if status >= 400).items():
             self._count("eden_refused_total", times, str(status))
+        for part, total in ((part, count()) for part, count in self._out_of_memory.items()):
+            if gained := total - self._out_of_memory_told[part]:
+                self._count("eden_out_of_memory_total", gained, part)
+                self._out_of_memory_told[part] = total
         if self._handoff:
             self._hand_off(self._handoff)
         if time.monotonic() - self._memory_told > MEMORY_SECONDS:

@@ -16,8 +16,10 @@ import torch
 
 from handlers import quirks
 from handlers.metrics import Metrics
+from handlers.worker_exit import exit_after_answer
 from handoff import Handoff, open_handoff
 from serving.answer import Answer
+from serving.device_health import DeviceGuard
 from serving.errors import envelope
 from serving.outbox import Outbox
 from serving.request import Request
@@ -49,6 +51,7 @@ class NodeHandler(ABC):
         # two pools: a request waits for its pictures, so those must never wait for a request
         self.requests = ThreadPoolExecutor(self.batch_size, thread_name_prefix="requests")
         self.pictures = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="pictures")
+        self.guard = DeviceGuard(torch.device(self.device))
         self.start()
         logger.info("%s ready on %s: %s", self.model_name, self.device, self.settings.precision)
 
@@ -66,6 +69,9 @@ class NodeHandler(ABC):
         self.metrics.batch([answer.status for answer in answers])
         refused = sum(answer.status >= 400 for answer in answers)
         logger.info("batch of %d, %d refused, %.1f ms", len(requests), refused, 1e3 * (time.monotonic() - started))
+        if self.guard.lost:
+            logger.error("%s: the context of %s is lost, this worker ends", self.model_name, self.device)
+            exit_after_answer()
         quirks.pause_until(started)
         return replies.rest(answers)
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eden_client.routes import FUSED_PATH, WORKFLOW_PATH
 from loadtest._film import SENT_AS
 
 PROJECT = Path(__file__).resolve().parent.parent
 ANSWERS = ("png", "jpeg", "webp", "npy", "mp4")
+ROUTES = {"workflow": WORKFLOW_PATH, "fused": FUSED_PATH}
+"""Where a clip is answered with the frames between, by what `--route` calls it."""
 SHAPES = ("none", "steps", "spike", "soak")
 
 
@@ -21,7 +24,13 @@ def add_options(parser: Any) -> None:
         parser.add_argument(option, env_var="EDEN_" + option.removeprefix("--").replace("-", "_").upper(), **how)
 
     add("--frame-size", default="256x448", help="height x width of the frames")
-    add("--clip", type=int, default=4, help="frames in a clip (BatchUser, MixedUser, ChainUser, GrpcUser)")
+    add("--clip", type=int, default=4, help="frames in a clip (BatchUser, MixedUser, ChainUser, FusedUser, GrpcUser)")
+    add(
+        "--route",
+        choices=tuple(ROUTES),
+        default="workflow",
+        help="of pairs and clips: the workflow, or the model that holds both halves",
+    )
     add(
         "--rate",
         type=float,
@@ -83,6 +92,7 @@ class Asked:
     send: str
     answer: str
     film_frames: int
+    route: str = "workflow"
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Asked:
@@ -97,7 +107,13 @@ class Asked:
             send=options.send,
             answer=options.answer,
             film_frames=max(options.film_frames, 2 * options.clip),
+            route=options.route,
         )
+
+    @property
+    def path(self) -> str:
+        """Where pairs and clips are sent."""
+        return ROUTES[self.route]
 
     @property
     def streamed(self) -> str:

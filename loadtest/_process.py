@@ -75,7 +75,7 @@ class Shared:
         return self._films[asked]
 
     def reference(self, asked: Asked, length: int) -> Reference:
-        """What the first clip becomes, asked from the workflow once, outside of the statistics.
+        """What the first clip becomes, asked for once, by the same route, outside of the statistics.
 
         Raises EdenError or WrongAnswer where the server does not answer as it should.
         """
@@ -93,7 +93,7 @@ class Shared:
             "X-Eden-Seed": str(seed),
             "X-Eden-Format": asked.answer,
         }
-        url, auth = f"{self.host}/wfpredict/eden", Bearer(self.token.current())
+        url, auth = self.host + asked.path, Bearer(self.token.current())
         with session_for(url) as session:
             reply = session.post(url, data=clip.body, headers=headers, auth=auth, timeout=600, allow_redirects=False)
         check(reply.content, asked.answer, clip.count - 1, clip.size)

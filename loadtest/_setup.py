@@ -26,7 +26,7 @@ def _init(environment: Environment, **_: Any) -> None:
     Asked.of(environment.parsed_options)
     runners.WORKER_REPORT_INTERVAL = 1.0  # phases are measured by what workers have reported so far
     environment.eden = Shared(environment)
-    _keep_tagged(environment)
+    _keep_wanted(environment)
     environment.eden_generator = Generator(environment)
     if shape := make_shape(environment):
         environment.shape_class = shape
@@ -43,8 +43,8 @@ def _stop_when_enough(environment: Environment) -> None:
     environment.runner.quit()
 
 
-def _keep_tagged(environment: Environment) -> None:
-    """Drop users that --tags leaves without a task, which Locust would try to start and fail."""
+def _keep_wanted(environment: Environment) -> None:
+    """Drop users of another --route, and those that --tags leaves without a task: Locust would try to start them."""
     options = environment.parsed_options
     wanted, unwanted = set(options.tags or ()), set(options.exclude_tags or ())
 
@@ -52,7 +52,7 @@ def _keep_tagged(environment: Environment) -> None:
         tags = [getattr(task, "locust_tag_set", set()) for task in user.tasks]
         return any((not wanted or of & wanted) and not of & unwanted for of in tags)
 
-    kept = [user for user in environment.user_classes if has_task(user)]
+    kept = [user for user in environment.user_classes if has_task(user) and options.route in user.routes]
     if not kept:
-        raise ValueError(f"no scenario has the tags {', '.join(sorted(wanted))}")
+        raise ValueError(f"no scenario of --route {options.route} has the tags {', '.join(sorted(wanted))}")
     environment.user_classes[:] = kept

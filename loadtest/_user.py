@@ -1,10 +1,10 @@
-"""What every scenario's user does: send a pair or a clip through the workflow, check the answer, note what it took."""
+"""What every scenario's user does: send a pair or a clip by --route, check the answer, note what it took."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import gevent
@@ -19,10 +19,9 @@ from loadtest import _events as events
 from loadtest._answers import Reference, WrongAnswer, check, decode
 from loadtest._camera import Camera
 from loadtest._film import Clip
-from loadtest._options import Asked
+from loadtest._options import ROUTES, Asked
 from loadtest._process import DEFAULT_HOST, Shared
 
-WORKFLOW = "/wfpredict/eden"
 TIMEOUT = 600.0
 """Seconds: the server's own limit for a node."""
 
@@ -36,6 +35,8 @@ class EdenUser(User):
     """Requests to choose from, their seeds, and the checking of answers; how they are sent is the subclass's."""
 
     abstract = True
+    routes: Collection[str] = tuple(ROUTES)
+    """Values of --route with which this scenario is run."""
 
     def on_start(self) -> None:
         """Prepare what is sent, and what some answers are compared with."""
@@ -111,7 +112,7 @@ class EdenHttpUser(EdenUser, FastHttpUser):
         self.client_pool.close()
 
     def interpolate(self, length: int) -> float | None:
-        """Send `length` frames through the workflow; the seconds that it took, None if it failed."""
+        """Send `length` frames by --route; the seconds that it took, None if it failed."""
         clip, seed, compare = self.next_request(length)
         headers = self.shared.headers() | {
             "Content-Type": clip.content_type,
@@ -119,9 +120,9 @@ class EdenHttpUser(EdenUser, FastHttpUser):
             "X-Eden-Format": self.asked.answer,
         }
         started = time.perf_counter()
-        name = f"{WORKFLOW} K={length}"
+        name = f"{self.asked.path} K={length}"
         call = self.client.post(
-            WORKFLOW, data=clip.body, headers=headers, name=name, catch_response=True, allow_redirects=False
+            self.asked.path, data=clip.body, headers=headers, name=name, catch_response=True, allow_redirects=False
         )
         seconds = time.perf_counter() - started
         try:

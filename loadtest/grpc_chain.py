@@ -18,6 +18,8 @@ ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
 class GrpcUser(EdenUser):
     """Sends clips by gRPC, with the token as metadata."""
 
+    routes = ("workflow",)
+
     def on_start(self) -> None:
         """Open this user's channel."""
         super().on_start()

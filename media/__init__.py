@@ -3,6 +3,7 @@
 from media.arrays import NPY_MAGIC, decode_npy, encode_npy, zip_images
 from media.errors import MediaError
 from media.images import Frame, decode_image, encode_image
+from media.peek import Peeked, peek
 from media.video_reader import Video, open_video
 from media.video_writer import encode_video
 
@@ -10,6 +11,7 @@ __all__ = [
     "NPY_MAGIC",
     "Frame",
     "MediaError",
+    "Peeked",
     "Video",
     "decode_image",
     "decode_npy",
@@ -17,5 +19,6 @@ __all__ = [
     "encode_npy",
     "encode_video",
     "open_video",
+    "peek",
     "zip_images",
 ]

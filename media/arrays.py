@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from media.errors import MediaError
+from media.errors import MediaError, shown
 from media.images import Frame
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -29,12 +29,40 @@ _ITEM = re.compile(
 _RECORDS = re.compile(r"""['"]descr['"]\s*:\s*\[""")
 
 
-def decode_npy(data: bytes, *, max_pixels: int, max_frames: int) -> Frame:
-    """The frames uint8 [K, H, W, 3] in a .npy file. `max_pixels` is for one frame.
+def decode_npy(data: bytes, *, max_pixels: int, max_frames: int, max_clip_pixels: int | None = None) -> Frame:
+    """The frames uint8 [K, H, W, 3] in a .npy file, copied once.
 
+    max_pixels        of one frame
+    max_clip_pixels   of all frames together; None: as many as `max_frames` and `max_pixels` allow
     Nothing is allocated before the header has been checked against the bytes that are there; objects are never loaded.
     Raises MediaError: not a .npy, another shape or type, too large, or not as many bytes as the header says.
     """
+    shape, fortran_order, start = _frames_header(data)
+    if shape[0] > max_frames:
+        raise MediaError(f"{shape[0]} frames in one .npy; {max_frames} are allowed")
+    pixels = shape[1] * shape[2]
+    if pixels > max_pixels:
+        raise MediaError(f"frames of {shape[2]}x{shape[1]} = {pixels} pixels; {max_pixels} are allowed")
+    if max_clip_pixels is not None and shape[0] * pixels > max_clip_pixels:
+        raise MediaError(
+            f"{shape[0]} frames of {shape[2]}x{shape[1]} = {shape[0] * pixels} pixels in one .npy; "
+            f"{max_clip_pixels} are allowed"
+        )
+    count = _checked_length(data, shape, start)
+    flat = np.frombuffer(data, np.uint8, count, start)
+    frames = flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
+    return np.array(frames, order="C")  # a copy: the buffer is read-only, and torch warns on that
+
+
+def npy_shape(data: bytes) -> tuple[int, ...]:
+    """(K, H, W, 3) of a .npy, by its header and its length. Raises MediaError as `decode_npy` does, but for limits."""
+    shape, _, start = _frames_header(data)
+    _checked_length(data, shape, start)
+    return shape
+
+
+def _frames_header(data: bytes) -> tuple[tuple[int, ...], bool, int]:
+    """Shape, whether in Fortran's order, where the frames start. MediaError: not uint8 [K, H, W, 3]."""
     try:
         shape, fortran_order, dtype, start = read_header(data)
     except MediaError:
@@ -42,17 +70,18 @@ def decode_npy(data: bytes, *, max_pixels: int, max_frames: int) -> Frame:
     except (ValueError, TypeError) as error:
         raise MediaError("not a .npy array, or one with a damaged header") from error
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or min(shape) < 1:
-        raise MediaError(f"a .npy must hold uint8 [K, H, W, 3], not {dtype} {list(shape)}")
-    if shape[0] > max_frames:
-        raise MediaError(f"{shape[0]} frames in one .npy; {max_frames} are allowed")
-    if shape[1] * shape[2] > max_pixels:
-        raise MediaError(f"frames of {shape[2]}x{shape[1]} = {shape[1] * shape[2]} pixels; {max_pixels} are allowed")
+        raise MediaError(f"a .npy must hold uint8 [K, H, W, 3], not {dtype} {shown(list(shape))}")
+    return shape, fortran_order, start
+
+
+def _checked_length(data: bytes, shape: tuple[int, ...], start: int) -> int:
+    """The bytes of an array. MediaError unless just as many are there."""
     count = math.prod(shape)
     if len(data) - start != count:
-        raise MediaError(f"a .npy of {list(shape)} needs {count} bytes after its header, {len(data) - start} are there")
-    flat = np.frombuffer(data, np.uint8, count, start)
-    frames = flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
-    return np.array(frames, order="C")  # a copy: the buffer is read-only, and torch warns on that
+        raise MediaError(
+            f"a .npy of {shown(list(shape))} needs {count} bytes after its header, {len(data) - start} are there"
+        )
+    return count
 
 
 def read_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:

@@ -12,7 +12,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from PIL import ExifTags, Image
 
-from media.errors import MediaError
+from media.errors import MediaError, shown
+from media.headers import PNG_MAGIC, Header, read_header, without_metadata
 from media.png import encode_png
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
@@ -24,16 +25,22 @@ READABLE = ("PNG", "JPEG", "WEBP")
 DEFAULT_QUALITY = 90
 """For JPEG and WebP, where the caller names none."""
 
-_PNG_DEPTH_AT = 24
-_UPRIGHT: dict[int, Callable[[Frame], Frame]] = {
+_TILE = 1 << 16
+"""Pixels that are converted at once: what conversion holds beside picture and frame stays small, and in cache."""
+_STORED: dict[int, Callable[[Frame], Frame]] = {
+    1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
     5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
+    6: lambda a: np.rot90(a, 1),
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a, 1),
+    8: lambda a: np.rot90(a, -1),
 }
+"""By EXIF orientation: a view of the upright frame whose rows and columns are those of the stored picture."""
+_Tile = tuple[int, int, int, int]
+_DEEP_FORMATS = {"gray16be": 1, "ya16be": 2, "rgb48be": 3, "rgba64be": 4}
+"""What FFmpeg makes of a PNG of 16 bits a channel, and the channels of it."""
 
 
 def decode_image(data: bytes, *, max_pixels: int, formats: tuple[str, ...] = READABLE) -> Frame:
@@ -41,28 +48,66 @@ def decode_image(data: bytes, *, max_pixels: int, formats: tuple[str, ...] = REA
 
     Transparent pictures are composited on black, 16-bit ones scaled to the nearest of 256 levels, grey, palette and
     CMYK ones converted; of an animation the first frame is taken. Colour profiles are not applied.
+    `media.peek` tells what it needs of memory.
     Raises MediaError: no bytes, not one of `formats`, damaged, or more than `max_pixels` (told from the header alone).
     """
-    if not data:
-        raise MediaError("an image of zero bytes")
+    header = readable_header(data, formats)
+    if header is not None:
+        check_pixels(header.height, header.width, max_pixels)
+        data = without_metadata(data, header)
+        formats = (header.format,)
     # On damaged files Pillow raises nearly anything (SyntaxError, struct.error, OverflowError, ...).
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MediaError("an image of more pixels than any reader here allows") from error
     except Exception as error:
-        raise MediaError(f"not a readable image ({', '.join(formats)}), or a damaged one") from error
+        raise MediaError(_unreadable(formats)) from error
     with image:
         width, height = image.size
-        if width * height > max_pixels:
-            raise MediaError(f"an image of {width}x{height} = {width * height} pixels; {max_pixels} are allowed")
+        check_pixels(height, width, max_pixels)
         try:
             image.load()
-            pixels = _deep_png(data) if is_deep_png(data) else _rgb(image)
+            orientation = _orientation(image) if header is None else header.orientation
+            if not is_deep_png(data):
+                return _frame(image.size, orientation, _rgb(image))
         except Exception as error:
-            raise MediaError(f"a truncated or damaged {image.format} image of {width}x{height}") from error
-        upright = _UPRIGHT.get(_orientation(image))
-        return pixels if upright is None else np.ascontiguousarray(upright(pixels))
+            raise MediaError(_damaged(image)) from error
+    del image  # its pixels: they only showed that the file is whole, as FFmpeg does not
+    try:
+        return _frame((width, height), orientation, _deep_rgb(data, (width, height)))
+    except Exception as error:
+        raise MediaError(f"a truncated or damaged PNG image of {width}x{height}") from error
+
+
+def readable_header(data: bytes, formats: tuple[str, ...] = READABLE) -> Header | None:
+    """The header of a picture in one of `formats`; None where only Pillow can read it (TIFF, BMP).
+
+    Raises MediaError: no bytes, not one of `formats`, or damaged.
+    """
+    if not data:
+        raise MediaError("an image of zero bytes")
+    try:
+        header = read_header(data)
+    except ValueError as error:
+        raise MediaError(_unreadable(formats)) from error
+    if set(formats) <= set(READABLE) if header is None else header.format not in formats:
+        raise MediaError(_unreadable(formats))
+    return header
+
+
+def check_pixels(height: int, width: int, max_pixels: int) -> None:
+    """MediaError if there are more than `max_pixels`."""
+    if width * height > max_pixels:
+        raise MediaError(f"an image of {width}x{height} = {width * height} pixels; {max_pixels} are allowed")
+
+
+def _unreadable(formats: tuple[str, ...]) -> str:
+    return f"not a readable image ({', '.join(formats)}), or a damaged one"
+
+
+def _damaged(image: Image.Image) -> str:
+    return f"a truncated or damaged {image.format} image of {image.width}x{image.height}"
 
 
 def encode_image(frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
@@ -99,7 +144,7 @@ def check_frame(frame: Frame) -> None:
 
 def _encoder_options(format: str, quality: int | None) -> dict[str, int]:
     if quality is not None and not 1 <= quality <= 100:
-        raise MediaError(f"quality {quality}: it goes from 1 to 100")
+        raise MediaError(f"quality {shown(quality)}: it goes from 1 to 100")
     match format:
         case "png":
             if quality is not None:
@@ -110,35 +155,70 @@ def _encoder_options(format: str, quality: int | None) -> dict[str, int]:
         case "webp":
             return {"quality": quality or DEFAULT_QUALITY, "method": 2}
         case _:
-            raise MediaError(f"unknown image format {format!r}: png, jpeg and webp are known")
+            raise MediaError(f"unknown image format {shown(format)}: png, jpeg and webp are known")
 
 
-def _rgb(image: Image.Image) -> Frame:
+def _frame(size: tuple[int, int], orientation: int, rgb: Callable[[_Tile], Frame]) -> Frame:
+    """A picture of `size` (W, H) as an upright frame. `rgb` gives a part of it [h, w, 3]: left, top, right, bottom."""
+    width, height = size
+    frame: Frame = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+    stored = _STORED.get(orientation, _STORED[1])(frame)
+    columns = min(width, _TILE)
+    rows = max(_TILE // columns, 1)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        for left in range(0, width, columns):
+            right = min(left + columns, width)
+            stored[top:bottom, left:right] = rgb((left, top, right, bottom))
+    return frame
+
+
+def _rgb(image: Image.Image) -> Callable[[_Tile], Frame]:
     """A loaded picture of any 8-bit mode, on black where it is transparent."""
-    if image.has_transparency_data:
-        rgba = np.asarray(image.convert("RGBA"), dtype=np.uint16)
-        return ((rgba[..., :3] * rgba[..., 3:] + 127) // 255).astype(np.uint8)
-    # a copy: a view of Pillow's pixels is read-only; `convert` would make one more, even of what is RGB already
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    transparent = image.has_transparency_data
+
+    def tile(box: _Tile) -> Frame:
+        part = image.crop(box)
+        if transparent:
+            rgba = np.asarray(part.convert("RGBA"), dtype=np.uint16)
+            return ((rgba[..., :3] * rgba[..., 3:] + 127) // 255).astype(np.uint8)
+        return np.asarray(part if part.mode == "RGB" else part.convert("RGB"))
+
+    return tile
 
 
 def is_deep_png(data: bytes) -> bool:
     """Whether these bytes are a PNG of 16 bits a channel."""
-    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[_PNG_DEPTH_AT : _PNG_DEPTH_AT + 1] == b"\x10"
+    return data[:8] == PNG_MAGIC and data[24:25] == b"\x10"
 
 
-def _deep_png(data: bytes) -> Frame:
+def _deep_rgb(data: bytes, size: tuple[int, int]) -> Callable[[_Tile], Frame]:
     """A PNG of 16 bits a channel. Pillow keeps colour's high byte and clips grey; FFmpeg keeps all 16."""
     (picture,) = av.CodecContext.create("png", "r").decode(av.Packet(data))
     assert isinstance(picture, VideoFrame)
-    wide = picture.to_ndarray(format="rgba64le").astype(np.uint32)
-    on_black = (wide[..., :3] * wide[..., 3:] + 32767) // 65535
-    return ((on_black * 255 + 32767) // 65535).astype(np.uint8)
+    channels = _DEEP_FORMATS[picture.format.name]
+    if (picture.width, picture.height) != size:
+        raise ValueError("FFmpeg reads another size than Pillow")
+    plane = picture.planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: size[1], : 2 * channels * size[0]]
+    samples = rows.view(">u2").reshape(size[1], size[0], channels)
+
+    def tile(box: _Tile) -> Frame:
+        left, top, right, bottom = box
+        wide = samples[top:bottom, left:right].astype(np.uint32)
+        colour = wide[..., :3] if channels > 2 else wide[..., :1]
+        if channels in (2, 4):
+            colour = (colour * wide[..., -1:] + 32767) // 65535
+        levels = ((colour * 255 + 32767) // 65535).astype(np.uint8)
+        return np.broadcast_to(levels, (*levels.shape[:2], 3))
+
+    return tile
 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) where there is none or the EXIF block is unreadable: no reason to refuse."""
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return orientation if orientation in _STORED else 1
     except Exception:
         return 1

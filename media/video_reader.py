@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -19,10 +20,12 @@ from media.errors import MediaError
 from media.images import Frame
 from media.names import open_input
 from media.truncation import missing_bytes
+from media.video_headers import NoVideo, VideoHeader, read_video_header
 
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """FFmpeg's names of the containers a server reads. Others (playlists above all) can name files to open."""
 
+_NO_VIDEO = "no video stream in this file"
 _HEAD = 256
 """Bytes that hold a Matroska file's header."""
 
@@ -31,27 +34,46 @@ SCALING = (
 )
 """How chroma is scaled between YUV and RGB: about half the round-trip error of FFmpeg's default."""
 
+MOST_THREADS = 8
+_PIXELS_AT_ONCE = 1 << 24
+"""Of all pictures that FFmpeg's threads decode at once, where one is not more than that."""
+_ROUNDED_UP = 128
+"""Pixels by which a decoder may take a side to be longer than shown: its blocks, and its edges."""
+
 
 class Video:
     """An open video: its frames in the order shown, upright, as RGB. Made by `open_video`."""
 
-    def __init__(self, container: InputContainer, max_pixels: int | None, max_frames: int | None) -> None:
-        self._max_pixels, self._max_frames = max_pixels, max_frames
+    def __init__(
+        self,
+        container: InputContainer,
+        max_pixels: int | None,
+        max_frames: int | None,
+        header: VideoHeader | None = None,
+    ) -> None:
+        self._max_pixels, self._max_frames, self._header = max_pixels, max_frames, header
         if not container.streams.video:
-            raise MediaError("no video stream in this file")
+            raise MediaError(_NO_VIDEO)
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        self._check_pixels(stream.codec_context.width, stream.codec_context.height)
+        context = stream.codec_context
+        if context is None:
+            raise MediaError("a video of a codec that is not known here")
+        check_pixels(context.height, context.width, max_pixels)
+        context.thread_type = "AUTO"
+        context.thread_count = threads(context.height * context.width)
+        if header is not None:
+            context.options = {"max_pixels": str(coded_pixels(header))}
         rate = stream.average_rate or stream.guessed_rate
-        if not rate:
+        if not rate or rate < 0:
             raise MediaError("the video states no frame rate")
+        self.rate: Fraction = Fraction(rate)
+        """Frames a second, on average: any that the file states, so it need not be one that `encode_video` takes."""
         self._pictures = _decoded(container, stream.index)
         self._first = next(self._pictures, None)
         if self._first is None:
             raise MediaError("a video without a single frame")
+        self._check(self._first)
         first = _upright(self._first)
-        self.rate: Fraction = Fraction(rate)
-        """Frames a second, on average."""
         self.size: tuple[int, int] = (first.shape[0], first.shape[1])
         """(H, W) as shown, after rotation."""
 
@@ -66,7 +88,7 @@ class Video:
             count += 1
             if self._max_frames is not None and count > self._max_frames:
                 raise MediaError(f"a video of more than the {self._max_frames} frames allowed")
-            self._check_pixels(picture.width, picture.height)
+            self._check(picture)
             frame = _upright(picture)
             if frame.shape[:2] != self.size:
                 was, now = f"{self.size[1]}x{self.size[0]}", f"{frame.shape[1]}x{frame.shape[0]}"
@@ -74,9 +96,44 @@ class Video:
             yield frame
             picture = next(self._pictures, None)
 
-    def _check_pixels(self, width: int, height: int) -> None:
-        if self._max_pixels is not None and width * height > self._max_pixels:
-            raise MediaError(f"a video of {width}x{height} = {width * height} pixels; {self._max_pixels} are allowed")
+    def _check(self, picture: VideoFrame) -> None:
+        check_pixels(picture.height, picture.width, self._max_pixels)
+        stated = self._header
+        if stated is None:
+            return
+        if picture.height * picture.width > stated.height * stated.width:
+            size = f"{picture.width}x{picture.height}"
+            raise MediaError(f"pictures of {size} in a video whose header states {stated.width}x{stated.height}")
+        if picture.format.padded_bits_per_pixel > 8 * stated.pixel_bytes:
+            raise MediaError(f"pictures of {picture.format.name} in a video whose header states fewer bits")
+
+
+def check_pixels(height: int, width: int, max_pixels: int | None) -> None:
+    """MediaError if a picture has more than `max_pixels`."""
+    if max_pixels is not None and width * height > max_pixels:
+        raise MediaError(f"a video of {width}x{height} = {width * height} pixels; {max_pixels} are allowed")
+
+
+def threads(pixels: int) -> int:
+    """How many threads decode pictures of `pixels`: each holds one of its own."""
+    return max(min(_PIXELS_AT_ONCE // max(pixels, 1), MOST_THREADS, os.cpu_count() or 1), 1)
+
+
+def coded_pixels(header: VideoHeader) -> int:
+    """The most pixels that a decoder may make of a picture of this header."""
+    return (header.height + _ROUNDED_UP) * (header.width + _ROUNDED_UP)
+
+
+def readable_video_header(data: bytes) -> VideoHeader:
+    """Raises MediaError: no bytes, not a video in one of CONTAINERS, damaged, or none of its streams is a video."""
+    if not data:
+        raise MediaError("a video of zero bytes")
+    try:
+        return read_video_header(data)
+    except NoVideo as error:
+        raise MediaError(_NO_VIDEO) from error
+    except ValueError as error:
+        raise MediaError("not a readable video, or a damaged one") from error
 
 
 @contextmanager
@@ -89,25 +146,34 @@ def open_video(
 ) -> Iterator[Video]:
     """The first video stream of a file, of bytes, or of a file object. `max_pixels` is for one frame.
 
+    Of bytes, which anyone may have sent, FFmpeg sees nothing before their header has been read and found within the
+    limits; what the decoder then takes stays within what `media.peek` tells.
     `containers` limits what FFmpeg may take the data for (None: everything it knows, for a user's own files only).
     Raises MediaError: not a video, damaged, cut short, without a frame, or over a limit (size is told from the header);
     OSError where the file cannot be read.
     """
+    header, options = None, dict[str, str]()
+    if containers is not None:
+        options = {"format_whitelist": ",".join(containers), "protocol_whitelist": "file"}
+        if isinstance(source, bytes):
+            header = readable_video_header(source)
+            check_pixels(header.height, header.width, max_pixels)
+            options["max_pixels"] = str(coded_pixels(header))
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     head, total = _extent(source)
     if total == 0:
         raise MediaError("a video of zero bytes")
-    options = {} if containers is None else {"format_whitelist": ",".join(containers), "protocol_whitelist": "file"}
     with ExitStack() as open_:
+        # On damaged files PyAV raises nearly anything beside FFmpeg's errors.
         try:
             container = open_.enter_context(open_input(source, options=options))
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise MediaError(f"not a readable video, or a damaged one ({reason(error)})") from error
-        missing = missing_bytes(container, head, total)
+            missing = missing_bytes(container, head, total)
+        except Exception as error:
+            raise MediaError(f"not a readable video, or a damaged one ({_why(error)})") from error
         if missing:
             raise MediaError(f"a truncated video: at least {missing} of its bytes are missing")
-        yield Video(container, max_pixels, max_frames)
+        yield Video(container, max_pixels, max_frames, header)
 
 
 def _extent(source: str | Path | BinaryIO) -> tuple[bytes, int]:
@@ -126,14 +192,18 @@ def _decoded(container: InputContainer, index: int) -> Iterator[VideoFrame]:
         for picture in container.decode(container.streams[index]):
             assert isinstance(picture, VideoFrame)
             yield picture
-    except (av.FFmpegError, OSError) as error:
-        raise MediaError(f"damaged video data ({reason(error)})") from error
+    except Exception as error:
+        raise MediaError(f"damaged video data ({_why(error)})") from error
 
 
 def _upright(picture: VideoFrame) -> Frame:
     frame = picture.to_ndarray(format="rgb24", interpolation=SCALING).astype(np.uint8, copy=False)
     turns = round(picture.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
+
+
+def _why(error: Exception) -> str:
+    return reason(error) if isinstance(error, (av.FFmpegError, OSError)) else type(error).__name__
 
 
 def reason(error: Exception) -> str:

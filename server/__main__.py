@@ -10,7 +10,6 @@ from urllib.request import getproxies, proxy_bypass
 
 import requests
 
-from server.api import NODES, WORKFLOW
 from server.java import JavaNotFound, find_java, install
 from server.settings import PROJECT
 from server.torchserve import RunsAlready, Server, ServerError
@@ -32,7 +31,7 @@ def start(args: argparse.Namespace) -> None:
 def describe(server: Server) -> None:
     """Print where the server answers, where its token lies, and a call to try."""
     token = server.tokens.path
-    print(f"Serving    {server.url}/wfpredict/{WORKFLOW}")
+    print("Serving    " + "  ".join(server.url + path for path in server.topology.paths))
     print(f"Also       gRPC on port {server.grpc_port}, metrics at {server.metrics_url}")
     print(f"Token      {token if token.exists() else 'switched off'}")
     print(f"Logs       {server.logs}")
@@ -47,7 +46,7 @@ def curl(server: Server) -> str:
     past_proxies = "--noproxy 127.0.0.1 " if "http" in getproxies() and not proxy_bypass("127.0.0.1") else ""
     return (
         f"curl {past_proxies}{token if server.tokens.path.exists() else ''}-F frame0=@first.png -F frame1=@second.png "
-        f"-o between.png {server.url}/wfpredict/{WORKFLOW}"
+        f"-o between.png {server.url}{server.topology.paths[0]}"
     )
 
 
@@ -62,9 +61,9 @@ def status(args: argparse.Namespace) -> None:
     if not server.is_running():
         raise ServerError(f"No server runs in {server.folder}.")
     try:
-        listed = server.api.is_serving()
-        workers = {node: server.api.workers(node) for node in NODES}
-        silent = [node for node in NODES if listed and not server.api.answers(node, args.within)]
+        listed, models = server.api.is_serving(server.topology), server.topology.models
+        workers = {model: server.api.workers(model) for model in models}
+        silent = [model for model in models if listed and not server.api.answers(model, args.within)]
     except requests.RequestException as error:
         raise ServerError(f"Java runs (pid {server.java_pid}), but does not answer: {error}") from None
     ready = listed and not silent

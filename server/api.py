@@ -7,9 +7,8 @@ import requests
 
 from server.http import request
 from server.tokens import Tokens
+from server.topology import SPLIT, WORKFLOW, Topology
 
-WORKFLOW = "eden"
-NODES = ("eden__encoder", "eden__dit_decoder")
 BINARY = {"Content-Type": "application/octet-stream"}
 
 
@@ -25,13 +24,17 @@ class Api:
         """The names of the registered workflows."""
         return [each["workflowName"] for each in self._manage("GET", "/workflows").json()["workflows"]]
 
-    def register(self, archive: str, timeout: float = 600) -> int:
-        """Register a workflow archive of the model store and wait until its workers are up.
+    def register(self, archive: str, workers: int = 1, timeout: float = 600) -> int:
+        """Register an archive of the model store, a workflow's (.war) or a model's, and wait until its workers are up.
 
-        Returns the status: 200, or 409 if it is registered already. Raises requests.HTTPError for any other.
+        `workers`: of a model whose yaml does not say how many. Returns the status: 200, or 409 if it is registered
+        already. Raises requests.HTTPError for any other.
         """
-        reply = self._manage("POST", "/workflows", params={"url": archive}, timeout=timeout, accept=(409,))
-        return reply.status_code
+        if archive.endswith(".war"):
+            path, options = "/workflows", {"url": archive}
+        else:
+            path, options = "/models", {"url": archive, "initial_workers": str(workers), "synchronous": "true"}
+        return self._manage("POST", path, params=options, timeout=timeout, accept=(409,)).status_code
 
     def workers(self, model: str) -> list[dict[str, Any]]:
         """The workers of a model as TorchServe describes them (`id`, `pid`, `status`, ...); none if it is unknown."""
@@ -48,11 +51,11 @@ class Api:
         reply = self.call("/predictions/autostart", data=b"?", timeout=10)
         return reply.json() if reply.status_code == 200 else {"state": "waiting", "detail": reply.text}
 
-    def is_serving(self, workflow: str = WORKFLOW, nodes: tuple[str, ...] = NODES) -> bool:
-        """True if the workflow is listed and each node has workers, all of them ready."""
-        if workflow not in self.workflows():
+    def is_serving(self, topology: Topology = SPLIT) -> bool:
+        """True if the workflow is listed, where there is one, and each model has workers, all of them ready."""
+        if topology.has_workflow and WORKFLOW not in self.workflows():
             return False
-        return all(_all_ready(self.workers(node)) for node in nodes)
+        return all(_all_ready(self.workers(model)) for model in topology.models)
 
     def answers(self, node: str, within: float) -> bool:
         """Whether a node refuses an empty request within so many seconds.

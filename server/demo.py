@@ -10,7 +10,6 @@ from pathlib import Path
 import requests
 
 from media import MediaError, open_video
-from server.api import WORKFLOW
 from server.settings import PROJECT
 from server.torchserve import Server, ServerError
 
@@ -39,7 +38,7 @@ def double(server: Server, clip: Path, result: Path) -> None:
     """Send a video and write the video that comes back. Raises DemoError."""
     try:
         headers = {"Content-Type": "video/mp4", "Accept": "video/mp4"}
-        reply = server.api.call(f"/wfpredict/{WORKFLOW}", data=clip.read_bytes(), headers=headers, timeout=LONGEST)
+        reply = server.api.call(server.topology.paths[0], data=clip.read_bytes(), headers=headers, timeout=LONGEST)
     except requests.RequestException as error:
         raise DemoError(f"The server did not answer: {error}. Its logs are in {server.logs}.") from None
     # Inside a workflow every answer is a 200: an error is a JSON body in place of a video.

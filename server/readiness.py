@@ -1,4 +1,4 @@
-"""When a server is really ready: its workflow listed, both nodes' workers up, and a real call answered."""
+"""When a server is really ready: all that it offers listed, all workers up, and real calls answered."""
 
 import io
 import time
@@ -7,28 +7,29 @@ from collections.abc import Callable
 import numpy as np
 import requests
 
-from server.api import BINARY, WORKFLOW, Api
+from server.api import BINARY, Api
+from server.topology import Topology
 
 
 class NotReady(RuntimeError):
     """The server did not become ready; the message says how far it came."""
 
 
-def wait_until_ready(api: Api, is_running: Callable[[], bool], timeout: float) -> None:
-    """Return once a pair of frames sent through the workflow is answered. Raises NotReady."""
+def wait_until_ready(api: Api, topology: Topology, is_running: Callable[[], bool], timeout: float) -> None:
+    """Return once a pair of frames is answered by each way that the server offers. Raises NotReady."""
     deadline = time.monotonic() + timeout
     stage = "its management interface did not answer"
     while time.monotonic() < deadline:
         if not is_running():
             raise NotReady("TorchServe ended while it was starting.")
         try:
-            if not api.is_serving():
+            if not api.is_serving(topology):
                 registration = api.registration()
                 if registration["state"] == "failed":
-                    raise NotReady(f"The workflow could not be registered: {registration['detail']}")
-                stage = f"the workflow {WORKFLOW!r} did not get all its workers"
-            elif complaint := _complaint(api, deadline - time.monotonic()):
-                stage = f"a pair sent to /wfpredict/{WORKFLOW} was answered with {complaint}"
+                    raise NotReady(f"{registration['detail']}")
+                stage = f"{', '.join(topology.models)} did not get all their workers"
+            elif complaint := _complaint(api, topology, deadline - time.monotonic()):
+                stage = complaint
             else:
                 return
         except (requests.ConnectionError, requests.Timeout):
@@ -48,9 +49,10 @@ def pair() -> bytes:
     return body.getvalue()
 
 
-def _complaint(api: Api, seconds: float) -> str | None:
-    reply = api.call(f"/wfpredict/{WORKFLOW}", data=pair(), headers=BINARY, timeout=max(1.0, seconds))
-    # Inside a workflow every answer is a 200: an error is a JSON body in place of a picture.
-    if reply.status_code == 200 and not reply.content.startswith(b"{"):
-        return None
-    return f"{reply.status_code}: {reply.text[:300]}"
+def _complaint(api: Api, topology: Topology, seconds: float) -> str | None:
+    for path in topology.paths:
+        reply = api.call(path, data=pair(), headers=BINARY, timeout=max(1.0, seconds))
+        # Inside a workflow every answer is a 200: an error is a JSON body in place of a picture.
+        if reply.status_code != 200 or reply.content.startswith(b"{"):
+            return f"a pair sent to {path} was answered with {reply.status_code}: {reply.text[:300]}"
+    return None

@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,15 @@ from typing import Any
 import yaml
 
 from server.settings import PROJECT
+from server.topology import FUSED, TOPOLOGIES, Topology
 
 PACKAGES = {
     "encoder": ("eden", "handoff", "media", "serving", "handlers", "server"),
     "dit_decoder": ("eden", "handoff", "media", "serving", "handlers", "server"),
+    "eden_fused": ("eden", "handoff", "media", "serving", "handlers", "server"),
     "autostart": ("server",),
 }
+MODELS = ("encoder", "dit_decoder", "eden_fused")
 NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "tests", ".*")
 
 
@@ -48,23 +50,18 @@ def stage_workflow(folder: Path, common: Mapping[str, Any], workers: Mapping[str
     (folder / "no_functions.py").write_text('"""This workflow has no functions of its own."""\n', encoding="utf-8")
 
 
+def stage_autostart(folder: Path, topology: Topology) -> None:
+    """Write what `stage_model` writes, for the model that registers this topology's archives."""
+    stage_model("autostart", folder, {"register": list(topology.registers)}, None, [])
+
+
 def parse_setting(text: str) -> tuple[str, str, Any]:
     """`[NODE:]DOTTED.KEY=VALUE` as (node or "", key, the value as yaml reads it). Raises ValueError."""
     name, equals, value = text.partition("=")
     node, colon, key = name.rpartition(":")
-    if not equals or not key or (colon and node not in ("encoder", "dit_decoder")):
-        raise ValueError(f"--set {text}: expected [encoder:|dit_decoder:]KEY=VALUE")
+    if not equals or not key or (colon and node not in MODELS):
+        raise ValueError(f"--set {text}: expected [encoder:|dit_decoder:|eden_fused:]KEY=VALUE")
     return node, key, yaml.safe_load(value)
-
-
-def packed_settings(archive: Path) -> dict[str, Any]:
-    """The `handler:` section of the yaml in an archive; empty for what is none."""
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            config = yaml.safe_load(packed.read("model-config.yaml"))
-        return dict(config["handler"])
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, yaml.YAMLError):
-        return {}
 
 
 def _set(section: dict[str, Any], dotted: str, value: Any) -> None:
@@ -82,26 +79,48 @@ def main() -> None:
     parser.add_argument("--handoff")
     parser.add_argument("--batch-size", type=_positive)
     parser.add_argument("--max-batch-delay", type=_milliseconds)
+    parser.add_argument("--topology", choices=TOPOLOGIES, default="split")
+    parser.add_argument("--fused-workers", type=_positive)
     parser.add_argument("--encoder-workers", type=_positive)
     parser.add_argument("--decoder-workers", type=_positive)
     parser.add_argument("--decoder-gpus", type=_gpus, default=[])
     parser.add_argument("--set", dest="settings", type=_setting, action="append", default=[])
     args = parser.parse_args()
 
-    named = {"checkpoint": args.checkpoint, "precision": args.precision, "handoff.kind": args.handoff}
+    topology = TOPOLOGIES[args.topology]
+    named = {"checkpoint": args.checkpoint, "precision": args.precision}
     common = {key: value for key, value in named.items() if value is not None}
-    workers = {"encoder": args.encoder_workers, "dit_decoder": args.decoder_workers}
-    for node, count in workers.items():
-        own = {key: value for at, key, value in args.settings if at in ("", node)}
-        gpus = args.decoder_gpus if node == "dit_decoder" else []
-        stage_model(node, args.folder / node, common | own, count, gpus)
-    stage_model("autostart", args.folder / "autostart", {}, None, [])
-    batching = {"batch-size": args.batch_size, "max-batch-delay": args.max_batch_delay}
-    stage_workflow(
-        args.folder / "workflow",
-        {key: value for key, value in batching.items() if value is not None},
-        {node: count for node, count in workers.items() if count},
-    )
+    batching = {
+        key: value
+        for key, value in (("batch-size", args.batch_size), ("max-batch-delay", args.max_batch_delay))
+        if value is not None
+    }
+    workers = {"encoder": args.encoder_workers, "dit_decoder": args.decoder_workers, "eden_fused": args.fused_workers}
+    gpus = {"dit_decoder": args.decoder_gpus}
+    for model in MODELS:
+        if f"{model}.mar" not in topology.archives:
+            continue
+        own = {key: value for at, key, value in args.settings if at in ("", model)}
+        if model == "eden_fused":
+            own = {key: value for key, value in own.items() if not key.startswith("handoff.")}
+        elif args.handoff:
+            own = {"handoff.kind": args.handoff} | own
+        stage_model(model, args.folder / model, common | own, workers[model], gpus.get(model, []))
+    if f"{FUSED}.mar" in topology.archives:
+        _batch(args.folder / FUSED / "model-config.yaml", batching)
+    stage_autostart(args.folder / "autostart", topology)
+    if topology.has_workflow:
+        nodes = {node: count for node, count in workers.items() if count and node != FUSED}
+        stage_workflow(args.folder / "workflow", batching, nodes)
+    print("\n".join(topology.archives))
+
+
+def _batch(config: Path, batching: Mapping[str, int]) -> None:
+    """Have a model of its own batch as a workflow's nodes do."""
+    names = {"batch-size": "batchSize", "max-batch-delay": "maxBatchDelay"}
+    changed = yaml.safe_load(config.read_text(encoding="utf-8"))
+    changed |= {names[key]: value for key, value in batching.items()}
+    config.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
 
 
 def _setting(text: str) -> tuple[str, str, Any]:

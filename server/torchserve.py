@@ -21,8 +21,8 @@ from server.launch import LaunchError, last_words, launch
 from server.processes import Identity
 from server.readiness import NotReady, wait_until_ready
 from server.settings import PROJECT, Ports, configuration
-from server.staging import packed_settings
 from server.tokens import Tokens
+from server.topology import Topology, packed_settings, packed_topology
 
 
 class ServerError(RuntimeError):
@@ -98,6 +98,11 @@ class Server:
     def api(self) -> Api:
         return Api(self.url, self.management_url, self.tokens)
 
+    @property
+    def topology(self) -> Topology:
+        """What it offers, by what its model store holds."""
+        return packed_topology(self.model_store)
+
     def token(self, kind: str = "inference") -> str | None:
         """A valid token ("inference" or "management"); None if tokens are switched off."""
         return self.tokens.get(kind)
@@ -156,7 +161,7 @@ class Server:
 
     def _is_serving(self) -> bool:
         try:
-            return self.api.is_serving()
+            return self.api.is_serving(self.topology)
         except (requests.RequestException, ValueError):  # Java closes its ports first, and ends seconds later
             return False
 
@@ -174,7 +179,7 @@ class Server:
                 self._place, self._temporary, self.model_store, self._properties, self._environment_changes
             )
             self._write_state()
-            wait_until_ready(self.api, self.is_running, deadline - time.monotonic())
+            wait_until_ready(self.api, self.topology, self.is_running, deadline - time.monotonic())
         except (JavaNotFound, LaunchError, NotReady) as error:
             message = f"{error}\n{last_words(self._place, since)}"
             self._end()
@@ -186,7 +191,7 @@ class Server:
     def _check(self) -> None:
         if taken := self.ports.taken():
             raise ServerError(f"Port {taken[0]} is taken: does another TorchServe run? Stop it, or ask for free ports.")
-        for archive in ("encoder.mar", "dit_decoder.mar", "autostart.mar", "eden.war"):
+        for archive in self.topology.archives:
             if not (self.model_store / archive).exists():
                 raise ServerError(f"{self.model_store / archive} is missing: build it with ./archive.sh.")
 

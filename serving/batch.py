@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
 from serving.answer import Answer
+from serving.device_health import DeviceGuard
 from serving.errors import envelope
 from serving.request import Job, Request
 
@@ -29,8 +30,8 @@ Out = TypeVar("Out")
 class Batch:
     """The requests of a batch, and the answers that they have so far."""
 
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self.requests = requests
+    def __init__(self, requests: Sequence[Request], guard: DeviceGuard | None = None) -> None:
+        self.requests, self._guard = requests, guard
         self._answers: dict[int, Answer] = {}
 
     def answer(self, request: Request, answer: Answer) -> None:
@@ -39,8 +40,8 @@ class Batch:
 
     def fail(self, request: Request, error: Exception) -> None:
         """Settle a request's answer: an error's envelope."""
-        told = envelope(error)
-        if told["code"] == 500:
+        told = envelope(self._guard.explain(error) if self._guard else error)
+        if told["code"] == 500 or told["type"] == "DeviceLost":
             logger.error("a request failed", exc_info=error)
         self.answer(request, Answer.envelope(told))
 

@@ -1,4 +1,4 @@
-"""The frames of a request: multipart images, a .npy array, or a short video."""
+"""The frames of a request: multipart images, a .npy array, or a short video; first looked at, then decoded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fractions import Fraction
 import numpy as np
 
 import media
+from media import Peeked, peek
+from media.peek import Kind
 from serving.errors import BadRequest, shown
 from serving.limits import ClipLimits
 from serving.options import FIELDS
@@ -18,8 +20,50 @@ from serving.request import as_bytes
 
 _FRAME = re.compile(r"frames?([0-9]{0,9})")
 _SIDE_BY_SIDE = 8
+"""Pictures of a request that are decoded at once."""
+FEW = 16
+"""Frames that room is made for where their number is not known before they are decoded."""
+GROWTH = 2
+"""An array whose length is not known is copied as it grows."""
 _WHOLE = ("body", "data", "clip", "video")
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+_PICTURES: tuple[Kind, ...] = ("picture",)
+_CLIPS: tuple[Kind, ...] = ("npy", "video")
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """What a request holds, by its headers."""
+
+    parts: tuple[tuple[str, bytes], ...]
+    """(name, bytes) of each picture, in order; or of the one body that is a whole clip"""
+    peeked: Peeked
+    """of the first part"""
+    count: int | None
+    """frames, as stated; None where only decoding tells"""
+
+    @property
+    def is_pictures(self) -> bool:
+        return self.peeked.kind == "picture"
+
+    @property
+    def default_format(self) -> str:
+        """The format of an answer to it, where the request names none."""
+        if self.is_pictures:
+            return "png" if self.count == 2 else "zip"
+        return "npy" if self.peeked.kind == "npy" else "mp4"
+
+    def nbytes(self, most: int) -> int:
+        """The most bytes that reading it takes, the frames included; `most` frames where their number is not known."""
+        if self.peeked.kind == "npy":
+            return self.peeked.decode_bytes
+        at_once = min(_SIDE_BY_SIDE, len(self.parts)) * self.peeked.decode_bytes
+        return at_once + (GROWTH * most if self.count is None else self.count) * self.peeked.frame_bytes
+
+    def check_growth(self, count: int, limits: ClipLimits) -> None:
+        """Raises TooLarge for more frames than may be, of a clip whose number of frames was not known."""
+        limits.check(count, self.peeked.height, self.peeked.width)
+        limits.check_bytes(self.nbytes(count))
 
 
 @dataclass(frozen=True)
@@ -28,16 +72,14 @@ class Clip:
 
     frames: np.ndarray
     """[K, H, W, 3] uint8"""
-    answer: str
-    """the format of an answer to it, where the request names none"""
     rate: Fraction | None = None
     """frames a second, where the source has a rate"""
 
 
-def read_clip(fields: Mapping[str, object], limits: ClipLimits, pool: Executor | None = None) -> Clip:
-    """The clip that a request's fields hold; its pictures are decoded side by side in a pool, if one is given.
+def look_at(fields: Mapping[str, object]) -> ClipSource:
+    """What a request's fields hold; no pixel is decoded.
 
-    Raises BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it.
+    Raises BadRequest or media.MediaError, naming the frame and what is wrong with it.
     """
     frames = {name: value for name, value in fields.items() if _FRAME.fullmatch(name)}
     whole = {name: value for name, value in fields.items() if name in _WHOLE}
@@ -50,71 +92,97 @@ def read_clip(fields: Mapping[str, object], limits: ClipLimits, pool: Executor |
         raise BadRequest(f"{' and '.join(some)} in one request: send frames or one body, not both")
     if whole:
         ((name, value),) = whole.items()
-        clip = _read_whole(as_bytes(name, value), limits)
-    else:
-        clip = Clip(_stack(_read_images(frames, limits, pool)), "png" if len(frames) == 2 else "zip")
-    if len(clip.frames) < 2:
-        raise _too_few(len(clip.frames))
-    return clip
+        return _look_at_whole(name, as_bytes(name, value))
+    return _look_at_pictures(frames)
 
 
-def _read_images(fields: Mapping[str, object], limits: ClipLimits, pool: Executor | None) -> dict[str, np.ndarray]:
-    if len(fields) < 2:
-        raise _too_few(len(fields))
-    limits.check_frames(len(fields))
-
-    def number(name: str) -> int:
-        digits = name.removeprefix("frames").removeprefix("frame")
-        return int(digits) if digits else -1
-
-    def decoded(name: str) -> np.ndarray:
-        try:
-            return media.decode_image(as_bytes(name, fields[name]), max_pixels=limits.max_pixels)
-        except media.MediaError as error:
-            raise BadRequest(f"{name}: {error}") from error
-
-    names = sorted(fields, key=number)
-    images: dict[str, np.ndarray] = {}
-    # the first by itself, the rest a few at a time: what is over a limit is noticed before the rest takes memory
-    for some in (names[:1], *_chunks(names[1:], _SIDE_BY_SIDE)):
-        for name, image in zip(some, (pool.map if pool else map)(decoded, some), strict=True):
-            images[name] = image
-            limits.check(len(names), *image.shape[:2])
-    return images
-
-
-def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
-    return (names[start : start + size] for start in range(0, len(names), size))
-
-
-def _stack(images: Mapping[str, np.ndarray]) -> np.ndarray:
-    (first, image), *others = images.items()
-    for name, other in others:
-        if other.shape != image.shape:
-            raise BadRequest(
-                f"{name} is {other.shape[1]}x{other.shape[0]} pixels, {first} is {image.shape[1]}x{image.shape[0]}: "
-                "frames of a clip have one size"
-            )
-    return np.stack(list(images.values()))
-
-
-def _read_whole(data: bytes, limits: ClipLimits) -> Clip:
+def _look_at_whole(name: str, data: bytes) -> ClipSource:
     if not data:
         raise BadRequest("the request is empty: send frames frame0, frame1, ..., a .npy array or a video")
-    if data.startswith(media.NPY_MAGIC):
-        frames = media.decode_npy(data, max_pixels=limits.max_pixels, max_frames=limits.max_frames)
-        limits.check(*frames.shape[:3])
-        return Clip(frames, "npy")
     if data.startswith(_PICTURE_MAGIC):
         raise _too_few(1)
+    peeked = peek(data, _CLIPS)
+    if peeked.frames is not None and peeked.frames < 2:
+        raise _too_few(peeked.frames)
+    return ClipSource(((name, data),), peeked, peeked.frames)
+
+
+def _look_at_pictures(fields: Mapping[str, object]) -> ClipSource:
+    if len(fields) < 2:
+        raise _too_few(len(fields))
+    names = sorted(fields, key=lambda name: int(_FRAME.fullmatch(name)[1] or -1))  # type: ignore[index]
+    parts = tuple((name, as_bytes(name, fields[name])) for name in names)
+    first = _peek_picture(*parts[0])
+    largest = first
+    for name, data in parts[1:]:
+        other = _peek_picture(name, data)
+        if (other.height, other.width) != (first.height, first.width):
+            raise BadRequest(
+                f"{name} is {other.width}x{other.height} pixels, {names[0]} is {first.width}x{first.height}: "
+                "frames of a clip have one size"
+            )
+        largest = max(largest, other, key=lambda peeked: peeked.decode_bytes)
+    return ClipSource(parts, largest, len(parts))
+
+
+def _peek_picture(name: str, data: bytes) -> Peeked:
+    try:
+        return peek(data, _PICTURES)
+    except media.MediaError as error:
+        raise BadRequest(f"{name}: {error}") from error
+
+
+def read_clip(source: ClipSource, limits: ClipLimits, pool: Executor | None = None) -> Clip:
+    """Decode it; pictures side by side in a pool, if one is given.
+
+    Raises BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it: headers may lie.
+    """
+    if source.is_pictures:
+        return Clip(_read_pictures(source, limits, pool))
+    ((_, data),) = source.parts
+    if source.peeked.kind == "npy":
+        return Clip(media.decode_npy(data, max_pixels=limits.max_pixels, max_frames=limits.max_frames))
+    return _read_video(data, source, limits)
+
+
+def _read_pictures(source: ClipSource, limits: ClipLimits, pool: Executor | None) -> np.ndarray:
+    frames = np.empty((len(source.parts), source.peeked.height, source.peeked.width, 3), np.uint8)
+
+    def decode(index: int) -> None:
+        name, data = source.parts[index]
+        try:
+            frame = media.decode_image(data, max_pixels=limits.max_pixels)
+        except media.MediaError as error:
+            raise BadRequest(f"{name}: {error}") from error
+        if frame.shape != frames.shape[1:]:
+            raise BadRequest(f"{name}: its header states another size than it has")
+        frames[index] = frame
+
+    for some in _chunks(len(frames), _SIDE_BY_SIDE):
+        list((pool.map if pool else map)(decode, some))
+    return frames
+
+
+def _chunks(count: int, size: int) -> Iterator[range]:
+    return (range(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _read_video(data: bytes, source: ClipSource, limits: ClipLimits) -> Clip:
     with media.open_video(data, max_pixels=limits.max_pixels, max_frames=limits.max_frames) as video:
-        images = {}
-        for i, frame in enumerate(video.frames()):
-            images[f"frame {i}"] = frame
-            limits.check(len(images), *frame.shape[:2])
-        if len(images) < 2:
-            raise _too_few(len(images))
-        return Clip(_stack(images), "mp4", video.rate)
+        held: np.ndarray | None = None
+        count = 0
+        for count, frame in enumerate(video.frames(), 1):
+            if held is None:
+                held = np.empty((source.count or FEW, *frame.shape), np.uint8)
+            elif count > len(held):
+                if source.count is not None:
+                    raise BadRequest(f"the video holds more than the {source.count} frames that it states")
+                source.check_growth(count, limits)
+                held = np.concatenate([held, np.empty_like(held)])
+            held[count - 1] = frame
+        if held is None or count < 2:
+            raise _too_few(count)
+        return Clip(held[:count], video.rate)
 
 
 def _too_few(count: int) -> BadRequest:

@@ -13,6 +13,7 @@ from eden import DitDecoder, EncoderOutput
 from handoff import Handoff, Ticket
 from serving.answer import STREAM_CONTENT_TYPE, Answer, as_part, encode_answer, encode_part, stream_end
 from serving.batch import Batch
+from serving.device_health import DeviceGuard
 from serving.errors import BadRequest, read_envelope
 from serving.options import Options, Rendering, read_options, rendering
 from serving.outbox import Outbox
@@ -143,12 +144,15 @@ class Drawing:
 class DecodeService:
     """Takes the tokens that tickets stand for, and draws the frames between."""
 
-    def __init__(self, drawing: Drawing, handoff: Handoff, telemetry: Telemetry) -> None:
+    def __init__(
+        self, drawing: Drawing, handoff: Handoff, telemetry: Telemetry, guard: DeviceGuard | None = None
+    ) -> None:
+        self._guard = guard
         self._drawing, self._handoff, self._telemetry = drawing, handoff, telemetry
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """Frames per request, or an error's envelope. Whole clips first: a stream lasts, and they need not wait."""
-        batch = Batch(requests)
+        batch = Batch(requests, self._guard)
         jobs = [job for job in batch.each(requests, lambda request: self._read(batch, request)) if job]
         whole = [job for job in jobs if not job.stream]
         streamed = [job for job in jobs if job.stream]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
@@ -13,9 +13,9 @@ from handoff import Handoff
 from serving.admission import Admission
 from serving.answer import Answer
 from serving.batch import Batch
-from serving.clip import read_clip
-from serving.errors import TooLarge
-from serving.limits import ClipLimits, TokenLayout
+from serving.clip import FEW, ClipSource, look_at, read_clip
+from serving.device_health import DeviceGuard
+from serving.limits import ClipLimits
 from serving.options import Options, own_rate, read_options
 from serving.request import Caller, Request
 from serving.telemetry import Telemetry
@@ -54,22 +54,59 @@ class Encoded:
         return self.job.request
 
 
+@dataclass(frozen=True)
+class ReadJob:
+    """A request that has been looked at: what it asks for, and what it holds by its headers."""
+
+    request: Request
+    options: Options
+    source: ClipSource
+    nbytes: int
+    """The most that reading it takes."""
+
+
 class ClipReader:
     """Requests to jobs; `pictures`: threads that decode."""
 
     def __init__(self, limits: ClipLimits, patch_size: int, pictures: Executor) -> None:
         self._limits, self._patch_size, self._pictures = limits, patch_size, pictures
 
-    def read(self, request: Request) -> EncodeJob:
-        """Raises BadRequest, TooLarge, MediaError."""
+    def look_at(self, request: Request) -> ReadJob:
+        """Refuses, before a pixel is decoded, what can never be served. Raises BadRequest, TooLarge, MediaError."""
         options = read_options(request.fields, request.headers)
-        clip = read_clip(request.fields, self._limits, self._pictures)
+        source = look_at(request.fields)
+        height, width = source.peeked.height, source.peeked.width
+        with_frames = (options.format or source.default_format) == "mp4"
+        self._limits.check(source.count or 2, height, width, with_frames)
+        nbytes = source.nbytes(FEW)
+        self._limits.check_bytes(nbytes)
+        return ReadJob(request, options, source, nbytes)
+
+    def parts(self, jobs: Iterable[ReadJob]) -> Iterator[list[ReadJob]]:
+        """The jobs in as few parts as memory allows for: one part is done with before the next is read."""
+        part: list[ReadJob] = []
+        for job in jobs:
+            if part and sum(each.nbytes for each in part) + job.nbytes > self._limits.max_decode_bytes:
+                yield part
+                part = []
+            part.append(job)
+        if part:
+            yield part
+
+    def read(self, job: ReadJob) -> EncodeJob:
+        """Raises BadRequest, TooLarge, MediaError."""
+        clip = read_clip(job.source, self._limits, self._pictures)
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
-        is_film = (options.format or clip.answer) == "mp4"
-        if is_film and clip.rate is not None and options.fps is None:
-            options = replace(options, fps=own_rate(clip.rate))
-        grid = padded_grid(frames.shape[2], frames.shape[3], self._patch_size)
-        return EncodeJob(request, frames, options, clip.answer, grid)
+        options = job.options
+        read = EncodeJob(job.request, frames, options, job.source.default_format, self._grid(frames))
+        if read.with_frames:
+            self._limits.check(len(frames), frames.shape[2], frames.shape[3], with_frames=True)
+            if clip.rate is not None and options.fps is None:
+                read = replace(read, options=replace(options, fps=own_rate(clip.rate)))
+        return read
+
+    def _grid(self, frames: torch.Tensor) -> tuple[int, int]:
+        return padded_grid(frames.shape[2], frames.shape[3], self._patch_size)
 
 
 def encode_together(encoder: Encoder, telemetry: Telemetry) -> Callable[[list[EncodeJob]], list[Encoded]]:
@@ -90,48 +127,36 @@ class EncodeService:
     """Admits a batch, reads it, encodes it together, and puts the tokens where a decoder can take them.
 
     requests   threads that read requests side by side
-    payload    the largest that the hand-off carries, in bytes
     """
 
     def __init__(
         self,
         encoder: Encoder,
         reader: ClipReader,
-        layout: TokenLayout,
         admission: Admission,
         handoff: Handoff,
         requests: Executor,
         telemetry: Telemetry,
+        guard: DeviceGuard | None = None,
     ) -> None:
-        self._encoder, self._reader, self._layout = encoder, reader, layout
-        self._admission, self._handoff, self._requests = admission, handoff, requests
-        self._telemetry = telemetry
+        self._guard = guard
+        self._reader, self._admission, self._handoff = reader, admission, handoff
+        self._requests, self._telemetry = requests, telemetry
+        self._encode = encode_together(encoder, telemetry)
 
     def serve(self, requests: Sequence[Request]) -> list[Answer]:
         """A ticket per request, or an error's envelope."""
-        batch = Batch(requests)
+        batch = Batch(requests, self._guard)
         self._admission.begin(len(requests))
         admitted = batch.each(requests, self._admission.admit)
-        with self._telemetry.stage("image_decode"):
-            jobs = batch.each(admitted, self._reader.read, self._requests)
-        fitting = batch.each(jobs, self._fitting)
-        encoded = batch.together(fitting, encode_together(self._encoder, self._telemetry))
-        with self._telemetry.stage("put"):
-            for each, ticket in batch.each(encoded, lambda each: (each, self._put(each))):
-                batch.answer(each.request, Answer(ticket, TICKET))
+        for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):
+            with self._telemetry.stage("image_decode"):
+                jobs = batch.each(part, self._reader.read, self._requests)
+            encoded = batch.together(jobs, self._encode)
+            with self._telemetry.stage("put"):
+                for each, ticket in batch.each(encoded, lambda each: (each, self._put(each))):
+                    batch.answer(each.request, Answer(ticket, TICKET))
         return [self._outgoing(*each) for each in zip(requests, batch.answers(), strict=True)]
-
-    def _fitting(self, job: EncodeJob) -> EncodeJob:
-        """The job, if its payload can ever be put: source frames that travel along take room too."""
-        count, (height, width) = len(job.frames), job.frames.shape[2:]
-        most = self._handoff.settings.max_payload_bytes
-        if self._layout.nbytes(count, height, width, job.with_frames) > most:
-            largest = self._layout.largest_clip(most, height, width, job.with_frames)
-            raise TooLarge(
-                f"{count} frames of {width}x{height} pixels and their tokens are over {most} bytes: {largest} fit",
-                largest,
-            )
-        return job
 
     def _put(self, encoded: Encoded) -> bytes:
         said = encoded.job.options.to_ticket(encoded.job.default_format)

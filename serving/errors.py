@@ -51,7 +51,7 @@ TABLE: dict[type[Exception], tuple[int, Retry]] = {
     PayloadGone: (410, "encode"),
     PeerLost: (502, "encode"),
     OverCapacity: (503, "later"),
-    DeviceLost: (503, "encode"),
+    DeviceLost: (503, "later"),
     HandoffTimeout: (504, "encode"),
 }
 """Each error that a caller may be told: HTTP code, and whether a retry can help. Subclasses stand before their base."""

@@ -13,6 +13,7 @@ from serving.admission import Admission
 from serving.answer import Answer
 from serving.batch import Batch
 from serving.decode import Drawing, DrawJob, Drawn, StreamJob
+from serving.device_health import DeviceGuard
 from serving.encode import ClipReader, Encoded, EncodeJob, encode_together
 from serving.limits import TokenLayout
 from serving.options import Rendering, rendering
@@ -36,8 +37,10 @@ class FusedService:
         admission: Admission,
         requests: Executor,
         telemetry: Telemetry,
+        guard: DeviceGuard | None = None,
         window_bytes: int = WINDOW_BYTES,
     ) -> None:
+        self._guard = guard
         self._encoder, self._drawing, self._reader, self._layout = encoder, drawing, reader, layout
         self._admission, self._requests, self._telemetry = admission, requests, telemetry
         self._window_bytes = window_bytes
@@ -45,11 +48,16 @@ class FusedService:
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """Frames per request, or an error's envelope. Whole clips first: a stream lasts, and they need not wait."""
-        batch = Batch(requests)
+        batch = Batch(requests, self._guard)
         self._admission.begin(len(requests))
         admitted = batch.each(requests, self._admission.admit)
-        with self._telemetry.stage("image_decode"):
-            jobs = batch.each(admitted, self._reader.read, self._requests)
+        for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):
+            with self._telemetry.stage("image_decode"):
+                jobs = batch.each(part, self._reader.read, self._requests)
+            self._draw(batch, jobs, outbox)
+        return batch.answers()
+
+    def _draw(self, batch: Batch, jobs: Sequence[EncodeJob], outbox: Outbox) -> None:
         streamed = [job for job in jobs if _is_streamed(job)]
         whole = [job for job in jobs if not _is_streamed(job)]
         short = [job for job in whole if len(job.frames) <= self._window(job)]
@@ -58,7 +66,6 @@ class FusedService:
         long = [job for job in whole if len(job.frames) > self._window(job)]
         self._drawing.answer(batch, batch.each(long, self._draw_long), outbox)
         self._drawing.streamed(batch, [self._stream_job(job) for job in streamed], outbox)
-        return batch.answers()
 
     def _window(self, job: EncodeJob) -> int:
         """The most frames of a clip whose tokens are on the device at once."""

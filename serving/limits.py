@@ -60,20 +60,28 @@ class ClipLimits:
     """of one request"""
     max_clip_pixels: int
     """of all frames of a clip together"""
-    fitting: Callable[[int, int], int] | None = None
-    """(height, width) -> frames of that size that the hand-off can carry at once; None: there is no hand-off"""
+    max_decode_bytes: int = 4 << 30
+    """that reading the clips of a batch may take; a batch is read in parts where it would take more"""
+    fitting: Callable[[int, int, bool], int] | None = None
+    """(height, width, whether the frames travel along) -> frames of that size that the hand-off can carry at once;
+    None: there is no hand-off"""
 
-    def largest_clip(self, height: int, width: int) -> int:
+    def largest_clip(self, height: int, width: int, with_frames: bool = False) -> int:
         """The most frames of that size that a request may hold."""
         most = min(self.max_frames, self.max_clip_pixels // (height * width))
-        return most if self.fitting is None else min(most, self.fitting(height, width))
+        return most if self.fitting is None else min(most, self.fitting(height, width, with_frames))
+
+    def check_bytes(self, nbytes: int) -> None:
+        """Raises TooLarge for a clip that takes more memory to decode than a whole batch may."""
+        if nbytes > self.max_decode_bytes:
+            raise TooLarge(f"decoding this takes up to {nbytes} bytes: {self.max_decode_bytes} are there for it")
 
     def check_frames(self, count: int) -> None:
         """Raises TooLarge for more frames than a request may hold, of whatever size."""
         if count > self.max_frames:
             raise TooLarge(f"{count} frames, at most {self.max_frames} are taken at once", self.max_frames)
 
-    def check(self, count: int, height: int, width: int) -> None:
+    def check(self, count: int, height: int, width: int, with_frames: bool = False) -> None:
         """Raises TooLarge for a clip that can never be served, saying how many of its frames can; BadRequest for frames
         that are too small."""
         if min(height, width) < MIN_SIDE:
@@ -81,10 +89,11 @@ class ClipLimits:
         if height * width > self.max_pixels:
             raise TooLarge(f"a frame of {width}x{height} pixels: at most {self.max_pixels} are taken")
         self.check_frames(count)
-        largest = self.largest_clip(height, width)
+        largest = self.largest_clip(height, width, with_frames)
         if count > largest:
             some = f"at most {largest} of them are" if largest > 1 else "not even two of them are"
-            raise TooLarge(f"a clip of {count} frames of {width}x{height} pixels: {some} taken at once", largest)
+            whole = ", with the source frames in the answer," if with_frames else ""
+            raise TooLarge(f"a clip of {count} frames of {width}x{height} pixels{whole}: {some} taken at once", largest)
 
 
 def clip_limits(limits: Limits, layout: TokenLayout, payload: int | None) -> ClipLimits:
@@ -105,10 +114,12 @@ def clip_limits(limits: Limits, layout: TokenLayout, payload: int | None) -> Cli
     fitting = None
     if payload is not None:
 
-        def fitting(height: int, width: int) -> int:
-            return layout.largest_clip(payload, height, width)
+        def fitting(height: int, width: int, with_frames: bool) -> int:
+            return layout.largest_clip(payload, height, width, with_frames)
 
-    return ClipLimits(pixels, limits.max_frames, clip or max(LARGEST_CLIP, 2 * pixels), fitting)
+    return ClipLimits(
+        pixels, limits.max_frames, clip or max(LARGEST_CLIP, 2 * pixels), limits.max_decode_bytes, fitting
+    )
 
 
 def _largest_frame(layout: TokenLayout, payload: int) -> int:

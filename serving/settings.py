@@ -38,6 +38,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """of one request"""
     max_clip_pixels: Count | None = None
     """of all frames of a clip together"""
+    max_decode_bytes: Count = 4 << 30
+    """of memory that reading the requests of a batch may take"""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

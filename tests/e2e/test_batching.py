@@ -12,7 +12,8 @@ import numpy as np
 import requests
 
 import media
-from server.api import BINARY, NODES
+from server.api import BINARY
+from server.topology import NODES
 from tests.e2e.serving import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, wait_for
 
 

@@ -21,7 +21,7 @@ from eden_client.parts import read_parts
 from eden_client.tokens import FixedToken
 from eden_client.traffic import Traffic
 from server import Server
-from server.api import NODES
+from server.topology import NODES
 from tests.e2e.serving import moving_frames, pack
 
 ENCODER, DECODER = NODES

@@ -13,7 +13,8 @@ import requests
 
 import media
 from server import Server
-from server.api import BINARY, NODES
+from server.api import BINARY
+from server.topology import NODES
 from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
 
 CLIP = media.encode_npy(moving_frames())

@@ -6,12 +6,10 @@ The real server is in tests/e2e; here each trouble can be had exactly when it is
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -30,9 +28,8 @@ from eden_client import (
 from eden_client import client as client_module
 from eden_client.errors import envelope_in, error_told
 from eden_client.tokens import KeyFile
-from media import decode_npy, encode_npy
-
-FRAMES = list(np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8))
+from media import encode_npy
+from tests.unit.client.told import FRAMES, Told, between, envelope, mean
 
 
 @pytest.fixture(autouse=True)
@@ -41,77 +38,10 @@ def no_pauses(monkeypatch):
     monkeypatch.setattr(client_module, "LONGEST_PAUSE", 0.02)
 
 
-class Told:
-    """An HTTP server whose answers are told in advance: a body, an envelope's code and type, or a function."""
-
-    def __init__(self):
-        self.answers: list = []
-        self.paths: list[str] = []
-        self.tokens: list[str | None] = []
-        self.bodies: list[bytes] = []
-        self.closed = False
-        told = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                told.paths.append(self.path)
-                told.tokens.append(self.headers.get("Authorization"))
-                told.bodies.append(body)
-                answer = told.answers.pop(0) if told.answers else between
-                if isinstance(answer, Callable):
-                    answer = answer(body)
-                if answer is None:  # break off
-                    self.connection.shutdown(socket.SHUT_RDWR)
-                    self.close_connection = True
-                    return
-                status, content = answer if isinstance(answer, tuple) else (200, answer)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def close(self):
-        self.closed = True
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def between(body: bytes) -> bytes:
-    frames = decode_npy(body, max_pixels=1 << 30, max_frames=1 << 30)
-    return encode_npy(((frames[:-1].astype(int) + frames[1:]) // 2).astype(np.uint8))
-
-
-def envelope(code: int, kind: str, message: str = "told so") -> bytes:
-    return json.dumps({"code": code, "type": kind, "message": message}).encode()
-
-
-@pytest.fixture
-def told():
-    server = Told()
-    yield server
-    server.close()
-
-
 @pytest.fixture
 def client(told):
     with EdenClient(told.url, patience=5, timeout=20) as client:
         yield client
-
-
-def mean(a, b):
-    return ((a.astype(int) + b) // 2).astype(np.uint8)
 
 
 def test_a_pair_a_clip_and_a_stream(client):
@@ -297,9 +227,10 @@ def test_the_first_attempt_gets_what_the_slowest_answer_and_those_beside_it_may_
     assert pace.Pace(10, window=8).limit(1000) == 10
 
 
-def test_the_second_server_needs_a_chain():
+@pytest.mark.parametrize("route", ["workflow", "fused"])
+def test_the_second_server_needs_a_chain(route):
     with pytest.raises(ValueError, match="chain"):
-        EdenClient("http://127.0.0.1:1", decoder_server="http://127.0.0.1:2")
+        EdenClient("http://127.0.0.1:1", route=route, decoder_server="http://127.0.0.1:2")
 
 
 # ---------------------------------------------------------------- tokens

@@ -7,7 +7,7 @@ import torch
 
 from eden import DitDecoder, Encoder, padded_grid
 from eden.batch import Span, passes, room
-from eden.encoder import TOKENS_A_PASS
+from eden.pass_size import PassSize
 
 WITHIN = {"rtol": 0, "atol": 1e-5}
 
@@ -54,32 +54,9 @@ def test_a_batch_larger_than_a_pass_is_split(tiny, clip, monkeypatch):
     encoder, decoder = tiny
     outputs = encoder.encode_clips([clip(4, 32, 32, 1), clip(3, 32, 32, 2)])
     whole = decoder.interpolate(outputs, seeds=[1, 2])
-    monkeypatch.setattr(decoder.engine, "tokens_a_pass", 2 * 4)
+    monkeypatch.setattr(decoder.engine, "pass_size", PassSize(2 * 4, "decoder"))
     for one, other in zip(whole, decoder.interpolate(outputs, seeds=[1, 2]), strict=True):
         torch.testing.assert_close(one, other, **WITHIN)
-
-
-def test_a_batch_too_large_for_memory_is_split_until_it_fits(tiny, clip, monkeypatch):
-    encoder, decoder = tiny
-    outputs = encoder.encode_clips([clip(4, 32, 32, 1), clip(5, 32, 32, 2)])
-    whole = decoder.interpolate(outputs, seeds=[1, 2])
-    compute, tried = decoder.engine.compute, []
-
-    def scarce(batch, place, as_uint8):
-        tried.append(len(batch.first))
-        if tried[-1] > room_for:
-            raise torch.OutOfMemoryError
-        return compute(batch, place, as_uint8)
-
-    monkeypatch.setattr(decoder.engine, "compute", scarce)
-    monkeypatch.setattr(decoder.engine, "tokens_a_pass", 64 * 4)
-    room_for = 2
-    for one, other in zip(whole, decoder.interpolate(outputs, seeds=[1, 2]), strict=True):
-        torch.testing.assert_close(one, other, **WITHIN)
-    assert tried == [7, 3, 1, 1, 1, 1, 1, 1, 1]
-    room_for = 0
-    with pytest.raises(torch.OutOfMemoryError):
-        decoder.interpolate(outputs)
 
 
 def test_passes_hold_every_pair_once():
@@ -229,7 +206,7 @@ def test_many_frames_are_encoded_a_few_at_a_time(tiny, clip, monkeypatch):
     encoder, _ = tiny
     clips = [clip(4, 32, 32, 1), clip(2, 30, 32, 2), clip(3, 32, 32, 3)]
     whole = encoder.encode_clips(clips)
-    monkeypatch.setitem(TOKENS_A_PASS, "cpu", 2 * 4)
+    monkeypatch.setattr(encoder, "pass_size", PassSize(2 * 4, "encoder"))
     for one, other in zip(whole, encoder.encode_clips(clips), strict=True):
         assert one.size == other.size
         for name, tensor in one.tensors().items():

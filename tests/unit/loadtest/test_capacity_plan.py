@@ -25,11 +25,33 @@ def test_decoders_on_both_gpus():
     assert str(setting) == "batch 8, 3 ms, 1+2 workers, shared_memory, decoders on GPUs 1/0"
 
 
+def test_both_halves_in_one_process():
+    setting = Setting.parse("topology=fused,fused_workers=2,batch=16,delay=5,threads=1")
+    assert setting.archive_options() == [
+        *("--batch-size", "16", "--max-batch-delay", "5", "--topology", "fused", "--fused-workers", "2"),
+        *("--set", "threads=1"),
+    ]
+    assert str(setting) == "fused, batch 16, 5 ms, 2 workers, threads=1"
+    assert setting.route == "fused" and setting.nodes == {"fused": "eden_fused"}
+    assert Setting().route == "workflow" and set(Setting().nodes) == {"encoder", "decoder"}
+
+
 def test_no_setting_is_the_default():
     assert Setting.parse("") == Setting()
 
 
-@pytest.mark.parametrize("text", ["batches=3", "batch", "batch=many"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "batches=3",
+        "batch",
+        "batch=many",
+        "topology=both",
+        "topology=fused,decoders=2",
+        "topology=fused,handoff=auto",
+        "fused_workers=2",
+    ],
+)
 def test_senseless_settings_are_refused(text):
     with pytest.raises(ValueError):
         Setting.parse(text)

@@ -95,6 +95,36 @@ def test_the_bottleneck_counts_workers(found):
     assert "the encoder is the busier node, at work 30%" in bottleneck(split)
 
 
+FUSED = Setting(topology="fused", fused_workers=2)
+OF_FUSED = {"fused_busy": 1.8, "fused_requests_a_batch": 4.0, "put_ms_a_pair": None, "take_ms_a_pair": None}
+
+
+def fused_row(**more) -> dict:
+    """Of a server without encoder and decoder, which therefore says nothing of them."""
+    of_both = row(FUSED, PAIRS, 4, 60, 80, **OF_FUSED, **more)
+    return {key: value for key, value in of_both.items() if not key.startswith(("encoder_", "decoder_"))}
+
+
+def test_the_fused_node_is_the_only_one(found):
+    said = bottleneck(fused_row())
+    assert "eden_fused is at work 90%" in said and "denoise_decode 58%, encode 17%" in said and "put" not in said
+    found["rows"].append(fused_row())
+    assert overheads(found)[0]["setting"] == str(FUSED)
+    assert "fused, batch 8, 3 ms, 2 workers" in advice(found)[0]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_report_has_what_fused_servers_have(found, tmp_path, first):
+    if first:
+        found["rows"] = [fused_row(fused_cores=1.5)]
+    else:
+        found["rows"].append(fused_row(fused_cores=1.5))
+    write_report(found, tmp_path / "capacity")
+    page = (tmp_path / "capacity.html").read_text()
+    assert "fused cores" in page and "<td>4.0</td><td>50%</td>" in page
+    assert ("encoder batch" in page) is not first
+
+
 def test_advice_keeps_within_the_latency_that_is_wanted(found):
     streaming, batch = advice(found)
     assert "batch 8, 3 ms" in streaming and "39.5 pairs a second to 16 at once" in streaming

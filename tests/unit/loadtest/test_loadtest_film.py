@@ -61,11 +61,13 @@ def test_no_more_clips_than_wanted_and_none_longer_than_the_film():
 
 class Options:
     frame_size, clip, rate, send, answer, film_frames = "48x64", 8, 2.0, "png", "mp4", 4
+    route = "fused"
 
 
 def test_options_are_read_and_the_film_is_long_enough():
     asked = Asked.of(Options())
     assert (asked.size, asked.film_frames, asked.streamed) == ((48, 64), 16, "png")
+    assert asked.path == "/predictions/eden_fused"
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,13 @@ def test_other_arrays_are_refused_by_name(array, wrong):
         decode_npy(npy(array), **LIMITS)
 
 
+def test_all_frames_together_are_bounded_too():
+    data = encode_npy(np.zeros((4, 10, 20, 3), np.uint8))
+    assert decode_npy(data, **LIMITS, max_clip_pixels=800).shape == (4, 10, 20, 3)
+    with pytest.raises(MediaError, match=r"4 frames of 20x10 = 800 pixels in one \.npy; 799 are allowed"):
+        decode_npy(data, **LIMITS, max_clip_pixels=799)
+
+
 VERSIONS = [(1, 0), (2, 0), (3, 0)]
 TYPES = ["|u1", "<u2", ">f4", "<f8", "|b1", "<c16", "|O", "|S5", "<U7", "|V3", "<M8[ns]", "<m8[25s]", "<M8"]
 

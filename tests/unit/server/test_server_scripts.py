@@ -30,7 +30,7 @@ def test_help_names_every_option():
         (["--checkpoint", "/no/such/file.pt"], "no checkpoint at /no/such/file.pt"),
         (["--batch-size", "0"], "'0' is not a whole number of at least 1"),
         (["--max-batch-delay", "soon"], "'soon' is not a whole number"),
-        (["--set", "decoder:precision=bf16"], "expected [encoder:|dit_decoder:]KEY=VALUE"),
+        (["--set", "decoder:precision=bf16"], "expected [encoder:|dit_decoder:|eden_fused:]KEY=VALUE"),
     ],
 )
 def test_a_wrong_option_is_named_and_the_archives_stay_as_they_were(tmp_path, options, complaint):
@@ -50,7 +50,7 @@ def test_a_checkpoint_that_is_none_is_refused_and_the_archives_stay_as_they_were
     store = tmp_path / "store"
     said = run(PROJECT / "archive.sh", "--output", store, "--checkpoint", broken)
     assert said.returncode == 1
-    assert f"cannot take the encoder's half out of {broken}" in said.stderr
+    assert f"cannot take the encoder's tensors out of {broken}" in said.stderr
     assert "Traceback" not in said.stderr
     assert list(store.iterdir()) == []
 

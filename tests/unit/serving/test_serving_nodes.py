@@ -130,11 +130,12 @@ def test_a_stream_that_cannot_begin_is_a_plain_error(nodes):
     assert not outbox.parts
 
 
-def test_a_clip_that_can_never_be_handed_on_is_refused_unencoded_with_what_fits(make_nodes, monkeypatch):
+def test_a_clip_that_can_never_be_handed_on_is_refused_undecoded_with_what_fits(make_nodes, monkeypatch):
     nodes = make_nodes()
     most = nodes.layout.nbytes(5, 64, 96)
     small = make_nodes(max_payload_bytes=most, budget_bytes=2 * most)
-    monkeypatch.setattr(type(small.encoder._encoder), "encode_clips", lambda *_: pytest.fail("it was encoded"))
+    monkeypatch.setattr(media, "decode_image", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr(media, "decode_npy", lambda *_, **__: pytest.fail("it was decoded"))
     pngs = {f"frame{i}": media.encode_image(frame, "png") for i, frame in enumerate(moving_frames(6))}
     for fields in ({"body": clip(6)}, pngs):
         (answer,) = small.encoder.serve([request(0, fields, Caller.HTTP)])
@@ -162,6 +163,33 @@ def test_what_the_server_fails_over_is_told_without_its_words(nodes, monkeypatch
     for answer in (first, second):
         assert told(answer, 500)["retry"] == "later"
         assert b"secret" not in answer.body
+
+
+def test_a_batch_is_read_in_parts_where_memory_does_not_allow_for_all_at_once(make_nodes, monkeypatch):
+    one = media.peek(clip(5)).decode_bytes
+    nodes = make_nodes(Limits(max_decode_bytes=3 * one // 2))
+    open_at_once, most = 0, 0
+    read, encode = media.decode_npy, nodes.encoder._encode
+
+    def counted(*args, **kwargs):
+        nonlocal open_at_once, most
+        open_at_once += 1
+        most = max(most, open_at_once)
+        return read(*args, **kwargs)
+
+    def encoded(jobs):
+        nonlocal open_at_once
+        open_at_once -= len(jobs)
+        return encode(jobs)
+
+    monkeypatch.setattr(media, "decode_npy", counted)
+    monkeypatch.setattr(nodes.encoder, "_encode", encoded)
+    answers = nodes.through(*(request(i, {"body": clip(5, seed=i)}) for i in range(4)))
+    assert most == 1
+    assert [len(frames(answer)) for answer in answers] == [4] * 4
+    few = make_nodes(Limits(max_decode_bytes=one - 1))
+    (answer,) = few.encoder.serve([request(0, {"body": clip(5)}, Caller.HTTP)])
+    assert "decoding this takes up to" in told(answer, 413)["message"]
 
 
 def test_limits_hold_without_a_handoff_too(make_nodes):

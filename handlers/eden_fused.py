@@ -28,6 +28,8 @@ class FusedHandler(NodeHandler):
         settings = self.settings
         encoder = Encoder.load(settings.checkpoint, self.device, settings.precision)
         decoder = DitDecoder.load(settings.checkpoint, self.device, settings.precision)
+        self.metrics.watch("encoder", lambda: encoder.out_of_memory)
+        self.metrics.watch("decoder", lambda: decoder.engine.out_of_memory)
         encoder.warm(settings.warm, self.batch_sizes())
         decoder.warm(settings.warm, self.batch_sizes())
         config = encoder.config
@@ -42,6 +44,7 @@ class FusedHandler(NodeHandler):
             Admission(self.batch_size, backlog),
             self.requests,
             self.metrics,
+            self.guard,
         )
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:

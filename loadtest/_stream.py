@@ -1,0 +1,78 @@
+"""Answers that come frame by frame, each frame checked and noted as soon as it is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from eden_client.errors import envelope_in
+from loadtest import _events as events
+from loadtest._answers import WrongAnswer, check, decode
+from loadtest._user import EdenHttpUser, answer_of, judged
+
+
+class StreamedUser(EdenHttpUser):
+    """A user that takes a clip's frames as a stream."""
+
+    abstract = True
+
+    def take_stream(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        started: float,
+        count: int,
+        size: tuple[int, int],
+        compare: Callable[[list], None],
+    ) -> None:
+        """Send `body`, and take the `count` frames of `size` (H, W) that come back, of a clip begun at `started`.
+
+        Raises one of BROKEN.
+        """
+        format = self.asked.streamed
+        headers = {**self.shared.headers(), **headers, "X-Eden-Format": format, "X-Eden-Stream": "1"}
+        frames: list[bytes] = []
+        asked_at = time.perf_counter()
+        call = self.client.post(
+            path, data=body, headers=headers, catch_response=True, stream=True, allow_redirects=False
+        )
+        with call as reply, judged(reply):
+            try:
+                if reply.status_code != 200:
+                    answer_of(reply)
+                for part in _parts(reply):
+                    check(part, format, 1, size)
+                    if not frames:
+                        self.note(events.FIRST, time.perf_counter() - started)
+                    self.note(events.FRAME, time.perf_counter() - started)
+                    frames.append(part)
+                if len(frames) != count:
+                    raise WrongAnswer(f"{len(frames)} frames, {count} were asked for")
+                compare([decode(part, format)[0] for part in frames])
+            finally:
+                reply.request_meta["response_time"] = 1e3 * (time.perf_counter() - asked_at)
+                reply.request_meta["response_length"] = sum(map(len, frames))
+
+
+def _parts(reply) -> Iterator[bytes]:
+    """The parts of a multipart/x-mixed-replace answer, each as soon as it is there."""
+    stream = reply._response  # Locust's own reading waits for whole blocks
+    while line := stream.readline():
+        if line.startswith(b"--") and line.rstrip().endswith(b"--"):
+            return
+        length = None
+        while line.strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            if name.lower() == "content-length":
+                length = int(value)
+            line = stream.readline()
+        if length is None:
+            continue
+        part = bytes(stream.read(length))
+        if error := envelope_in(part):
+            raise error
+        if len(part) < length:
+            break
+        yield part
+    raise WrongAnswer("the stream broke off")

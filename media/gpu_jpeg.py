@@ -1,0 +1,174 @@
+"""JPEG on the GPU, by nvJPEG through torchvision. Optional: `media` needs neither torch nor torchvision for the rest.
+
+What torchvision's wrapper (0.26 to 0.28) leaves to its callers, by its source and its issues:
+
+- It decodes on a stream of its own, into memory taken for the caller's stream, and does not wait for what that stream
+  has still to do there; and the GPU's decoding engine heeds no stream at all (pytorch/vision#9606). So pictures are
+  decoded into memory that belongs to another stream, and comes back to it only when nothing under way uses it.
+- It encodes on a stream of its own too, and does not wait for the frames. So they are waited for first.
+- One picture that it refuses fails its batch. So the header decides who takes part, and a batch that fails is taken
+  one by one.
+- One decoder and one encoder serve a process. They may be called from any thread and take turns; a second GPU in the
+  same process would make them anew at every change: have one GPU in a process.
+- Chroma of 4:2:0 and 4:2:2 is enlarged by repeating it, where libjpeg interpolates; JPEGs are written in 4:4:4, where
+  Pillow writes 4:2:0. `python -m bench.jpeg` measures both.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from media.errors import MediaError
+from media.images import DEFAULT_QUALITY
+from media.jpeg_header import JpegHeader, read_jpeg_header
+
+if TYPE_CHECKING:
+    import torch
+
+_OLDEST = (0, 26)
+"""Of torchvision. Versions up to 0.22 hand out JPEGs before they are complete (pytorch/vision#9060)."""
+_LARGEST_SIDE = 65_500
+"""As libjpeg has it, for the same answer from both."""
+
+
+class Unavailable(Exception):
+    """No JPEG on the GPU here. The message says why."""
+
+
+class GpuJpeg:
+    """Decodes and encodes JPEG on one CUDA device. Its methods may run in any thread."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Tries a small picture first, which also makes what nvJPEG needs (hundreds of milliseconds, once).
+
+        Raises Unavailable: no CUDA device, no torchvision, or one without nvJPEG.
+        """
+        import torch
+
+        if device.type != "cuda":
+            raise Unavailable(f"nvJPEG needs a CUDA device, not {device.type}")
+        self._coder = _torchvision()
+        if not torch.cuda.is_available():
+            raise Unavailable("PyTorch finds no CUDA device")
+        try:
+            index = torch.cuda.current_device() if device.index is None else device.index
+            self.device = torch.device("cuda", index)
+            self._stream = _own_stream(index)
+            self._try_out()
+        except Exception as error:  # of many types: a missing operator, a missing library, a device out of memory
+            raise Unavailable(f"nvJPEG does not work here: {str(error).strip().partition(chr(10))[0]}") from error
+
+    def decode(self, data: Sequence[bytes], *, max_pixels: int) -> list[torch.Tensor | None]:
+        """Each picture as uint8 [3, H, W] on the device, ready to be used on the current stream.
+
+        None where `media.decode_image` has to do it: what is no plain JPEG (media/jpeg_header.py), has more than
+        `max_pixels`, or is refused by nvJPEG. Raises RuntimeError where the device itself has failed.
+        """
+        pictures: list[torch.Tensor | None] = [None] * len(data)
+        payloads: dict[int, memoryview] = {}
+        for index, file in enumerate(data):
+            header = read_jpeg_header(file)
+            if isinstance(header, JpegHeader) and header.width * header.height <= max_pixels:
+                payloads[index] = memoryview(file)[: header.end]
+        if payloads:
+            for index, picture in zip(payloads, self._decode(list(payloads.values())), strict=True):
+                pictures[index] = picture
+        return pictures
+
+    def encode(self, frames: Sequence[torch.Tensor], quality: int = DEFAULT_QUALITY) -> list[bytes]:
+        """Each frame, uint8 [3, H, W] on the device, as a baseline JPEG in 4:4:4. Quality is 1 to 100.
+
+        Waits for what the current stream has to do up to now. Raises MediaError: a quality out of range, a frame of
+        another shape or type, on another device, or with a side of more than 65500; RuntimeError: nvJPEG or the device
+        has failed.
+        """
+        import torch
+
+        if not 1 <= quality <= 100:
+            raise MediaError(f"quality {quality}: it goes from 1 to 100")
+        for frame in frames:
+            self._check(frame)
+        if not frames:
+            return []
+        rows = [frame.contiguous() for frame in frames]
+        torch.cuda.current_stream(self.device).synchronize()
+        with torch.cuda.stream(self._stream):
+            packed = self._coder.encode_jpeg(rows, quality)
+            joined = torch.cat(packed).cpu()  # one copy to the host, and packed is complete when it returns
+        parts = torch.split(joined, [part.numel() for part in packed])
+        return [part.numpy().tobytes() for part in parts]
+
+    def _decode(self, payloads: Sequence[bytes | memoryview]) -> list[torch.Tensor | None]:
+        """All together; where that fails, each by itself, with None for those that nvJPEG refuses."""
+        import torch
+
+        try:
+            return [*self._decode_batch(payloads)]
+        except RuntimeError:
+            # Raises where not a picture but the device is at fault; and nothing is decoded any more into what is freed.
+            torch.cuda.synchronize(self.device)
+            if len(payloads) == 1:
+                return [None]
+        return [picture for payload in payloads for picture in self._decode([payload])]
+
+    def _decode_batch(self, payloads: Sequence[bytes | memoryview]) -> list[torch.Tensor]:
+        """Raises RuntimeError if any of them is refused."""
+        import torch
+
+        files = [torch.frombuffer(bytearray(payload), dtype=torch.uint8) for payload in payloads]
+        current = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self._stream):
+            pictures: list[torch.Tensor] = self._coder.decode_jpeg(
+                files, mode=self._coder.ImageReadMode.RGB, device=self.device
+            )
+        for picture in pictures:  # complete by now; the memory must outlive what the current stream does with it
+            picture.record_stream(current)
+        return pictures
+
+    def _check(self, frame: torch.Tensor) -> None:
+        import torch
+
+        if frame.dtype != torch.uint8 or frame.ndim != 3 or frame.shape[0] != 3 or frame.numel() == 0:
+            raise MediaError(f"a frame must be uint8 [3, H, W], not {frame.dtype} {list(frame.shape)}")
+        if frame.device != self.device:
+            raise MediaError(f"a frame must be on {self.device}, not on {frame.device}")
+        if max(frame.shape) > _LARGEST_SIDE:
+            raise MediaError(f"a jpeg cannot hold {frame.shape[2]}x{frame.shape[1]} pixels")
+
+    def _try_out(self) -> None:
+        import torch
+
+        grey = torch.full((3, 16, 16), 100, dtype=torch.uint8, device=self.device)
+        (picture,) = self._decode_batch(self.encode([grey]))
+        if picture.shape != grey.shape or (picture.int() - grey.int()).abs().max().item() > 2:
+            raise RuntimeError("a grey square came back as something else")
+
+
+def _torchvision() -> Any:
+    """Its module for pictures. Raises Unavailable: not there, not loading, or too old."""
+    try:
+        version: str = importlib.import_module("torchvision").__version__
+        module = importlib.import_module("torchvision.io")
+    except ImportError as error:
+        raise Unavailable(f"torchvision is not installed ({error})") from error
+    except Exception as error:  # built for another version of PyTorch
+        raise Unavailable(f"torchvision does not load: {error}") from error
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < _OLDEST:
+        raise Unavailable(f"torchvision {version} is older than {_OLDEST[0]}.{_OLDEST[1]}")
+    return module
+
+
+@functools.cache
+def _own_stream(index: int) -> torch.cuda.Stream:
+    """One stream for each GPU of the process: nothing is queued on it that waits for the streams of callers.
+
+    Of high priority, so that it is none of those that PyTorch deals out to others, in turn, from a pool of 32.
+    """
+    import torch
+
+    stream: torch.cuda.Stream = torch.cuda.Stream(index, priority=-1)  # type: ignore[no-untyped-call]
+    return stream

@@ -1,0 +1,60 @@
+"""What a model store holds and a server offers: the split workflow, the fused model, or both."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+WORKFLOW, FUSED = "eden", "eden_fused"
+NODES = ("eden__encoder", "eden__dit_decoder")
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Archives of a model store, and the models that they become."""
+
+    archives: tuple[str, ...]
+    """files that have to be there"""
+    registers: tuple[str, ...]
+    """those that autostart registers, in this order"""
+    models: tuple[str, ...]
+    """whose workers have to be up"""
+    paths: tuple[str, ...]
+    """where a clip is answered with the frames between; the first is what is told to people"""
+
+    @property
+    def has_workflow(self) -> bool:
+        return any(archive.endswith(".war") for archive in self.registers)
+
+
+SPLIT = Topology(
+    ("encoder.mar", "dit_decoder.mar", "autostart.mar", "eden.war"), ("eden.war",), NODES, (f"/wfpredict/{WORKFLOW}",)
+)
+ALONE = Topology(("eden_fused.mar", "autostart.mar"), ("eden_fused.mar",), (FUSED,), (f"/predictions/{FUSED}",))
+BOTH = Topology(
+    (*SPLIT.archives, "eden_fused.mar"),
+    (*SPLIT.registers, *ALONE.registers),
+    (*NODES, FUSED),
+    SPLIT.paths + ALONE.paths,
+)
+TOPOLOGIES = {"split": SPLIT, "fused": ALONE, "both": BOTH}
+
+
+def packed_topology(model_store: Path) -> Topology:
+    """The topology that archive.sh packed there; split where nothing says otherwise."""
+    registers = tuple(packed_settings(model_store / "autostart.mar").get("register", ()))
+    return next((each for each in TOPOLOGIES.values() if each.registers == registers), SPLIT)
+
+
+def packed_settings(archive: Path) -> dict[str, Any]:
+    """The `handler:` section of the yaml in an archive; empty for what is none."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            config = yaml.safe_load(packed.read("model-config.yaml"))
+        return dict(config["handler"])
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return {}

@@ -1,0 +1,89 @@
+"""The split workflow and the fused model, side by side in one real TorchServe."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import requests
+
+import media
+from server import Server
+from server.api import BINARY
+from tests.e2e.serving import WORKFLOW, moving_frames, pack, wait_for
+
+FUSED = "/predictions/eden_fused"
+PICTURES = {f"frame{i}": (f"{i}.png", media.encode_image(f, "png")) for i, f in enumerate(moving_frames())}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("store")
+    pack(folder, "--topology", "both", "--batch-size", "4", "--set", "eden_fused:limits.max_frames=6")
+    with Server(folder, folder=tmp_path_factory.mktemp("server"), ports="free") as running:
+        yield running
+
+
+def frames(reply: requests.Response) -> np.ndarray:
+    assert reply.content.startswith(media.NPY_MAGIC), reply.text
+    return media.decode_npy(reply.content, max_pixels=10**6, max_frames=100)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_both_draw_the_same_frames(both: Server, count: int):
+    body = media.encode_npy(moving_frames(count, seed=3))
+    headers = BINARY | {"X-Eden-Seed": "9"}
+    one, other = (frames(both.api.call(path, data=body, headers=headers)) for path in (FUSED, WORKFLOW))
+    assert len(one) == count - 1
+    assert np.array_equal(one, other)
+
+
+def test_fused_says_what_it_answers(both: Server):
+    reply = both.api.call(FUSED, files=PICTURES)
+    assert (reply.status_code, reply.headers["Content-Type"]) == (200, "image/png")
+    assert media.decode_image(reply.content, max_pixels=10**6).shape == (64, 96, 3)
+    reply = both.api.call(FUSED, files=PICTURES, headers={"Accept": "image/jpeg"})
+    assert reply.headers["Content-Type"] == "image/jpeg"
+    for files, code in ((PICTURES | {"seed": (None, "x")}, 400), ({}, 400)):
+        reply = both.api.call(FUSED, files=files or {"frame0": PICTURES["frame0"]})
+        assert reply.status_code == reply.json()["code"] == code
+    reply = both.api.call(FUSED, files=PICTURES, headers={"Accept": "text/html"})
+    assert reply.status_code == 406
+    reply = both.api.call(FUSED, data=media.encode_npy(moving_frames(7)), headers=BINARY)
+    assert (reply.status_code, reply.json()["largest_clip"]) == (413, 6)
+
+
+def test_fused_streams_as_the_decoder_does(both: Server):
+    body = media.encode_npy(moving_frames(4))
+    reply = both.api.call(FUSED, data=body, headers=BINARY | {"X-Eden-Stream": "1", "X-Eden-Format": "npy"})
+    assert reply.headers["Content-Type"].startswith("multipart/x-mixed-replace")
+    assert reply.content.count(b"Content-Type: application/x-npy") == 3
+    assert reply.content.endswith(b"--eden-frame--\r\n")
+
+
+def test_fused_batches_as_it_was_told(both: Server):
+    told = both.api.describe("eden_fused")
+    assert (told["batchSize"], told["maxBatchDelay"], told["minWorkers"]) == (4, 3, 1)
+
+
+def test_a_worker_that_dies_comes_back(both: Server):
+    (pid,) = both.worker_pids("eden_fused")
+    os.kill(pid, 9)
+    body = media.encode_npy(moving_frames())
+    wait_for(lambda: both.api.call(FUSED, data=body, headers=BINARY).content.startswith(media.NPY_MAGIC))
+    assert both.worker_pids("eden_fused") != [pid]
+
+
+def test_no_archive_is_fetched_from_elsewhere(both: Server, tmp_path):
+    headers = both.tokens.headers("management")
+    (tmp_path / "stranger.mar").write_bytes((both.model_store / "eden_fused.mar").read_bytes())
+    for url in (f"file://{tmp_path}/stranger.mar", "http://127.0.0.1:1/stranger.mar", "../stranger.mar"):
+        for path in ("/models", "/workflows"):
+            reply = requests.post(f"{both.management_url}{path}", params={"url": url}, headers=headers, timeout=60)
+            assert reply.status_code in (400, 403, 404), (path, url, reply.text)
+    assert "stranger" not in json.dumps(
+        requests.get(f"{both.management_url}/models", headers=headers, timeout=60).json()
+    )
