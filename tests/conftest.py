@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("e2e", "gpu", "contract", "unit/training", "unit")
+LONGEST_FIRST = ("e2e", "security", "gpu", "contract", "unit/training", "unit")
 """Folders in the order in which they run: short files come last, so that no process waits long for the others."""
 
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from server.settings import PROJECT
 
 PREDICT = "/predictions/eden__encoder", "/predictions/eden__dit_decoder"
 WORKFLOW = "/wfpredict/eden"
+
+# Servers that live for seconds: Java's slower compiler would cost more than it gives.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 def pack(folder: Path, *options: str, in_place: bool = True) -> Path:

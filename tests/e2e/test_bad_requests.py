@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-import struct
 import time
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,14 +33,6 @@ def saved(image: Image.Image, format: str = "PNG", **options) -> bytes:
     return target.getvalue()
 
 
-def bomb() -> bytes:
-    """A PNG of a few bytes whose header says 60000x60000."""
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")]
-    packed = (struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
-
-
 def video(count: int) -> bytes:
     target = io.BytesIO()
     media.encode_video(list(moving_frames(count)), Fraction(12), target)
@@ -56,7 +46,6 @@ BAD = {
     "two sizes": ({"frame0": GOOD, "frame1": png(moving_frames(1, 64, 64)[0])}, {}, 400, "frame1 is 64x64 pixels"),
     "no image": ({"frame0": GOOD, "frame1": b"hello"}, {}, 400, "frame1: "),
     "truncated": ({"frame0": GOOD, "frame1": GOOD[: len(GOOD) // 2]}, {}, 400, "frame1: "),
-    "a bomb": ({"frame0": GOOD, "frame1": bomb()}, {}, 400, "frame1: "),
     "too small": ({f"frame{i}": png(moving_frames(1, 15, 40)[0]) for i in (0, 1)}, {}, 400, "at least 16"),
     "unknown format": ({"frame0": GOOD, "frame1": GOOD}, {"format": "tiff"}, 400, "format is 'tiff'"),
     "bad seed": ({"frame0": GOOD, "frame1": GOOD}, {"seed": "x"}, 400, "seed is 'x'"),
@@ -114,21 +103,6 @@ def rotated() -> bytes:
 def test_unusual_pictures_are_converted(server, picture):
     reply = server.api.call(WORKFLOW, files={"frame0": ("0", picture), "frame1": ("1", GOOD)})
     assert media.decode_image(reply.content, max_pixels=10**6).shape == (64, 96, 3)
-
-
-@pytest.mark.parametrize("body", [b"EDEN-TICKET forged", b"anything", b""])
-def test_a_ticket_that_is_none_is_refused(server, body):
-    reply = server.api.call(PREDICT[1], data=body, headers=BINARY)
-    assert reply.status_code in (400, 403)
-    assert reply.json()["type"] in ("TicketRejected", "BadRequest")
-
-
-def test_an_altered_ticket_is_refused_and_the_true_one_still_works(server):
-    ticket = server.api.call(PREDICT[0], data=media.encode_npy(moving_frames()), headers=BINARY).content
-    for i in (0, 40, len(ticket) // 2, len(ticket) - 1):
-        altered = ticket[:i] + bytes([ticket[i] ^ 1]) + ticket[i + 1 :]
-        assert server.api.call(PREDICT[1], data=altered, headers=BINARY).status_code == 403
-    assert server.api.call(PREDICT[1], data=ticket, headers=BINARY).status_code == 200
 
 
 def state(server: Server) -> tuple[list[int], list[int]]:

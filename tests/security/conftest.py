@@ -1,0 +1,45 @@
+"""One server for all; and after each file it has the threads that it had before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from server import Server
+from tests.e2e.serving import assert_no_thread_leaked, pack
+from tests.security.group import CALLERS, INNOCENT, made
+from tests.security.targets import ENCODER_TARGET, READ_FRAMES, Client, client_of
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of all that there is to attack. Its frames are small: on a CPU large ones keep a node busy for long."""
+    limits = (("--set", f"{model}:limits.max_pixels=1000000") for model in ("encoder", "eden_fused"))
+    store = pack(
+        tmp_path_factory.mktemp("model_store"), "--topology", "both", *(each for pair in limits for each in pair)
+    )
+    with Server(store, folder=tmp_path_factory.mktemp("server"), ports="free") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Client]:
+    """Calls of the server, which keeps its threads."""
+    with client_of(server) as client:
+        with ThreadPoolExecutor(CALLERS + 1) as pool:  # every thread that the server makes for so many callers is there
+            for target in READ_FRAMES:
+                told = pool.map(lambda _, target=target: made(client, target, INNOCENT), range(2 * CALLERS))
+                assert {str(answer.code) if answer.code == 200 else str(answer) for answer in told} == {"200"}
+        before = server.thread_count()
+        yield client
+        assert_no_thread_leaked(server, before)
+
+
+@pytest.fixture
+def ticket(client: Client) -> bytes:
+    """A good one, of a clip of two frames."""
+    answer = client.call(ENCODER_TARGET, INNOCENT)
+    assert answer.body.startswith(b"EDEN-TICKET"), str(answer)
+    return answer.body
