@@ -127,7 +127,7 @@ class Neighbour:
 
     def usual(self) -> float:
         """Seconds of a call, the median of a few."""
-        return statistics.median(self._call() for _ in range(5))
+        return statistics.median(self._call() for _ in range(3))
 
     @contextmanager
     def calling(self) -> Iterator[list[float]]:

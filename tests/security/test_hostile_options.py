@@ -192,6 +192,11 @@ EVERY = [
         Call((*PICTURES, Part("seed", b"1")), [("X-Eden-Seed", "x")]),
         frozenset({200}),
     ),
+    Case(
+        "a format beside a header that accepts none of ours",
+        Call((*PICTURES, Part("format", b"webp")), [("Accept", "application/json")]),
+        frozenset({200}),
+    ),
     Case("a bad field beside a good header", Call((*PICTURES, Part("seed", b"x")), [("X-Eden-Seed", "1")])),
     Case("the header twice", Call(PICTURES, [("X-Eden-Seed", "1"), ("X-Eden-Seed", "x")]), frozenset({200, 400})),
     Case("5,000 headers", Call(PICTURES, [("X-Eden-Seed", "1")] * 5000)),
