@@ -12,9 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import media
-from server.topology import BOTH
+from server.topology import BOTH, FUSED
 from tests.e2e.serving import moving_frames
-from tests.security.targets import READ_TICKETS, WORKFLOW_TARGET, Answer, Call, Client, Target, is_served
+from tests.security.targets import (
+    FUSED_TARGET,
+    READ_TICKETS,
+    WORKFLOW_TARGET,
+    Answer,
+    Call,
+    Client,
+    Target,
+    is_served,
+)
 
 CALLERS = 8
 """Hostile calls at a time."""
@@ -80,7 +89,7 @@ def attack(client: Client, target: Target, cases: Sequence[Case]) -> dict[str, A
     """Make all calls; what went wrong with which of them is an AssertionError. Returns the answers by case."""
     assert len({case.name for case in cases}) == len(cases), "two cases have one name"
     before = pids(client)
-    neighbour = Neighbour(client)
+    neighbour = Neighbour(client, FUSED_TARGET if FUSED in target.at else WORKFLOW_TARGET)
     usual = neighbour.usual()
     with neighbour.calling() as seconds, ThreadPoolExecutor(CALLERS) as pool:
         answers = list(pool.map(lambda case: made(client, target, case.call), cases))
@@ -120,10 +129,10 @@ INNOCENT = Call(media.encode_npy(moving_frames()))
 
 
 class Neighbour:
-    """Somebody who asks for a frame, again and again."""
+    """Somebody who asks the same workers for a frame, again and again."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, target: Target) -> None:
+        self._client, self._target = client, target
 
     def usual(self) -> float:
         """Seconds of a call, the median of a few."""
@@ -149,7 +158,7 @@ class Neighbour:
 
     def _call(self) -> float:
         started = time.monotonic()
-        answer = self._client.call(WORKFLOW_TARGET, INNOCENT)
+        answer = self._client.call(self._target, INNOCENT)
         assert answer.body.startswith(media.NPY_MAGIC), f"a neighbour got {answer}"
         return time.monotonic() - started
 

@@ -14,6 +14,7 @@ from eden_client.grpc_route import GrpcServer
 from eden_client.tokens import FixedToken
 from eden_client.traffic import Traffic
 from server import Server
+from server.topology import FUSED, NODES
 from tests.e2e.serving import PREDICT, WORKFLOW
 from tests.security import wire
 from tests.security.wire import FORM, Headers, Part
@@ -94,19 +95,21 @@ ENCODER, DECODER = PREDICT
 TARGETS = (
     Target("workflow", WORKFLOW, "frames", every=3),
     Target("encoder", ENCODER, "frames"),
-    Target("encoder by gRPC", "eden__encoder", "frames", "gRPC", every=7),
-    Target("encoder by gRPC stream", "eden__encoder", "frames", "gRPC stream", every=8),
-    Target("fused", "/predictions/eden_fused", "frames", every=4),
-    Target("fused by gRPC", "eden_fused", "frames", "gRPC", every=7),
+    Target("encoder by gRPC", NODES[0], "frames", "gRPC", every=7),
+    Target("encoder by gRPC stream", NODES[0], "frames", "gRPC stream", every=8),
+    Target("fused", f"/predictions/{FUSED}", "frames", every=4),
+    Target("fused by gRPC", FUSED, "frames", "gRPC", every=7),
     Target("decoder", DECODER, "ticket"),
-    Target("decoder by gRPC", "eden__dit_decoder", "ticket", "gRPC", every=2),
-    Target("decoder by gRPC stream", "eden__dit_decoder", "ticket", "gRPC stream", every=3),
+    Target("decoder by gRPC", NODES[1], "ticket", "gRPC", every=2),
+    Target("decoder by gRPC stream", NODES[1], "ticket", "gRPC stream", every=3),
 )
 READ_FRAMES = tuple(target for target in TARGETS if target.reads == "frames")
 READ_FRAMES_BY_HTTP = tuple(target for target in READ_FRAMES if target.protocol == "HTTP")
 READ_TICKETS = tuple(target for target in TARGETS if target.reads == "ticket")
 HTTP = tuple(target for target in TARGETS if target.protocol == "HTTP")
-WORKFLOW_TARGET, ENCODER_TARGET, DECODER_TARGET = (next(t for t in HTTP if t.at == at) for at in (WORKFLOW, *PREDICT))
+WORKFLOW_TARGET, ENCODER_TARGET, DECODER_TARGET, FUSED_TARGET = (
+    next(target for target in HTTP if target.at == at) for at in (WORKFLOW, *PREDICT, f"/predictions/{FUSED}")
+)
 
 
 @dataclass(frozen=True)
