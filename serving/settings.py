@@ -50,6 +50,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     handoff: HandoffSettings = msgspec.field(default_factory=HandoffSettings)
     limits: Limits = Limits()
+    jpeg: Literal["auto", "gpu", "cpu"] = "auto"
+    """who decodes and encodes JPEG; auto: the GPU that the node computes on, where its torchvision can"""
     threads: Count | None = None
     """CPU threads a worker computes with; None: see `sensible_threads`"""
     workers: Count = 1
