@@ -87,7 +87,7 @@ _UNSAID: dict[str, type[EdenError]] = {
     "PayloadGone": PayloadLost,
     "PeerLost": PayloadLost,
     "HandoffTimeout": PayloadLost,
-    "DeviceLost": PayloadLost,
+    "DeviceLost": ServerBusy,
 }
 """Of ours, where the envelope says nothing of a retry."""
 
