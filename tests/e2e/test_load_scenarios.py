@@ -145,7 +145,6 @@ def test_frames_of_the_fused_model_come_one_by_one(fused, tmp_path):
     options = ("--route", "fused", "--tags", "fused", "--clip", "12", "--frame-size", "128x160")
     assert_no_failure(locust(fused, *options, "-t", "60s", "--enough", "40", folder=tmp_path), tmp_path)
     first, frame = (float(rows(tmp_path)[kind, "FusedUser"]["Average Response Time"]) for kind in ("FIRST", "FRAME"))
-    print("FIRST", first, "FRAME", frame)
     assert first < 0.8 * frame  # were they to come together, it would be about the same
 
 
