@@ -595,7 +595,7 @@ def test_a_missing_file(server, tmp_path, capsys):
 def test_help_reads_well():
     shown = subprocess.run([sys.executable, "-m", "eden_client", "--help"], capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0 and max(map(len, shown.stdout.splitlines())) <= 100
-    for option in ("--times", "--fps", "--strategy", "--resume", "--json", "--cuts", "--compare", "--grpc"):
+    for option in ("--times", "--fps", "--strategy", "--resume", "--json", "--cuts", "--compare", "--route"):
         assert option in shown.stdout
 
 
@@ -605,5 +605,6 @@ def test_options_are_checked(server, capsys):
             run(server, "a.mp4", "b.mp4", *wrong)
         assert ended.value.code == 2
     assert "error" in capsys.readouterr().err
-    assert run(server, "a.mp4", "b.mp4", "--workflow", "--decoder-server", "http://127.0.0.1:9") == 1
-    assert "a workflow runs on one server" in capsys.readouterr().err
+    for route in ("workflow", "fused"):
+        assert run(server, "a.mp4", "b.mp4", "--route", route, "--decoder-server", "http://127.0.0.1:9") == 1
+        assert f"the route {route} is through one server" in capsys.readouterr().err
