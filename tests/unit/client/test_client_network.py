@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -31,6 +30,7 @@ from eden_client import client as client_module
 from eden_client.errors import envelope_in, error_told
 from eden_client.tokens import KeyFile
 from media import decode_npy, encode_npy
+from tests.key_files import write_key_file
 
 FRAMES = list(np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8))
 
@@ -313,9 +313,7 @@ class Keys:
         self.write("first", 3600)
 
     def write(self, key, seconds):
-        end = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
-        entry = {"key": key, "expiration time": end}
-        self.path.write_text(json.dumps({"management": entry, "inference": entry, "API": {"key": "api"}}))
+        write_key_file(self.path, key, seconds)
 
     def renew(self, body):
         time.sleep(0.05)
