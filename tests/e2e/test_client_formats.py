@@ -24,7 +24,7 @@ from client_films import (
 )
 from PIL import Image
 
-from eden_client.judging import SAME
+from eden_client.duplicates import SAME
 from media import encode_image
 from media.truncation import missing_bytes
 
