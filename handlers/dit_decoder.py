@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from eden import DitDecoder
 from handlers.node import NodeHandler
+from handlers.quirks import Place
 from serving.answer import Answer
 from serving.decode import DecodeService, Drawing
 from serving.jpeg import open_jpeg
@@ -16,6 +17,8 @@ from serving.request import Request
 
 class DitDecoderHandler(NodeHandler):
     """Takes the tokens that a ticket stands for, draws the frames between, and encodes them as asked."""
+
+    place = Place.LAST
 
     def start(self) -> None:
         """Load the DiT's and the decoder's half of the checkpoint, and be ready for the sizes named."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from eden import Encoder
 from handlers.node import NodeHandler
-from handlers.quirks import waiting_for
+from handlers.quirks import Place, waiting_for
 from serving.admission import Admission
 from serving.answer import Answer
 from serving.backlog import Backlog
@@ -20,6 +20,8 @@ from serving.request import Request
 
 class EncoderHandler(NodeHandler):
     """Reads a request's frames, encodes them, and puts the tokens where dit_decoder can take them."""
+
+    place = Place.FIRST
 
     def start(self) -> None:
         """Load the encoder's half of the checkpoint, and be ready for the sizes named."""

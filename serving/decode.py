@@ -26,7 +26,7 @@ from serving.batch import Batch
 from serving.device_health import DeviceGuard
 from serving.errors import BadRequest, read_envelope
 from serving.jpeg import BatchJpeg
-from serving.options import CONTENT_TYPES, Rendering, read_options, rendering
+from serving.options import CONTENT_TYPES, Options, Rendering, read_options, rendering
 from serving.outbox import Outbox
 from serving.request import Caller, Request, as_bytes
 from serving.telemetry import Telemetry
@@ -219,17 +219,24 @@ class DecodeService:
             batch.answer(request, Answer.envelope(read_envelope(refusal)))
             return None
         ticket = self._handoff.read(body)
-        rest = {name: value for name, value in request.fields.items() if name not in BODY}
-        asked = read_options(rest, request.headers)
-        stream = asked.stream and request.caller is not Caller.WORKFLOW
+        asked = _asked(request)
         options, default_format = asked.with_ticket(ticket.options)
-        return TicketJob(request, ticket, options.seed or 0, rendering(options, default_format, stream), stream)
+        how = rendering(options, default_format, asked.stream)
+        return TicketJob(request, ticket, options.seed or 0, how, asked.stream)
 
     def _take(self, job: TicketJob) -> DrawJob:
         return DrawJob(job.request, self._handoff.take(job.ticket), job.seed, job.how)
 
     def _open(self, job: TicketJob) -> StreamJob:
         return StreamJob(job.request, self._handoff.stream(job.ticket), job.seed, job.how)
+
+
+def _asked(request: Request) -> Options:
+    """What a decoder's own caller asks for. Nothing in a workflow: the encoder has read its headers, and if they were
+    refused now, the payload would lie there until it expires."""
+    if request.caller is Caller.WORKFLOW:
+        return Options()
+    return read_options({name: value for name, value in request.fields.items() if name not in BODY}, request.headers)
 
 
 def _next_pair(job: StreamJob) -> tuple[StreamJob, DrawJob | None]:

@@ -24,7 +24,8 @@ from eden_client.parts import read_parts
 from eden_client.tokens import FixedToken
 from eden_client.traffic import Traffic
 from server import Server
-from server.api import BINARY, NODES
+from server.api import BINARY
+from server.topology import NODES
 from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames, pack, wait_for
 
 MOST, WAIT = 6, 1

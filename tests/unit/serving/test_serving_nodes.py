@@ -60,6 +60,17 @@ def test_a_refusal_is_signed_only_where_the_decoder_reads_it(nodes):
     assert [answer.content_type for answer in answers] == [REFUSAL, "application/json", TICKET]
 
 
+@pytest.mark.parametrize("headers", [{"accept": "application/json"}, {"accept": "image/png;q=x"}])
+def test_what_the_encoder_let_pass_the_decoder_does_not_refuse(nodes, headers):
+    """Its payload would lie there until it expires, and a few dozen of them fill the server."""
+    before = nodes.handoff.room()
+    (answer,) = nodes.through(request(fields=PNGS | {"format": b"webp"}, **headers))
+    assert (answer.status, answer.content_type) == (200, "image/webp")
+    (answer,) = nodes.through(request(fields=PNGS | {"seed": b"1", "stream": b"0"}, x_eden_seed="x", x_eden_stream="x"))
+    assert (answer.status, answer.content_type) == (200, "image/png")
+    assert nodes.handoff.room() == before
+
+
 @pytest.mark.parametrize("caller", Caller)
 def test_fused_draws_what_the_two_nodes_draw(nodes, caller):
     requests = [
