@@ -8,8 +8,9 @@ What torchvision's wrapper (0.26 to 0.28) leaves to its callers, by its source a
 - It encodes on a stream of its own too, and does not wait for the frames. So they are waited for first.
 - One picture that it refuses fails its batch. So the header decides who takes part, and a batch that fails is taken
   one by one.
-- Where a scan ends early, nvJPEG leaves the rest of the picture as that memory was: with pixels of other people's, as
-  measured. So the memory is filled before.
+- Where a scan ends early, nvJPEG shows in the rest of the picture what it decoded before: other people's pixels, as
+  measured on an H100. They lie in its own buffers, so nobody else can clear them; and that a scan is whole shows only
+  when it is decoded. So decode nothing here that comes from strangers.
 - One decoder and one encoder serve a process. They may be called from any thread and take turns; a second GPU in the
   same process would make them anew at every change: have one GPU in a process.
 - Chroma of 4:2:0 and 4:2:2 is enlarged by repeating it, where libjpeg interpolates; JPEGs are written in 4:4:4, where
@@ -21,9 +22,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from media.errors import MediaError
@@ -125,7 +124,7 @@ class GpuJpeg:
 
         files = [torch.frombuffer(bytearray(payload), dtype=torch.uint8) for payload in payloads]
         current = torch.cuda.current_stream(self.device)
-        with _filled_memory(), torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream):
             pictures: list[torch.Tensor] = self._coder.decode_jpeg(
                 files, mode=self._coder.ImageReadMode.RGB, device=self.device
             )
@@ -164,23 +163,6 @@ def _torchvision() -> Any:
     if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < _OLDEST:
         raise Unavailable(f"torchvision {version} is older than {_OLDEST[0]}.{_OLDEST[1]}")
     return module
-
-
-_filling = threading.Lock()
-
-
-@contextmanager
-def _filled_memory() -> Iterator[None]:
-    """Within it PyTorch fills the memory that it hands out (a uint8 with 255). One thread at a time is in it."""
-    import torch
-
-    with _filling:
-        before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-        torch.use_deterministic_algorithms(True, warn_only=True)  # the filling is part of it, by default
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 @functools.cache

@@ -18,16 +18,22 @@ logger = logging.getLogger(__name__)
 
 
 class BatchJpeg:
-    """Pictures of many requests in one call each way."""
+    """Pictures of many requests in one call each way.
 
-    def __init__(self, coder: GpuJpeg, max_pixels: int) -> None:
-        self._coder, self._max_pixels = coder, max_pixels
+    decodes: whether it decodes, too. A scan that ends early would show its sender what was decoded before, and so other
+    callers' frames: only for callers who may see each other's.
+    """
+
+    def __init__(self, coder: GpuJpeg, max_pixels: int, decodes: bool) -> None:
+        self._coder, self._max_pixels, self._decodes = coder, max_pixels, decodes
 
     def decode(self, sources: Mapping[int, ClipSource]) -> dict[int, list[torch.Tensor | None]]:
         """By the key of each clip of pictures: uint8 [3, H, W] on the device for each, None where the CPU has to do it.
 
         Clips with no picture for the GPU are left out.
         """
+        if not self._decodes:
+            return {}
         pictures = {key: [data for _, data in source.parts] for key, source in sources.items() if source.is_pictures}
         files = [data for of_one in pictures.values() for data in of_one]
         decoded = iter(self._coder.decode(files, max_pixels=self._max_pixels))
@@ -55,5 +61,5 @@ def open_jpeg(wanted: Literal["auto", "gpu", "cpu"], device: torch.device, max_p
             raise SettingsError(f"handler settings: jpeg is gpu, but there is none here: {error}") from error
         logger.warning("JPEG by the CPU: %s", error)
         return None
-    logger.info("JPEG by %s", device)
-    return BatchJpeg(coder, max_pixels)
+    logger.info("JPEG %s by %s", "decoded and encoded" if wanted == "gpu" else "encoded", device)
+    return BatchJpeg(coder, max_pixels, decodes=wanted == "gpu")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from tests.e2e.serving import pack
+from tests.e2e.servers import pack
 
 # Servers that live for seconds: Java's slower compiler would cost more than it gives.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")

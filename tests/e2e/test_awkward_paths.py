@@ -12,7 +12,7 @@ import pytest
 
 from eden.random_weights import write_random
 from server.settings import PROJECT
-from tests.e2e.serving import run_printed_call
+from tests.e2e.servers import run_printed_call
 
 CHECKOUT = ("archive.sh", "config.properties", "eden", "handlers", "handoff", "media", "server", "workflow")
 PLAIN = {"LC_ALL": "C"}

@@ -20,7 +20,7 @@ from eden_client import NotOffered, TooLarge
 from handoff.layout import Layout
 from server import Server
 from server.topology import FUSED, NODES
-from tests.e2e.serving import pack, wait_for
+from tests.e2e.servers import pack, wait_for
 
 FRAMES, TAKEN = 12, 5
 """Frames of the film, and those that the server takes at once."""

@@ -16,7 +16,7 @@ from server import Server
 from server.api import BINARY
 from server.settings import PROJECT
 from tests.e2e.client_films import write_film
-from tests.e2e.serving import WORKFLOW, interpolates, moving_frames, run_printed_call, wait_for
+from tests.e2e.servers import WORKFLOW, interpolates, moving_frames, run_printed_call, wait_for
 from tests.recorder import Recorder, recorder
 
 KINDS = ("http", "https", "all", "grpc")

@@ -22,7 +22,7 @@ from eden_client.tokens import FixedToken
 from eden_client.traffic import Traffic
 from server import Server
 from server.topology import NODES
-from tests.e2e.serving import moving_frames
+from tests.e2e.servers import moving_frames
 
 ENCODER, DECODER = NODES
 CLIP = media.encode_npy(moving_frames(4))

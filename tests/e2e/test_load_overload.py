@@ -13,7 +13,7 @@ from bench.capacity_plan import Plan, Setting, Workload
 from bench.capacity_report import write_report
 from eden.random_weights import write_random
 from server import Server
-from tests.e2e.serving import pack
+from tests.e2e.servers import pack
 
 WAITING = 8
 """Clips that may wait for the decoder."""

@@ -25,7 +25,7 @@ import media
 from loadtest._phases import Phase
 from server import Server
 from server.settings import PROJECT, Ports
-from tests.e2e.serving import moving_frames, pack, wait_for
+from tests.e2e.servers import moving_frames, pack, wait_for
 
 USERS = {
     "streaming": "StreamingUser",

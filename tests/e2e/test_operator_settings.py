@@ -26,7 +26,7 @@ from eden_client.traffic import Traffic
 from server import Server
 from server.api import BINARY
 from server.topology import NODES
-from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames, pack, wait_for
+from tests.e2e.servers import PREDICT, WORKFLOW, moving_frames, pack, wait_for
 
 MOST, WAIT = 6, 1
 """Less than a batch, which may always wait: so it is the number of tickets that is too much here, and not the time."""

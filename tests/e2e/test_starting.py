@@ -10,7 +10,7 @@ import time
 import pytest
 
 from server import Server, ServerError
-from tests.e2e.serving import command, interpolates, pack, processes_of, run_printed_call, wait_for
+from tests.e2e.servers import command, interpolates, pack, processes_of, run_printed_call, wait_for
 
 
 def test_status_tells_a_worker_that_answers_from_one_that_is_only_listed(server):

@@ -14,7 +14,7 @@ import pytest
 
 from server import Server, ServerError
 from server.settings import PROJECT
-from tests.e2e.serving import command, interpolates, processes_of, wait_for
+from tests.e2e.servers import command, interpolates, processes_of, wait_for
 
 
 @pytest.fixture
