@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from eden import Encoder
 from handlers.node import NodeHandler
-from handlers.quirks import waiting_for
+from handlers.quirks import Place, waiting_for
 from serving.admission import Admission
 from serving.answer import Answer
 from serving.backlog import Backlog
 from serving.encode import ClipReader, EncodeService
 from serving.expected_wait import ExpectedWait
+from serving.jpeg import open_jpeg
 from serving.limits import TokenLayout, clip_limits
 from serving.outbox import Outbox
 from serving.request import Request
@@ -19,6 +20,8 @@ from serving.request import Request
 
 class EncoderHandler(NodeHandler):
     """Reads a request's frames, encodes them, and puts the tokens where dit_decoder can take them."""
+
+    place = Place.FIRST
 
     def start(self) -> None:
         """Load the encoder's half of the checkpoint, and be ready for the sizes named."""
@@ -30,11 +33,12 @@ class EncoderHandler(NodeHandler):
         config = encoder.config
         layout = TokenLayout(config.hidden_dim, config.patch_size, encoder.dtype, settings.handoff.wire)
         limits = clip_limits(settings.limits, layout, settings.handoff.max_payload_bytes)
+        jpeg = open_jpeg(settings.jpeg, encoder.device, limits.max_pixels)
         backlog = Backlog(waiting_for(self.model_name), settings.max_queued, settings.workers)
         wait = ExpectedWait(self.handoff.queue, self.batch_size, settings.max_wait_s)
         self.service = EncodeService(
             encoder,
-            ClipReader(limits, config.patch_size, self.pictures),
+            ClipReader(limits, config.patch_size, self.pictures, jpeg),
             Admission(self.batch_size, backlog, self.handoff, wait),
             self.handoff,
             self.requests,

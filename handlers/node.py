@@ -33,6 +33,8 @@ class NodeHandler(ABC):
 
     hands_off = True
     """Whether it is one end of a hand-off."""
+    place = quirks.Place.ALONE
+    """In the workflow."""
 
     def initialize(self, context: Any) -> None:
         """Load the model onto its device. Raises ValueError or eden.CheckpointError: the worker then does not start."""
@@ -56,8 +58,9 @@ class NodeHandler(ABC):
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer a batch: as many answers as requests, in their order."""
         started = time.monotonic()
-        requests = [quirks.read_request(context, index, fields) for index, fields in enumerate(data)]
-        replies = quirks.Replies(context, [request.caller for request in requests], self.settings.grpc_streaming)
+        requests = [quirks.read_request(context, index, fields, self.place) for index, fields in enumerate(data)]
+        callers = [request.caller for request in requests]
+        replies = quirks.Replies(context, callers, self.settings.grpc_streaming, self.place)
         try:
             answers = self.serve(requests, replies)
         except Exception as error:

@@ -11,7 +11,10 @@ gRPC      A unary call ends with the first message; a second one makes TorchServ
 Fields    `ts.service.Service` makes a dict of a request's parameters, so of two fields named `frames` only the last
           arrives. And it parses what says that it is JSON: a few megabytes of brackets become gigabytes of Python's
           lists before a handler is asked, and a seed of 7 is an int in place of a text.
-Headers   Those of /predictions/ calls hold a `url_path` that TorchServe adds; a gRPC call has none at all.
+Headers   Those of /predictions/ calls hold `url_path` and `explain`, which TorchServe puts in place of a caller's own;
+          a gRPC call has none at all. In a workflow both nodes see the caller's headers as they came, so a caller can
+          make the first node take the call for one of /predictions/. The second node knows better: what it is given is
+          a single field `body` without a content type, and that no header changes.
 Memory    By default glibc maps a frame's memory anew each time, and every page of it costs a fault: of the 4.6 ms in
           which a JPEG of 854x480 became an array, 3.1 were faults (a virtual machine, two cores; bare metal pays less),
           most of them with the interpreter's lock held.
@@ -27,6 +30,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -36,7 +40,6 @@ import torch
 from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.service import Service
 
-from server.running import api_of
 from serving.answer import Answer
 from serving.request import Caller, Request
 
@@ -48,6 +51,19 @@ LARGE = 64 << 10
 """Bytes from which an answer goes by itself."""
 PIECE = 1 << 20
 """Bytes of one message of an answer that may come in pieces: over HTTP, outside a workflow."""
+MARKS = ("url_path", "explain")
+"""Headers that TorchServe sets on /predictions/ calls."""
+
+
+class Place(Enum):
+    """Where a node stands, and so who may be its caller."""
+
+    ALONE = "alone"
+    """in no workflow"""
+    FIRST = "first"
+    """it gets a request as it came: a caller who forges TorchServe's marks passes for one of /predictions/"""
+    LAST = "last"
+    """it gets what another node answered"""
 
 
 class Replies:
@@ -56,10 +72,17 @@ class Replies:
     callers: an HTTP caller reads an answer to its end, however many messages it takes; a workflow keeps the first one
     only; a gRPC caller gets what is sent in one message, the last, by default.
     grpc_streaming: an operator's word that no gRPC caller who asks for a stream makes a unary call.
+    place: the first node of a workflow never answers in pieces, since it cannot be sure of its caller.
     """
 
-    def __init__(self, context: Any, callers: Sequence[Caller], grpc_streaming: bool = False) -> None:
-        self._context, self._callers = context, callers
+    def __init__(
+        self,
+        context: Any,
+        callers: Sequence[Caller],
+        grpc_streaming: bool = False,
+        place: Place = Place.ALONE,
+    ) -> None:
+        self._context, self._callers, self._place = context, callers, place
         self._held = {
             i: bytearray() for i, caller in enumerate(callers) if caller is Caller.GRPC and not grpc_streaming
         }
@@ -85,7 +108,8 @@ class Replies:
             return
         self._gone.add(index)
         self._context.set_response_status(code=answer.status, idx=index)
-        step = PIECE if self._callers[index] is Caller.HTTP else len(answer.body)
+        in_pieces = self._callers[index] is Caller.HTTP and self._place is not Place.FIRST
+        step = PIECE if in_pieces else len(answer.body)
         for start in range(0, len(answer.body), step):
             self.send(index, answer.body[start : start + step], answer.content_type)
 
@@ -113,12 +137,24 @@ def end_stream(context: Any, index: int) -> None:
     context.set_response_header(index, "ts_stream_next", "false")
 
 
-def read_request(context: Any, index: int, fields: Mapping[str, Any]) -> Request:
+def read_request(context: Any, index: int, fields: Mapping[str, Any], place: Place) -> Request:
     """One request of a batch, with who waits for its answer."""
-    properties = context.get_all_request_header(index)
+    properties = context.get_all_request_header(index)  # headers, as text; and by each field's name what type it has
     headers = {name.lower(): value for name, value in properties.items() if isinstance(value, str)}
-    caller = Caller.HTTP if "url_path" in headers else Caller.WORKFLOW if headers else Caller.GRPC
-    return Request(index, fields, headers, caller)
+    return Request(index, fields, headers, _caller(properties, fields, place) if headers else Caller.GRPC)
+
+
+def _caller(properties: Mapping[str, Any], fields: Mapping[str, Any], place: Place) -> Caller:
+    """Who made a call that has headers; where that is not certain at the last node, the workflow."""
+    if place is Place.ALONE:
+        return Caller.HTTP
+    if not all(mark in properties for mark in MARKS):
+        return Caller.WORKFLOW
+    if place is Place.LAST and fields.keys() == {"body"}:
+        body = properties.get("body")  # a header of that name hides the type
+        typed = isinstance(body, Mapping) and body.get("content-type")
+        return Caller.HTTP if typed else Caller.WORKFLOW
+    return Caller.HTTP
 
 
 _read = Service.retrieve_data_for_inference
@@ -174,6 +210,8 @@ def waiting_for(model: str) -> Callable[[], int]:
 
 
 def _pending(java: psutil.Process, model: str) -> int:
+    from server.running import api_of  # not in the archive of a node that asks nothing
+
     try:
         return int(api_of(java).describe(model)["jobQueueStatus"]["pendingRequests"])
     except psutil.Error as error:

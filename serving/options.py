@@ -36,6 +36,7 @@ LARGEST_TERM = video_writer.LARGEST_TERM // 2
 _BOUNDS = f"from {SLOWEST} to {FASTEST}, as a fraction of whole numbers up to {LARGEST_TERM}"
 # Of bounded length, and without exponents: what a pattern lets through is quick to compute with.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _RATE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,12})?|[0-9]{1,10}/[0-9]{1,10}")
 
 
@@ -153,11 +154,12 @@ def _accepted(header: str) -> str | None:
     for part in header.split(","):
         media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
         weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
-        try:
-            ranges.append((float(weight), media_type))
-        except ValueError:
-            raise BadRequest(f"Accept: {shown(part.strip())} has no valid weight") from None
-    for _, media_type in sorted(ranges, key=lambda r: -r[0]):
+        if not _WEIGHT.fullmatch(weight):
+            raise BadRequest(f"Accept: {shown(part.strip())} has no valid weight")
+        ranges.append((float(weight), media_type))
+    for preference, media_type in sorted(ranges, key=lambda r: -r[0]):
+        if preference == 0:  # "not acceptable"
+            break
         if media_type in formats:
             return formats[media_type]
         if media_type in ("*/*", "image/*", "application/*", "video/*", ""):

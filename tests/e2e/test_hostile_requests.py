@@ -15,7 +15,7 @@ import media
 from server import Server
 from server.api import BINARY
 from server.topology import NODES
-from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
+from tests.e2e.servers import PREDICT, WORKFLOW, moving_frames
 
 CLIP = media.encode_npy(moving_frames())
 ENCODER, DECODER = PREDICT

@@ -10,7 +10,7 @@ import pytest
 from ts.context import Context, RequestProcessor
 from ts.protocol.otf_message_handler import create_predict_response
 
-from handlers.quirks import LARGE, PIECE, Replies
+from handlers.quirks import LARGE, PIECE, Place, Replies, read_request
 from serving.answer import Answer
 from serving.request import Caller
 
@@ -138,3 +138,46 @@ def test_where_an_operator_says_so_a_grpc_caller_gets_parts_as_they_are_sent(wir
     ((first,), last) = read_all(read())
     assert (first[3]["ts_stream_next"], first[4]) == ("true", b"one")
     assert (last[2][3]["ts_stream_next"], last[2][4]) == ("false", b"end")
+
+
+def test_the_first_node_of_a_workflow_answers_in_one_message_whoever_calls(wire):
+    context, read = wire
+    replies = Replies(context, CALLERS, place=Place.FIRST)
+    finish(context, replies, ANSWERS)
+    *ahead, _ = messages(read())
+    assert sorted(name for ((name, *_),) in ahead) == ["id-0", "id-1", "id-5"]  # each once
+    assert all(body == ANSWERS[int(name[-1])].body for ((name, _, _, body),) in ahead)
+
+
+MARKED = {"url_path": "", "explain": "False", "Host": "h"}
+TYPED = {"body": {"content-type": "application/octet-stream"}}
+UNTYPED = {"body": {"content-type": ""}}
+BODY = {"body": b"x"}
+FORM = {"ticket": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("place", "properties", "fields", "caller"),
+    [
+        (Place.FIRST, MARKED | TYPED, BODY, Caller.HTTP),
+        (Place.FIRST, MARKED | UNTYPED, BODY, Caller.HTTP),
+        (Place.FIRST, {"Host": "h"} | TYPED, BODY, Caller.WORKFLOW),
+        (Place.FIRST, {"Host": "h", "url_path": ""} | TYPED, BODY, Caller.WORKFLOW),
+        (Place.FIRST, {"Host": "h", "Url_Path": "", "Explain": "False"} | TYPED, BODY, Caller.WORKFLOW),
+        (Place.FIRST, TYPED, BODY, Caller.GRPC),
+        (Place.LAST, MARKED | TYPED, BODY, Caller.HTTP),
+        (Place.LAST, MARKED | {"ticket": {"content-type": ""}}, FORM, Caller.HTTP),
+        (Place.LAST, MARKED | UNTYPED, BODY, Caller.WORKFLOW),  # the marks are forged
+        (Place.LAST, MARKED | {"body": "application/octet-stream"}, BODY, Caller.WORKFLOW),  # and a header called body
+        (Place.LAST, {"Host": "h"} | UNTYPED, BODY, Caller.WORKFLOW),
+        (Place.LAST, UNTYPED, BODY, Caller.GRPC),
+        (Place.ALONE, {"Host": "h"} | TYPED, BODY, Caller.HTTP),
+        (Place.ALONE, TYPED, BODY, Caller.GRPC),
+    ],
+)
+def test_who_calls_is_not_for_a_caller_to_say(wire, place, properties, fields, caller):
+    context, _ = wire
+    context.request_processor = [RequestProcessor(properties)]
+    request = read_request(context, 0, fields, place)
+    assert request.caller is caller
+    assert set(request.headers) == {name.lower() for name, value in properties.items() if isinstance(value, str)}

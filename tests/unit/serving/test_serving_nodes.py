@@ -12,7 +12,7 @@ import media
 from serving.encode import REFUSAL, TICKET
 from serving.request import Caller, Request
 from serving.settings import Limits
-from tests.e2e.serving import moving_frames
+from tests.e2e.servers import moving_frames
 from tests.unit.serving.conftest import Outbox
 
 PNGS = {f"frame{i}": media.encode_image(frame, "png") for i, frame in enumerate(moving_frames(2))}
@@ -58,6 +58,17 @@ def test_one_that_is_wrong_spares_the_others_of_its_batch(nodes):
 def test_a_refusal_is_signed_only_where_the_decoder_reads_it(nodes):
     answers = nodes.encoder.serve([request(0, {"body": b"x"}), request(1, {"body": b"x"}, Caller.HTTP), request(2)])
     assert [answer.content_type for answer in answers] == [REFUSAL, "application/json", TICKET]
+
+
+@pytest.mark.parametrize("headers", [{"accept": "application/json"}, {"accept": "image/png;q=x"}])
+def test_what_the_encoder_let_pass_the_decoder_does_not_refuse(nodes, headers):
+    """Its payload would lie there until it expires, and a few dozen of them fill the server."""
+    before = nodes.handoff.room()
+    (answer,) = nodes.through(request(fields=PNGS | {"format": b"webp"}, **headers))
+    assert (answer.status, answer.content_type) == (200, "image/webp")
+    (answer,) = nodes.through(request(fields=PNGS | {"seed": b"1", "stream": b"0"}, x_eden_seed="x", x_eden_stream="x"))
+    assert (answer.status, answer.content_type) == (200, "image/png")
+    assert nodes.handoff.room() == before
 
 
 @pytest.mark.parametrize("caller", Caller)

@@ -54,6 +54,10 @@ def test_accept_chooses_the_format(accept, expected):
         ({}, {"x-eden-seed": "x"}, "seed is 'x'", 400),
         ({}, {"accept": "text/html"}, "Accept: 'text/html' names none of", 406),
         ({}, {"accept": "image/png;q=x"}, "has no valid weight", 400),
+        ({}, {"accept": "image/png;q=nan"}, "has no valid weight", 400),
+        ({}, {"accept": "image/png;q=2"}, "has no valid weight", 400),
+        ({}, {"accept": "image/png;q=-1"}, "has no valid weight", 400),
+        ({}, {"accept": "image/png;q=0, text/html"}, "names none of", 406),
     ],
 )
 def test_what_cannot_be_had_is_named(fields, headers, message, code):
