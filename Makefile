@@ -56,6 +56,9 @@ bench-model: install ## the model's speed, published size: on a GPU, or with BEN
 bench-handoff: install ## every hand-off beside a plain copy of the same bytes (BENCH='...': see bench/handoff.py --help)
 	@$(PYTHON_IN_VENV) -m bench.handoff $(BENCH)
 
+bench-topologies: install ## split, decoders on both GPUs and fused side by side: two GPUs (BENCH='--device cpu --quick ...')
+	@$(PYTHON_IN_VENV) -m bench.topologies $(or $(BENCH),--checkpoint run/published --precision bf16 --out bench/results/topologies-2xh100)
+
 quality: install ## the demo weights on held-out scenes, beside simpler ways and ffmpeg's minterpolate (QUALITY='...')
 	@$(PYTHON_IN_VENV) -m bench.quality $(QUALITY)
 
@@ -79,4 +82,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff quality train lint test test-quick test-gpu
+.PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff bench-topologies quality train lint test test-quick test-gpu

@@ -50,6 +50,7 @@ class DitDecoder:
         seeds: Sequence[int] | None = None,
         noise: Sequence[Tensor] | None = None,
         as_uint8: bool = False,
+        to_host: bool = True,
     ) -> list[Tensor]:
         """The frames between those of each clip: [K-1,3,H,W] float32 in [0,1], on this device, clip by clip.
 
@@ -57,14 +58,14 @@ class DitDecoder:
         none are given) or `noise` (one [K-1,q,l] a clip) says where sampling starts. On a GPU the clips are read in
         the order of the current stream: have it wait for the event of whoever writes them.
 
-        With `as_uint8` the frames are rounded to 0..255 on the device and come back in the host's memory. Either way
-        they lie in memory as pixels do: permute(0, 2, 3, 1) is contiguous.
+        With `as_uint8` the frames are rounded to 0..255 on the device and come back in the host's memory, unless
+        `to_host` is False. In any case they lie in memory as pixels do: permute(0, 2, 3, 1) is contiguous.
         A pass that runs out of memory is computed again in halves, down to single pairs.
         Raises ValueError where there are two grids, naming both, and where seeds or noise do not fit the clips;
         torch.OutOfMemoryError where a single pair is too much.
         """
-        frames = self.begin(outputs, seeds, noise, as_uint8)
-        if as_uint8:
+        frames = self.begin(outputs, seeds, noise, as_uint8, to_host)
+        if as_uint8 and to_host:
             self.finish()
         return frames
 
@@ -75,6 +76,7 @@ class DitDecoder:
         seeds: Sequence[int] | None = None,
         noise: Sequence[Tensor] | None = None,
         as_uint8: bool = False,
+        to_host: bool = True,
     ) -> list[Tensor]:
         """As `interpolate`, for a caller with something else to do meanwhile: a GPU is only told what to do.
 
@@ -89,7 +91,7 @@ class DitDecoder:
         pairs = Counter[tuple[int, int]]()
         for output in outputs:
             pairs[output.size] += len(output) - 1
-        frames = {size: self._room_for(count, size, as_uint8) for size, count in pairs.items()}
+        frames = {size: self._room_for(count, size, as_uint8, to_host) for size, count in pairs.items()}
         with in_turn(self.engine.stream):
             whole = (Span(clip, 0, len(outputs[clip]) - 1) for clip in order)
             waiting = passes(whole, self.engine.pairs_a_pass(grid))
@@ -158,13 +160,15 @@ class DitDecoder:
             raise ValueError(f"noise of the shapes {found}, wanted {wanted}")
         return list(noise)
 
-    def _room_for(self, count: int, size: tuple[int, int], as_uint8: bool) -> Tensor:
+    def _room_for(self, count: int, size: tuple[int, int], as_uint8: bool, to_host: bool) -> Tensor:
         """Where `count` frames of a size will lie, [count,H,W,3]."""
         shape = (count, *size, 3)
-        return self.downloads.room_for(shape) if as_uint8 else torch.empty(shape, device=self.device)
+        if as_uint8 and to_host:
+            return self.downloads.room_for(shape)
+        return torch.empty(shape, device=self.device, dtype=torch.uint8 if as_uint8 else torch.float32)
 
     def _deliver(self, made: Tensor, target: Tensor) -> None:
-        if made.dtype == torch.uint8:
+        if made.dtype == torch.uint8 and made.device != target.device:
             # a copy in any case: the next pass writes where this one's frames are
             self.downloads.fetch(made.clone(memory_format=torch.contiguous_format), target)
         else:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from PIL import Image
 
+from eden_client.duplicates import is_same
 from media import Frame
 from media.film import Picture
 
@@ -27,7 +28,7 @@ _AROUND = 4
 _NEAREST = 2
 """Of these, how many that moved a cut is compared with, on each side."""
 _STILL = 0.5
-"""Grey levels below which nothing moved: a duplicate says nothing about how much motion is usual."""
+"""Grey levels below which nothing moved."""
 _ALONE = 2.5
 """How much more of a difference it takes where there is no other motion to compare with."""
 
@@ -40,8 +41,11 @@ def marked(pictures: Iterable[Picture], sensitivity: float = SENSITIVITY) -> Ite
     last: np.ndarray | None = None
     for picture in pictures:
         small = shrunk(picture.pixels)
+        score = 0.0 if last is None else difference(last, small)
+        if score > _STILL and is_same(held[-1], picture):
+            score = 0.0  # noise of coding: a duplicate says nothing about how much motion is usual
         held.append(picture)
-        scores.append(0.0 if last is None else difference(last, small))
+        scores.append(score)
         last = small
         if len(held) > _AROUND:
             yield held.popleft(), is_cut(list(scores), before, sensitivity)

@@ -9,6 +9,8 @@ from handlers.node import NodeHandler
 from handlers.quirks import Place
 from serving.answer import Answer
 from serving.decode import DecodeService, Drawing
+from serving.jpeg import open_jpeg
+from serving.limits import LARGEST_FRAME
 from serving.outbox import Outbox
 from serving.request import Request
 
@@ -24,7 +26,8 @@ class DitDecoderHandler(NodeHandler):
         decoder = DitDecoder.load(self.settings.checkpoint, self.device, self.settings.precision)
         self.metrics.watch("decoder", lambda: decoder.engine.out_of_memory)
         decoder.warm(self.settings.warm, self.batch_sizes())
-        drawing = Drawing(decoder, self.requests, self.pictures, self.metrics)
+        jpeg = open_jpeg(self.settings.jpeg, decoder.device, LARGEST_FRAME)
+        drawing = Drawing(decoder, self.requests, self.pictures, self.metrics, jpeg)
         self.service = DecodeService(drawing, self.handoff, self.metrics, self.guard)
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:

@@ -13,6 +13,7 @@ from serving.backlog import Backlog
 from serving.decode import Drawing
 from serving.encode import ClipReader
 from serving.fused import FusedService
+from serving.jpeg import open_jpeg
 from serving.limits import TokenLayout, clip_limits
 from serving.outbox import Outbox
 from serving.request import Request
@@ -35,11 +36,12 @@ class FusedHandler(NodeHandler):
         config = encoder.config
         layout = TokenLayout(config.hidden_dim, config.patch_size, encoder.dtype)
         limits = clip_limits(settings.limits, layout, payload=None)
+        jpeg = open_jpeg(settings.jpeg, encoder.device, limits.max_pixels)
         backlog = Backlog(waiting_for(self.model_name), settings.max_queued, settings.workers)
         self.service = FusedService(
             encoder,
-            Drawing(decoder, self.requests, self.pictures, self.metrics),
-            ClipReader(limits, config.patch_size, self.pictures),
+            Drawing(decoder, self.requests, self.pictures, self.metrics, jpeg),
+            ClipReader(limits, config.patch_size, self.pictures, jpeg),
             layout,
             Admission(self.batch_size, backlog),
             self.requests,

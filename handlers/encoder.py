@@ -12,6 +12,7 @@ from serving.answer import Answer
 from serving.backlog import Backlog
 from serving.encode import ClipReader, EncodeService
 from serving.expected_wait import ExpectedWait
+from serving.jpeg import open_jpeg
 from serving.limits import TokenLayout, clip_limits
 from serving.outbox import Outbox
 from serving.request import Request
@@ -32,11 +33,12 @@ class EncoderHandler(NodeHandler):
         config = encoder.config
         layout = TokenLayout(config.hidden_dim, config.patch_size, encoder.dtype, settings.handoff.wire)
         limits = clip_limits(settings.limits, layout, settings.handoff.max_payload_bytes)
+        jpeg = open_jpeg(settings.jpeg, encoder.device, limits.max_pixels)
         backlog = Backlog(waiting_for(self.model_name), settings.max_queued, settings.workers)
         wait = ExpectedWait(self.handoff.queue, self.batch_size, settings.max_wait_s)
         self.service = EncodeService(
             encoder,
-            ClipReader(limits, config.patch_size, self.pictures),
+            ClipReader(limits, config.patch_size, self.pictures, jpeg),
             Admission(self.batch_size, backlog, self.handoff, wait),
             self.handoff,
             self.requests,

@@ -40,7 +40,6 @@ import torch
 from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.service import Service
 
-from server.running import api_of
 from serving.answer import Answer
 from serving.request import Caller, Request
 
@@ -211,6 +210,8 @@ def waiting_for(model: str) -> Callable[[], int]:
 
 
 def _pending(java: psutil.Process, model: str) -> int:
+    from server.running import api_of  # not in the archive of a node that asks nothing
+
     try:
         return int(api_of(java).describe(model)["jobQueueStatus"]["pendingRequests"])
     except psutil.Error as error:

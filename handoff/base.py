@@ -120,9 +120,9 @@ class Handoff:
         """How many payloads were put here and are neither taken nor expired."""
         return self._payloads.in_flight() if self._payloads else 0
 
-    def room(self) -> int:
+    def room(self, by_caller: bool = True) -> int:
         """How many more payloads may be put now, as far as `max_in_flight` goes."""
-        return self._payloads.room() if self._payloads else self.settings.max_in_flight
+        return self._payloads.room(by_caller) if self._payloads else self.settings.max_in_flight
 
     def queue(self) -> list[float]:
         """When each of those was put (time.time()), the oldest first; abandoned ones are left out."""
@@ -209,7 +209,7 @@ class Handoff:
             try:
                 return link.put(payload, output, layout, payloads.ledger)
             except Full as full:
-                if not payloads.make_room(lambda dropped: link.fits(layout.nbytes, dropped)):
+                if not payloads.make_room(lambda dropped: link.fits(layout.nbytes, dropped), payload.by_caller):
                     raise OverCapacity(str(full)) from full
 
     def _drop(self, payload: Payload) -> None:

@@ -41,6 +41,9 @@ class Payloads:
     taken: as a queue keeps its order, nobody is coming for it. Where the bounds are reached, abandoned payloads give
     way, the oldest first. Where nothing was put or taken for so long, one more is let in: a slow consumer takes the
     older ones first, an idle one takes it at once, and so tells that the others were abandoned.
+
+    Work that is sure to be taken does not wait for that: where callers hold more than half of a bound, their oldest
+    tickets give way to it at once. Whoever takes tickets and never comes back fills the callers' half, and no more.
     """
 
     def __init__(
@@ -68,7 +71,8 @@ class Payloads:
             self._expire()
             taken = self._taken()
             surplus = len(self._payloads) - len(taken) - self._settings.max_in_flight + 1
-            for payload in self._abandoned(self._waiting()):
+            waiting = self._waiting()
+            for payload in (*self._abandoned(waiting), *self._over_half(waiting, by_caller)):
                 if surplus > 0:
                     surplus -= self._retire(payload, "abandoned")
             if surplus > 0 and not self._stands_still():
@@ -93,7 +97,7 @@ class Payloads:
                 self.ledger.retire(payload.slot)
             self._drop(payload)
 
-    def make_room(self, fits: Callable[[Collection[str]], bool]) -> bool:
+    def make_room(self, fits: Callable[[Collection[str]], bool], by_caller: bool = True) -> bool:
         """Drop payloads that were taken, or else abandoned, and that nobody is reading: no more than make room.
 
         Of each kind the oldest go first. But where nothing was put or taken for a while, which are abandoned is not
@@ -105,7 +109,7 @@ class Payloads:
         while True:
             with self._lock:
                 taken = self._taken()
-                spare = [*taken, *self._giving_way()]
+                spare = [*taken, *self._giving_way(by_caller)]
                 if not spare or not fits({payload.id for payload in spare}):
                     return False
                 idle = [each for each in spare if each.slot is not None and not self.ledger.being_read(each.slot)]
@@ -122,11 +126,12 @@ class Payloads:
         with self._lock:
             return len(self._waiting())
 
-    def room(self) -> int:
+    def room(self, by_caller: bool = True) -> int:
         """How many more payloads would be admitted now, by their number."""
         with self._lock:
             waiting = self._waiting()
-            free = self._settings.max_in_flight - len(waiting) + len(self._abandoned(waiting))
+            spare = {each.id for each in (*self._abandoned(waiting), *self._over_half(waiting, by_caller))}
+            free = self._settings.max_in_flight - len(waiting) + len(spare)
             return free if free > 0 else int(self._stands_still())
 
     def queue(self) -> list[float]:
@@ -163,10 +168,28 @@ class Payloads:
         latest = self._reached - self._settings.abandoned_after_s
         return [payload for payload in waiting if payload.by_caller and payload.deadline < latest]
 
-    def _giving_way(self) -> list[Payload]:
+    def _over_half(self, waiting: list[Payload], by_caller: bool) -> list[Payload]:
+        """The oldest of what callers hold beyond half of the bounds; none where a caller asks."""
+        held = [payload for payload in waiting if payload.by_caller and payload.slot is not None]
+        if by_caller:
+            return []
+        over_number = len(held) - self._settings.max_in_flight // 2
+        over_bytes = sum(payload.nbytes for payload in held) - self._settings.budget_bytes // 2
+        over: list[Payload] = []
+        for payload in held:
+            if over_number <= 0 and over_bytes <= 0:
+                break
+            over.append(payload)
+            over_number -= 1
+            over_bytes -= payload.nbytes
+        return over
+
+    def _giving_way(self, by_caller: bool) -> list[Payload]:
         """What may be dropped to make room, the first first."""
         waiting = self._waiting()
         abandoned = self._abandoned(waiting)
+        known = {payload.id for payload in abandoned}
+        abandoned += [payload for payload in self._over_half(waiting, by_caller) if payload.id not in known]
         if abandoned or not self._stands_still():
             return abandoned
         return [payload for payload in reversed(waiting) if payload.by_caller and payload.slot is not None]

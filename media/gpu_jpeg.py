@@ -8,6 +8,9 @@ What torchvision's wrapper (0.26 to 0.28) leaves to its callers, by its source a
 - It encodes on a stream of its own too, and does not wait for the frames. So they are waited for first.
 - One picture that it refuses fails its batch. So the header decides who takes part, and a batch that fails is taken
   one by one.
+- Where a scan ends early, nvJPEG shows in the rest of the picture what it decoded before: other people's pixels, as
+  measured on an H100. They lie in its own buffers, so nobody else can clear them; and that a scan is whole shows only
+  when it is decoded. So decode nothing here that comes from strangers.
 - One decoder and one encoder serve a process. They may be called from any thread and take turns; a second GPU in the
   same process would make them anew at every change: have one GPU in a process.
 - Chroma of 4:2:0 and 4:2:2 is enlarged by repeating it, where libjpeg interpolates; JPEGs are written in 4:4:4, where

@@ -39,6 +39,8 @@ _PIXELS_AT_ONCE = 1 << 24
 """Of all pictures that FFmpeg's threads decode at once, where one is not more than that."""
 _ROUNDED_UP = 128
 """Pixels by which a decoder may take a side to be longer than shown: its blocks, and its edges."""
+_SCRATCH_ROWS = 320
+"""Rows that a decoder may always have: MPEG-4's takes a scratch buffer of about 280, however low its pictures are."""
 
 
 class Video:
@@ -62,7 +64,7 @@ class Video:
         context.thread_type = "AUTO"
         context.thread_count = threads(context.height * context.width)
         if header is not None:
-            context.options = {"max_pixels": str(coded_pixels(header))}
+            context.options = {"max_pixels": str(_decoder_limit(header))}
         rate = stream.average_rate or stream.guessed_rate
         if not rate or rate < 0:
             raise MediaError("the video states no frame rate")
@@ -124,6 +126,11 @@ def coded_pixels(header: VideoHeader) -> int:
     return (header.height + _ROUNDED_UP) * (header.width + _ROUNDED_UP)
 
 
+def _decoder_limit(header: VideoHeader) -> int:
+    """FFmpeg's option max_pixels."""
+    return max(coded_pixels(header), _SCRATCH_ROWS * (header.width + 2 * _ROUNDED_UP))
+
+
 def readable_video_header(data: bytes) -> VideoHeader:
     """Raises MediaError: no bytes, not a video in one of CONTAINERS, damaged, or none of its streams is a video."""
     if not data:
@@ -158,7 +165,7 @@ def open_video(
         if isinstance(source, bytes):
             header = readable_video_header(source)
             check_pixels(header.height, header.width, max_pixels)
-            options["max_pixels"] = str(coded_pixels(header))
+            options["max_pixels"] = str(_decoder_limit(header))
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     head, total = _extent(source)
@@ -197,7 +204,10 @@ def _decoded(container: InputContainer, index: int) -> Iterator[VideoFrame]:
 
 
 def _upright(picture: VideoFrame) -> Frame:
-    frame = picture.to_ndarray(format="rgb24", interpolation=SCALING).astype(np.uint8, copy=False)
+    try:
+        frame = picture.to_ndarray(format="rgb24", interpolation=SCALING).astype(np.uint8, copy=False)
+    except Exception as error:
+        raise MediaError(f"pictures of {picture.format.name}, which cannot be converted ({_why(error)})") from error
     turns = round(picture.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
 

@@ -98,7 +98,7 @@ def main() -> int:
         if command is start:
             sub.add_argument("--model-store", type=Path, default=PROJECT / "model_store", help="default: %(default)s")
             sub.add_argument("--ports", choices=("config", "free"), default="config", help="default: %(default)s")
-            sub.add_argument("--timeout", type=float, default=180, help="seconds it may take (default: %(default)s)")
+            sub.add_argument("--timeout", type=float, default=600, help="seconds it may take (default: %(default)s)")
             sub.add_argument(
                 "--set", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="changes config.properties"
             )

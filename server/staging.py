@@ -13,11 +13,19 @@ from server.topology import FUSED, TOPOLOGIES, Topology
 
 PACKAGES = {
     "encoder": ("eden", "handoff", "media", "serving", "handlers", "server"),
-    "dit_decoder": ("eden", "handoff", "media", "serving", "handlers", "server"),
+    "dit_decoder": ("eden", "handoff", "media", "serving", "handlers"),
     "eden_fused": ("eden", "handoff", "media", "serving", "handlers", "server"),
     "autostart": ("server",),
 }
 MODELS = ("encoder", "dit_decoder", "eden_fused")
+LEFT_OUT = {
+    "media": (
+        *("carrying", "chapters", "encoding", "film", "film_file", "gif", "image_film"),
+        *("joining", "painting", "restarts", "segments", "sound", "tracks", "upright"),
+    ),
+    "server": ("__main__", "demo", "folder", "java", "launch", "processes", "readiness", "staging", "torchserve"),
+}
+"""Modules that no worker imports: films are the client's, and the rest of `server` is for the host."""
 NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "tests", ".*")
 
 
@@ -28,6 +36,8 @@ def stage_model(name: str, folder: Path, settings: Mapping[str, Any], workers: i
     """
     for package in PACKAGES[name]:
         shutil.copytree(PROJECT / package, folder / "files" / package, ignore=NOT_PACKED)
+        for module in LEFT_OUT.get(package, ()):
+            (folder / "files" / package / f"{module}.py").unlink()
     config = yaml.safe_load((PROJECT / "handlers" / f"{name}.yaml").read_text(encoding="utf-8"))
     for key, value in settings.items():
         _set(config.setdefault("handler", {}), key, value)

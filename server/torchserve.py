@@ -129,7 +129,7 @@ class Server:
 
     # ------------------------------------------------------------------ start
 
-    def start(self, timeout: float = 180) -> Self:
+    def start(self, timeout: float = 600) -> Self:
         """Start it and return once a real call is answered. Whatever goes wrong, nothing is left running.
 
         Another start or stop of this folder that is under way is waited for, and a server that is about to end.

@@ -60,11 +60,18 @@ def encode_answer(
         return Answer(target.getvalue(), CONTENT_TYPES["mp4"])
     if how.format == "npy":
         return Answer(media.encode_npy(between), CONTENT_TYPES["npy"])
-    if _is_picture(how.format) and len(between) == 1:
-        return Answer(_picture(between[0], how.format, how.quality), CONTENT_TYPES[how.format])
     inside: Picture = how.format if _is_picture(how.format) else "png"
     pictures = (pool.map if pool else map)(lambda frame: _picture(frame, inside, how.quality), between)
-    return Answer(media.zip_images(pictures, inside), CONTENT_TYPES["zip"])
+    if how.format == "zip":
+        return Answer(media.zip_images(pictures, inside), CONTENT_TYPES["zip"])
+    return answer_of_pictures(list(pictures), inside)
+
+
+def answer_of_pictures(pictures: list[bytes], format: str) -> Answer:
+    """Frames that are encoded already: one as it is, several as a zip."""
+    if len(pictures) == 1:
+        return Answer(pictures[0], CONTENT_TYPES[format])
+    return Answer(media.zip_images(pictures, format), CONTENT_TYPES["zip"])
 
 
 def encode_part(frame: np.ndarray, how: Rendering) -> bytes:

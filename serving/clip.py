@@ -149,18 +149,23 @@ def _read_pictures(source: ClipSource, limits: ClipLimits, pool: Executor | None
     frames = np.empty((len(source.parts), source.peeked.height, source.peeked.width, 3), np.uint8)
 
     def decode(index: int) -> None:
-        name, data = source.parts[index]
-        try:
-            frame = media.decode_image(data, max_pixels=limits.max_pixels)
-        except media.MediaError as error:
-            raise BadRequest(f"{name}: {error}") from error
-        if frame.shape != frames.shape[1:]:
-            raise BadRequest(f"{name}: its header states another size than it has")
-        frames[index] = frame
+        frames[index] = read_picture(source, index, limits)
 
     for some in _chunks(len(frames), _SIDE_BY_SIDE):
         list((pool.map if pool else map)(decode, some))
     return frames
+
+
+def read_picture(source: ClipSource, index: int, limits: ClipLimits) -> np.ndarray:
+    """One picture of a clip of pictures, [H, W, 3] uint8. Raises BadRequest, naming it."""
+    name, data = source.parts[index]
+    try:
+        frame = media.decode_image(data, max_pixels=limits.max_pixels)
+    except media.MediaError as error:
+        raise BadRequest(f"{name}: {error}") from error
+    if frame.shape[:2] != (source.peeked.height, source.peeked.width):
+        raise BadRequest(f"{name}: its header states another size than it has")
+    return frame
 
 
 def _chunks(count: int, size: int) -> Iterator[range]:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 
 from eden import DitDecoder, EncoderOutput
 from handoff import Handoff, Ticket
-from serving.answer import STREAM_CONTENT_TYPE, Answer, as_part, encode_answer, encode_part, stream_end
+from serving.answer import (
+    STREAM_CONTENT_TYPE,
+    Answer,
+    answer_of_pictures,
+    as_part,
+    encode_answer,
+    encode_part,
+    stream_end,
+)
 from serving.batch import Batch
 from serving.device_health import DeviceGuard
 from serving.errors import BadRequest, read_envelope
-from serving.options import Options, Rendering, read_options, rendering
+from serving.jpeg import BatchJpeg
+from serving.options import CONTENT_TYPES, Options, Rendering, read_options, rendering
 from serving.outbox import Outbox
 from serving.request import Caller, Request, as_bytes
 from serving.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
 
 BODY = ("body", "data", "ticket")
 """Names under which a ticket may come: a raw body, gRPC's usual key, a form field."""
@@ -64,10 +77,10 @@ class Drawn:
     """The frames of a request, yet to be encoded."""
 
     request: Request
-    frames: np.ndarray
-    """[K-1, H, W, 3] uint8"""
-    source: np.ndarray | None
-    """[K, H, W, 3] uint8, where the answer holds the source frames too"""
+    frames: torch.Tensor
+    """[K-1, 3, H, W] uint8, on the host or the device"""
+    source: torch.Tensor | None
+    """[K, 3, H, W] uint8, where the answer holds the source frames too"""
     how: Rendering
 
 
@@ -76,10 +89,19 @@ class Drawing:
 
     requests, pictures   threads for the answers of a batch, and for the pictures of one answer: an answer waits for
                          its pictures, so these must never wait for an answer
+    jpeg                 encodes JPEG on the decoder's device, if it can
     """
 
-    def __init__(self, decoder: DitDecoder, requests: Executor, pictures: Executor, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        decoder: DitDecoder,
+        requests: Executor,
+        pictures: Executor,
+        telemetry: Telemetry,
+        jpeg: BatchJpeg | None = None,
+    ) -> None:
         self._decoder, self._requests, self._pictures, self._telemetry = decoder, requests, pictures, telemetry
+        self._jpeg = jpeg
 
     def whole(self, batch: Batch, jobs: Sequence[DrawJob], outbox: Outbox) -> None:
         """Clips of each grid together; each answer is encoded by itself."""
@@ -89,11 +111,17 @@ class Drawing:
         """Encode each request's frames by itself; a large answer may go ahead of the others."""
 
         def encode(made: Drawn) -> tuple[Drawn, Answer]:
-            answer = encode_answer(made.frames, made.source, made.how, self._pictures)
+            pictures = coded.get(made.request.index)
+            if pictures:
+                answer = answer_of_pictures(pictures, "jpeg")
+            else:
+                source = None if made.source is None else _as_pictures(made.source)
+                answer = encode_answer(_as_pictures(made.frames), source, made.how, self._pictures)
             outbox.ahead(made.request.index, answer)
             return made, answer
 
         with self._telemetry.stage("image_encode"):
+            coded = self._coded(drawn)
             for made, answer in batch.each(drawn, encode, self._requests):
                 batch.answer(made.request, answer)
 
@@ -110,9 +138,14 @@ class Drawing:
                 if pair is None:
                     batch.answer(job.request, Answer(stream_end(), STREAM_CONTENT_TYPE))
             drawn = batch.together([pair for _, pair in pairs if pair], self.draw)
-            parts = batch.each(drawn, lambda made: (made.request.index, _part(made)), self._requests)
-            for index, part in parts:
-                outbox.send(index, part, STREAM_CONTENT_TYPE)
+            coded = self._coded(drawn)
+
+            def part(made: Drawn, coded: dict[int, list[bytes]] = coded) -> tuple[int, bytes]:
+                return made.request.index, _part(made, coded.get(made.request.index))
+
+            parts = batch.each(drawn, part, self._requests)
+            for index, body in parts:
+                outbox.send(index, body, STREAM_CONTENT_TYPE)
             sent = {index for index, _ in parts}
             begun |= sent
             going = [job for job in going if job.request.index in sent]
@@ -126,19 +159,32 @@ class Drawing:
         """The frames of clips of one grid, computed together."""
         with self._telemetry.stage("denoise_decode"):
             frames = self._decoder.interpolate(
-                [job.output for job in jobs], seeds=[job.seed for job in jobs], as_uint8=True
+                [job.output for job in jobs],
+                seeds=[job.seed for job in jobs],
+                as_uint8=True,
+                to_host=not (self._jpeg and any(job.how.format == "jpeg" for job in jobs)),
             )
-            drawn = [
-                Drawn(
-                    job.request,
-                    _as_pictures(made),
-                    None if job.output.frames is None else _as_pictures(job.output.frames),
-                    job.how,
-                )
-                for job, made in zip(jobs, frames, strict=True)
-            ]
+            pairs = zip(jobs, frames, strict=True)
+            drawn = [Drawn(job.request, own, job.output.frames, job.how) for job, own in pairs]
         self._telemetry.pairs(sum(map(len, frames)))
         return drawn
+
+    def _coded(self, drawn: Sequence[Drawn]) -> dict[int, list[bytes]]:
+        """The frames of those that want JPEG and are on the device, as JPEG, by the request's index."""
+        mine = [made for made in drawn if made.how.format == "jpeg" and made.frames.is_cuda]
+        if not self._jpeg or not mine:
+            return {}
+        try:
+            coded = iter(
+                self._jpeg.encode(
+                    [frame for made in mine for frame in made.frames],
+                    [made.how.quality for made in mine for _ in made.frames],
+                )
+            )
+        except RuntimeError as error:
+            logger.warning("JPEG by the CPU, since the GPU's failed: %s", error)
+            return {}
+        return {made.request.index: list(islice(coded, len(made.frames))) for made in mine}
 
 
 class DecodeService:
@@ -198,8 +244,10 @@ def _next_pair(job: StreamJob) -> tuple[StreamJob, DrawJob | None]:
     return job, None if output is None else DrawJob(job.request, output, job.seed, job.how)
 
 
-def _part(drawn: Drawn) -> bytes:
-    return encode_part(drawn.frames[0], drawn.how)
+def _part(drawn: Drawn, pictures: list[bytes] | None) -> bytes:
+    if pictures:
+        return as_part(pictures[0], CONTENT_TYPES["jpeg"])
+    return encode_part(_as_pictures(drawn.frames)[0], drawn.how)
 
 
 def _as_pictures(frames: torch.Tensor) -> np.ndarray:

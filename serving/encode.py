@@ -13,8 +13,9 @@ from handoff import Handoff
 from serving.admission import Admission
 from serving.answer import Answer
 from serving.batch import Batch
-from serving.clip import FEW, ClipSource, look_at, read_clip
+from serving.clip import FEW, ClipSource, look_at, read_clip, read_picture
 from serving.device_health import DeviceGuard
+from serving.jpeg import BatchJpeg
 from serving.limits import ClipLimits
 from serving.options import Options, own_rate, read_options
 from serving.request import Caller, Request
@@ -30,7 +31,7 @@ class EncodeJob:
 
     request: Request
     frames: torch.Tensor
-    """[K, 3, H, W] uint8, on the host"""
+    """[K, 3, H, W] uint8, on the host; or on the device, if that has decoded them"""
     options: Options
     default_format: str
     """of an answer, where the request names none"""
@@ -39,7 +40,7 @@ class EncodeJob:
     @property
     def with_frames(self) -> bool:
         """Whether the answer holds the source frames too."""
-        return (self.options.format or self.default_format) == "mp4"
+        return _with_frames(self.options, self.default_format)
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,24 @@ class ReadJob:
     nbytes: int
     """The most that reading it takes."""
 
+    @property
+    def with_frames(self) -> bool:
+        """Whether the answer holds the source frames too."""
+        return _with_frames(self.options, self.source.default_format)
+
 
 class ClipReader:
     """Requests to jobs; `pictures`: threads that decode."""
 
-    def __init__(self, limits: ClipLimits, patch_size: int, pictures: Executor) -> None:
-        self._limits, self._patch_size, self._pictures = limits, patch_size, pictures
+    def __init__(self, limits: ClipLimits, patch_size: int, pictures: Executor, jpeg: BatchJpeg | None = None) -> None:
+        self._limits, self._patch_size, self._pictures, self._jpeg = limits, patch_size, pictures, jpeg
 
     def look_at(self, request: Request) -> ReadJob:
         """Refuses, before a pixel is decoded, what can never be served. Raises BadRequest, TooLarge, MediaError."""
         options = read_options(request.fields, request.headers)
         source = look_at(request.fields)
         height, width = source.peeked.height, source.peeked.width
-        with_frames = (options.format or source.default_format) == "mp4"
+        with_frames = _with_frames(options, source.default_format)
         self._limits.check(source.count or 2, height, width, with_frames)
         nbytes = source.nbytes(FEW)
         self._limits.check_bytes(nbytes)
@@ -93,7 +99,31 @@ class ClipReader:
         if part:
             yield part
 
-    def read(self, job: ReadJob) -> EncodeJob:
+    def read_all(self, batch: Batch, jobs: Sequence[ReadJob], requests: Executor) -> list[EncodeJob]:
+        """The frames of all jobs, read side by side; JPEGs that the GPU is good for all at once, on the GPU."""
+        on_gpu: dict[int, list[torch.Tensor | None]] = {}
+        if self._jpeg:
+            on_gpu = self._jpeg.decode({job.request.index: job.source for job in jobs if not job.with_frames})
+
+        def read(job: ReadJob) -> EncodeJob:
+            pictures = on_gpu.pop(job.request.index, None)
+            return self._read(job) if pictures is None else self._completed(job, pictures)
+
+        return batch.each(jobs, read, requests)
+
+    def _completed(self, job: ReadJob, pictures: list[torch.Tensor | None]) -> EncodeJob:
+        """A clip of which the GPU has decoded some pictures, with the others decoded by the CPU."""
+        device = next(picture.device for picture in pictures if picture is not None)
+        whole = [
+            torch.from_numpy(read_picture(job.source, index, self._limits)).permute(2, 0, 1).to(device)
+            if picture is None
+            else picture
+            for index, picture in enumerate(pictures)
+        ]
+        frames = torch.stack(whole)
+        return EncodeJob(job.request, frames, job.options, job.source.default_format, self._grid(frames))
+
+    def _read(self, job: ReadJob) -> EncodeJob:
         """Raises BadRequest, TooLarge, MediaError."""
         clip = read_clip(job.source, self._limits, self._pictures)
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
@@ -107,6 +137,10 @@ class ClipReader:
 
     def _grid(self, frames: torch.Tensor) -> tuple[int, int]:
         return padded_grid(frames.shape[2], frames.shape[3], self._patch_size)
+
+
+def _with_frames(options: Options, default_format: str) -> bool:
+    return (options.format or default_format) == "mp4"
 
 
 def encode_together(encoder: Encoder, telemetry: Telemetry) -> Callable[[list[EncodeJob]], list[Encoded]]:
@@ -151,7 +185,7 @@ class EncodeService:
         admitted = batch.each(requests, self._admission.admit)
         for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):
             with self._telemetry.stage("image_decode"):
-                jobs = batch.each(part, self._reader.read, self._requests)
+                jobs = self._reader.read_all(batch, part, self._requests)
             encoded = batch.together(jobs, self._encode)
             with self._telemetry.stage("put"):
                 for each, ticket in batch.each(encoded, lambda each: (each, self._put(each))):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 
-import numpy as np
 import torch
 
 from eden import Encoder, EncoderOutput
@@ -53,7 +52,7 @@ class FusedService:
         admitted = batch.each(requests, self._admission.admit)
         for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):
             with self._telemetry.stage("image_decode"):
-                jobs = batch.each(part, self._reader.read, self._requests)
+                jobs = self._reader.read_all(batch, part, self._requests)
             self._draw(batch, jobs, outbox)
         return batch.answers()
 
@@ -78,11 +77,10 @@ class FusedService:
 
     def _draw_long(self, job: EncodeJob) -> Drawn:
         drawn = [
-            self._drawing.draw([DrawJob(job.request, self._encoded(frames), _seed(job), _how(job))])[0].frames
+            self._drawing.draw([DrawJob(job.request, self._encoded(frames), _seed(job), _how(job))])[0].frames.cpu()
             for frames in self._windows(job)
         ]
-        source = job.frames.permute(0, 2, 3, 1).numpy() if job.with_frames else None
-        return Drawn(job.request, np.concatenate(drawn), source, _how(job))
+        return Drawn(job.request, torch.cat(drawn), job.frames if job.with_frames else None, _how(job))
 
     def _stream_job(self, job: EncodeJob) -> StreamJob:
         pairs = (pair for frames in self._windows(job) for pair in self._encoded(frames))

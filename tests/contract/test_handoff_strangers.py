@@ -182,10 +182,11 @@ def test_peers_that_are_gone_before_their_greeting_end_no_encrypted_listener(
 
 
 SHORTAGE = """
-import os, resource, socket, sys, threading, time
+import os, resource, socket, sys
 from pathlib import Path
 from handoff import HandoffSettings, open_handoff
-from tests.contract.peers import digest, make_output
+from tests.contract.peers import digest, make_output, wait_until
+from tests.descriptors import exhaust, not_accepted
 
 kind, folder = sys.argv[1], Path(sys.argv[2])
 settings = HandoffSettings(kind=kind, folder=folder, shared_folder=folder, timeout_s=20)
@@ -194,15 +195,18 @@ with open_handoff(settings) as producer, open_handoff(settings) as consumer, ope
     (route,) = producer.read(producer.put(make_output(2))).routes
     strangers = [socket.socket() for _ in range(8)]
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-    held = []
-    try:
-        while True:
-            held.append(os.open("/dev/null", os.O_RDONLY))
-    except OSError:
-        pass
-    for stranger in strangers:  # the kernel takes them up, the producer cannot
+    held = exhaust()
+    for stranger in strangers:  # the kernel takes them up; the producer one, if it waits with a descriptor for it
         stranger.connect((route["host"], route["port"]))
-    time.sleep(1)
+    others = len(strangers) - 1
+    assert not_accepted(route["port"]) >= others
+
+    def taken_up():
+        if held:
+            os.close(held.pop())
+        return not_accepted(route["port"]) < others
+
+    assert wait_until(taken_up, 60)
     for each in held:
         os.close(each)
     for stranger in strangers:

@@ -1,19 +1,30 @@
-"""One real TorchServe for the whole session, on free ports, in a folder of its own, stopped at the end."""
+"""One real TorchServe for each process that runs tests, on free ports, in a folder of its own, stopped at the end."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from server import Server
-from tests.e2e.serving import pack
+from tests.e2e.servers import pack
 
 
 @pytest.fixture(scope="session")
 def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pack(tmp_path_factory.mktemp("model_store"), in_place=False)
+    """Packed by the first of the processes that share the tests; to be read only."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    store = folder / "model_store"
+    with (folder / "model_store.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (store / "eden.war").exists():
+            pack(store, in_place=False)
+    return store
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from PIL import Image
 import media
 from server import Server
 from server.api import BINARY
-from tests.e2e.serving import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, pack
+from tests.e2e.servers import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, pack
 
 
 def png(frame: np.ndarray) -> bytes:

@@ -14,7 +14,7 @@ import requests
 import media
 from server.api import BINARY
 from server.topology import NODES
-from tests.e2e.serving import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, wait_for
+from tests.e2e.servers import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, wait_for
 
 
 def counted(server) -> dict[tuple[str, str], float]:

@@ -13,7 +13,7 @@ from bench.quality import Scene, held_out, psnr
 from bench.quality_methods import average
 from server import Server
 from server.settings import PROJECT
-from tests.e2e.serving import WORKFLOW, pack
+from tests.e2e.servers import WORKFLOW, pack
 
 
 @pytest.fixture(scope="module")

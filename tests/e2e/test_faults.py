@@ -15,7 +15,7 @@ import requests
 import media
 from server import Server
 from server.api import BINARY
-from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames, wait_for
+from tests.e2e.servers import PREDICT, WORKFLOW, moving_frames, wait_for
 
 
 def interpolate(server: Server, number: int, size: tuple[int, int] = (64, 96)) -> np.ndarray:

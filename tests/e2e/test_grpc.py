@@ -22,7 +22,7 @@ from eden_client.tokens import FixedToken
 from eden_client.traffic import Traffic
 from server import Server
 from server.topology import NODES
-from tests.e2e.serving import moving_frames, pack
+from tests.e2e.servers import moving_frames
 
 ENCODER, DECODER = NODES
 CLIP = media.encode_npy(moving_frames(4))
@@ -131,21 +131,3 @@ def test_a_film_over_grpc(server: Server, tmp_path: Path, strategy: str):
     assert main([str(source), str(tmp_path / "smooth.mkv"), *grpc_options(server), "--strategy", strategy]) == 0
     assert len(look_at(tmp_path / "smooth.mkv").frames) == 15
     assert pids(server) == before
-
-
-def test_an_operator_may_have_parts_sent_as_they_are_drawn(tmp_path: Path):
-    store = pack(tmp_path / "store", "--set", "dit_decoder:grpc_streaming=true")
-    with Server(store, folder=tmp_path / "server", ports="free") as server:
-        before = pids(server)
-        target = f"127.0.0.1:{server.grpc_port}"
-        with closing(GrpcServer(target, FixedToken(server.token()), Traffic())) as calls:
-            ticket = calls.call(ENCODER, {"data": CLIP}, 60)
-            asked = {"data": ticket, "stream": b"1", "format": b"npy"}
-            *parts, _end = streaming(calls, DECODER, asked)
-            assert [drawn_parts(part + b"--eden-frame--\r\n").shape[0] for part in parts] == [1, 1, 1]
-            (error,) = streaming(calls, DECODER, asked | {"data": b"anything"})
-            assert json.loads(error)["code"] == 403
-            whole = drawn(calls.call(DECODER, {"data": ticket}, 60))
-            streamed = np.concatenate([drawn_parts(part + b"--eden-frame--\r\n") for part in parts])
-            assert np.abs(streamed.astype(int) - whole).max() <= 1
-        assert pids(server) == before

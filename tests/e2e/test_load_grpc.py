@@ -12,7 +12,7 @@ from eden_client.tokens import FixedToken
 from eden_client.traffic import Traffic
 from server import Server
 from server.api import BINARY
-from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
+from tests.e2e.servers import PREDICT, WORKFLOW, moving_frames
 
 
 def test_large_answers_by_unary_calls_arrive_and_the_worker_stays(server: Server):

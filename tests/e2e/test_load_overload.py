@@ -13,7 +13,7 @@ from bench.capacity_plan import Plan, Setting, Workload
 from bench.capacity_report import write_report
 from eden.random_weights import write_random
 from server import Server
-from tests.e2e.serving import pack
+from tests.e2e.servers import pack
 
 WAITING = 8
 """Clips that may wait for the decoder."""
@@ -78,11 +78,12 @@ def test_twice_the_knee(small_server, plan):
     assert (small_server.worker_pids("eden__encoder"), small_server.worker_pids("eden__dit_decoder")) == workers
 
 
-def test_a_run_writes_its_report(plan, tmp_path):
+@pytest.mark.parametrize(("setting", "drawing"), [("threads=1", "decoder"), ("topology=fused,threads=1", "fused")])
+def test_a_run_writes_its_report(plan, tmp_path, setting, drawing):
     small = replace(
         plan,
         out=tmp_path / "small",
-        settings=(Setting.parse("threads=1"),),
+        settings=(Setting.parse(setting),),
         workloads=(Workload(48, 64, 2, "jpeg", (1, 8)), Workload(48, 64, 4, "png", (2,))),
         phase_seconds=2.0,
         settle_seconds=1.0,
@@ -100,10 +101,10 @@ def test_a_run_writes_its_report(plan, tmp_path):
         assert row["pairs_a_second"] > 0
         assert row["failures"] == 0
         # A scrape amid work may hold one of a batch's two counters and not yet the other: one batch apart, at most.
-        assert row["decoder_requests_a_batch"] * row["decoder_batches"] >= row["decoder_batches"] - 1
+        assert row[f"{drawing}_requests_a_batch"] * row[f"{drawing}_batches"] >= row[f"{drawing}_batches"] - 1
         assert row["denoise_decode_ms_a_pair"] > 0
-        assert row["decoder_cores"] > 0
-    assert sweeps[1]["decoder_requests_a_batch"] > sweeps[0]["decoder_requests_a_batch"]
+        assert row[f"{drawing}_cores"] > 0
+    assert sweeps[1][f"{drawing}_requests_a_batch"] > sweeps[0][f"{drawing}_requests_a_batch"]
     assert [each["clip"] for each in found["engine"]] == [2, 4]
     assert len([row for row in found["rows"] if row["kind"] == "cameras"]) >= 2
     write_report(found, small.out)

@@ -19,7 +19,7 @@ import media
 from server import Server
 from server.api import BINARY
 from server.settings import PROJECT, Ports
-from tests.e2e.serving import WORKFLOW, moving_frames
+from tests.e2e.servers import WORKFLOW, moving_frames
 
 DASHBOARD = json.loads((PROJECT / "dashboards" / "eden.json").read_text())
 QUERIES = [

@@ -14,7 +14,7 @@ import media
 from eden import DitDecoder, Encoder
 from eden.random_weights import write_random
 from server.api import BINARY
-from tests.e2e.serving import PREDICT, WORKFLOW, moving_frames
+from tests.e2e.servers import PREDICT, WORKFLOW, moving_frames
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import requests
 import media
 from server import java
 from server.settings import PROJECT, Ports, read_properties, write_properties
-from tests.e2e.serving import WORKFLOW, moving_frames, wait_for
+from tests.e2e.servers import WORKFLOW, moving_frames, wait_for
 
 LONGEST = 120.0
 """Seconds from the command, or from a kill of all workers, to the next answer. On an idle machine it takes seven."""

@@ -1,4 +1,4 @@
-"""Starting a server that starts already, is about to end, or was killed."""
+"""From the command line: a start of what starts already, is about to end, or was killed, and a stop."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import media
 from server import Server, ServerError
-from server.api import BINARY
 from server.settings import PROJECT
-from tests.e2e.serving import WORKFLOW, moving_frames, wait_for
+from tests.e2e.servers import command, interpolates, processes_of, wait_for
 
 
 @pytest.fixture
@@ -30,16 +29,12 @@ def start(model_store: Path, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(call, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def interpolates(server: Server) -> bool:
-    reply = server.api.call(WORKFLOW, data=media.encode_npy(moving_frames(2)), headers=BINARY)
-    return reply.status_code == 200 and reply.content.startswith(media.NPY_MAGIC)
-
-
 def listens(server: Server) -> bool:
     return server.ports.inference in server.ports.taken()
 
 
-def test_two_starts_at_once_one_while_it_ends_and_one_after_it_was_killed(model_store, folder):
+@pytest.mark.timeout(600)  # three starts, on a machine that may have other work
+def test_two_starts_at_once_one_amid_its_end_one_after_a_kill_and_a_stop_that_leaves_only_logs(model_store, folder):
     both = [start(model_store, folder) for _ in range(2)]
     said = [each.communicate(timeout=240)[0] for each in both]
     assert [each.returncode for each in both] == [0, 0], said
@@ -63,7 +58,23 @@ def test_two_starts_at_once_one_while_it_ends_and_one_after_it_was_killed(model_
     wait_for(lambda: not server.is_running())
     with pytest.raises(ServerError, match="No server runs"):
         _ = server.java_pid
+    begun = time.monotonic()
     again = start(model_store, folder)
     text = again.communicate(timeout=240)[0]
     assert again.returncode == 0, text
-    assert interpolates(Server(folder=folder))
+    assert time.monotonic() - begun < 120
+    server = Server(folder=folder)
+    assert interpolates(server)
+
+    assert "runs already" in command("start", "--folder", folder).stdout
+    status = command("status", "--folder", folder, "--within", "60")
+    assert status.returncode == 0
+    assert f"pid {server.java_pid}" in status.stdout
+    assert status.stdout.count("READY") == 2
+    assert (folder / "key_file.json").stat().st_mode & 0o777 == 0o600
+    assert command("stop", "--folder", folder).stdout.startswith("Stopped")
+    assert processes_of(folder) == []
+    assert {path.name for path in folder.iterdir()} <= {"logs", "handoff.key", ".eden-server"}
+    assert {path.name for path in (folder / ".eden-server").iterdir()} == {"lock"}
+    assert command("stop", "--folder", folder).stdout.startswith("No server runs")
+    assert command("status", "--folder", folder).returncode == 1

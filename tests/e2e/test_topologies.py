@@ -13,7 +13,7 @@ import requests
 import media
 from server import Server
 from server.api import BINARY
-from tests.e2e.serving import WORKFLOW, moving_frames, pack, wait_for
+from tests.e2e.servers import WORKFLOW, moving_frames, pack, wait_for
 
 FUSED = "/predictions/eden_fused"
 PICTURES = {f"frame{i}": (f"{i}.png", media.encode_image(f, "png")) for i, f in enumerate(moving_frames())}

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from server import Server
-from tests.e2e.serving import moving_frames, pack
+from tests.e2e.servers import moving_frames, pack
 
 KINDS = ["http", "zeromq", "grpc", "websocket"]
 

@@ -18,7 +18,7 @@ from server import Server
 from server.api import BINARY
 from server.settings import PROJECT
 from tests.e2e.leaver import CODE, LENGTH
-from tests.e2e.serving import wait_for
+from tests.e2e.servers import wait_for
 
 BATCH_SIZES = {"leaver": 1, "leavers": 4}
 YAML = """

@@ -14,7 +14,7 @@ import media
 from eden_client import EdenClient
 from server import Server
 from server.java import JavaNotFound, find_java
-from tests.e2e.serving import moving_frames, pack
+from tests.e2e.servers import moving_frames, pack
 
 HANDLER = """
 from pathlib import Path

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from server import Server
-from tests.e2e.serving import assert_no_thread_leaked, pack
+from tests.e2e.servers import assert_no_thread_leaked, pack
 from tests.security.group import CALLERS, INNOCENT, made
 from tests.security.targets import ENCODER_TARGET, READ_FRAMES, Client, client_of
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import media
 from server.topology import BOTH, FUSED
-from tests.e2e.serving import moving_frames
+from tests.e2e.servers import moving_frames
 from tests.security.targets import (
     FUSED_TARGET,
     READ_TICKETS,

@@ -15,7 +15,7 @@ from eden_client.tokens import FixedToken
 from eden_client.traffic import Traffic
 from server import Server
 from server.topology import FUSED, NODES
-from tests.e2e.serving import PREDICT, WORKFLOW
+from tests.e2e.servers import PREDICT, WORKFLOW
 from tests.security import wire
 from tests.security.wire import FORM, Headers, Part
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import media
-from tests.e2e.serving import moving_frames
+from tests.e2e.servers import moving_frames
 from tests.security.group import Case, attack, for_target
 from tests.security.targets import ENCODER_TARGET, READ_FRAMES, READ_FRAMES_BY_HTTP, Call, Client, Target
 from tests.security.wire import Part

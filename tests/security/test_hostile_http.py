@@ -9,7 +9,7 @@ import requests
 
 import media
 from server import Server
-from tests.e2e.serving import moving_frames, wait_for
+from tests.e2e.servers import moving_frames, wait_for
 from tests.security import wire
 from tests.security.group import CALLERS, INNOCENT, Case, attack, complaints, pids
 from tests.security.targets import (

@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import media
-from tests.e2e.serving import moving_frames
+from tests.e2e.servers import moving_frames
 from tests.security.group import Case, attack, for_target
 from tests.security.targets import (
     DECODER,

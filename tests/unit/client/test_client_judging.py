@@ -9,7 +9,8 @@ import pytest
 
 from eden_client.cuts import marked
 from eden_client.demo_clip import draw_clip
-from eden_client.judging import is_same, judged
+from eden_client.duplicates import is_same
+from eden_client.judging import judged
 from eden_client.timeline import Relation
 from media.film import Picture
 
@@ -39,6 +40,13 @@ def test_an_animation_that_holds_its_drawings_has_no_cuts(hold):
     assert cuts([frame for frame in CLIP[:12] for _ in range(hold)]) == []
     held = [frame for shot in (CLIP[:6], OTHER[:6]) for frame in shot for _ in range(hold)]
     assert cuts(held) == [6 * hold]
+
+
+@pytest.mark.parametrize("hold", [2, 3, 4])
+def test_noise_of_coding_in_held_drawings_makes_no_cut_of_their_motion(hold):
+    coded = [np.minimum(frame, 254) + np.uint8(i % 2) for frame in CLIP[:12] for i in range(hold)]
+    assert cuts(coded) == []
+    assert [relation for _, relation in judged(film(coded), 0.6, True)].count(Relation.DUPLICATE) == 12 * (hold - 1)
 
 
 def test_noise_and_fades_are_no_cuts():

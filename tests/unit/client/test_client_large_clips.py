@@ -12,7 +12,7 @@ from eden_client.routes import FUSED_PATH, WORKFLOW_PATH
 from media import decode_npy, encode_npy
 from serving.request import Caller, Request
 from serving.settings import Limits
-from tests.e2e.serving import moving_frames
+from tests.e2e.servers import moving_frames
 from tests.unit.client.told import between, envelope, mean
 from tests.unit.serving.conftest import Outbox
 

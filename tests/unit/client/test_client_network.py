@@ -5,11 +5,9 @@ The real server is in tests/e2e; here each trouble can be had exactly when it is
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -29,6 +27,7 @@ from eden_client import client as client_module
 from eden_client.errors import envelope_in, error_told
 from eden_client.tokens import KeyFile
 from media import encode_npy
+from tests.key_files import write_key_file
 from tests.unit.client.told import FRAMES, Told, between, envelope, mean
 
 
@@ -244,9 +243,7 @@ class Keys:
         self.write("first", 3600)
 
     def write(self, key, seconds):
-        end = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
-        entry = {"key": key, "expiration time": end}
-        self.path.write_text(json.dumps({"management": entry, "inference": entry, "API": {"key": "api"}}))
+        write_key_file(self.path, key, seconds)
 
     def renew(self, body):
         time.sleep(0.05)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from eden_client.local import local_key_file, local_server
 from eden_client.tokens import FixedToken
 from eden_client.traffic import Traffic
 from media import encode_image
+from tests.key_files import write_key_file
 from tests.recorder import Recorder, recorder, redirect
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 3), np.uint8)
@@ -35,11 +35,7 @@ def no_proxies(monkeypatch):
 
 
 def write_keys(folder: Path, seconds: float = 3600) -> Path:
-    end = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
-    keys = {"inference": {"key": "inference-secret", "expiration time": end}, "API": {"key": "admin-secret"}}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "key_file.json").write_text(json.dumps(keys))
-    return folder / "key_file.json"
+    return write_key_file(folder / "key_file.json", "inference-secret", seconds, api="admin-secret")
 
 
 def write_configuration(file: Path, inference: int, management: int, grpc: int, host: str = "127.0.0.1") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,7 +40,7 @@ class Producer:
         """So many, at once; those are in nobody's queue."""
         put = []
         for _ in range(count):
-            assert self.payloads.room() > 0
+            assert self.payloads.room(by_caller) > 0
             payload = self.payloads.admit(1, by_caller)
             self.payloads.keep(payload)
             self._held.add(payload.id)
@@ -57,12 +57,12 @@ class Producer:
         """Ask for the bytes of one payload."""
         return self.payloads.make_room(lambda dropped: len(dropped) > 0)
 
-    def is_full(self) -> bool:
+    def is_full(self, *, by_caller: bool = True) -> bool:
         """Whether it says so, and the next is refused."""
-        if self.payloads.room() > 0:
+        if self.payloads.room(by_caller) > 0:
             return False
         with pytest.raises(OverCapacity, match=f"{BOUND} payloads are in flight"):
-            self.payloads.admit(1)
+            self.payloads.admit(1, by_caller)
         return True
 
     def held(self) -> set[str]:
@@ -86,13 +86,13 @@ def ids(payloads: list[Payload]) -> set[str]:
     return {payload.id for payload in payloads}
 
 
-def test_what_nobody_comes_for_stops_others_for_a_moment_only(producer: Producer) -> None:
+def test_what_nobody_comes_for_stops_other_callers_for_a_moment_only(producer: Producer) -> None:
     abandoned = producer.put(BOUND)
     for _ in range(10):
         assert producer.is_full()
         producer.now += AFTER / 10
     producer.now += 0.1
-    (probe,) = producer.put(by_caller=False)
+    (probe,) = producer.put()
     assert producer.is_full()
     assert ids(abandoned) <= producer.held()  # the consumer may be slow: nobody knows yet
     producer.take(probe)
@@ -100,7 +100,39 @@ def test_what_nobody_comes_for_stops_others_for_a_moment_only(producer: Producer
     assert not ids(abandoned) & producer.held()
     assert ids(served) <= producer.held()
     assert producer.counters["abandoned", ""] == BOUND
-    assert producer.is_full()
+    assert producer.is_full(by_caller=False)
+
+
+def test_whoever_takes_tickets_without_end_never_stops_the_workflow(producer: Producer) -> None:
+    kept = producer.put(BOUND)
+    for _ in range(50):
+        assert producer.is_full()
+        (live,) = producer.put(by_caller=False)
+        producer.take(live)
+        while producer.payloads.room() > 0:
+            kept += producer.put()
+    live_ones = producer.put(BOUND - BOUND // 2, by_caller=False)
+    assert ids(live_ones) <= producer.held()
+    assert producer.is_full(by_caller=False)  # the other half stays the callers'
+    assert ids(kept[-(BOUND // 2) :]) <= producer.held()
+
+
+def test_bytes_that_callers_hold_beyond_half_are_room_for_the_workflow(tmp_path: Path) -> None:
+    settings = HandoffSettings(folder=tmp_path, shared_folder=tmp_path, budget_bytes=8, max_payload_bytes=4)
+    dropped: list[str] = []
+    payloads = Payloads(settings, Counter(), lambda payload: dropped.append(payload.id))
+    kept = [payloads.admit(2, by_caller=True) for _ in range(4)]
+    for payload in kept:
+        payloads.keep(payload)
+
+    def fits(gone: Collection[str]) -> bool:
+        return len(gone) >= 2
+
+    assert not payloads.make_room(fits, by_caller=True)
+    assert payloads.make_room(fits, by_caller=False)
+    assert dropped == [payload.id for payload in kept[:2]]
+    assert not payloads.make_room(lambda gone: len(gone) >= 1, by_caller=False)
+    payloads.close()
 
 
 def test_the_oldest_give_way_first_and_no_more_than_must(producer: Producer) -> None:
@@ -149,7 +181,7 @@ def test_what_torchserve_itself_passes_on_never_counts_as_abandoned(producer: Pr
     (probe,) = producer.put()
     producer.take(probe)
     producer.now += 0.1
-    assert producer.is_full()
+    assert producer.is_full(by_caller=False)
     assert producer.make_room()  # the probe's
     assert not producer.make_room()
     assert ids(delayed) <= producer.held()
@@ -189,7 +221,7 @@ def test_a_budget_spent_on_what_nobody_comes_for_is_there_again_for_others(tmp_p
 
     def put() -> bytes | None:
         try:
-            return handoff.put(clip)
+            return handoff.put(clip, by_caller=True)
         except OverCapacity as error:
             assert "budget" in str(error)
             return None

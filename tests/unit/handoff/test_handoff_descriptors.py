@@ -25,22 +25,15 @@ def folder() -> Iterator[Path]:
 def run(code: str, *arguments: object) -> str:
     """What a process prints that has few descriptors to itself."""
     start = f"""
-import errno, os, resource, sys
+import os, resource, sys
 from pathlib import Path
 import torch
 from eden import EncoderOutput
 from handoff import HandoffError, HandoffSettings, OverCapacity, open_handoff
+from tests.descriptors import exhaust
 def clip(value=0.0, tokens=4):
     filled = torch.full((2, tokens, 8), float(value))
     return EncoderOutput(filled, filled, torch.ones(2), torch.ones(2), torch.ones(1), (2, 2), (32, 32))
-def exhaust():
-    held = []
-    try:
-        while True:
-            held.append(os.open("/dev/null", os.O_RDONLY))
-    except OSError as error:
-        assert error.errno == errno.EMFILE
-    return held
 torch.set_num_threads(1)
 kind, folder = sys.argv[1], Path(sys.argv[2])
 settings = dict(kind=kind, folder=folder, shared_folder=folder, keep_taken=150, max_in_flight=150, timeout_s=5)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import io
 import os
 import socket
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,19 +24,22 @@ SOMEBODY = 65_534
 
 @contextlib.contextmanager
 def opened() -> Iterator[list[str]]:
-    """The names of the files that are opened meanwhile."""
+    """The names of the files that this thread opens meanwhile."""
     names: list[str] = []
-    watching = True
+    here = threading.get_ident()
 
-    def watch(event: str, arguments: tuple[object, ...]) -> None:
-        if watching and event == "open":
-            names.append(Path(str(arguments[0])).name)
+    def watched(function: Callable[..., object]) -> Callable[..., object]:
+        def noted(file: object, *arguments: object, **named: object) -> object:
+            if threading.get_ident() == here:
+                names.append(Path(str(file)).name)
+            return function(file, *arguments, **named)
 
-    sys.addaudithook(watch)
-    try:
+        return noted
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (os, io, builtins):
+            patch.setattr(module, "open", watched(module.open))
         yield names
-    finally:
-        watching = False
 
 
 def die(ledger: Ledger) -> None:
@@ -80,7 +84,9 @@ def test_a_dead_producer_is_lost_and_swept_a_living_one_is_not(tmp_path: Path) -
     die(dead)
     with pytest.raises(PeerLost, match="died"), reading(tmp_path, dead.producer, slot, ONE):
         pass
-    assert sweep(tmp_path) == 2
+    with opened() as names:
+        assert sweep(tmp_path) == 2
+    assert ledger_path(tmp_path, dead.producer).name in names
     assert {path.name for path in tmp_path.iterdir()} == {ledger_path(tmp_path, living.producer).name, kept.name}
     with pytest.raises(PeerLost, match="ended"), reading(tmp_path, dead.producer, slot, ONE):
         pass

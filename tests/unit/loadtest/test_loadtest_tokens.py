@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
 
 from server.settings import PROJECT
+from tests.key_files import write_key_file
 from tests.recorder import recorder
 
 USERS = """
@@ -27,16 +26,12 @@ print(*(user.value for user in users))
 def test_users_who_find_it_expired_at_once_get_the_one_new_token(tmp_path):
     file = tmp_path / "key_file.json"
 
-    def write(key: str, minutes: int) -> None:
-        end = (datetime.now(UTC) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
-        file.write_text(json.dumps({"inference": {"key": key, "expiration time": end}, "API": {"key": "api"}}))
-
     def renew() -> bytes:
         time.sleep(0.2)  # long enough for the others to come
-        write("new", 60)
+        write_key_file(file, "new", 3600)
         return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
-    write("old", 0)
+    write_key_file(file, "old", 0)
     with recorder(answer=renew) as management:
         call = [sys.executable, "-c", USERS, file, management.url]
         done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=60)

@@ -132,6 +132,7 @@ def videos(height: int, width: int, count: int) -> dict[str, bytes]:
         "mp4-444": video("libx264", "yuv444p", **size, **fast),
         "mp4-hevc": video("libx265", "yuv420p10le", **size, **fast, **{"x265-params": "log-level=none"}),
         "mp4-fragmented": fragmented(plain),
+        "mp4-mpeg4": video("mpeg4", "yuv420p", **size),
         "mov": video("libx264", "yuv420p", **size, **fast, container="mov"),
         "matroska": video("libx264", "yuv420p", **size, **fast, container="matroska"),
         "matroska-ffv1": video("ffv1", "gbrp16le", **size, container="matroska"),

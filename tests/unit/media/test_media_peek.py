@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from media import MediaError, decode_image, decode_npy, open_video, peek
 from media.headers import read_header, without_metadata
-from tests.unit.media.media_samples import chunk, clip, pictures, png, saved, scene, turned, videos
+from tests.unit.media.media_samples import chunk, clip, pictures, png, saved, scene, turned, video, videos
 
 LIMIT = 1_000_000
 PICTURES, VIDEOS = pictures(37, 53), videos(64, 96, 5)
@@ -107,10 +107,10 @@ def test_without_its_metadata_a_picture_is_the_same_one_stored_as_before(kind):
 @pytest.mark.parametrize("kind", VIDEOS)
 def test_a_video_has_the_size_and_the_frames_that_decoding_gives(kind):
     told = peek(VIDEOS[kind])
-    with open_video(VIDEOS[kind]) as video:
-        count = len(list(video.frames()))
-        assert (told.kind, told.height, told.width) == ("video", *video.size)
-    assert told.frames == (count if kind in ("mp4", "mp4-10-bit", "mp4-444", "mp4-hevc", "mov") else None)
+    with open_video(VIDEOS[kind]) as opened:
+        count = len(list(opened.frames()))
+        assert (told.kind, told.height, told.width) == ("video", *opened.size)
+    assert told.frames == (count if kind in ("mp4", "mp4-10-bit", "mp4-444", "mp4-hevc", "mp4-mpeg4", "mov") else None)
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
@@ -125,14 +125,23 @@ def test_a_turned_video_has_the_size_that_is_shown(turn, container):
                 packet.stream = stream
                 target.mux(packet)
     told = peek(buffer.getvalue())
-    with open_video(buffer.getvalue()) as video:
-        assert (told.height, told.width) == video.size == ((64, 96) if turn % 180 == 0 else (96, 64))
+    with open_video(buffer.getvalue()) as opened:
+        assert (told.height, told.width) == opened.size == ((64, 96) if turn % 180 == 0 else (96, 64))
 
 
 def test_an_array_has_the_shape_that_decoding_gives():
     told = peek(clip(3, 20, 30))
     assert (told.kind, told.frames, told.height, told.width) == ("npy", 3, 20, 30)
     assert told.frame_bytes == 20 * 30 * 3
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 2048), (2048, 16), (240, 320)])
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_a_video_of_any_shape_is_decoded_within_the_limit_that_its_header_sets(codec, size):
+    height, width = size
+    data = video(codec, "yuv420p", height=height, width=width, count=2)
+    with open_video(data, max_pixels=height * width) as opened:
+        assert opened.size == size and len(list(opened.frames())) == 2
 
 
 NO_PICTURES = [

@@ -1,8 +1,14 @@
 """What goes into the archives, and the settings of a build."""
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 import yaml
 
+from server.settings import PROJECT
 from server.staging import PACKAGES, parse_setting, stage_model, stage_workflow
 
 
@@ -70,3 +76,37 @@ def test_a_setting_on_the_command_line(text, parsed):
 def test_a_setting_that_is_none(text):
     with pytest.raises(ValueError, match="expected"):
         parse_setting(text)
+
+
+@pytest.mark.parametrize("model", PACKAGES)
+def test_a_handler_finds_all_that_it_imports_in_its_archive(tmp_path, model):
+    """In a process of its own, which sees what is installed and the archive's files, and nothing of this project."""
+    stage_model(model, tmp_path, {}, None, [])
+    shutil.copy(PROJECT / "handlers" / f"{model}.py", tmp_path / "files" / "its_handler.py")
+    (tmp_path / "import_all.py").write_text(IMPORT_ALL)
+    done = subprocess.run(
+        [sys.executable, "-P", str(tmp_path / "import_all.py"), *PACKAGES[model]],
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "files")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+IMPORT_ALL = """
+import importlib
+import pkgutil
+import sys
+
+import its_handler
+
+packages = sys.argv[1:]
+for package in packages:
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        try:
+            importlib.import_module(f"{package}.{module.name}")
+        except ModuleNotFoundError as error:  # Triton, where there is no GPU; a package of which this node has no need
+            if error.name.partition(".")[0] in packages:
+                raise
+"""

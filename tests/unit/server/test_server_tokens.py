@@ -1,15 +1,14 @@
 """Tokens that expire, renewed by many callers at once."""
 
-import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from server.tokens import Tokens
+from tests.key_files import write_key_file
 
 
 class Renewing(ThreadingHTTPServer):
@@ -34,9 +33,7 @@ class Renewing(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
 
     def write(self, key, minutes):
-        end = (datetime.now(UTC) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
-        entry = {"key": key, "expiration time": end}
-        self.file.write_text(json.dumps({"inference": entry, "management": entry, "API": {"key": "the API's"}}))
+        write_key_file(self.file, key, 60 * minutes, api="the API's")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def main(budget: int, files: list[Path]) -> None:
         before = peak()
         read = 0
         for part in reader.parts(jobs):
-            read += len(batch.each(part, reader.read, waiting))  # and let go of, as after encoding
+            read += len(reader.read_all(batch, part, waiting))  # and let go of, as after encoding
     print(json.dumps({"bounds": [job.nbytes for job in jobs], "taken": peak() - before, "read": read}))
 
 

@@ -12,7 +12,7 @@ import media
 from serving.encode import REFUSAL, TICKET
 from serving.request import Caller, Request
 from serving.settings import Limits
-from tests.e2e.serving import moving_frames
+from tests.e2e.servers import moving_frames
 from tests.unit.serving.conftest import Outbox
 
 PNGS = {f"frame{i}": media.encode_image(frame, "png") for i, frame in enumerate(moving_frames(2))}

@@ -7,7 +7,7 @@ from training.network import Eden
 from training.settings import Settings
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config():
     """Patches of 48 values in 96 channels: the trained network's shape, at a twentieth of its size."""
     return EdenConfig(
@@ -30,20 +30,29 @@ def network(config):
     return made
 
 
+@pytest.fixture(scope="session")
+def short_run(config):
+    """The settings, in a folder, of a run of a few steps on frames of 32x48 and crops of 16x24."""
+
+    def settings(folder):
+        return Settings(
+            folder=folder / "run",
+            config=config,
+            plan_samples=20,
+            size=(32, 48),
+            batch=2,
+            warm_up=3,
+            scenes=6,
+            uses=1,
+            judged=2,
+        )
+
+    return settings
+
+
 @pytest.fixture
-def settings(config, tmp_path):
-    """A run of a few steps on frames of 32x48 and crops of 16x24."""
-    return Settings(
-        folder=tmp_path / "run",
-        config=config,
-        plan_samples=20,
-        size=(32, 48),
-        batch=2,
-        warm_up=3,
-        scenes=6,
-        uses=1,
-        judged=2,
-    )
+def settings(short_run, tmp_path):
+    return short_run(tmp_path)
 
 
 @pytest.fixture

@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import socket
 from dataclasses import asdict, replace
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import multiprocessing
 
 from training.batches import Batch, Batches
+from training.judging import Figures
 from training.ranks import Ranks
 from training.run import Diverged, Run
 from training.schedule import large_share, memory_at, rate_at
@@ -71,26 +74,49 @@ def test_twenty_steps_lower_the_loss(settings, pair):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_run_in_pieces_ends_as_one_in_one_piece(settings):
-    whole = Run(settings)
-    whole.train()
+class Trained(NamedTuple):
+    """A run after some of its steps, and what its last judgement found."""
 
-    pieces = replace(settings, folder=settings.folder.with_name("pieces"))
-    Run(pieces).train(until=0)  # the step that has begun is finished: here, amid a set of scenes
-    piece = Run(pieces)
+    run: Run
+    figures: Figures
+
+
+@pytest.fixture(scope="module")
+def whole(short_run, tmp_path_factory):
+    """From its beginning to its end."""
+    run = Run(short_run(tmp_path_factory.mktemp("whole")))
+    return Trained(run, run.train())
+
+
+@pytest.fixture(scope="module")
+def begun(short_run, tmp_path_factory):
+    """The step that has begun is finished: here, amid a set of scenes."""
+    run = Run(short_run(tmp_path_factory.mktemp("begun")))
+    return Trained(run, run.train(until=0))
+
+
+@pytest.fixture
+def copied(begun, tmp_path):
+    """The settings of a run that has begun, in a folder of the test's own, where it may go on."""
+    settings = begun.run.settings
+    shutil.copytree(settings.folder, tmp_path / "copied")
+    return replace(settings, folder=tmp_path / "copied")
+
+
+def test_a_run_in_pieces_ends_as_one_in_one_piece(whole, copied):
+    piece = Run(copied)
     piece.resume()
     assert piece.progress.step == 1
     piece.train()
-    assert piece.progress.step == whole.progress.step > 2
+    assert piece.progress.step == whole.run.progress.step > 2
     for network in ("network", "average"):
-        one, other = tensors_of(getattr(whole, network)), tensors_of(getattr(piece, network))
+        one, other = tensors_of(getattr(whole.run, network)), tensors_of(getattr(piece, network))
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_what_a_run_leaves(settings):
-    run = Run(settings)
-    figures = run.train()
-    folder = settings.folder
+def test_what_a_run_leaves(whole):
+    run, figures = whole
+    folder = run.settings.folder
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["psnr"] == figures
     assert any(line.get("loss", 0) > 0 and line["samples"] == run.progress.samples for line in lines)
@@ -115,10 +141,9 @@ def test_a_run_is_judged_at_equal_parts_of_it_however_long_they_take(settings):
         assert due <= samples < due + most
 
 
-def test_an_export_is_enough_to_go_on_from(settings):
-    first = Run(settings)
-    first.train(until=0)
-    exported = settings.folder / "export"
+def test_an_export_is_enough_to_go_on_from(begun, settings):
+    first = begun.run
+    exported = first.settings.folder / "export"
     later = Run(replace(settings, folder=settings.folder.with_name("later")))
     later.start_from(exported)
     assert asdict(later.progress) == {**asdict(first.progress), "optimiser_began": first.progress.step}
@@ -132,15 +157,15 @@ def test_an_export_is_enough_to_go_on_from(settings):
         Run(replace(settings, config=replace(settings.config, dit_depth=3))).start_from(exported)
 
 
-def test_a_diverged_run_keeps_its_last_state(settings):
-    run = Run(settings)
-    run.train(until=0)
-    kept = (settings.folder / "state.pt").read_bytes()
+def test_a_diverged_run_keeps_its_last_state(copied):
+    run = Run(copied)
+    run.resume()
+    kept = (copied.folder / "state.pt").read_bytes()
     with torch.no_grad():
         run.network.decoder.proj_token.bias.fill_(float("nan"))
     with pytest.raises(Diverged, match="loss nan"):
         run.train(until=0)
-    assert (settings.folder / "state.pt").read_bytes() == kept
+    assert (copied.folder / "state.pt").read_bytes() == kept
 
 
 def test_two_processes_take_the_same_steps_on_triplets_of_their_own(settings, tmp_path):

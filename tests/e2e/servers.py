@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import requests
 
+import media
 from eden.random_weights import write_random
 from server import Server
+from server.api import BINARY
 from server.settings import PROJECT
 
 PREDICT = "/predictions/eden__encoder", "/predictions/eden__dit_decoder"
@@ -57,6 +61,36 @@ def assert_no_thread_leaked(server: Server, before: int) -> None:
     A call's own thread may outlive its answer by an instant. Leaks are one or two a call, for good.
     """
     wait_for(lambda: server.thread_count() <= before + 4, 10)
+
+
+def processes_of(folder: Path) -> list[list[str]]:
+    """Command lines of everything that still works in or for that folder."""
+    lines = (each.info["cmdline"] or [] for each in psutil.process_iter(["cmdline"]))
+    return [line for line in lines if any(str(folder) in argument for argument in line)]
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`python -m server` as people run it."""
+    call = [sys.executable, "-m", "server", *map(str, arguments)]
+    return subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=240)
+
+
+def interpolates(server: Server) -> bool:
+    """Whether a pair is answered with the frame between."""
+    reply = server.api.call(WORKFLOW, data=media.encode_npy(moving_frames()), headers=BINARY)
+    return reply.status_code == 200 and reply.content.startswith(media.NPY_MAGIC)
+
+
+def run_printed_call(status: str, folder: Path) -> np.ndarray:
+    """The frame between two of `moving_frames` by the curl line in what `server status` printed, pasted in `folder`."""
+    for name, frame in zip(("first", "second"), moving_frames(), strict=True):
+        (folder / f"{name}.png").write_bytes(media.encode_image(frame, "png"))
+    (line,) = [line for line in status.splitlines() if "curl" in line]
+    subprocess.run(["bash", "-c", line.removeprefix("Try").strip()], cwd=folder, check=True, timeout=120)
+    answer = folder / "between.png"
+    between = media.decode_image(answer.read_bytes(), max_pixels=10**6)
+    answer.unlink()
+    return between
 
 
 def moving_frames(count: int = 2, height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:

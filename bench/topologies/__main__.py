@@ -1,0 +1,198 @@
+"""Split, split with decoders on both GPUs, and fused: on the same GPUs, in one run.
+
+    python weights/make_random.py run/published --published
+    python -m bench.topologies --checkpoint run/published --precision bf16 --out bench/results/topologies-2xh100
+    python -m bench.topologies --device cpu --quick --out run/topologies   # to try it: a tiny network
+
+First what the model does in process, then what TorchServe serves under load and to a lone caller. Each row is printed
+as JSON the moment it is measured, and OUT.json and OUT.md are written anew after each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import machine
+from bench.topologies import frames, report, served
+from bench.topologies.load import Generators
+from bench.topologies.model import Model, measure_fused, measure_split
+from bench.topologies.plan import BOTH, FUSED, GPU_PLAN, QUICK_PLAN, TOPOLOGIES, Plan, Serving
+from eden import EdenConfig
+from eden.random_weights import write_random
+from server import ServerError
+from serving.settings import Settings
+
+START_S = 120.0
+"""What a server may take to start; else it is left out, and the others have their turn."""
+MODEL_SHARE = 0.35
+"""Of the time, for the model in process; the servers get the rest."""
+TINY = EdenConfig(hidden_dim=48, num_heads=3, dit_depth=1, decoder_depth=1)
+"""What --quick measures, where no checkpoint is named."""
+
+
+class Run:
+    """One run: what is measured, and what was found so far."""
+
+    def __init__(self, args: argparse.Namespace, plan: Plan, folder: Path) -> None:
+        self.args, self.plan, self.folder = args, plan, folder
+        self.topologies = [TOPOLOGIES[name] for name in args.topologies]
+        self.found: dict[str, Any] = {
+            "machine": machine.describe(), "precision": args.precision, "rows": [], "left_out": []
+        }  # fmt: skip
+        self.ends = time.monotonic() + args.limit_seconds
+
+    def all(self) -> None:
+        """Everything, in the order of what it tells."""
+        servings = self.plan.servings(self.topologies, self.args.jpeg)
+        stores = {serving: self.folder / f"store-{number}" for number, serving in enumerate(servings)}
+        self.prepare(stores)
+        self.in_process()
+        with Generators(self.plan.processes) as generators:
+            for serving, store in stores.items():
+                self.serve(serving, store, generators)
+
+    def prepare(self, stores: dict[Serving, Path]) -> None:
+        """Draw all frames and pack all archives, side by side."""
+        checkpoint, precision = self.args.checkpoint, self.args.precision
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            jobs = [threads.submit(frames.draw, work, self.folder) for work in {*self.plan.works, self.plan.lone}]
+            jobs += [
+                threads.submit(served.pack, serving, self.plan, checkpoint, precision, store)
+                for serving, store in stores.items()
+            ]
+            for job in jobs:
+                job.result()
+
+    def in_process(self) -> None:
+        """The model without a server."""
+        gpus = self.args.device == "cuda"
+        model = Model(
+            checkpoint=self.args.checkpoint,
+            precision=self.args.precision,
+            devices=("cuda:0", "cuda:1") if gpus else ("cpu", "cpu"),
+            handoff="cuda_ipc" if gpus else "shared_memory",
+            seconds=self.plan.model_seconds,
+            threads=max(1, len(os.sched_getaffinity(0)) // 2),
+            folder=self.folder,
+            works=self.plan.works,
+        )
+        if FUSED in self.topologies:
+            self.rows_of(FUSED, measure_fused(model))
+        if split := [each for each in self.topologies if each != FUSED]:
+            self.rows_of(" and ".join(split), measure_split(model, split))
+
+    def rows_of(self, name: str, rows: Generator[dict[str, Any]]) -> None:
+        """Rows of the model in process, as long as enough time is left for the servers."""
+        with closing(rows):
+            try:
+                for row in rows:
+                    self.add(row)
+                    if self.left() < (1 - MODEL_SHARE) * self.args.limit_seconds:
+                        self.leave_out(f"{name}, in process, whatever comes after {row['topology']}, {row['work']}")
+                        return
+            except (RuntimeError, OSError) as error:
+                self.leave_out(f"{name}, in process: {error}")
+
+    def serve(self, serving: Serving, store: Path, generators: Generators) -> None:
+        """A server: every kind of work; a lone caller after the load of such pairs."""
+        name = f"{serving.topology}, {serving.name}, JPEG by {serving.jpeg or 'default'}"
+        if self.left() < self.plan.start_seconds + self.plan.window_seconds:
+            self.leave_out(f"{name}: no time left")
+            return
+        try:
+            timeout = min(START_S, max(1.0, self.left()))
+            with served.started(store, self.folder / f"server-{store.name}", timeout) as server:
+                for work in self.plan.works_of(serving, self.args.jpeg):
+                    if self.left() < self.plan.warm_seconds + self.plan.window_seconds:
+                        self.leave_out(f"{name}, {work.name}: no time left")
+                        continue
+                    warm = self.plan.warm_seconds * (
+                        2 if work == self.plan.works[0] else 1
+                    )  # Java has to compile itself
+                    self.add(served.measure(server, serving, work, self.plan, warm, generators, self.folder))
+                    if work == self.plan.lone and serving.first and serving.topology != BOTH:
+                        self.add(served.lone_pair(server, serving, self.plan, self.folder))
+        except (ServerError, RuntimeError, OSError, EOFError) as error:
+            self.leave_out(f"{name}: {type(error).__name__}: {error}")
+
+    def left(self) -> float:
+        """Seconds."""
+        left: float = self.ends - time.monotonic()
+        return left
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Print a row, and write what there is."""
+        row["at_s"] = round(self.args.limit_seconds - self.left(), 1)
+        self.found["rows"].append(row)
+        report.write(self.args.out, self.found)
+        print(json.dumps(row), flush=True)
+
+    def leave_out(self, what: str) -> None:
+        """Something was not measured."""
+        self.found["left_out"].append(what)
+        report.write(self.args.out, self.found)
+        print(json.dumps({"part": "left out", "what": what}), flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _arguments(argv)
+    with tempfile.TemporaryDirectory(prefix="topologies-") as temporary:
+        folder = Path(temporary)
+        if args.checkpoint is None:
+            args.checkpoint = folder / "checkpoint"
+            write_random(args.checkpoint, TINY)
+        run = Run(args, QUICK_PLAN if args.quick else GPU_PLAN, folder)
+        run.all()
+    print(report.as_markdown(run.found))
+    return 0 if run.found["rows"] else 1
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.topologies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    knows_jpeg = "jpeg" in Settings.__struct_fields__
+    add = parser.add_argument
+    add("--checkpoint", type=lambda text: Path(text).absolute(), help="default with --quick: a tiny network")
+    add("--precision", default="fp32")
+    add("--device", choices=("cuda", "cpu"), default="cuda")
+    add("--quick", action="store_true", help="tiny frames, small settings, a second each: to try it")
+    add(
+        "--topologies",
+        type=lambda text: text.split(","),
+        default=list(TOPOLOGIES),
+        help=f"of {','.join(TOPOLOGIES)} (default: all)",
+    )
+    add(
+        "--jpeg",
+        type=lambda text: text.split(","),
+        default=["auto"] if knows_jpeg else [],
+        help="values of the archives' setting jpeg: the first for all servers, the others for fused and split again",
+    )
+    add("--limit-seconds", type=float, default=520.0, help="begin nothing after so long (default: %(default)s)")
+    add("--out", type=lambda text: Path(text).absolute(), required=True, help="path of the results, without a suffix")
+    args = parser.parse_args(argv)
+    if unknown := set(args.topologies) - set(TOPOLOGIES):
+        parser.error(f"unknown topologies {', '.join(sorted(unknown))}: known are {', '.join(TOPOLOGIES)}")
+    if args.jpeg and not knows_jpeg:
+        parser.error("these archives have no setting jpeg")
+    if args.checkpoint is None and not args.quick:
+        parser.error("name a --checkpoint, or --quick")
+    if args.device == "cuda" and torch.cuda.device_count() < 2:
+        parser.error("two GPUs are compared with two GPUs: or try --device cpu --quick")
+    return args
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

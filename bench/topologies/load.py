@@ -1,0 +1,220 @@
+"""Load by several processes of many threads, each with a connection that it keeps; every answer is checked.
+
+Nothing here imports PyTorch: these processes are to start quickly and to do little else than send.
+"""
+
+from __future__ import annotations
+
+import http.client
+import multiprocessing
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import numpy as np
+import psutil
+
+from bench.topologies.frames import Body
+from eden_client.errors import EdenError
+from loadtest._answers import WrongAnswer, check
+
+PATIENCE = 30.0
+"""Seconds that an answer may take."""
+PAUSE = 0.1
+"""Seconds that a caller waits after a failure, so that refusals do not become the load."""
+BUSY = 0.8
+"""Share of a core beyond which a process may be what is measured: Python's threads share one."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the same few requests are sent, and what answers are to hold."""
+
+    url: str
+    path: str
+    headers: dict[str, str]
+    bodies: tuple[Body, ...]
+    format: str
+    count: int
+    """frames in an answer"""
+    size: tuple[int, int]
+    """(H, W) of these"""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One request."""
+
+    ended: float
+    """by time.monotonic, which all processes of a machine share"""
+    taken: float
+    """seconds"""
+    failure: str = ""
+    """empty: a good answer"""
+
+
+class Caller:
+    """One connection, one request at a time."""
+
+    def __init__(self, target: Target, bodies: Sequence[bytes]) -> None:
+        self._target, self._bodies = target, bodies
+        where = urlsplit(target.url)
+        self._connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=PATIENCE)
+
+    def call(self, number: int) -> Answered:
+        """Send request `number` (they come round) and check its answer; whatever fails is told, not raised."""
+        target, which = self._target, number % len(self._bodies)
+        headers = target.headers | {
+            "Content-Type": target.bodies[which].content_type,
+            "X-Eden-Format": target.format,
+        }
+        began, failure = time.monotonic(), ""
+        try:
+            self._connection.request("POST", target.path, self._bodies[which], headers)
+            reply = self._connection.getresponse()
+            answer = reply.read()
+            ended = time.monotonic()
+            check(answer, target.format, target.count, target.size)
+            if reply.status != 200:
+                failure = f"status {reply.status}"
+        except EdenError as error:
+            failure = f"{type(error).__name__}: {str(error)[:100]}"
+        except WrongAnswer as error:
+            failure = f"wrong answer: {str(error)[:100]}"
+        except (OSError, http.client.HTTPException) as error:
+            ended = time.monotonic()
+            failure = type(error).__name__
+            self._connection.close()  # the next request opens it again
+        return Answered(ended, ended - began, failure)
+
+    def close(self) -> None:
+        """Give the connection up."""
+        self._connection.close()
+
+
+def generate(pipe: Connection, stop: Any, answered: Any) -> None:
+    """A process that makes load: (target, first caller's number, threads) after each other, until a None comes.
+
+    `stop` ends one load; each caller has called at least once by then. What they saw is sent back, as a list of
+    `Answered`; "ready" before all.
+    """
+    pipe.send("ready")
+    while (job := pipe.recv()) is not None:
+        target, first, threads = job
+        bodies = [body.path.read_bytes() for body in target.bodies]
+        seen: list[list[Answered]] = [[] for _ in range(threads)]
+
+        def run(mine: list[Answered], number: int, target: Target = target, bodies: Sequence[bytes] = bodies) -> None:
+            caller = Caller(target, bodies)
+            while not mine or not stop.is_set():
+                mine.append(caller.call(number))
+                number += 1
+                if mine[-1].failure:
+                    stop.wait(PAUSE)
+                else:
+                    with answered.get_lock():
+                        answered.value += 1
+            caller.close()
+
+        running = [threading.Thread(target=run, args=(mine, first + i)) for i, mine in enumerate(seen)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+        pipe.send([each for mine in seen for each in mine])
+
+
+class Generators:
+    """The processes, started once: their imports take longer than many a measurement."""
+
+    def __init__(self, processes: int) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._stop, self._answered = spawn.Event(), spawn.Value("L", 0)
+        self._pipes, self._processes = [], []
+        for _ in range(processes):
+            ours, theirs = spawn.Pipe()
+            process = spawn.Process(target=generate, args=(theirs, self._stop, self._answered), daemon=True)
+            process.start()
+            theirs.close()  # so that the end of a process is the end of its pipe
+            self._pipes.append(ours)
+            self._processes.append(process)
+        for pipe in self._pipes:
+            pipe.recv()
+
+    def measure(self, target: Target, users: int, warm: float, window: float, most_warm: float) -> dict[str, Any]:
+        """Warm up for `warm` seconds and until there were as many answers as users, then measure for `window`.
+
+        most_warm: seconds after which it is measured, answers or not. Raises EOFError where a process has died.
+        """
+        threads = max(1, users // len(self._pipes))
+        wanted = threads * len(self._pipes)
+        self._stop.clear()
+        self._answered.value = 0
+        for index, pipe in enumerate(self._pipes):
+            pipe.send((target, index * threads, threads))
+        began = time.monotonic()
+        while (spent := time.monotonic() - began) < warm or (self._answered.value < wanted and spent < most_warm):
+            time.sleep(0.05)
+        unix, opened, cpu = time.time(), time.monotonic(), self._cpu()
+        time.sleep(window)
+        closed, used = time.monotonic(), [after - before for before, after in zip(cpu, self._cpu(), strict=True)]
+        ended = time.time()
+        self._stop.set()
+        seen = [each for pipe in self._pipes for each in pipe.recv()]
+        seconds = closed - opened
+        return {
+            "users": wanted,
+            "began": unix,
+            "ended": ended,
+            **summary(seen, opened, closed, target.count),
+            "generator_processes": len(self._pipes),
+            "generator_cores_busiest": max(used) / seconds,
+            "generator_cores": sum(used) / seconds,
+        }
+
+    def _cpu(self) -> list[float]:
+        times = [psutil.Process(process.pid).cpu_times() for process in self._processes]
+        return [each.user + each.system for each in times]
+
+    def close(self) -> None:
+        """End the processes."""
+        self._stop.set()
+        for process, pipe in zip(self._processes, self._pipes, strict=True):
+            process.kill()
+            process.join()
+            process.close()
+            pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def summary(seen: Sequence[Answered], opened: float, closed: float, pairs: int) -> dict[str, Any]:
+    """What ended within a window: pairs per second, percentiles of the good answers in ms, failures by their kind."""
+    within = [each for each in seen if opened <= each.ended < closed]
+    good = [each.taken for each in within if not each.failure]
+    failures = Counter(each.failure for each in within if each.failure)
+    return {
+        "seconds": closed - opened,
+        "answers": len(good),
+        "pairs_s": len(good) * pairs / (closed - opened),
+        **percentiles(good, (50, 95, 99)),
+        "failed": sum(failures.values()),
+        "failures": dict(failures.most_common(5)),
+    }
+
+
+def percentiles(seconds: Sequence[float], which: Sequence[int]) -> dict[str, float | None]:
+    """`p50_ms` and so on of times in seconds; None where there are none."""
+    return {f"p{each}_ms": 1e3 * float(np.percentile(seconds, each)) if seconds else None for each in which}
