@@ -93,15 +93,15 @@ class Target:
 
 ENCODER, DECODER = PREDICT
 TARGETS = (
-    Target("workflow", WORKFLOW, "frames", every=3),
+    Target("workflow", WORKFLOW, "frames", every=4),
     Target("encoder", ENCODER, "frames"),
-    Target("encoder by gRPC", NODES[0], "frames", "gRPC", every=7),
-    Target("encoder by gRPC stream", NODES[0], "frames", "gRPC stream", every=8),
-    Target("fused", f"/predictions/{FUSED}", "frames", every=4),
-    Target("fused by gRPC", FUSED, "frames", "gRPC", every=7),
+    Target("encoder by gRPC", NODES[0], "frames", "gRPC", every=11),
+    Target("encoder by gRPC stream", NODES[0], "frames", "gRPC stream", every=13),
+    Target("fused", f"/predictions/{FUSED}", "frames", every=5),
+    Target("fused by gRPC", FUSED, "frames", "gRPC", every=11),
     Target("decoder", DECODER, "ticket"),
-    Target("decoder by gRPC", NODES[1], "ticket", "gRPC", every=2),
-    Target("decoder by gRPC stream", NODES[1], "ticket", "gRPC stream", every=3),
+    Target("decoder by gRPC", NODES[1], "ticket", "gRPC", every=3),
+    Target("decoder by gRPC stream", NODES[1], "ticket", "gRPC stream", every=5),
 )
 READ_FRAMES = tuple(target for target in TARGETS if target.reads == "frames")
 READ_FRAMES_BY_HTTP = tuple(target for target in READ_FRAMES if target.protocol == "HTTP")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from itertools import product
 
 import pytest
@@ -101,22 +100,13 @@ def field(name: str, value: bytes, content_type: str | None = None) -> Call:
     return Call((*PICTURES, Part(name, value, content_type)))
 
 
-def options(names: Iterable[str], values: Mapping[str, bytes]) -> list[Case]:
-    return [
+@pytest.mark.parametrize("target", READ_FRAMES, ids=str)
+def test_an_option_as_a_field(client: Client, target: Target):
+    cases = [
         Case(f"{name} = {what}", field(name, value), words=(name,), type="BadRequest")
-        for name, (what, value) in product(names, values.items())
+        for name, (what, value) in product(NAMES, NONE_TAKES.items())
     ]
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("target", READ_FRAMES_BY_HTTP, ids=str)
-def test_an_option_as_a_field(client: Client, target: Target, name: str):
-    attack(client, target, for_target(target, options([name], NONE_TAKES)))
-
-
-@pytest.mark.parametrize("target", [target for target in READ_FRAMES if target.protocol != "HTTP"], ids=str)
-def test_options_by_grpc(client: Client, target: Target):
-    attack(client, target, for_target(target, options(NAMES, NONE_TAKES)))
+    attack(client, target, for_target(target, cases))
 
 
 @pytest.mark.parametrize("target", HTTP, ids=str)
