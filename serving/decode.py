@@ -162,12 +162,17 @@ class Drawing:
                 [job.output for job in jobs],
                 seeds=[job.seed for job in jobs],
                 as_uint8=True,
-                to_host=not (self._jpeg and any(job.how.format == "jpeg" for job in jobs)),
+                to_host=not self._on_device(jobs),
             )
             pairs = zip(jobs, frames, strict=True)
             drawn = [Drawn(job.request, own, job.output.frames, job.how) for job, own in pairs]
         self._telemetry.pairs(sum(map(len, frames)))
         return drawn
+
+    def _on_device(self, jobs: Sequence[DrawJob]) -> bool:
+        """Whether frames are encoded where they are drawn."""
+        frames = sum(len(job.output) - 1 for job in jobs)
+        return bool(self._jpeg and self._jpeg.encodes(frames) and any(job.how.format == "jpeg" for job in jobs))
 
     def _coded(self, drawn: Sequence[Drawn]) -> dict[int, list[bytes]]:
         """The frames of those that want JPEG and are on the device, as JPEG, by the request's index."""

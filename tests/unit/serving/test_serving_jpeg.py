@@ -67,6 +67,12 @@ def test_each_frame_is_coded_in_its_own_quality():
     assert coded == [b"50:1", b"90:2", b"50:3"]
 
 
+def test_a_gpu_that_decodes_encodes_all_and_another_one_only_what_a_lone_caller_waits_for():
+    mine, lone = (BatchJpeg(Coder(), 1 << 20, decodes) for decodes in (True, False))
+    assert [mine.encodes(count) for count in (1, 2, 3, 100)] == [True] * 4
+    assert [lone.encodes(count) for count in (1, 2, 3, 100)] == [True, True, False, False]
+
+
 def test_where_there_is_no_gpu_the_cpu_does_it_and_a_gpu_that_is_insisted_upon_is_missed():
     cpu = torch.device("cpu")
     assert open_jpeg("auto", cpu, 1 << 20) is None
