@@ -51,7 +51,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     handoff: HandoffSettings = msgspec.field(default_factory=HandoffSettings)
     limits: Limits = Limits()
     jpeg: Literal["auto", "gpu", "cpu"] = "auto"
-    """auto: a lone pair's JPEG is encoded by the GPU that draws it, where its torchvision can; gpu: all JPEG is by the GPU,
+    """auto: the GPU encodes a lone pair's JPEG, where its torchvision can; gpu: it decodes and encodes all of them,
     which is only for callers who may see each other's frames (see serving.jpeg)"""
     threads: Count | None = None
     """CPU threads a worker computes with; None: see `sensible_threads`"""
