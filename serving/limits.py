@@ -87,7 +87,9 @@ class ClipLimits:
         if min(height, width) < MIN_SIDE:
             raise BadRequest(f"frames of {width}x{height} pixels: a side must be at least {MIN_SIDE}")
         if height * width > self.max_pixels:
-            raise TooLarge(f"a frame of {width}x{height} pixels: at most {self.max_pixels} are taken")
+            raise TooLarge(
+                f"a frame of {width}x{height} = {height * width} pixels: at most {self.max_pixels} are taken"
+            )
         self.check_frames(count)
         largest = self.largest_clip(height, width, with_frames)
         if count > largest:

@@ -14,7 +14,7 @@ from eden.random_weights import write_random
 from server.settings import PROJECT
 from tests.e2e.servers import run_printed_call
 
-CHECKOUT = ("archive.sh", "config.properties", "eden", "handlers", "handoff", "media", "server", "workflow")
+CHECKOUT = ("archive.sh", "config.properties", "eden", "handlers", "handoff", "media", "server", "serving", "workflow")
 PLAIN = {"LC_ALL": "C"}
 ASCII_ONLY = {"LC_ALL": "C", "PYTHONUTF8": "0"}
 

@@ -47,6 +47,16 @@ def deep_png(samples: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}, {"restart_marker_rows": 1}])
+def test_a_jpeg_is_what_pillow_makes_of_it_whoever_decodes_it(subsampling, options):
+    smooth = Image.fromarray(np.random.default_rng(5).integers(0, 256, (9, 13, 3), np.uint8)).resize((333, 217))
+    target = io.BytesIO()
+    smooth.save(target, "JPEG", quality=83, subsampling=subsampling, **options)
+    frame = decode_image(target.getvalue(), max_pixels=10**6)
+    assert np.array_equal(frame, np.asarray(Image.open(target)))
+
+
 @given(frames)
 @settings(max_examples=40, deadline=None)
 def test_png_is_lossless(frame):

@@ -74,7 +74,7 @@ def test_a_video_is_answered_with_a_video_and_keeps_its_rate():
         ({"frame0": png(), "frame1": 10**8}, "frame1 came as JSON", 400),
         ({"clip": [300]}, "clip came as JSON", 400),
         ({"frame0": png(), "frame1": b""}, "frame1: ", 400),
-        ({"frame0": png(80, 80), "frame1": png(80, 80)}, "a frame of 80x80 pixels: at most 4096", 413),
+        ({"frame0": png(80, 80), "frame1": png(80, 80)}, "a frame of 80x80 = 6400 pixels: at most 4096", 413),
         ({f"frame{i}": png() for i in range(5)}, "5 frames, at most 4", 413),
         (
             {f"frame{i}": png(64, 64) for i in range(4)},
