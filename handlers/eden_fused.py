@@ -37,7 +37,7 @@ class FusedHandler(NodeHandler):
         layout = TokenLayout(config.hidden_dim, config.patch_size, encoder.dtype)
         limits = clip_limits(settings.limits, layout, payload=None)
         jpeg = open_jpeg(settings.jpeg, encoder.device, limits.max_pixels)
-        backlog = Backlog(waiting_for(self.model_name), settings.max_queued, settings.workers)
+        backlog = Backlog(waiting_for(self.model_name), settings.max_queued)
         self.service = FusedService(
             encoder,
             Drawing(decoder, self.requests, self.pictures, self.metrics, jpeg),

@@ -34,7 +34,7 @@ class EncoderHandler(NodeHandler):
         layout = TokenLayout(config.hidden_dim, config.patch_size, encoder.dtype, settings.handoff.wire)
         limits = clip_limits(settings.limits, layout, settings.handoff.max_payload_bytes)
         jpeg = open_jpeg(settings.jpeg, encoder.device, limits.max_pixels)
-        backlog = Backlog(waiting_for(self.model_name), settings.max_queued, settings.workers)
+        backlog = Backlog(waiting_for(self.model_name), settings.max_queued)
         wait = ExpectedWait(self.handoff.queue, self.batch_size, settings.max_wait_s)
         self.service = EncodeService(
             encoder,
@@ -45,6 +45,10 @@ class EncoderHandler(NodeHandler):
             self.metrics,
             self.guard,
         )
+
+    def outgoing(self, request: Request, answer: Answer) -> Answer:
+        """In a workflow what is no ticket is signed."""
+        return self.service.outgoing(request, answer)
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """A ticket per request."""

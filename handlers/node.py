@@ -44,7 +44,8 @@ class NodeHandler(ABC):
         self.model_name = context.model_name
         self.device = quirks.device_of(properties.get("gpu_id"), context.model_yaml_config)
         self.settings = Settings.read(context.model_yaml_config, Path(properties["model_dir"]))
-        torch.set_num_threads(self.settings.threads or sensible_threads(self.device, self.settings.workers))
+        nodes = 2 if self.hands_off else 1
+        torch.set_num_threads(self.settings.threads or sensible_threads(self.device, self.settings.workers, nodes))
         self.batch_size: int = properties["batch_size"]
         self.handoff = self._open_handoff() if self.hands_off else None
         self.metrics = Metrics(context.metrics, self.device, self.batch_size, self.handoff)
@@ -65,7 +66,7 @@ class NodeHandler(ABC):
             answers = self.serve(requests, replies)
         except Exception as error:
             logger.exception("a batch of %d failed", len(requests))
-            answers = [Answer.envelope(envelope(error))] * len(requests)
+            answers = [self.outgoing(request, Answer.envelope(envelope(error))) for request in requests]
         self.metrics.batch([answer.status for answer in answers])
         refused = sum(answer.status >= 400 for answer in answers)
         logger.info("batch of %d, %d refused, %.1f ms", len(requests), refused, 1e3 * (time.monotonic() - started))
@@ -82,6 +83,10 @@ class NodeHandler(ABC):
     @abstractmethod
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """One answer per request; large ones may go ahead."""
+
+    def outgoing(self, request: Request, answer: Answer) -> Answer:
+        """An answer in the form in which it leaves this node."""
+        return answer
 
     def batch_sizes(self) -> list[int]:
         """Batches to be ready for, beside the size of frames."""

@@ -41,6 +41,7 @@ from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.service import Service
 
 from serving.answer import Answer
+from serving.errors import TooLarge, envelope
 from serving.request import Caller, Request
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ LARGE = 64 << 10
 """Bytes from which an answer goes by itself."""
 PIECE = 1 << 20
 """Bytes of one message of an answer that may come in pieces: over HTTP, outside a workflow."""
+MESSAGE = 1 << 30
+"""Bytes of a message from which TorchServe would end the worker: `max_response_size` in config.properties."""
 MARKS = ("url_path", "explain")
 """Headers that TorchServe sets on /predictions/ calls."""
 
@@ -102,19 +105,21 @@ class Replies:
             ids = {index: self._context.request_ids[index]}
             send_intermediate_predict_response({index: body}, ids, "Prediction success", 200, self._context)
 
-    def ahead(self, index: int, answer: Answer) -> None:
-        """Send a large answer now; a small one waits for the message that ends the batch."""
+    def ahead(self, index: int, answer: Answer) -> bool:
+        """Send a large answer now; a small one waits for the message that ends the batch. Whether it has gone."""
         if index in self._gone or len(answer.body) < LARGE or self._callers[index] is Caller.GRPC:
-            return
+            return index in self._gone
         self._gone.add(index)
         self._context.set_response_status(code=answer.status, idx=index)
         in_pieces = self._callers[index] is Caller.HTTP and self._place is not Place.FIRST
         step = PIECE if in_pieces else len(answer.body)
         for start in range(0, len(answer.body), step):
             self.send(index, answer.body[start : start + step], answer.content_type)
+        return True
 
     def rest(self, answers: Sequence[Answer]) -> list[bytes]:
         """What `handle` returns: all that has not gone yet. `answers`: one for each of the batch, in its order."""
+        answers = [self._sendable(index, answer) for index, answer in enumerate(answers)]
         for index, answer in enumerate(answers):
             self._context.set_response_status(code=answer.status, idx=index)
             self._context.set_response_content_type(index, answer.content_type)
@@ -122,6 +127,15 @@ class Replies:
                 end_stream(self._context, index)
             self.ahead(index, answer)
         return [self._last(index, answer) for index, answer in enumerate(answers)]
+
+    def _sendable(self, index: int, answer: Answer) -> Answer:
+        """The answer; for a gRPC caller an error where it would be too large, as all of these go in one message."""
+        size = len(self._held.get(index, b"")) + len(answer.body)
+        if self._callers[index] is not Caller.GRPC or size <= MESSAGE // len(self._callers):
+            return answer
+        self._held.pop(index, None)
+        told = f"an answer of {size} bytes: ask for it over HTTP, or for a shorter clip"
+        return Answer.envelope(envelope(TooLarge(told)))
 
     def _last(self, index: int, answer: Answer) -> bytes:
         if index in self._gone:
@@ -203,17 +217,20 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and bool(mallopt(_MMAP_THRESHOLD, LARGEST) and mallopt(_TRIM_THRESHOLD, KEPT))
 
 
-def waiting_for(model: str) -> Callable[[], int]:
-    """A function that asks the TorchServe of this worker how many requests wait for a model. It raises OSError,
-    LookupError or ValueError where that is not to be known."""
+def waiting_for(model: str) -> Callable[[], tuple[int, int]]:
+    """A function that asks the TorchServe of this worker how many requests wait for a model, and for how many workers.
+
+    It raises OSError, LookupError or ValueError where that is not to be known.
+    """
     return partial(_pending, psutil.Process(os.getppid()), model)
 
 
-def _pending(java: psutil.Process, model: str) -> int:
+def _pending(java: psutil.Process, model: str) -> tuple[int, int]:
     from server.running import api_of  # not in the archive of a node that asks nothing
 
     try:
-        return int(api_of(java).describe(model)["jobQueueStatus"]["pendingRequests"])
+        told = api_of(java).describe(model)
+        return int(told["jobQueueStatus"]["pendingRequests"]), max(1, len(told["workers"]))
     except psutil.Error as error:
         raise ProcessLookupError(f"TorchServe's process cannot be asked: {error}") from error
 

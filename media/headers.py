@@ -17,7 +17,7 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 LARGEST_SIDE = 2**31 - 1
 """Pixels, of PNG; JPEG ends at 65535, WebP at 16384."""
 _MOST_CHUNKS = 1 << 16
-_MOST_SEGMENTS = 1 << 12
+_MOST_SEGMENTS = 1 << 10
 _MOST_SCANS = 200
 """Of a progressive JPEG; usual are about ten. Each costs a pass over the picture, however few bytes it has."""
 _MOST_ENTRIES = 512

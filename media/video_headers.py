@@ -129,14 +129,15 @@ def _mp4(data: bytes) -> VideoHeader:
 
 def _samples(data: bytes) -> int:
     """How many samples the tables speak of that FFmpeg writes out as it opens a file, PCM sound aside."""
-    total, parts, waiting = 0, 0, [(False, 0, len(data))]
+    total, parts, waiting = 0, 0, list[tuple[bool | None, int, int]]([(None, 0, len(data))])
     while waiting:
-        sound, first, last = waiting.pop()
+        outer, first, last = waiting.pop()
         sizes, steps = 0, list[bytes]()
         for kind, start, end in _boxes(data, first, last):
             parts += 1
+            sound = outer
             if kind in _MP4_NESTED:
-                if kind == b"trak":
+                if kind == b"trak" and outer is None:  # not of those within: each would be searched again
                     sound = data.find(b"soun", start, end) >= 0 and data.find(b"vide", start, end) < 0
                 waiting.append((sound, start, end))
             elif kind in (b"stsz", b"stz2"):
@@ -148,7 +149,7 @@ def _samples(data: bytes) -> int:
         if parts > _MOST_PARTS:
             raise ValueError(f"more than {_MOST_PARTS} boxes")
         # One step of one tick for all: of PCM, FFmpeg keeps a line per chunk.
-        pcm = sound and len(steps) == 1 and steps[0][:4] == b"\0\0\0\1" and steps[0][8:] == b"\0\0\0\1"
+        pcm = bool(outer) and len(steps) == 1 and steps[0][:4] == b"\0\0\0\1" and steps[0][8:] == b"\0\0\0\1"
         total += 0 if pcm else sizes
     return total
 

@@ -98,6 +98,8 @@ def main() -> None:
     args = parser.parse_args()
 
     topology = TOPOLOGIES[args.topology]
+    for option in _senseless(args, topology):
+        parser.error(f"{option}: nothing that it is for is packed by --topology {args.topology}")
     named = {"checkpoint": args.checkpoint, "precision": args.precision}
     common = {key: value for key, value in named.items() if value is not None}
     batching = {
@@ -123,6 +125,20 @@ def main() -> None:
         nodes = {node: count for node, count in workers.items() if count and node != FUSED}
         stage_workflow(args.folder / "workflow", batching, nodes)
     print("\n".join(topology.archives))
+
+
+def _senseless(args: argparse.Namespace, topology: Topology) -> list[str]:
+    """Options for models that are not packed."""
+    packed = {archive.removesuffix(".mar") for archive in topology.archives}
+    named = {
+        "--handoff": (args.handoff, "encoder"),
+        "--encoder-workers": (args.encoder_workers, "encoder"),
+        "--decoder-workers": (args.decoder_workers, "dit_decoder"),
+        "--decoder-gpus": (args.decoder_gpus, "dit_decoder"),
+        "--fused-workers": (args.fused_workers, FUSED),
+    }
+    unused = [option for option, (value, model) in named.items() if value and model not in packed]
+    return unused + [f"--set {model}:{key}" for model, key, _ in args.settings if model and model not in packed]
 
 
 def _batch(config: Path, batching: Mapping[str, int]) -> None:

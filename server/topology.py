@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,12 @@ TOPOLOGIES = {"split": SPLIT, "fused": ALONE, "both": BOTH}
 
 def packed_topology(model_store: Path) -> Topology:
     """The topology that archive.sh packed there; split where nothing says otherwise."""
-    registers = tuple(packed_settings(model_store / "autostart.mar").get("register", ()))
-    return next((each for each in TOPOLOGIES.values() if each.registers == registers), SPLIT)
+    return topology_of(packed_settings(model_store / "autostart.mar").get("register", ()))
+
+
+def topology_of(registers: Sequence[str]) -> Topology:
+    """The topology of which autostart registers these archives; split where it is none."""
+    return next((each for each in TOPOLOGIES.values() if each.registers == tuple(registers)), SPLIT)
 
 
 def packed_settings(archive: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from server.processes import Identity
 from server.readiness import NotReady, wait_until_ready
 from server.settings import PROJECT, Ports, configuration
 from server.tokens import Tokens
-from server.topology import Topology, packed_settings, packed_topology
+from server.topology import Topology, packed_settings, packed_topology, topology_of
 
 
 class ServerError(RuntimeError):
@@ -62,6 +62,7 @@ class Server:
         self._java: Identity | None = None
         self._temporary: Path | None = None
         self._shared_folder: str | None = None
+        self._topology: Topology | None = None
         self._read_state()
 
     # ------------------------------------------------------------------ where it answers
@@ -100,8 +101,8 @@ class Server:
 
     @property
     def topology(self) -> Topology:
-        """What it offers, by what its model store holds."""
-        return packed_topology(self.model_store)
+        """What it offers: what its model store held when it started, or holds."""
+        return self._topology or packed_topology(self.model_store)
 
     def token(self, kind: str = "inference") -> str | None:
         """A valid token ("inference" or "management"); None if tokens are switched off."""
@@ -167,6 +168,7 @@ class Server:
 
     def _start(self, deadline: float) -> None:
         self.model_store, self._properties = self._wanted
+        self._topology = None
         self._check()
         since = time.strftime("%Y-%m-%dT%H:%M:%S")
         try:
@@ -234,13 +236,14 @@ class Server:
             "model_store": str(self.model_store),
             "properties": self._properties,
             "shared_folder": self._shared_folder,
+            "registers": self.topology.registers,
         }
         replace_file(self._place.state, json.dumps(state, indent=1))
 
     def _read_state(self) -> None:
         """Take over the server that runs in this folder, if one does."""
         self.model_store, self._properties = self._wanted
-        self._java = self._temporary = self._shared_folder = None
+        self._java = self._temporary = self._shared_folder = self._topology = None
         try:
             state = json.loads(self._place.state.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):  # damaged: the machine went down while it was written
@@ -253,6 +256,7 @@ class Server:
         if self.is_running():
             self.model_store = Path(state["model_store"])
             self._properties = state["properties"]
+            self._topology = topology_of(state.get("registers", ()))
 
 
 def _check_readable(path: Path) -> None:

@@ -19,11 +19,11 @@ EVERY = 1.0
 
 
 class Backlog:
-    """Says what to refuse, so that at most `most` requests wait. `waiting()` tells how many do."""
+    """Says what to refuse, so that at most `most` requests wait. `waiting()`: how many do, and for how many workers."""
 
-    def __init__(self, waiting: Callable[[], int], most: int, workers: int) -> None:
+    def __init__(self, waiting: Callable[[], tuple[int, int]], most: int) -> None:
         self.most = most
-        self._waiting, self._workers = waiting, workers
+        self._waiting = waiting
         self._surplus = 0
         self._full_batch = threading.Event()
         threading.Thread(target=self._watch, name="backlog", daemon=True).start()
@@ -46,7 +46,8 @@ class Backlog:
         while self._full_batch.wait():
             self._full_batch.clear()
             try:
-                self._surplus = max(0, self._waiting() - self.most) // self._workers
+                waiting, workers = self._waiting()
+                self._surplus = max(0, waiting - self.most) // workers
             except (OSError, LookupError, ValueError) as error:
                 logger.warning("how many requests wait is not known: %s", error)
             time.sleep(EVERY)

@@ -23,8 +23,8 @@ _SIDE_BY_SIDE = 8
 """Pictures of a request that are decoded at once."""
 FEW = 16
 """Frames that room is made for where their number is not known before they are decoded."""
-GROWTH = 2
-"""An array whose length is not known is copied as it grows."""
+GROWTH = 3
+"""An array whose length is not known is copied, into one twice as long, as it grows."""
 _WHOLE = ("body", "data", "clip", "video")
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 _PICTURES: tuple[Kind, ...] = ("picture",)
@@ -54,16 +54,11 @@ class ClipSource:
         return "npy" if self.peeked.kind == "npy" else "mp4"
 
     def nbytes(self, most: int) -> int:
-        """The most bytes that reading it takes, the frames included; `most` frames where their number is not known."""
+        """The most bytes that reading it takes, frames included; of `most` where their number is not known."""
         if self.peeked.kind == "npy":
             return self.peeked.decode_bytes
         at_once = min(_SIDE_BY_SIDE, len(self.parts)) * self.peeked.decode_bytes
         return at_once + (GROWTH * most if self.count is None else self.count) * self.peeked.frame_bytes
-
-    def check_growth(self, count: int, limits: ClipLimits) -> None:
-        """Raises TooLarge for more frames than may be, of a clip whose number of frames was not known."""
-        limits.check(count, self.peeked.height, self.peeked.width)
-        limits.check_bytes(self.nbytes(count))
 
 
 @dataclass(frozen=True)
@@ -76,10 +71,10 @@ class Clip:
     """frames a second, where the source has a rate"""
 
 
-def look_at(fields: Mapping[str, object]) -> ClipSource:
-    """What a request's fields hold; no pixel is decoded.
+def look_at(fields: Mapping[str, object], limits: ClipLimits) -> ClipSource:
+    """What a request's fields hold; no pixel is decoded, and no header read of more pictures than may be.
 
-    Raises BadRequest or media.MediaError, naming the frame and what is wrong with it.
+    Raises BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it.
     """
     frames = {name: value for name, value in fields.items() if _FRAME.fullmatch(name)}
     whole = {name: value for name, value in fields.items() if name in _WHOLE}
@@ -93,6 +88,9 @@ def look_at(fields: Mapping[str, object]) -> ClipSource:
     if whole:
         ((name, value),) = whole.items()
         return _look_at_whole(name, as_bytes(name, value))
+    if len(frames) < 2:
+        raise _too_few(len(frames))
+    limits.check_frames(len(frames))
     return _look_at_pictures(frames)
 
 
@@ -108,8 +106,6 @@ def _look_at_whole(name: str, data: bytes) -> ClipSource:
 
 
 def _look_at_pictures(fields: Mapping[str, object]) -> ClipSource:
-    if len(fields) < 2:
-        raise _too_few(len(fields))
     names = sorted(fields, key=lambda name: int(_FRAME.fullmatch(name)[1] or -1))  # type: ignore[index]
     parts = tuple((name, as_bytes(name, fields[name])) for name in names)
     first = _peek_picture(*parts[0])
@@ -132,8 +128,8 @@ def _peek_picture(name: str, data: bytes) -> Peeked:
         raise BadRequest(f"{name}: {error}") from error
 
 
-def read_clip(source: ClipSource, limits: ClipLimits, pool: Executor | None = None) -> Clip:
-    """Decode it; pictures side by side in a pool, if one is given.
+def read_clip(source: ClipSource, limits: ClipLimits, pool: Executor | None = None, with_frames: bool = False) -> Clip:
+    """Decode it; pictures side by side in a pool, if one is given. `with_frames`: as `ClipLimits.check` has it.
 
     Raises BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it: headers may lie.
     """
@@ -142,7 +138,7 @@ def read_clip(source: ClipSource, limits: ClipLimits, pool: Executor | None = No
     ((_, data),) = source.parts
     if source.peeked.kind == "npy":
         return Clip(media.decode_npy(data, max_pixels=limits.max_pixels, max_frames=limits.max_frames))
-    return _read_video(data, source, limits)
+    return _read_video(data, source, limits, with_frames)
 
 
 def _read_pictures(source: ClipSource, limits: ClipLimits, pool: Executor | None) -> np.ndarray:
@@ -172,20 +168,26 @@ def _chunks(count: int, size: int) -> Iterator[range]:
     return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _read_video(data: bytes, source: ClipSource, limits: ClipLimits) -> Clip:
-    with media.open_video(data, max_pixels=limits.max_pixels, max_frames=limits.max_frames) as video:
-        held: np.ndarray | None = None
+def _read_video(data: bytes, source: ClipSource, limits: ClipLimits, with_frames: bool) -> Clip:
+    height, width = source.peeked.height, source.peeked.width
+    most = limits.largest_clip(height, width, with_frames)
+    with media.open_video(data, max_pixels=limits.max_pixels) as video:
+        held = np.empty((source.count or FEW, height, width, 3), np.uint8)
         count = 0
         for count, frame in enumerate(video.frames(), 1):
-            if held is None:
-                held = np.empty((source.count or FEW, *frame.shape), np.uint8)
-            elif count > len(held):
+            if count > most:
+                limits.check(count, height, width, with_frames)
+            if count > len(held):
                 if source.count is not None:
                     raise BadRequest(f"the video holds more than the {source.count} frames that it states")
-                source.check_growth(count, limits)
-                held = np.concatenate([held, np.empty_like(held)])
+                limits.check_bytes(source.nbytes(count))
+                longer = np.empty((2 * len(held), *held.shape[1:]), np.uint8)
+                longer[: len(held)] = held
+                held = longer
+            if frame.shape != held.shape[1:]:
+                raise BadRequest("the video's pictures are of another size than its header states")
             held[count - 1] = frame
-        if held is None or count < 2:
+        if count < 2:
             raise _too_few(count)
         return Clip(held[:count], video.rate)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -117,8 +117,8 @@ class Drawing:
             else:
                 source = None if made.source is None else _as_pictures(made.source)
                 answer = encode_answer(_as_pictures(made.frames), source, made.how, self._pictures)
-            outbox.ahead(made.request.index, answer)
-            return made, answer
+            gone = outbox.ahead(made.request.index, answer)
+            return made, replace(answer, body=b"") if gone else answer
 
         with self._telemetry.stage("image_encode"):
             coded = self._coded(drawn)

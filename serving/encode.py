@@ -80,12 +80,14 @@ class ClipReader:
     def look_at(self, request: Request) -> ReadJob:
         """Refuses, before a pixel is decoded, what can never be served. Raises BadRequest, TooLarge, MediaError."""
         options = read_options(request.fields, request.headers)
-        source = look_at(request.fields)
+        source = look_at(request.fields, self._limits)
         height, width = source.peeked.height, source.peeked.width
         with_frames = _with_frames(options, source.default_format)
         self._limits.check(source.count or 2, height, width, with_frames)
-        nbytes = source.nbytes(FEW)
-        self._limits.check_bytes(nbytes)
+        self._limits.check_bytes(source.nbytes(FEW))
+        # of unknown length it may take as much as there is, and so is read by itself
+        most = source.nbytes(self._limits.largest_clip(height, width, with_frames))
+        nbytes = min(most, self._limits.max_decode_bytes)
         return ReadJob(request, options, source, nbytes)
 
     def parts(self, jobs: Iterable[ReadJob]) -> Iterator[list[ReadJob]]:
@@ -125,14 +127,12 @@ class ClipReader:
 
     def _read(self, job: ReadJob) -> EncodeJob:
         """Raises BadRequest, TooLarge, MediaError."""
-        clip = read_clip(job.source, self._limits, self._pictures)
+        clip = read_clip(job.source, self._limits, self._pictures, job.with_frames)
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
         options = job.options
         read = EncodeJob(job.request, frames, options, job.source.default_format, self._grid(frames))
-        if read.with_frames:
-            self._limits.check(len(frames), frames.shape[2], frames.shape[3], with_frames=True)
-            if clip.rate is not None and options.fps is None:
-                read = replace(read, options=replace(options, fps=own_rate(clip.rate)))
+        if read.with_frames and clip.rate is not None and options.fps is None:
+            read = replace(read, options=replace(options, fps=own_rate(clip.rate)))
         return read
 
     def _grid(self, frames: torch.Tensor) -> tuple[int, int]:
@@ -184,19 +184,23 @@ class EncodeService:
         self._admission.begin(len(requests))
         admitted = batch.each(requests, self._admission.admit)
         for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):
-            with self._telemetry.stage("image_decode"):
-                jobs = self._reader.read_all(batch, part, self._requests)
-            encoded = batch.together(jobs, self._encode)
-            with self._telemetry.stage("put"):
-                for each, ticket in batch.each(encoded, lambda each: (each, self._put(each))):
-                    batch.answer(each.request, Answer(ticket, TICKET))
-        return [self._outgoing(*each) for each in zip(requests, batch.answers(), strict=True)]
+            self._serve_part(batch, part)
+        return [self.outgoing(*each) for each in zip(requests, batch.answers(), strict=True)]
+
+    def _serve_part(self, batch: Batch, part: list[ReadJob]) -> None:
+        """By itself, so that its frames are gone before the next part is read."""
+        with self._telemetry.stage("image_decode"):
+            jobs = self._reader.read_all(batch, part, self._requests)
+        encoded = batch.together(jobs, self._encode)
+        with self._telemetry.stage("put"):
+            for each, ticket in batch.each(encoded, lambda each: (each, self._put(each))):
+                batch.answer(each.request, Answer(ticket, TICKET))
 
     def _put(self, encoded: Encoded) -> bytes:
         said = encoded.job.options.to_ticket(encoded.job.default_format)
         return self._handoff.put(encoded.output, said, by_caller=encoded.request.caller is not Caller.WORKFLOW)
 
-    def _outgoing(self, request: Request, answer: Answer) -> Answer:
+    def outgoing(self, request: Request, answer: Answer) -> Answer:
         """In a workflow what is no ticket goes to the decoder too, which must know it for ours."""
         if request.caller is Caller.WORKFLOW and answer.content_type != TICKET:
             return Answer(self._handoff.refuse(answer.body), REFUSAL, answer.status)

@@ -13,7 +13,7 @@ from serving.answer import Answer
 from serving.batch import Batch
 from serving.decode import Drawing, DrawJob, Drawn, StreamJob
 from serving.device_health import DeviceGuard
-from serving.encode import ClipReader, Encoded, EncodeJob, encode_together
+from serving.encode import ClipReader, Encoded, EncodeJob, ReadJob, encode_together
 from serving.limits import TokenLayout
 from serving.options import Rendering, rendering
 from serving.outbox import Outbox
@@ -51,12 +51,13 @@ class FusedService:
         self._admission.begin(len(requests))
         admitted = batch.each(requests, self._admission.admit)
         for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):
-            with self._telemetry.stage("image_decode"):
-                jobs = self._reader.read_all(batch, part, self._requests)
-            self._draw(batch, jobs, outbox)
+            self._serve_part(batch, part, outbox)
         return batch.answers()
 
-    def _draw(self, batch: Batch, jobs: Sequence[EncodeJob], outbox: Outbox) -> None:
+    def _serve_part(self, batch: Batch, part: list[ReadJob], outbox: Outbox) -> None:
+        """By itself, so that its frames are gone before the next part is read."""
+        with self._telemetry.stage("image_decode"):
+            jobs = self._reader.read_all(batch, part, self._requests)
         streamed = [job for job in jobs if _is_streamed(job)]
         whole = [job for job in jobs if not _is_streamed(job)]
         short = [job for job in whole if len(job.frames) <= self._window(job)]

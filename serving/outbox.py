@@ -13,5 +13,5 @@ class Outbox(Protocol):
     def send(self, index: int, body: bytes, content_type: str) -> None:
         """A part of a streamed answer to the request with this index; more may follow."""
 
-    def ahead(self, index: int, answer: Answer) -> None:
-        """A whole answer, which may go now or with the batch."""
+    def ahead(self, index: int, answer: Answer) -> bool:
+        """A whole answer, which may go now or with the batch; whether it has gone, and need not be kept."""

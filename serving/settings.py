@@ -96,10 +96,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return msgspec.structs.replace(settings, checkpoint=model_dir / settings.checkpoint)
 
 
-def sensible_threads(device: str, workers: int) -> int:
-    """Where a GPU computes, two feed it. On a CPU both nodes' workers share the cores: more threads than cores, each
+def sensible_threads(device: str, workers: int, nodes: int = 2) -> int:
+    """Where a GPU computes, two feed it. On a CPU all nodes' workers share the cores: more threads than cores, each
     waiting busily for the others, cost most of the throughput."""
-    return 2 if device != "cpu" else max(1, (os.cpu_count() or 1) // (2 * workers))
+    return 2 if device != "cpu" else max(1, (os.cpu_count() or 1) // (nodes * workers))
 
 
 def server_folder() -> Path:

@@ -33,8 +33,8 @@ LONGEST_ERROR = 2000
 """Bytes."""
 LARGEST_ANSWER = 8 << 20
 """Bytes of frames; what a group sends is small."""
-SLOWER, LEAST_SECONDS, LONGEST_SECONDS = 4.0, 1.0, 15.0
-"""A neighbour's usual call may become so many times longer: never mind what stays under a second. And no single one
+SLOWER, LEAST_SECONDS, LONGEST_SECONDS = 4.0, 5.0, 60.0
+"""A neighbour's usual call may become so many times longer: never mind what stays under five seconds. And no single one
 of its calls may take longer than the last."""
 INSIDE = re.compile(
     rb"""Traceback|Worker\ died|File\ \\?"|\.py\b|\.java\b|\bat\ [a-z]+\.[a-z]+\.    # traces

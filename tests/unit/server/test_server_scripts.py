@@ -30,6 +30,11 @@ def test_help_names_every_option():
         (["--checkpoint", "/no/such/file.pt"], "no checkpoint at /no/such/file.pt"),
         (["--batch-size", "0"], "'0' is not a whole number of at least 1"),
         (["--max-batch-delay", "soon"], "'soon' is not a whole number"),
+        (
+            ["--topology", "fused", "--handoff", "grpc"],
+            "--handoff: nothing that it is for is packed by --topology fused",
+        ),
+        (["--set", "eden_fused:threads=1"], "--set eden_fused:threads: nothing that it is for is packed"),
         (["--set", "decoder:precision=bf16"], "expected [encoder:|dit_decoder:|eden_fused:]KEY=VALUE"),
     ],
 )

@@ -86,7 +86,7 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
         )
         alone = ClipReader(clip_limits(limits or Limits(), layout, None), encoder.config.patch_size, pools[1])
         drawing = Drawing(decoder, *pools, Silent())
-        backlog = Backlog(lambda: 0, 256, 1)
+        backlog = Backlog(lambda: (0, 1), 256)
         wait = ExpectedWait(opened[-1].queue, BATCH, 5.0)
         return Nodes(
             EncodeService(

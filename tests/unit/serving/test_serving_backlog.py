@@ -14,7 +14,7 @@ def backlog():
     """A backlog that has just asked how many wait: so many, by a function that is called once in these tests."""
 
     def _backlog(pending: int, most: int = 100, workers: int = 1) -> Backlog:
-        made = Backlog(lambda: pending, most, workers)
+        made = Backlog(lambda: (pending, workers), most)
         made.batch(full=True)
         until(lambda: made._surplus > 0 or pending <= most)
         return made
@@ -48,7 +48,7 @@ def test_behind_a_batch_that_is_not_full_nothing_is_surplus(backlog):
 
 def test_only_full_batches_make_it_ask():
     asked = threading.Event()
-    log = Backlog(lambda: asked.set() or 0, 100, 1)
+    log = Backlog(lambda: asked.set() or (0, 1), 100)
     log.batch(full=False)
     assert not asked.wait(0.05)
     log.batch(full=True)
@@ -59,7 +59,7 @@ def test_where_nobody_knows_how_many_wait_that_is_said_and_none_is_refused(caplo
     def silent() -> int:
         raise requests.ConnectionError("nobody there")
 
-    log = Backlog(silent, 0, 1)
+    log = Backlog(silent, 0)
     log.batch(full=True)
     until(lambda: "nobody there" in caplog.text)
     assert not log.is_surplus()

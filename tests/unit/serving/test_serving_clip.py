@@ -1,23 +1,28 @@
 """Requests to clips."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 import media
 from serving import clip as clips
 from serving.clip import look_at
-from serving.errors import BadRequest, envelope
+from serving.encode import ClipReader
+from serving.errors import BadRequest, TooLarge, envelope
 from serving.limits import ClipLimits
+from serving.request import Request
 
 LIMITS = ClipLimits(max_pixels=64 * 64, max_frames=4, max_clip_pixels=3 * 64 * 64)
 
 
 def read_clip(fields, limits=LIMITS):
     """Looked at, held against the limits, decoded: as a node does it. The format of an answer, and the clip."""
-    source = look_at(fields)
+    source = look_at(fields, limits)
     limits.check(source.count or 2, source.peeked.height, source.peeked.width)
     return source.default_format, clips.read_clip(source, limits)
 
@@ -101,3 +106,42 @@ def test_what_is_wrong_is_named(fields, message, code):
 def test_a_body_that_is_nothing_known_is_refused(body):
     with pytest.raises((BadRequest, media.MediaError)):
         read_clip({"body": body})
+
+
+def webm(count, height=32, width=48):
+    """A film that does not state how many pictures it holds."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="webm") as container:
+        stream = container.add_stream("libvpx", rate=12, options={"deadline": "realtime", "cpu-used": "8"})
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for i in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame(height, width, 10 * i), format="rgb24")))
+        container.mux(stream.encode())
+    return target.getvalue()
+
+
+def test_a_film_of_unknown_length_is_held_to_what_may_be_as_it_is_decoded():
+    limits = ClipLimits(max_pixels=64 * 64, max_frames=18, max_clip_pixels=1 << 24)
+    assert look_at({"body": webm(3)}, limits).count is None
+    answer, clip = read_clip({"body": webm(18)}, limits)
+    assert (answer, len(clip.frames)) == ("mp4", 18)
+    with pytest.raises(TooLarge) as caught:
+        read_clip({"body": webm(19)}, limits)
+    assert envelope(caught.value)["largest_clip"] == 18
+
+
+def test_a_film_of_unknown_length_counts_as_what_it_may_become():
+    with ThreadPoolExecutor(1) as pool:
+        limits = ClipLimits(max_pixels=64 * 64, max_frames=400, max_clip_pixels=1 << 24, max_decode_bytes=1 << 30)
+        reader = ClipReader(limits, 16, pool)
+        requests = [Request(i, {"body": webm(2)}, {}) for i in range(3)]
+        jobs = [reader.look_at(request) for request in requests]
+        assert all(job.nbytes >= 400 * 3 * 32 * 48 * 3 for job in jobs)
+        tight = ClipReader(replace(limits, max_decode_bytes=max(job.nbytes for job in jobs) - 1), 16, pool)
+        assert [len(part) for part in tight.parts(tight.look_at(request) for request in requests)] == [1, 1, 1]
+
+
+def test_the_number_of_pictures_is_held_against_the_limit_before_their_headers_are_read():
+    limits = ClipLimits(max_pixels=64 * 64, max_frames=2, max_clip_pixels=1 << 24)
+    with pytest.raises(TooLarge, match="5 frames, at most 2"):
+        look_at({f"frame{i}": b"no picture" for i in range(5)}, limits)

@@ -18,6 +18,7 @@ from serving.request import Request
 from serving.settings import SettingsError
 from tests.e2e.servers import moving_frames
 
+LIMITS = ClipLimits(1 << 20, 9, 1 << 24)
 JPEGS = {f"frame{i}": media.encode_image(frame, "jpeg") for i, frame in enumerate(moving_frames(3))}
 
 
@@ -39,7 +40,7 @@ class Coder:
 
 def read(coder: Coder, decodes: bool, fields: dict) -> torch.Tensor:
     with ThreadPoolExecutor(2) as pool:
-        reader = ClipReader(ClipLimits(1 << 20, 9, 1 << 24), 16, pool, BatchJpeg(coder, 1 << 20, decodes))
+        reader = ClipReader(LIMITS, 16, pool, BatchJpeg(coder, 1 << 20, decodes))
         batch = Batch([Request(0, fields, {})])
         jobs = batch.each(batch.requests, reader.look_at)
         (job,) = reader.read_all(batch, jobs, pool)
@@ -83,5 +84,5 @@ def test_where_there_is_no_gpu_the_cpu_does_it_and_a_gpu_that_is_insisted_upon_i
 
 def test_a_clip_without_pictures_is_none_of_its_business():
     coder = Coder()
-    array = look_at({"body": media.encode_npy(np.stack(list(moving_frames(2))))})
+    array = look_at({"body": media.encode_npy(np.stack(list(moving_frames(2))))}, LIMITS)
     assert BatchJpeg(coder, 1 << 20, True).decode({0: array}) == {}
