@@ -22,7 +22,8 @@ PICTURES = {f"frame{i}": (f"{i}.png", media.encode_image(f, "png")) for i, f in 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("store")
-    pack(folder, "--topology", "both", "--batch-size", "4", "--set", "eden_fused:limits.max_frames=6")
+    options = ("--set", "eden_fused:limits.max_frames=6", "--set", "threads=1")  # of which rounding depends
+    pack(folder, "--topology", "both", "--batch-size", "4", *options)
     with Server(folder, folder=tmp_path_factory.mktemp("server"), ports="free") as running:
         yield running
 
