@@ -18,9 +18,8 @@ logger = logging.getLogger(__name__)
 
 
 ALONE = 2
-"""Frames of a batch up to which a GPU that does not decode encodes: a lone caller waits for each millisecond (a pair of
-480x854 took 21.7 in place of 25.4). Of more, the CPU's threads encode more, and the GPU draws meanwhile (604 pairs/s in
-place of 488; two H200s, 32 cores)."""
+"""Frames of a batch up to which a GPU that does not decode encodes: a lone caller waits for each millisecond. Of more,
+the CPU's threads encode more, and the GPU draws meanwhile (docs/performance.md)."""
 
 
 class BatchJpeg:
