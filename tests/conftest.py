@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("e2e", "security", "gpu", "contract", "unit/training", "unit")
+LONGEST_FIRST = ("security", "e2e", "gpu", "contract", "unit/training", "unit")
 """Folders in the order in which they run: short files come last, so that no process waits long for the others."""
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -22,6 +22,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 settings.load_profile("suite")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """A file's tests share a process, and those of tests/security all one: their server costs more than they do."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/security" if nodeid.startswith("tests/security/") else super()._split_scope(nodeid)
+
+    return ByServer(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

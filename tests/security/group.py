@@ -165,4 +165,4 @@ class Neighbour:
 
 def for_target(target: Target, cases: Iterable[Case]) -> list[Case]:
     """Those of a large table that are sent there: not all of them to each way in, since the same code reads them."""
-    return [case for case in cases if target.takes(case.call)][:: target.every]
+    return [case for case in cases if target.takes(case.call)][:: target.step]

@@ -282,7 +282,7 @@ def test_any_name(client: Client, fields: list[tuple[str, bytes]]):
             Case(f"{i}: {name!r} = {value!r}", parts(Part(name, value)), frozenset({200, 400}))
             for i, (name, value) in enumerate(fields)
         ]
-        attack(client, target, cases[:: target.every])
+        attack(client, target, cases[:: target.step])
 
 
 def test_a_megabyte_of_anything_keeps_nobody_waiting(client: Client):

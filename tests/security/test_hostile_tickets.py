@@ -255,4 +255,4 @@ def test_any_bytes(client: Client, bodies: list[tuple[bytes, bytes]]):
             Case(f"{i}: {front!r}{data!r}", Call(front + data), frozenset({403}) if front + data else frozenset({400}))
             for i, (data, front) in enumerate(bodies)
         ]
-        attack(client, target, cases[:: target.every])
+        attack(client, target, cases[:: target.step])
