@@ -67,7 +67,7 @@ class Answer:
         return f"{self.code} {self.body[:300]!r}" + (f"... ({len(self.body)} bytes)" if len(self.body) > 300 else "")
 
 
-SHARE = int(os.environ.get("EDEN_SECURITY_SHARE", "3"))
+SHARE = int(os.environ.get("EDEN_SECURITY_SHARE", "5"))
 """A part of the large tables is enough for each change; EDEN_SECURITY_SHARE=1 makes all 3,736 calls."""
 
 
