@@ -38,7 +38,7 @@ class ClipSource:
     parts: tuple[tuple[str, bytes], ...]
     """(name, bytes) of each picture, in order; or of the one body that is a whole clip"""
     peeked: Peeked
-    """of the first part"""
+    """of the part that takes most to decode; all have one size"""
     count: int | None
     """frames, as stated; None where only decoding tells"""
 

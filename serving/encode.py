@@ -122,21 +122,19 @@ class ClipReader:
             else picture
             for index, picture in enumerate(pictures)
         ]
-        frames = torch.stack(whole)
-        return EncodeJob(job.request, frames, job.options, job.source.default_format, self._grid(frames))
+        return self._job(job, torch.stack(whole), job.options)
 
     def _read(self, job: ReadJob) -> EncodeJob:
         """Raises BadRequest, TooLarge, MediaError."""
         clip = read_clip(job.source, self._limits, self._pictures, job.with_frames)
-        frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
         options = job.options
-        read = EncodeJob(job.request, frames, options, job.source.default_format, self._grid(frames))
-        if read.with_frames and clip.rate is not None and options.fps is None:
-            read = replace(read, options=replace(options, fps=own_rate(clip.rate)))
-        return read
+        if job.with_frames and clip.rate is not None and options.fps is None:
+            options = replace(options, fps=own_rate(clip.rate))
+        return self._job(job, torch.from_numpy(clip.frames).permute(0, 3, 1, 2), options)
 
-    def _grid(self, frames: torch.Tensor) -> tuple[int, int]:
-        return padded_grid(frames.shape[2], frames.shape[3], self._patch_size)
+    def _job(self, job: ReadJob, frames: torch.Tensor, options: Options) -> EncodeJob:
+        grid = padded_grid(frames.shape[2], frames.shape[3], self._patch_size)
+        return EncodeJob(job.request, frames, options, job.source.default_format, grid)
 
 
 def _with_frames(options: Options, default_format: str) -> bool:

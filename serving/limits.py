@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -113,12 +114,10 @@ def clip_limits(limits: Limits, layout: TokenLayout, payload: int | None) -> Cli
     pixels = min(most, clip // 2 if clip else most) if pixels is None else pixels
     if clip is not None and clip < 2 * pixels:
         raise SettingsError(f"limits.max_clip_pixels is {clip}, less than two frames of {pixels} (limits.max_pixels)")
-    fitting = None
+    fitting: Callable[[int, int, bool], int] | None = None
     if payload is not None:
-
-        def fitting(height: int, width: int, with_frames: bool) -> int:
-            return layout.largest_clip(payload, height, width, with_frames)
-
+        # remembered: each request asks twice, of few sizes
+        fitting = functools.lru_cache(256)(functools.partial(layout.largest_clip, payload))
     return ClipLimits(
         pixels, limits.max_frames, clip or max(LARGEST_CLIP, 2 * pixels), limits.max_decode_bytes, fitting
     )
