@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 import media
-from eden_client.errors import envelope_in
+from eden_client.api.errors import envelope_in
 
 NO_LIMIT = 1 << 40
 """Pixels and frames: an answer is as large as what was asked for, and that is checked first."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eden_client.routes import FUSED_PATH, WORKFLOW_PATH
+from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH
 from loadtest._film import SENT_AS
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -10,9 +10,9 @@ import gevent
 from gevent.lock import RLock
 from locust.env import Environment
 
-from eden_client.local import local_key_file, token_for
-from eden_client.sessions import Bearer, session_for
-from eden_client.tokens import Token
+from eden_client.api.local import local_key_file, token_for
+from eden_client.api.sessions import Bearer, session_for
+from eden_client.api.tokens import Token
 from loadtest._answers import Reference, check, decode
 from loadtest._film import Clip, Film, Scene
 from loadtest._options import PROJECT, Asked

@@ -9,6 +9,7 @@ from locust import events, runners
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
+from loadtest import _quirks  # noqa: F401
 from loadtest._events import FRAME
 from loadtest._generator import Generator
 from loadtest._options import Asked, add_options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from eden_client.errors import envelope_in
+from eden_client.api.errors import envelope_in
 from loadtest import _events as events
 from loadtest._answers import WrongAnswer, check, decode
 from loadtest._user import EdenHttpUser, answer_of, judged

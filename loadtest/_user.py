@@ -14,7 +14,7 @@ from locust import FastHttpUser, User
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.env import Environment
 
-from eden_client.errors import EdenError, ServerBusy, envelope_in
+from eden_client.api.errors import EdenError, ServerBusy, envelope_in
 from loadtest import _events as events
 from loadtest._answers import Reference, WrongAnswer, check, decode
 from loadtest._camera import Camera

@@ -5,8 +5,8 @@ import time
 import grpc.experimental.gevent as grpc_gevent
 from locust import tag, task
 
-from eden_client.errors import EdenError, envelope_in
-from eden_client.traffic import Traffic
+from eden_client.api.errors import EdenError, envelope_in
+from eden_client.api.traffic import Traffic
 from loadtest import _events as events
 from loadtest import _setup  # noqa: F401
 from loadtest._answers import WrongAnswer, check
@@ -24,9 +24,9 @@ class GrpcUser(EdenUser):
         """Open this user's channel."""
         super().on_start()
         grpc_gevent.init_gevent()  # in the process that uses it: --processes forks after loading
-        from eden_client.grpc_route import GrpcServer
+        from eden_client.api.grpc_route import GrpcConnection
 
-        self.server = GrpcServer(self.options.grpc, self.shared.token_at(self.options.grpc), Traffic())
+        self.server = GrpcConnection(self.options.grpc, self.shared.token_at(self.options.grpc), Traffic())
 
     def on_stop(self) -> None:
         """Close it."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import media
-from eden_client.errors import Refused, ServerBusy
+from eden_client.api.errors import Refused, ServerBusy
 from loadtest._answers import Reference, WrongAnswer, check, decode
 from loadtest._film import Scene
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import media
-from eden_client.demo_clip import draw_clip
+from eden_client.cli.demo_clip import draw_clip
 from loadtest._film import SENT_AS, Film, Scene
 from loadtest._options import Asked, numbers
 

@@ -15,7 +15,7 @@ from gevent import monkey
 monkey.patch_all()
 import gevent, sys
 from pathlib import Path
-from eden_client.tokens import KeyFile
+from eden_client.api.tokens import KeyFile
 sources = [KeyFile(Path(sys.argv[1]), sys.argv[2]) for _ in range(4)]
 users = [gevent.spawn(source.current) for source in sources]
 gevent.joinall(users)
