@@ -39,7 +39,7 @@ status: install ## say whether it serves, with which workers, and whether each n
 
 demo: install $(ARCHIVES) ## draw a clip, double its frame rate through TorchServe, and say where the mp4 lies
 	@mkdir -p $(DEMO)
-	@$(PYTHON_IN_VENV) -m eden_client.demo_clip --stills $(DEMO)/clip.mp4
+	@$(PYTHON_IN_VENV) -m eden_client.cli.demo_clip --stills $(DEMO)/clip.mp4
 	@$(PYTHON_IN_VENV) -m server.demo $(DEMO)/clip.mp4 $(DEMO)/result.mp4
 
 LOADTEST := --headless --only-summary -u 4 -r 2 -t 60s

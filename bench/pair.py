@@ -11,7 +11,7 @@ import time
 from itertools import islice
 
 from bench import machine
-from eden_client.demo_clip import draw_clip
+from eden_client.cli.demo_clip import draw_clip
 from media import encode_image
 from server import Server, ServerError
 from server.api import WORKFLOW

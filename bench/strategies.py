@@ -29,7 +29,7 @@ from PIL import Image
 from bench import machine
 from eden.config import EdenConfig
 from eden.random_weights import write_random
-from eden_client.demo_clip import draw_clip
+from eden_client.cli.demo_clip import draw_clip
 from media import encode_video
 from server import Server
 from server.settings import PROJECT

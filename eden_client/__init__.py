@@ -6,8 +6,8 @@ with EdenClient("http://127.0.0.1:8080", key_file="run/server/key_file.json") as
     between = client.interpolate_pair(first, second)
 """
 
-from eden_client.client import EdenClient
-from eden_client.errors import (
+from eden_client.api.client import EdenClient
+from eden_client.api.errors import (
     EdenError,
     NotOffered,
     PayloadLost,

@@ -19,13 +19,9 @@ PACKAGES = {
 }
 MODELS = ("encoder", "dit_decoder", "eden_fused")
 LEFT_OUT = {
-    "media": (
-        *("carrying", "chapters", "encoding", "film", "film_file", "gif", "image_film"),
-        *("joining", "painting", "restarts", "segments", "sound", "tracks", "upright"),
-    ),
     "server": ("__main__", "demo", "folder", "java", "launch", "processes", "readiness", "staging", "torchserve"),
 }
-"""Modules that no worker imports: films are the client's, and the rest of `server` is for the host."""
+"""Modules that no worker imports: the rest of `server` is for the host."""
 NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "tests", ".*")
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 
 from bench.topologies.frames import Body
-from eden_client.errors import EdenError
+from eden_client.api.errors import EdenError
 from loadtest._answers import WrongAnswer, check
 
 PATIENCE = 30.0

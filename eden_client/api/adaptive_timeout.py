@@ -6,7 +6,7 @@ LEAST = 30.0
 """Seconds that an answer always gets."""
 
 
-class Pace:
+class AdaptiveTimeout:
     """TorchServe can lose a call for good in the moment in which a worker dies, and a film would wait for the timeout.
 
     So a call that takes far longer than any answer before it is given up early, once: the next attempt gets all of the

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 
-from eden_client.errors import EdenError, NotOffered, ServerFailed
-from eden_client.http_server import HttpServer
-from eden_client.routes import Route
+from eden_client.api.errors import EdenError, NotOffered, ServerFailed
+from eden_client.api.http_connection import HttpConnection
+from eden_client.api.routes import Route
 from media import Frame
 
 ANSWERED = ("BadRequest", "OverCapacity")
@@ -21,7 +21,7 @@ class AutoRoute:
     candidates  by the path that each calls, the best first; they share `server`'s connections
     """
 
-    def __init__(self, server: HttpServer, candidates: Mapping[str, Route]) -> None:
+    def __init__(self, server: HttpConnection, candidates: Mapping[str, Route]) -> None:
         self._server, self._candidates = server, candidates
         self._lock = threading.Lock()
         self._choice: Future[Route] | None = None
@@ -62,7 +62,7 @@ class AutoRoute:
         raise NotOffered(f"{self._server.url} offers none of {', '.join(self._candidates)}: is it still starting?", 404)
 
 
-def is_offered(server: HttpServer, path: str, within: float) -> bool:
+def is_offered(server: HttpConnection, path: str, within: float) -> bool:
     """Whether a server knows the model or workflow at `path`, whose handler then refuses an empty request.
 
     Raises EdenError where that is not to be known: no server, a wrong token, one that is not ours.

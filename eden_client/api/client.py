@@ -13,14 +13,14 @@ from typing import Literal, Self, get_args
 import numpy as np
 from PIL import Image
 
-from eden_client.auto_route import AutoRoute
-from eden_client.errors import Refused, ServerFailed, ServerLost, ServerTrouble, TooLarge
-from eden_client.http_server import HttpServer
-from eden_client.local import token_for
-from eden_client.pace import Pace
-from eden_client.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
-from eden_client.traffic import Traffic
-from eden_client.transport import Transport
+from eden_client.api.adaptive_timeout import AdaptiveTimeout
+from eden_client.api.auto_route import AutoRoute
+from eden_client.api.errors import Refused, ServerFailed, ServerLost, ServerTrouble, TooLarge
+from eden_client.api.http_connection import HttpConnection
+from eden_client.api.local import token_for
+from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
+from eden_client.api.traffic import Traffic
+from eden_client.api.transport import Transport
 from media import Frame
 
 Picture = Frame | Image.Image
@@ -48,7 +48,8 @@ class EdenClient:
     decoder_*       the second server of a chain (default: the first)
     transport       "npy" or "png", both lossless
     seed            of the noise: equal seeds give equal frames
-    timeout         seconds without a byte after which a call counts as lost; its first attempt gets fewer (see Pace)
+    timeout         seconds without a byte after which a call counts as lost; its first attempt gets fewer
+                    (see AdaptiveTimeout)
     patience        seconds for which a server that has answered before may be away
     window          calls that may run side by side
     on_trouble      told of every attempt that failed and is tried again
@@ -79,7 +80,7 @@ class EdenClient:
         self.traffic = Traffic()
         self.window, self.seed = window, seed
         self._patience, self._on_trouble, self._seen = patience, on_trouble, False
-        self._pace = Pace(timeout, window)
+        self._pace = AdaptiveTimeout(timeout, window)
         self._largest: dict[tuple[int, int], int] = {}
         """frames of a clip at most, by their height and width, where the server has said"""
         first = token_for(server, token, _path(key_file), management)
@@ -90,16 +91,19 @@ class EdenClient:
         at = decoder_server or server
         self._route: Route
         if route == "grpc":
-            from eden_client.grpc_route import GrpcRoute, GrpcServer  # gRPC is slow to import, and rarely wanted
+            from eden_client.api.grpc_route import (  # gRPC is slow to import, and rarely wanted
+                GrpcConnection,
+                GrpcRoute,
+            )
 
             encoder, decoder = (
-                GrpcServer(target, token, self.traffic) for target, token in ((server, first), (at, second))
+                GrpcConnection(target, token, self.traffic) for target, token in ((server, first), (at, second))
             )
             self._route = GrpcRoute(encoder, decoder, transport, seed, self.traffic)
         else:
-            encoder_http = HttpServer(server, first, self.traffic, window)
+            encoder_http = HttpConnection(server, first, self.traffic, window)
             if route == "chain":
-                decoder_http = HttpServer(at, second, self.traffic, window)
+                decoder_http = HttpConnection(at, second, self.traffic, window)
                 self._route = ChainRoute(encoder_http, decoder_http, transport, seed, self.traffic)
             elif decoder_server:
                 raise ValueError(f"the route {route} is through one server: two need the route chain or grpc")

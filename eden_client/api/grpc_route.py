@@ -13,12 +13,12 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
 
-from eden_client.errors import EdenError, Refused, ServerBusy, ServerFailed, ServerLost, TokenRejected
-from eden_client.routes import DECODER, ENCODER, check_ticket, frames_in
-from eden_client.sessions import grpc_proxy_note, is_loopback
-from eden_client.tokens import Token
-from eden_client.traffic import Traffic
-from eden_client.transport import Transport, pack_fields
+from eden_client.api.errors import EdenError, Refused, ServerBusy, ServerFailed, ServerLost, TokenRejected
+from eden_client.api.routes import DECODER, ENCODER, check_ticket, frames_in
+from eden_client.api.sessions import grpc_proxy_note, is_loopback
+from eden_client.api.tokens import Token
+from eden_client.api.traffic import Traffic
+from eden_client.api.transport import Transport, pack_fields
 from media import Frame
 
 PACKAGE = "org.pytorch.serve.grpc.inference"
@@ -48,7 +48,7 @@ def _messages() -> tuple[type[Any], type[Any]]:
 _Request, _Response = _messages()
 
 
-class GrpcServer:
+class GrpcConnection:
     """One TorchServe's gRPC inference port, host:port. Any number of threads may call it."""
 
     def __init__(self, target: str, token: Token, traffic: Traffic) -> None:
@@ -129,8 +129,8 @@ class GrpcRoute:
     They come together, unless the decoder's server has `grpc_streaming: true`.
     """
 
-    encoder: GrpcServer
-    decoder: GrpcServer
+    encoder: GrpcConnection
+    decoder: GrpcConnection
     transport: Transport
     seed: int
     traffic: Traffic

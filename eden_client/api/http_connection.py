@@ -12,16 +12,16 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
-from eden_client.errors import ServerFailed, ServerLost, TokenRejected, envelope_in
-from eden_client.sessions import Bearer, proxy_note, session_for, with_scheme
-from eden_client.tokens import Token
-from eden_client.traffic import Traffic
+from eden_client.api.errors import ServerFailed, ServerLost, TokenRejected, envelope_in
+from eden_client.api.sessions import Bearer, proxy_note, session_for, with_scheme
+from eden_client.api.tokens import Token
+from eden_client.api.traffic import Traffic
 
 BLOCK = 1 << 18
 """Bytes pushed out and read at once; the library's 8 and 16 KB cost as much as the packing."""
 
 
-class HttpServer:
+class HttpConnection:
     """One TorchServe. Any number of threads may call it; each call takes a connection of its own."""
 
     def __init__(self, url: str, token: Token, traffic: Traffic, connections: int) -> None:

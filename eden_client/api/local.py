@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from eden_client.sessions import host_and_port, is_loopback
-from eden_client.tokens import FixedToken, KeyFile, Token
+from eden_client.api.sessions import host_and_port, is_loopback
+from eden_client.api.tokens import FixedToken, KeyFile, Token
 
 FOLDERS = (Path("run/server"), Path())
 """Where TorchServe runs, seen from the project: started by `make serve`, or plainly."""

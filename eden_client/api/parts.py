@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from eden_client.errors import ServerLost
+from eden_client.api.errors import ServerLost
 
 
 @dataclass(frozen=True)

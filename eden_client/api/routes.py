@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eden_client.errors import PayloadLost, ServerFailed, envelope_in
-from eden_client.http_server import HttpServer
-from eden_client.parts import read_parts
-from eden_client.traffic import Traffic
-from eden_client.transport import Request, Transport, accepted, pack, unpack
+from eden_client.api.errors import PayloadLost, ServerFailed, envelope_in
+from eden_client.api.http_connection import HttpConnection
+from eden_client.api.parts import read_parts
+from eden_client.api.traffic import Traffic
+from eden_client.api.transport import Request, Transport, accepted, pack, unpack
 from media import Frame
 
 ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
@@ -32,7 +32,7 @@ class Route(Protocol):
 class WorkflowRoute:
     """Encoder and decoder in one call; all frames come back at once."""
 
-    server: HttpServer
+    server: HttpConnection
     transport: Transport
     seed: int
     traffic: Traffic
@@ -59,7 +59,7 @@ class FusedRoute:
     together with others, streamed ones each by itself.
     """
 
-    server: HttpServer
+    server: HttpConnection
     transport: Transport
     seed: int
     traffic: Traffic
@@ -87,8 +87,8 @@ class FusedRoute:
 class ChainRoute:
     """The encoder gives a ticket, the decoder (on the same server or another) turns it into a stream of frames."""
 
-    encoder: HttpServer
-    decoder: HttpServer
+    encoder: HttpConnection
+    decoder: HttpConnection
     transport: Transport
     seed: int
     traffic: Traffic

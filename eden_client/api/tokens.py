@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import requests
 
-from eden_client.errors import ServerLost, TokenRejected
-from eden_client.sessions import Bearer, proxy_note, session_for, with_scheme
+from eden_client.api.errors import ServerLost, TokenRejected
+from eden_client.api.sessions import Bearer, proxy_note, session_for, with_scheme
 
 NEARLY = 60.0
 """Seconds before its end at which a token counts as expired."""

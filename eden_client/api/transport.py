@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from urllib3 import encode_multipart_formdata
 
-from eden_client.errors import ServerFailed
+from eden_client.api.errors import ServerFailed
 from media import NPY_MAGIC, Frame, MediaError, decode_image, decode_npy, encode_image, encode_npy
 
 Transport = Literal["npy", "png"]

@@ -1,4 +1,4 @@
-"""A short clip with real motion to try the server on: python -m eden_client.demo_clip OUTPUT.mp4
+"""A short clip with real motion to try the server on: python -m eden_client.cli.demo_clip OUTPUT.mp4
 
 Textured toys roll, spin and pass in front of each other, 4 to 20 pixels a frame, over a landscape that pans.
 """
@@ -159,7 +159,7 @@ def _shade(canvas: Image.Image, side: int, x: float, y: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m eden_client.demo_clip", description="Draw a short clip to try the server on."
+        prog="python -m eden_client.cli.demo_clip", description="Draw a short clip to try the server on."
     )
     parser.add_argument("output", metavar="OUTPUT.mp4", type=Path)
     parser.add_argument("--stills", action="store_true", help="beside it first.png, second.png and frames.npy (five)")

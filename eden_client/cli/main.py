@@ -1,4 +1,4 @@
-"""The command line: python -m eden_client INPUT OUTPUT."""
+"""The command: eden-interpolate INPUT OUTPUT."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 import time
 from collections.abc import Sequence
 
-from eden_client.client import EdenClient
-from eden_client.errors import EdenError, ServerTrouble
-from eden_client.film import interpolate_film
-from eden_client.local import local_key_file
-from eden_client.options import parser
-from eden_client.order import Interrupted, Order
-from eden_client.reports import Bar, Json, Lines, Teller
-from eden_client.workshop import WorkshopError
+from eden_client.api.client import EdenClient
+from eden_client.api.errors import EdenError, ServerTrouble
+from eden_client.api.local import local_key_file
+from eden_client.cli.options import parser
+from eden_client.cli.reports import Bar, Json, Lines, ProgressReporter
+from eden_client.film.order import Interrupted, Order
+from eden_client.film.resume_journal import JournalError
+from eden_client.film.run import interpolate_film
 from media import MediaError
 
 SAME_NOTE = 10.0
@@ -24,17 +24,23 @@ SAME_NOTE = 10.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     args = parser().parse_args(arguments)
-    teller: Teller = Json(args.output) if args.json else (Bar() if sys.stderr.isatty() and not args.plain else Lines())
+    reporter = _reporter(args)
     try:
-        with _client(args, teller) as client:
-            teller.done(interpolate_film(_order(args), client, teller))
+        with _client(args, reporter) as client:
+            reporter.done(interpolate_film(_order(args), client, reporter))
         return 0
-    except (MediaError, WorkshopError, EdenError, OSError, ValueError) as error:
-        teller.failed(f"eden-interpolate: {_reason(error)}{_what_is_left(error)}")
+    except (MediaError, JournalError, EdenError, OSError, ValueError) as error:
+        reporter.failed(f"eden-interpolate: {_reason(error)}{_what_is_left(error)}")
         return 1
     except KeyboardInterrupt as error:
-        teller.failed(f"eden-interpolate: interrupted{_what_is_left(error)}")
+        reporter.failed(f"eden-interpolate: interrupted{_what_is_left(error)}")
         return 130
+
+
+def _reporter(args: argparse.Namespace) -> ProgressReporter:
+    if args.json:
+        return Json(args.output)
+    return Bar() if sys.stderr.isatty() and not args.plain else Lines()
 
 
 def _reason(error: Exception) -> str:
@@ -51,14 +57,14 @@ def _what_is_left(error: BaseException) -> str:
     return f"; {left.frames} frames are done{seen}, --resume goes on from there"
 
 
-def _client(args: argparse.Namespace, teller: Teller) -> EdenClient:
+def _client(args: argparse.Namespace, reporter: ProgressReporter) -> EdenClient:
     told: dict[str, float] = {}
 
     def tell(error: ServerTrouble) -> None:
         now = time.monotonic()
         if now - told.get(str(error), -SAME_NOTE) >= SAME_NOTE:  # calls side by side meet the same trouble
             told[str(error)] = now
-            teller.note(f"trying again: {error}")
+            reporter.note(f"trying again: {error}")
 
     server = args.server or ("127.0.0.1:7070" if args.route == "grpc" else "http://127.0.0.1:8080")
     streaming = args.strategy == "streaming"
@@ -100,7 +106,3 @@ def _order(args: argparse.Namespace) -> Order:
         resume=args.resume,
         overwrite=args.overwrite,
     )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -7,9 +7,9 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
-from eden_client.client import ROUTES
-from eden_client.cuts import SENSITIVITY
-from eden_client.transport import TRANSPORTS
+from eden_client.api.client import ROUTES
+from eden_client.api.transport import TRANSPORTS
+from eden_client.film.plan.cuts import SENSITIVITY
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from eden_client.order import Report, Summary
-from eden_client.sources import PIPE
+from eden_client.film.order import Report, Summary
+from eden_client.film.read.sources import PIPE
 
 EVERY = 5.0
 """Seconds between plain lines."""
 
 
-class Teller(Report, Protocol):
+class ProgressReporter(Report, Protocol):
     """A report that also tells the end."""
 
     def done(self, summary: Summary) -> None:

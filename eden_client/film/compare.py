@@ -9,17 +9,17 @@ from fractions import Fraction
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from eden_client.pipeline import Made
-from eden_client.recursion import LEFT, RIGHT
-from eden_client.timeline import Gap
+from eden_client.film.pipeline import Made
+from eden_client.film.plan.timeline import Gap
+from eden_client.film.read.film import VideoFormat
+from eden_client.film.synthesis import LEFT, RIGHT
 from media import Frame
-from media.film import Look
 
 NAMES = ("repeated", "blended", "EDEN")
 _GAP = 4
 
 
-def look_of(look: Look) -> Look:
+def look_of(look: VideoFormat) -> VideoFormat:
     """How a comparison looks, of films that look like `look`."""
     height, width = look.size
     return replace(look, size=(height, 3 * width + 2 * _GAP), alpha=False, bits=8)

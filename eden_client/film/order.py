@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol
 
-from eden_client.cuts import SENSITIVITY
+from eden_client.film.plan.cuts import SENSITIVITY
 
 
 @dataclass(frozen=True)

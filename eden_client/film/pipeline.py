@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from eden_client.recursion import LEFT, RIGHT, Between, solve
-from eden_client.timeline import Gap
+from eden_client.film.plan.timeline import Gap
+from eden_client.film.read.film import Picture
+from eden_client.film.synthesis import LEFT, RIGHT, Between, synthesise
 from media import Frame
-from media.film import Picture
 
 T = TypeVar("T")
 
@@ -125,14 +125,14 @@ class Pipeline:
 
 def _answers(gaps: list[Gap], between: Between, clip: int) -> Iterator[list[Made]]:
     with_alpha = any(side.alpha is not None for gap in gaps for side in (gap.left, gap.right or gap.left))
-    colours = solve(gaps, [(gap.left.pixels, (gap.right or gap.left).pixels) for gap in gaps], between, clip)
+    colours = synthesise(gaps, [(gap.left.pixels, (gap.right or gap.left).pixels) for gap in gaps], between, clip)
     if not with_alpha:
         for gap, frames in zip(gaps, colours, strict=True):
             yield [_made(gap, shown.position, shown.time, frames, None) for shown in gap.shown]
         return
     # Transparency is a picture of its own to the model: grey, asked for like any other.
     sides = [(_grey(gap.left), _grey(gap.right or gap.left)) for gap in gaps]
-    for gap, frames, alphas in zip(gaps, colours, solve(gaps, sides, between, clip), strict=True):
+    for gap, frames, alphas in zip(gaps, colours, synthesise(gaps, sides, between, clip), strict=True):
         yield [_made(gap, shown.position, shown.time, frames, alphas) for shown in gap.shown]
 
 

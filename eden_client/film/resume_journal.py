@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 
-class WorkshopError(Exception):
+class JournalError(Exception):
     """The folder cannot be used; the message says why, and what to do."""
 
 
@@ -35,8 +35,8 @@ class Entry:
     """by how many frames its coding order runs ahead of the order shown"""
 
 
-class Workshop:
-    """The parts of one result. Made by `open_workshop`."""
+class ResumeJournal:
+    """The parts of one result. Made by `open_journal`."""
 
     def __init__(self, folder: Path, order: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class Workshop:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._lock)
-            raise WorkshopError(f"another run is at work in {folder}") from error
+            raise JournalError(f"another run is at work in {folder}") from error
 
     @property
     def gaps(self) -> int:
@@ -82,14 +82,14 @@ class Workshop:
         self._write()
 
     def resume(self) -> None:
-        """Take over what an earlier run of the same order finished. Raises WorkshopError."""
+        """Take over what an earlier run of the same order finished. Raises JournalError."""
         if not self._journal.exists():
             self.begin()
             return
         told = json.loads(self._journal.read_text())
         changed = [name for name in self._order if told["order"].get(name) != self._order[name]]
         if changed:
-            raise WorkshopError(
+            raise JournalError(
                 f"{self.folder} was made with another {', '.join(changed)}: "
                 "repeat the earlier settings to resume, or start over with --overwrite"
             )
@@ -111,22 +111,22 @@ class Workshop:
         fresh.replace(self._journal)
 
 
-def open_workshop(result: Path, order: Mapping[str, Any], resume: bool, overwrite: bool) -> Workshop:
+def open_journal(result: Path, order: Mapping[str, Any], resume: bool, overwrite: bool) -> ResumeJournal:
     """The workshop of `result`, with what an interrupted run left in it if `resume`.
 
     order   what decides how the result looks: a run with another one cannot go on with these parts
-    Raises WorkshopError: parts are there and nobody said what to do with them, or another run is using them.
+    Raises JournalError: parts are there and nobody said what to do with them, or another run is using them.
     """
     folder = result.with_name(result.name + ".parts")
     left_over = (folder / "journal.json").exists()
     if left_over and not (resume or overwrite):
-        raise WorkshopError(
+        raise JournalError(
             f"{folder} is there from an interrupted run: --resume goes on with it, --overwrite starts over"
         )
     folder.mkdir(parents=True, exist_ok=True)
     if not left_over and any(folder.iterdir()):
-        raise WorkshopError(f"{folder} is in the way: it was not made by an earlier run")
-    workshop = Workshop(folder, order)
+        raise JournalError(f"{folder} is in the way: it was not made by an earlier run")
+    workshop = ResumeJournal(folder, order)
     try:
         workshop.resume() if resume else workshop.begin()
     except BaseException:

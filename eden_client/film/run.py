@@ -10,20 +10,20 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from eden_client.client import EdenClient
-from eden_client.compare import compared, liveliest, look_of, side_by_side
-from eden_client.folder_result import FORMATS
-from eden_client.judging import judged
-from eden_client.order import Interrupted, Order, Report, Summary
-from eden_client.pipeline import Made, Pipeline
-from eden_client.results import Result, Timing
-from eden_client.sources import identity, open_film
-from eden_client.targets import Kind, check_target, kind_of, open_result
-from eden_client.timeline import LONGEST_HOLD, Clock, Constant, Gap, Multiply, Relation, plan
+from eden_client.api.client import EdenClient
+from eden_client.film.compare import compared, liveliest, look_of, side_by_side
+from eden_client.film.order import Interrupted, Order, Report, Summary
+from eden_client.film.pipeline import Made, Pipeline
+from eden_client.film.plan.timeline import LONGEST_HOLD, Clock, Constant, Gap, Multiply, Relation, plan
+from eden_client.film.plan.transitions import classify_transitions
+from eden_client.film.read.film import Film, Picture
+from eden_client.film.read.rotated_film import RotatedFilm
+from eden_client.film.read.sources import identity, open_film
+from eden_client.film.write.folder_result import FORMATS
+from eden_client.film.write.results import Result, Timing
+from eden_client.film.write.segments import common_tick
+from eden_client.film.write.targets import Kind, check_target, kind_of, open_result
 from media import MediaError, encode_image
-from media.film import Film, Picture
-from media.segments import common_tick
-from media.upright import Upright
 
 SEGMENT_FRAMES = 96
 """Frames of the result in a segment, about: what an interruption may cost, and how far apart key frames are at most."""
@@ -37,13 +37,13 @@ PICTURE_BYTES = 12
 def interpolate_film(order: Order, client: EdenClient, report: Report) -> Summary:
     """Make the film that `order` asks for.
 
-    Raises MediaError, WorkshopError, EdenError or OSError, and KeyboardInterrupt; those that come in the middle of the
+    Raises MediaError, JournalError, EdenError or OSError, and KeyboardInterrupt; those that come in the middle of the
     work have an `Interrupted` as their cause.
     """
     check_target(order)
     with open_film(order.source, order.source_fps) as film:
         turned = order.compare or kind_of(order.target) is not Kind.VIDEO
-        return _Run(order, client, report, Upright(film) if turned else film).make()
+        return _Run(order, client, report, RotatedFilm(film) if turned else film).make()
 
 
 def _rescued(result: Result) -> Interrupted:
@@ -133,7 +133,7 @@ class _Run:
         own = order.times.bit_length() - 1
         retime = order.duplicates == "skip"
         depth = order.depth if order.fps else (own + LONGEST_HOLD.bit_length() - 1 if retime else own)
-        film = judged(self._counted(), order.cuts, order.duplicates != "off")
+        film = classify_transitions(self._counted(), order.cuts, order.duplicates != "off")
         for gap in plan(film, clock, depth, 1 / self._film.look.rate, retime):
             if gap.relation is not Relation.MOTION:
                 name = gap.relation.value

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from eden_client.timeline import Gap
+from eden_client.film.plan.timeline import Gap
 from media import Frame
 
 Between = Callable[[Sequence[Frame]], Iterable[Frame]]
@@ -39,7 +39,7 @@ def needed(positions: Iterable[Fraction]) -> list[Fraction]:
     return sorted(found, key=lambda position: (position.denominator, position))
 
 
-def solve(
+def synthesise(
     run: Sequence[Gap], sources: Sequence[tuple[Frame, Frame]], between: Between, clip: int
 ) -> Iterator[dict[Fraction, Frame]]:
     """For each gap of the run, in order and as soon as it is complete: its frames by position, the two sides included.

@@ -16,9 +16,9 @@ import av
 import numpy as np
 
 from eden_client import EdenClient
-from eden_client.__main__ import main
-from eden_client.demo_clip import draw_clip
-from media.painting import SCALING
+from eden_client.cli.demo_clip import draw_clip
+from eden_client.cli.main import main
+from eden_client.film.write.frame_converter import SCALING
 
 CLIP = [frame[::4, ::4].copy() for frame in draw_clip()]
 """24 frames of 64x112 with real motion."""

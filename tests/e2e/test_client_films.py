@@ -29,7 +29,7 @@ from client_films import (
 from PIL import Image
 
 from eden_client import Refused, TokenRejected
-from eden_client.__main__ import main
+from eden_client.cli.main import main
 from server import Server
 
 

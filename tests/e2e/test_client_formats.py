@@ -24,7 +24,7 @@ from client_films import (
 )
 from PIL import Image
 
-from eden_client.duplicates import SAME
+from eden_client.film.plan.duplicates import SAME
 from media import encode_image
 from media.truncation import missing_bytes
 

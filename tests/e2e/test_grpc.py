@@ -14,12 +14,12 @@ from client_films import CLIP as FILM
 from client_films import grpc_options, look_at, write_film
 
 import media
-from eden_client.__main__ import main
-from eden_client.errors import envelope_in
-from eden_client.grpc_route import GrpcServer
-from eden_client.parts import read_parts
-from eden_client.tokens import FixedToken
-from eden_client.traffic import Traffic
+from eden_client.api.errors import envelope_in
+from eden_client.api.grpc_route import GrpcConnection
+from eden_client.api.parts import read_parts
+from eden_client.api.tokens import FixedToken
+from eden_client.api.traffic import Traffic
+from eden_client.cli.main import main
 from server import Server
 from server.topology import NODES
 from tests.e2e.servers import moving_frames
@@ -29,21 +29,21 @@ CLIP = media.encode_npy(moving_frames(4))
 
 
 @pytest.fixture(scope="module")
-def calls(server: Server) -> Iterator[GrpcServer]:
-    with closing(GrpcServer(f"127.0.0.1:{server.grpc_port}", FixedToken(server.token()), Traffic())) as opened:
+def calls(server: Server) -> Iterator[GrpcConnection]:
+    with closing(GrpcConnection(f"127.0.0.1:{server.grpc_port}", FixedToken(server.token()), Traffic())) as opened:
         yield opened
 
 
-def unary(calls: GrpcServer, node: str, fields: dict[str, bytes]) -> list[bytes]:
+def unary(calls: GrpcConnection, node: str, fields: dict[str, bytes]) -> list[bytes]:
     return [calls.call(node, fields, 60)]
 
 
-def streaming(calls: GrpcServer, node: str, fields: dict[str, bytes]) -> list[bytes]:
+def streaming(calls: GrpcConnection, node: str, fields: dict[str, bytes]) -> list[bytes]:
     return list(calls.streamed(node, fields, 60))
 
 
 KINDS = pytest.mark.parametrize("call", [unary, streaming])
-Call = Callable[[GrpcServer, str, dict[str, bytes]], list[bytes]]
+Call = Callable[[GrpcConnection, str, dict[str, bytes]], list[bytes]]
 
 
 def pids(server: Server) -> list[list[int]]:
@@ -59,7 +59,7 @@ def drawn_parts(answer: bytes) -> np.ndarray:
 
 
 @KINDS
-def test_where_the_registration_stands_in_one_message(server: Server, calls: GrpcServer, call: Call):
+def test_where_the_registration_stands_in_one_message(server: Server, calls: GrpcConnection, call: Call):
     before = server.worker_pids("autostart")
     for _ in range(2):
         (answer,) = call(calls, "autostart", {"data": b"?"})
@@ -68,7 +68,7 @@ def test_where_the_registration_stands_in_one_message(server: Server, calls: Grp
 
 
 @KINDS
-def test_a_clip_in_two_calls(server: Server, calls: GrpcServer, call: Call):
+def test_a_clip_in_two_calls(server: Server, calls: GrpcConnection, call: Call):
     before = pids(server)
     for _ in range(2):  # the second finds both workers as the first left them
         (ticket,) = call(calls, ENCODER, {"data": CLIP, "seed": b"5"})
@@ -78,7 +78,7 @@ def test_a_clip_in_two_calls(server: Server, calls: GrpcServer, call: Call):
 
 
 @KINDS
-def test_a_stream_that_is_asked_for_comes_in_one_message(server: Server, calls: GrpcServer, call: Call):
+def test_a_stream_that_is_asked_for_comes_in_one_message(server: Server, calls: GrpcConnection, call: Call):
     before = pids(server)
     whole = drawn(calls.call(DECODER, {"data": calls.call(ENCODER, {"data": CLIP}, 60)}, 60))
     for _ in range(2):
@@ -102,7 +102,7 @@ ERRORS = {
 
 @KINDS
 @pytest.mark.parametrize("name", ERRORS)
-def test_an_error_is_an_answer(server: Server, calls: GrpcServer, call: Call, name: str):
+def test_an_error_is_an_answer(server: Server, calls: GrpcConnection, call: Call, name: str):
     node, fields, code = ERRORS[name]
     before = pids(server)
     for _ in range(2):
@@ -113,7 +113,7 @@ def test_an_error_is_an_answer(server: Server, calls: GrpcServer, call: Call, na
 
 @KINDS
 def test_a_stream_that_cannot_be_is_an_error_and_the_ticket_is_good_still(
-    server: Server, calls: GrpcServer, call: Call
+    server: Server, calls: GrpcConnection, call: Call
 ):
     before = pids(server)
     ticket = calls.call(ENCODER, {"data": CLIP}, 60)

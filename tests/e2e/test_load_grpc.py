@@ -7,9 +7,9 @@ import io
 import numpy as np
 
 import media
-from eden_client.grpc_route import GrpcServer
-from eden_client.tokens import FixedToken
-from eden_client.traffic import Traffic
+from eden_client.api.grpc_route import GrpcConnection
+from eden_client.api.tokens import FixedToken
+from eden_client.api.traffic import Traffic
 from server import Server
 from server.api import BINARY
 from tests.e2e.servers import PREDICT, WORKFLOW, moving_frames
@@ -17,7 +17,7 @@ from tests.e2e.servers import PREDICT, WORKFLOW, moving_frames
 
 def test_large_answers_by_unary_calls_arrive_and_the_worker_stays(server: Server):
     workers = server.worker_pids("eden__dit_decoder")
-    calls = GrpcServer(f"127.0.0.1:{server.grpc_port}", FixedToken(server.token()), Traffic())
+    calls = GrpcConnection(f"127.0.0.1:{server.grpc_port}", FixedToken(server.token()), Traffic())
     try:
         for seed in range(3):
             body = media.encode_npy(moving_frames(4, 128, 160, seed=seed))

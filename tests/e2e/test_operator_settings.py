@@ -19,10 +19,10 @@ import pytest
 import requests
 
 import media
-from eden_client.grpc_route import GrpcServer
-from eden_client.parts import read_parts
-from eden_client.tokens import FixedToken
-from eden_client.traffic import Traffic
+from eden_client.api.grpc_route import GrpcConnection
+from eden_client.api.parts import read_parts
+from eden_client.api.tokens import FixedToken
+from eden_client.api.traffic import Traffic
 from server import Server
 from server.api import BINARY
 from server.topology import NODES
@@ -94,7 +94,7 @@ def test_tickets_that_come_late_are_good_as_long_as_nobody_needs_their_room(serv
 def test_parts_over_grpc_are_sent_as_they_are_drawn(server: Server):
     encoder, decoder = NODES
     before = [server.worker_pids(node) for node in NODES]
-    with closing(GrpcServer(f"127.0.0.1:{server.grpc_port}", FixedToken(server.token()), Traffic())) as calls:
+    with closing(GrpcConnection(f"127.0.0.1:{server.grpc_port}", FixedToken(server.token()), Traffic())) as calls:
         ticket = calls.call(encoder, {"data": media.encode_npy(moving_frames(4))}, 60)
         asked = {"data": ticket, "stream": b"1", "format": b"npy"}
         *parts, _end = calls.streamed(decoder, asked, 60)

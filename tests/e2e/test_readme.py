@@ -24,7 +24,7 @@ def demo(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
     (root / "run" / "demo").mkdir(parents=True)
     (root / "run" / "server").symlink_to(server.folder)
-    drawing = [sys.executable, "-m", "eden_client.demo_clip", "--stills", str(root / "run" / "demo" / "clip.mp4")]
+    drawing = [sys.executable, "-m", "eden_client.cli.demo_clip", "--stills", str(root / "run" / "demo" / "clip.mp4")]
     subprocess.run(drawing, cwd=PROJECT, check=True, capture_output=True, timeout=60)
     lines = "\n".join(block for block in SHELL if "TOKEN=" in block or "curl" in block)
     assert lines.count("curl ") == 6

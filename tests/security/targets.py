@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import media
-from eden_client.errors import EdenError
-from eden_client.grpc_route import GrpcServer
-from eden_client.tokens import FixedToken
-from eden_client.traffic import Traffic
+from eden_client.api.errors import EdenError
+from eden_client.api.grpc_route import GrpcConnection
+from eden_client.api.tokens import FixedToken
+from eden_client.api.traffic import Traffic
 from server import Server
 from server.topology import FUSED, NODES
 from tests.e2e.servers import PREDICT, WORKFLOW
@@ -127,7 +127,7 @@ class Client:
     """Calls of one server, from any number of threads."""
 
     server: Server
-    grpc: GrpcServer
+    grpc: GrpcConnection
     token: str = field(repr=False)
 
     @property
@@ -158,7 +158,7 @@ def client_of(server: Server) -> Iterator[Client]:
     """A client with a token of its own."""
     token = server.token()
     assert token
-    with closing(GrpcServer(f"127.0.0.1:{server.grpc_port}", FixedToken(token), Traffic())) as grpc:
+    with closing(GrpcConnection(f"127.0.0.1:{server.grpc_port}", FixedToken(token), Traffic())) as grpc:
         yield Client(server, grpc, token)
 
 

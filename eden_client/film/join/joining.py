@@ -16,12 +16,12 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from media.carrying import Carried, Part, PartError, Plan, Way
-from media.encoding import Encoding
+from eden_client.film.join.stream_copier import Part, PartError, Plan, StreamCopier, Way
+from eden_client.film.read.film import VideoFormat
+from eden_client.film.write.encoding import Encoding
+from eden_client.film.write.segments import Segment, packets, tag
 from media.errors import MediaError
-from media.film import Look
 from media.names import file_url, open_input
-from media.segments import Segment, packets, tag
 from media.video_reader import reason
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -29,11 +29,11 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS,
 
 
 @dataclass(frozen=True)
-class Joint:
+class MuxPlan:
     """How segments become a film."""
 
     encoding: Encoding
-    look: Look
+    look: VideoFormat
     """of the result: its rate, colours, aspect and rotation"""
     tick: Fraction
     """of its time stamps, in seconds"""
@@ -45,7 +45,7 @@ class Joint:
     """the source's first time stamp: it becomes 0"""
 
 
-def rehearse(segments: Sequence[Segment], joint: Joint, target: Path) -> tuple[Plan | None, list[str]]:
+def rehearse(segments: Sequence[Segment], joint: MuxPlan, target: Path) -> tuple[Plan | None, list[str]]:
     """Try what `join` will have to do, with the first packets of each track and any segments of the same encoding.
 
     Returns how all that goes with the pictures is carried over, and what a user should know about that. `target` is
@@ -67,7 +67,7 @@ def rehearse(segments: Sequence[Segment], joint: Joint, target: Path) -> tuple[P
     return plan, plan.notes() if plan else []
 
 
-def join(segments: Sequence[Segment], joint: Joint, target: Path, plan: Plan | None = None) -> list[str]:
+def join(segments: Sequence[Segment], joint: MuxPlan, target: Path, plan: Plan | None = None) -> list[str]:
     """Write the film to `target`; what could not be carried over is named, one line each.
 
     plan   as `rehearse` made it: what it has told is not told again. A part that fails is carried over in another way
@@ -80,7 +80,7 @@ def join(segments: Sequence[Segment], joint: Joint, target: Path, plan: Plan | N
     return [*(note for note in (plan.notes() if plan else []) if note not in told), *notes]
 
 
-def _plan(joint: Joint) -> Plan | None:
+def _plan(joint: MuxPlan) -> Plan | None:
     if joint.source is None:
         return None
     try:
@@ -90,7 +90,7 @@ def _plan(joint: Joint) -> Plan | None:
         raise MediaError(f"{joint.source.name} cannot be read: {reason(error)}") from error
 
 
-def _join(segments: Sequence[Segment], joint: Joint, target: Path, plan: Plan | None, trial: bool) -> list[str]:
+def _join(segments: Sequence[Segment], joint: MuxPlan, target: Path, plan: Plan | None, trial: bool) -> list[str]:
     """Join, and do without what makes that fail."""
     while True:
         ways = plan.ways if plan else {}
@@ -107,7 +107,7 @@ def _join(segments: Sequence[Segment], joint: Joint, target: Path, plan: Plan | 
 
 
 def _to_blame(
-    segments: Sequence[Segment], joint: Joint, target: Path, ways: dict[Part, Way], trial: bool, error: Exception
+    segments: Sequence[Segment], joint: MuxPlan, target: Path, ways: dict[Part, Way], trial: bool, error: Exception
 ) -> list[tuple[Part, str]]:
     """The parts that cannot be written even alone (muxers do not tell); the last one, if all of them can.
 
@@ -132,10 +132,10 @@ def _unwritten(target: Path, error: Exception) -> MediaError:
     return MediaError(f"{target.name} cannot be written: {reason(error)}")
 
 
-def _write(segments: Sequence[Segment], joint: Joint, target: Path, ways: dict[Part, Way], trial: bool) -> list[str]:
+def _write(segments: Sequence[Segment], joint: MuxPlan, target: Path, ways: dict[Part, Way], trial: bool) -> list[str]:
     """Write the pictures and the parts named, once. Raises PartError, av.FFmpegError or ValueError."""
     fast = {"movflags": "+faststart"} if joint.encoding.container in ("mp4", "mov") else {}
-    carried: Carried | None = None
+    carried: StreamCopier | None = None
     out = av.open(file_url(target), "w", format=joint.encoding.container, container_options=fast)
     try:
         with ExitStack() as open_:
@@ -146,7 +146,7 @@ def _write(segments: Sequence[Segment], joint: Joint, target: Path, ways: dict[P
                 source = open_.enter_context(open_input(joint.source))
                 if "tags" in ways:
                     stream.metadata.update(_words(source.streams.video[0]))
-                carried = Carried(source, out, ways, joint.start, None if trial else _end(segments, joint), trial)
+                carried = StreamCopier(source, out, ways, joint.start, None if trial else _end(segments, joint), trial)
                 merged.append(carried.packets())
             out.start_encoding()
             for _, packet in heapq.merge(*merged, key=lambda each: each[0]):
@@ -159,13 +159,13 @@ def _write(segments: Sequence[Segment], joint: Joint, target: Path, ways: dict[P
     return carried.notes() if carried else []
 
 
-def _end(segments: Sequence[Segment], joint: Joint) -> Fraction:
+def _end(segments: Sequence[Segment], joint: MuxPlan) -> Fraction:
     """When the film ends, in seconds, in its own time."""
     last = packets(segments[-1:], joint.last_duration)
     return max(timed.shown + timed.duration for timed in last) - joint.start
 
 
-def _video(out: OutputContainer, template: VideoStream, joint: Joint) -> VideoStream:
+def _video(out: OutputContainer, template: VideoStream, joint: MuxPlan) -> VideoStream:
     stream = out.add_stream_from_template(template, opaque=True)
     stream.time_base = joint.tick
     stream.codec_context.framerate = joint.look.rate.limit_denominator(1001 * 1000)
@@ -177,7 +177,9 @@ def _video(out: OutputContainer, template: VideoStream, joint: Joint) -> VideoSt
     return stream
 
 
-def _pictures(segments: Sequence[Segment], joint: Joint, stream: VideoStream) -> Iterator[tuple[Fraction, Packet[Any]]]:
+def _pictures(
+    segments: Sequence[Segment], joint: MuxPlan, stream: VideoStream
+) -> Iterator[tuple[Fraction, Packet[Any]]]:
     tick = joint.tick
     for timed in packets(segments, joint.last_duration):
         packet = timed.packet

@@ -17,10 +17,10 @@ from av.packet import Packet
 from av.stream import Discard, Stream
 from av.subtitles.stream import SubtitleStream
 
-from media.chapters import fitted
-from media.restarts import Restarts
-from media.sound import can_be_decoded, layout_of
-from media.tracks import Copied, Encoded, Retold, TrackCarrier
+from eden_client.film.join.chapters import fitted
+from eden_client.film.join.sound import can_be_decoded, layout_of
+from eden_client.film.join.tracks import Copied, Encoded, Retold, TrackCarrier
+from eden_client.film.read.restarts import Restarts
 from media.video_reader import reason
 
 Part = int | Literal["chapters", "tags"]
@@ -121,7 +121,7 @@ class Plan:
             ways.append(Way.ENCODE)
 
 
-class Carried:
+class StreamCopier:
     """What goes from `source` to `target` beside the pictures. Made before the target's header is written.
 
     start   the source's time that becomes 0, in seconds

@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
-from media.sound import SoundEncoder, add_sound, can_be_decoded, usual_layout
+from eden_client.film.join.sound import SoundEncoder, add_sound, can_be_decoded, usual_layout
 
 NUDGE = Fraction(1, 10)
 """Seconds by which a packet of sound may be moved to come after the one before; one further back is dropped."""

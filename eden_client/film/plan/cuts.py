@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from PIL import Image
 
-from eden_client.duplicates import is_same
+from eden_client.film.plan.duplicates import is_same
+from eden_client.film.read.film import Picture
 from media import Frame
-from media.film import Picture
 
 SENSITIVITY = 0.6
 """By default; 0 (hardly any cut) to 1 (nearly everything is one)."""
@@ -33,7 +33,7 @@ _ALONE = 2.5
 """How much more of a difference it takes where there is no other motion to compare with."""
 
 
-def marked(pictures: Iterable[Picture], sensitivity: float = SENSITIVITY) -> Iterator[tuple[Picture, bool]]:
+def detect_cuts(pictures: Iterable[Picture], sensitivity: float = SENSITIVITY) -> Iterator[tuple[Picture, bool]]:
     """Each picture, and whether a cut lies right before it; looks four pictures ahead."""
     held: deque[Picture] = deque()
     scores: deque[float] = deque()  # of held[0] and its neighbours: at most _AROUND before it, all that follow

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from eden_client.film.read.film import Picture
 from media import Frame
-from media.film import Picture
 
 SAME = 2.0
 """Grey levels by which no block of a duplicate differs on average from the picture before: coding noise is less."""

@@ -14,7 +14,7 @@ from itertools import chain
 from math import ceil, floor
 from typing import Protocol
 
-from media.film import Picture
+from eden_client.film.read.film import Picture
 
 
 class Relation(Enum):

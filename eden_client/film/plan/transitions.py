@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from eden_client import cuts
-from eden_client.duplicates import is_same
-from eden_client.timeline import Relation
-from media.film import Picture
+from eden_client.film.plan import cuts
+from eden_client.film.plan.duplicates import is_same
+from eden_client.film.plan.timeline import Relation
+from eden_client.film.read.film import Picture
 
 
-def judged(
+def classify_transitions(
     pictures: Iterable[Picture], cut_sensitivity: float | None, duplicates: bool
 ) -> Iterator[tuple[Picture, Relation]]:
     """Each picture and its relation to the one before; None and False leave cuts and duplicates undetected."""
     before: Picture | None = None
-    found = ((each, False) for each in pictures) if cut_sensitivity is None else cuts.marked(pictures, cut_sensitivity)
+    found = (
+        ((each, False) for each in pictures) if cut_sensitivity is None else cuts.detect_cuts(pictures, cut_sensitivity)
+    )
     for picture, is_cut in found:
         if is_cut:
             relation = Relation.CUT

@@ -39,7 +39,7 @@ class Colours:
 
 
 @dataclass(frozen=True)
-class Look:
+class VideoFormat:
     """How the pictures of a film are stored."""
 
     size: tuple[int, int]
@@ -64,7 +64,7 @@ class Film(Protocol):
     """A source of pictures, open for one reading."""
 
     name: str
-    look: Look
+    look: VideoFormat
     container: Path | None
     """A file whose sound, subtitles, chapters and metadata go with the pictures."""
     start: Fraction

@@ -14,14 +14,14 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.format import Flags
-from av.video.format import VideoFormat
+from av.video.format import VideoFormat as PixelFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from eden_client.film.read.film import Colours, Picture, VideoFormat
+from eden_client.film.read.restarts import Restarts
 from media.errors import MediaError
-from media.film import Colours, Look, Picture
 from media.names import open_input
-from media.restarts import Restarts
 from media.truncation import missing_bytes
 from media.video_reader import SCALING, reason
 
@@ -177,10 +177,10 @@ def _stated_rate(container: InputContainer, stream: VideoStream, head: bytes) ->
     return stream.average_rate or stream.guessed_rate
 
 
-def _look(stream: VideoStream, first: VideoFrame, rate: Fraction) -> Look:
+def _look(stream: VideoStream, first: VideoFrame, rate: Fraction) -> VideoFormat:
     context = stream.codec_context
     components = [c for c in first.format.components if not c.is_alpha]
-    return Look(
+    return VideoFormat(
         size=(first.height, first.width),
         rate=rate,
         pixel_format=first.format.name,
@@ -201,7 +201,7 @@ def is_transparent(frame: VideoFrame) -> bool:
     return has_alpha and int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255
 
 
-def _range(stated: int, format: VideoFormat) -> int:
+def _range(stated: int, format: PixelFormat) -> int:
     return 2 if format.name.startswith("yuvj") else stated
 
 

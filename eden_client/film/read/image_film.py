@@ -13,9 +13,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 from PIL import Image
 
+from eden_client.film.read.film import Picture, VideoFormat
+from eden_client.film.read.film_file import to_picture
 from media.errors import MediaError
-from media.film import Look, Picture
-from media.film_file import to_picture
 from media.images import Frame, decode_image, is_deep_png
 
 ENDINGS = {
@@ -47,7 +47,7 @@ class ImageFilm:
         self.warnings = missing_numbers(self._paths)
         first = _read(self._paths[0])
         format = first.original.format if first.original else None
-        self.look = Look(
+        self.look = VideoFormat(
             size=first.pixels.shape[:2],
             rate=rate,
             pixel_format=format.name if format else ("rgba" if first.alpha is not None else "rgb24"),

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from media.film import Film, Picture
+from eden_client.film.read.film import Film, Picture
 
 
-class Upright:
+class RotatedFilm:
     """`film`, its pictures turned by 0, 90, 180 or 270 degrees. Those that are turned keep 8 bits a colour."""
 
     def __init__(self, film: Film) -> None:

@@ -10,10 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from eden_client.film.read.film import Film
+from eden_client.film.read.film_file import open_film_file
+from eden_client.film.read.image_film import ENDINGS, ImageFilm
 from media import MediaError
-from media.film import Film
-from media.film_file import open_film_file
-from media.image_film import ENDINGS, ImageFilm
 
 PIPE = "-"
 """Standard input or output."""

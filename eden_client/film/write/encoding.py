@@ -9,10 +9,10 @@ from functools import cache
 
 import av
 from av.codec.codec import UnknownCodecError
-from av.video.format import VideoFormat
+from av.video.format import VideoFormat as PixelFormat
 
+from eden_client.film.read.film import VideoFormat
 from media.errors import MediaError
-from media.film import Look
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ _FAMILIES = {
 
 
 def choose_encoding(
-    look: Look, ending: str, codec: str | None, crf: int | None, preset: str | None, pixel_format: str | None
+    look: VideoFormat, ending: str, codec: str | None, crf: int | None, preset: str | None, pixel_format: str | None
 ) -> tuple[Encoding, list[str]]:
     """How to write a film that looks like `look` to a file with that ending, and what a user should know about it.
 
@@ -86,7 +86,7 @@ def choose_encoding(
         options["auto-alt-ref"] = "0"  # it cannot do both
     if encoder == "prores_ks":
         options["profile"] = "4444" if "444" in chosen else "hq"
-    shape = VideoFormat(chosen, 16, 16)
+    shape = PixelFormat(chosen, 16, 16)
     subsampled = not shape.is_rgb and shape.chroma_width() < 16
     pad = encoder in _EVEN and subsampled and (look.size[0] % 2 == 1 or look.size[1] % 2 == 1)
     if pad:
@@ -109,7 +109,7 @@ def _encoder(codec: str) -> str:
     raise MediaError(f"unknown video codec {codec!r}: {', '.join(ENCODERS)}, ffv1, or the name of an FFmpeg encoder")
 
 
-def _default_encoder(look: Look, container: str) -> str:
+def _default_encoder(look: VideoFormat, container: str) -> str:
     """The source's own kind, where the container takes it; else what players of that container expect."""
     if look.alpha:
         return {"mov": "prores_ks", "webm": "libvpx-vp9", "matroska": "ffv1"}.get(container, "libx264")
@@ -152,7 +152,9 @@ def _quality(encoder: str, crf: int | None, preset: str | None) -> dict[str, str
     return options
 
 
-def choose_pixel_format(look: Look, offered: Sequence[str], wanted: str | None, holder: str) -> tuple[str, list[str]]:
+def choose_pixel_format(
+    look: VideoFormat, offered: Sequence[str], wanted: str | None, holder: str
+) -> tuple[str, list[str]]:
     """The one of the pixel formats offered that is wanted, or else loses least; and what a user should know about it.
 
     holder   of the pictures: an encoder, or y4m
@@ -162,7 +164,7 @@ def choose_pixel_format(look: Look, offered: Sequence[str], wanted: str | None, 
         raise MediaError(f"{holder} does not take {wanted}; it takes {', '.join(offered)}")
     plain = [name for name in offered if name.startswith(("yuv4", "yuva4", "gbr", "bgr0", "bgra", "rgb24"))]
     name = wanted or min(plain or offered, key=lambda name: _loss(look, holder, name))
-    chosen, notes = VideoFormat(name, 16, 16), []
+    chosen, notes = PixelFormat(name, 16, 16), []
     bits = max(c.bits for c in chosen.components if not c.is_alpha)
     if bits < look.bits:
         notes.append(f"the source has {look.bits} bits a colour, {name} keeps {bits}")
@@ -173,9 +175,9 @@ def choose_pixel_format(look: Look, offered: Sequence[str], wanted: str | None, 
     return name, notes
 
 
-def _loss(look: Look, holder: str, name: str) -> tuple[int, ...]:
+def _loss(look: VideoFormat, holder: str, name: str) -> tuple[int, ...]:
     """What a pixel format loses of the source, worst first; then what it wastes."""
-    source, target = VideoFormat(look.pixel_format, 16, 16), VideoFormat(name, 16, 16)
+    source, target = PixelFormat(look.pixel_format, 16, 16), PixelFormat(name, 16, 16)
     bits = max(c.bits for c in target.components if not c.is_alpha)
     has_alpha = any(c.is_alpha for c in target.components)
     detail = 256 if target.is_rgb else target.chroma_width() * target.chroma_height()

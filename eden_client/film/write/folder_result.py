@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eden_client.pipeline import Made
-from eden_client.results import picture_of
-from eden_client.workshop import Entry, Workshop
+from eden_client.film.pipeline import Made
+from eden_client.film.resume_journal import Entry, ResumeJournal
+from eden_client.film.write.results import picture_of
 from media import MediaError, encode_image
 from media.images import Frame, ImageFormat
 
@@ -27,7 +27,7 @@ class FolderResult:
     target: a folder, or folder/name%06d.png to choose the names and the format. Raises MediaError: an unknown format.
     """
 
-    def __init__(self, workshop: Workshop, target: str, quality: int | None) -> None:
+    def __init__(self, workshop: ResumeJournal, target: str, quality: int | None) -> None:
         path = Path(target)
         self._folder, self._name = (path.parent, path.name) if NUMBER.search(path.name) else (path, DEFAULT_NAME)
         ending = Path(self._name).suffix.lower()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from av.video.format import VideoFormat
+from av.video.format import VideoFormat as PixelFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
-from media.film import Colours, Look
+from eden_client.film.read.film import Colours, VideoFormat
 from media.images import Frame
 from media.video_reader import SCALING
 
@@ -25,17 +25,17 @@ _MATRICES = {
 BT709 = Colours(1, 1, 1, 1)
 
 
-class Painter:
+class FrameConverter:
     """Makes encoder frames of one pixel format for films that look like `look`.
 
     pad       sides are made even
     rgb_into  the colour space of what was RGB
     """
 
-    def __init__(self, look: Look, pixel_format: str, pad: bool = False, rgb_into: Colours = BT709) -> None:
+    def __init__(self, look: VideoFormat, pixel_format: str, pad: bool = False, rgb_into: Colours = BT709) -> None:
         self._format, self._pad = pixel_format, pad
-        target = VideoFormat(pixel_format, 16, 16)
-        from_rgb = VideoFormat(look.pixel_format, 16, 16).is_rgb or look.pixel_format == "pal8"
+        target = PixelFormat(pixel_format, 16, 16)
+        from_rgb = PixelFormat(look.pixel_format, 16, 16).is_rgb or look.pixel_format == "pal8"
         self.colours = rgb_into if from_rgb and not target.is_rgb else look.colours
         """The tags that the result carries."""
         self._alpha = any(c.is_alpha for c in target.components)

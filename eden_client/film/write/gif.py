@@ -10,17 +10,17 @@ import av
 from av.filter.graph import Graph
 from av.video.frame import VideoFrame
 
+from eden_client.film.read.film import VideoFormat
+from eden_client.film.write.segments import Segment
 from media.errors import MediaError
-from media.film import Look
 from media.names import file_url, open_input
-from media.segments import Segment
 from media.video_reader import reason
 
 HUNDREDTH = Fraction(1, 100)
 """A GIF's unit of time, and the shortest that a frame is shown."""
 
 
-def write_gif(segments: Sequence[Segment], look: Look, target: Path) -> list[str]:
+def write_gif(segments: Sequence[Segment], look: VideoFormat, target: Path) -> list[str]:
     """Write the film as a GIF that repeats for ever; returns what a user should know. Raises MediaError."""
     notes = []
     if look.rate > 50:
@@ -64,7 +64,7 @@ def _palette(segments: Sequence[Segment]) -> VideoFrame:
     return palette
 
 
-def _encode(segments: Sequence[Segment], palette: VideoFrame, look: Look, target: Path) -> int:
+def _encode(segments: Sequence[Segment], palette: VideoFrame, look: VideoFormat, target: Path) -> int:
     """Write the GIF; returns how many frames came at the time of the one before and are left out."""
     last, skipped = -1, 0
     with av.open(file_url(target), "w", format="gif", options={"loop": "0"}) as out:

@@ -9,12 +9,12 @@ from pathlib import Path
 import av
 from av.video.stream import VideoStream
 
-from eden_client.pipeline import Made
-from eden_client.results import Timing, painted
+from eden_client.film.pipeline import Made
+from eden_client.film.read.film import Colours, VideoFormat
+from eden_client.film.write.frame_converter import FrameConverter
+from eden_client.film.write.results import Timing, painted
+from eden_client.film.write.segments import tag
 from media import MediaError
-from media.film import Colours, Look
-from media.painting import Painter
-from media.segments import tag
 from media.video_reader import reason
 
 FORMATS = ("yuv420p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv422p10le", "yuv444p10le")
@@ -26,11 +26,11 @@ class PipeResult:
 
     gaps = 0
 
-    def __init__(self, look: Look, pixel_format: str, timing: Timing) -> None:
+    def __init__(self, look: VideoFormat, pixel_format: str, timing: Timing) -> None:
         self.frames = 0
         if sys.stdout is None:
             raise MediaError("standard output is closed")
-        self._painter = Painter(look, pixel_format, rgb_into=Colours())  # which y4m cannot name
+        self._painter = FrameConverter(look, pixel_format, rgb_into=Colours())  # which y4m cannot name
         self._tick = 1 / timing.rate
         self._container = av.open(_Pipe(look.aspect), "w", format="yuv4mpegpipe", options={"strict": "-1"})
         stream = self._container.add_stream("wrapped_avframe", rate=timing.rate)

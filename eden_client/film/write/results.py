@@ -9,10 +9,10 @@ from typing import Protocol
 
 from av.video.frame import VideoFrame
 
-from eden_client.pipeline import Made
-from eden_client.recursion import LEFT
-from media.film import Picture
-from media.painting import Painter
+from eden_client.film.pipeline import Made
+from eden_client.film.read.film import Picture
+from eden_client.film.synthesis import LEFT
+from eden_client.film.write.frame_converter import FrameConverter
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def picture_of(made: Made) -> Picture | None:
     return made.gap.left if made.position == LEFT else made.gap.right
 
 
-def painted(made: Made, painter: Painter) -> VideoFrame:
+def painted(made: Made, painter: FrameConverter) -> VideoFrame:
     """A frame in an encoder's pixel format."""
     picture = picture_of(made)
     if picture is None:

@@ -19,9 +19,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from media.encoding import Encoding, supported
+from eden_client.film.read.film import Colours, VideoFormat
+from eden_client.film.write.encoding import Encoding, supported
 from media.errors import MediaError
-from media.film import Colours, Look
 from media.names import file_url, open_input
 from media.video_reader import reason
 
@@ -43,7 +43,7 @@ class Segment:
 class SegmentWriter:
     """Writes one segment. Times are those of the film, on a grid of `tick` seconds."""
 
-    def __init__(self, path: Path, encoding: Encoding, look: Look, rate: Fraction, tick: Fraction) -> None:
+    def __init__(self, path: Path, encoding: Encoding, look: VideoFormat, rate: Fraction, tick: Fraction) -> None:
         self.path, self.count = path, 0
         self._start: Fraction | None = None
         self._tick = tick

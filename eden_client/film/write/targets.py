@@ -7,18 +7,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from eden_client.folder_result import FORMATS, NUMBER, FolderResult
-from eden_client.order import Order
-from eden_client.pipe_result import FORMATS as PIPED
-from eden_client.pipe_result import PipeResult
-from eden_client.results import Result, Timing
-from eden_client.sources import PIPE
-from eden_client.video_result import VideoResult
-from eden_client.workshop import open_workshop
+from eden_client.film.order import Order
+from eden_client.film.read.film import Film, VideoFormat
+from eden_client.film.read.sources import PIPE
+from eden_client.film.resume_journal import open_journal
+from eden_client.film.write.encoding import CONTAINERS, Encoding, choose_encoding, choose_pixel_format
+from eden_client.film.write.folder_result import FORMATS, NUMBER, FolderResult
+from eden_client.film.write.gif import HUNDREDTH
+from eden_client.film.write.pipe_result import FORMATS as PIPED
+from eden_client.film.write.pipe_result import PipeResult
+from eden_client.film.write.results import Result, Timing
+from eden_client.film.write.video_result import VideoResult
 from media import MediaError
-from media.encoding import CONTAINERS, Encoding, choose_encoding, choose_pixel_format
-from media.film import Film, Look
-from media.gif import HUNDREDTH
 
 
 class Kind(Enum):
@@ -70,9 +70,9 @@ def check_target(order: Order) -> None:
 
 
 def open_result(
-    order: Order, film: Film, look: Look, timing: Timing, fingerprint: Mapping[str, Any]
+    order: Order, film: Film, look: VideoFormat, timing: Timing, fingerprint: Mapping[str, Any]
 ) -> tuple[Result, list[str]]:
-    """Where the frames go, and what a user should know about it. Raises MediaError or WorkshopError."""
+    """Where the frames go, and what a user should know about it. Raises MediaError or JournalError."""
     kind = kind_of(order.target)
     if kind is Kind.PIPE:
         _refuse(order, "y4m", "codec", "crf", "preset")
@@ -92,7 +92,7 @@ def open_result(
     else:
         place = Path(order.target)
         encoding, notes = choose_encoding(look, place.suffix, order.codec, order.crf, order.preset, order.pixel_format)
-    workshop = open_workshop(place, fingerprint, order.resume, order.overwrite)
+    workshop = open_journal(place, fingerprint, order.resume, order.overwrite)
     try:
         if kind is Kind.FOLDER:
             return FolderResult(workshop, order.target, order.crf), notes
@@ -114,7 +114,7 @@ def _left_out(film: Film, holder: str) -> list[str]:
     return [f"{' and '.join(film.beside)} left out: {holder} has no place for them"] if film.beside else []
 
 
-def _pictures_alone(film: Film, look: Look, holder: str) -> list[str]:
+def _pictures_alone(film: Film, look: VideoFormat, holder: str) -> list[str]:
     """What a user should know about a film that becomes 8-bit RGB pictures and nothing else."""
     notes = _left_out(film, holder)
     if look.bits > 8:

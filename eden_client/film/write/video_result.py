@@ -9,28 +9,28 @@ from pathlib import Path
 
 import numpy as np
 
-from eden_client.pipeline import Made
-from eden_client.results import Timing, painted
-from eden_client.workshop import Entry, Workshop
+from eden_client.film.join.joining import MuxPlan, join, rehearse
+from eden_client.film.join.stream_copier import Plan
+from eden_client.film.pipeline import Made
+from eden_client.film.read.film import Film, VideoFormat
+from eden_client.film.resume_journal import Entry, ResumeJournal
+from eden_client.film.write.encoding import Encoding
+from eden_client.film.write.frame_converter import FrameConverter
+from eden_client.film.write.gif import write_gif
+from eden_client.film.write.results import Timing, painted
+from eden_client.film.write.segments import Segment, SegmentWriter
 from media import MediaError
-from media.carrying import Plan
-from media.encoding import Encoding
-from media.film import Film, Look
-from media.gif import write_gif
-from media.joining import Joint, join, rehearse
-from media.painting import Painter
-from media.segments import Segment, SegmentWriter
 
 
 class VideoResult:
     """Writes frames that look like `look` segment by segment; goes on where the workshop's earlier run stopped."""
 
     def __init__(
-        self, workshop: Workshop, film: Film, look: Look, encoding: Encoding, timing: Timing, target: Path
+        self, workshop: ResumeJournal, film: Film, look: VideoFormat, encoding: Encoding, timing: Timing, target: Path
     ) -> None:
         self._workshop, self._film, self._encoding = workshop, film, encoding
         self._timing, self._target = timing, target
-        self._painter = Painter(look, encoding.pixel_format, encoding.pad)
+        self._painter = FrameConverter(look, encoding.pixel_format, encoding.pad)
         self._look = replace(look, colours=self._painter.colours, rate=timing.rate)
         self._open: SegmentWriter | None = None
         self._plan: Plan | None = None
@@ -102,9 +102,9 @@ class VideoResult:
         """Let go of the workshop; what is in it stays."""
         self._workshop.close()
 
-    def _joint(self, source: Path | None) -> Joint:
+    def _joint(self, source: Path | None) -> MuxPlan:
         timing = self._timing
-        return Joint(self._encoding, self._look, timing.tick, timing.last_duration, source, self._film.start)
+        return MuxPlan(self._encoding, self._look, timing.tick, timing.last_duration, source, self._film.start)
 
     def _black(self, path: Path) -> Segment:
         """A segment like those of the film, as short as one can be."""

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from eden_client import PayloadLost, Refused, ServerBusy, ServerFailed, TooLarge
-from eden_client.errors import EdenError, envelope_in
+from eden_client.api.errors import EdenError, envelope_in
 from serving import errors
 
 FOR_RETRY = {"never": (Refused,), "later": (ServerBusy, ServerFailed), "encode": (PayloadLost,)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eden_client import EdenClient, TooLarge
-from eden_client.routes import FUSED_PATH, WORKFLOW_PATH
+from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH
 from media import decode_npy, encode_npy
 from serving.request import Caller, Request
 from serving.settings import Limits

@@ -21,11 +21,11 @@ from eden_client import (
     ServerFailed,
     ServerLost,
     TokenRejected,
-    pace,
 )
-from eden_client import client as client_module
-from eden_client.errors import envelope_in, error_told
-from eden_client.tokens import KeyFile
+from eden_client.api import adaptive_timeout
+from eden_client.api import client as client_module
+from eden_client.api.errors import envelope_in, error_told
+from eden_client.api.tokens import KeyFile
 from media import encode_npy
 from tests.key_files import write_key_file
 from tests.unit.client.told import FRAMES, Told, between, envelope, mean
@@ -196,7 +196,7 @@ def never(told: Told) -> Callable[[bytes], None]:
 
 
 def test_a_call_that_is_never_answered_is_sent_again_soon_where_answers_are_quick(told, monkeypatch):
-    monkeypatch.setattr(pace, "LEAST", 0.2)
+    monkeypatch.setattr(adaptive_timeout, "LEAST", 0.2)
     told.answers = [between, never(told)]
     with EdenClient(told.url, timeout=300) as client:
         client.interpolate_pair(*FRAMES[:2])
@@ -206,7 +206,7 @@ def test_a_call_that_is_never_answered_is_sent_again_soon_where_answers_are_quic
 
 
 def test_a_server_that_becomes_slow_gets_its_time(told, monkeypatch):
-    monkeypatch.setattr(pace, "LEAST", 0.2)
+    monkeypatch.setattr(adaptive_timeout, "LEAST", 0.2)
     slow = lambda body: (time.sleep(0.6), between(body))[1]  # noqa: E731
     told.answers = [between, never(told), slow]
     with EdenClient(told.url, timeout=300) as client:
@@ -216,14 +216,14 @@ def test_a_server_that_becomes_slow_gets_its_time(told, monkeypatch):
 
 
 def test_the_first_attempt_gets_what_the_slowest_answer_and_those_beside_it_may_take():
-    of = pace.Pace(300, window=8)
+    of = adaptive_timeout.AdaptiveTimeout(300, window=8)
     assert of.limit(1000) == 300  # nothing is known yet
     of.answered(1000, 1)
-    assert of.limit(1000) == pace.LEAST and of.limit(4000) == 64
+    assert of.limit(1000) == adaptive_timeout.LEAST and of.limit(4000) == 64
     of.answered(1000, 4)
     of.answered(1000, 2)
     assert of.limit(1000) == 64 and of.limit(10_000) == 300
-    assert pace.Pace(10, window=8).limit(1000) == 10
+    assert adaptive_timeout.AdaptiveTimeout(10, window=8).limit(1000) == 10
 
 
 @pytest.mark.parametrize("route", ["workflow", "fused"])

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eden_client.errors import PayloadLost, ServerBusy, ServerLost
-from eden_client.parts import read_parts
-from eden_client.routes import frames_in
+from eden_client.api.errors import PayloadLost, ServerBusy, ServerLost
+from eden_client.api.parts import read_parts
+from eden_client.api.routes import frames_in
 from media import encode_npy
 from serving.answer import as_part, stream_end
 

@@ -9,8 +9,8 @@ import time
 import pytest
 from rich.console import Console
 
-from eden_client.order import Summary
-from eden_client.reports import Bar, Json, Lines
+from eden_client.cli.reports import Bar, Json, Lines
+from eden_client.film.order import Summary
 
 NAME = "[subs] a film [/x].mkv"
 """Brackets mean colours to the library that draws the bar."""

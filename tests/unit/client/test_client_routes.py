@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from eden_client import EdenClient, NotOffered, ServerFailed, TokenRejected
-from eden_client import client as client_module
-from eden_client.routes import FUSED_PATH, WORKFLOW_PATH
+from eden_client.api import client as client_module
+from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH
 from media import decode_npy, encode_npy
 from tests.unit.client.told import FRAMES, Told, between, envelope, mean, streamed
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from eden_client import EdenClient, EdenError, ServerFailed, ServerLost, TokenRejected
-from eden_client.__main__ import main
-from eden_client.grpc_route import GrpcServer
-from eden_client.local import local_key_file, local_server
-from eden_client.tokens import FixedToken
-from eden_client.traffic import Traffic
+from eden_client.api.grpc_route import GrpcConnection
+from eden_client.api.local import local_key_file, local_server
+from eden_client.api.tokens import FixedToken
+from eden_client.api.traffic import Traffic
+from eden_client.cli.main import main
 from media import encode_image
 from tests.key_files import write_key_file
 from tests.recorder import Recorder, recorder, redirect
@@ -191,7 +191,7 @@ def test_grpc_goes_by_a_proxy_only_to_other_machines(monkeypatch):
     with recorder() as proxy, recorder() as own:
         monkeypatch.setenv("http_proxy", proxy.url)
         for target, note in ((f"127.0.0.1:{own.port}", ""), ("eden.invalid:7070", "http_proxy names a proxy")):
-            calls = GrpcServer(target, FixedToken("inference-secret"), Traffic())
+            calls = GrpcConnection(target, FixedToken("inference-secret"), Traffic())
             with pytest.raises(EdenError) as failed:
                 calls.call("model", {}, 20)
             calls.close()

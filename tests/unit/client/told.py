@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-from eden_client.routes import FUSED_PATH, WORKFLOW_PATH
+from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH
 from media import decode_npy, encode_npy
 from serving.answer import as_part, stream_end
 

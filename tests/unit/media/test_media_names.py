@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from sound_films import Joiner, Sound, chapters_of, hear, write_source
 
+from eden_client.film.read.film_file import open_film_file
+from eden_client.film.write.gif import write_gif
 from media import encode_video, open_video
-from media.film_file import open_film_file
-from media.gif import write_gif
+from tests.unit.client.film.sound_films import Joiner, Sound, chapters_of, hear, write_source
 
 FRAMES = [np.full((32, 48, 3), level, np.uint8) for level in (0, 80, 160)]
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import av
 import numpy as np
 
-from media.encoding import choose_encoding
-from media.film import Look
-from media.film_file import open_film_file
-from media.joining import Joint, join
+from eden_client.film.join.joining import MuxPlan, join
+from eden_client.film.join.sound import usual_layout
+from eden_client.film.read.film import VideoFormat
+from eden_client.film.read.film_file import open_film_file
+from eden_client.film.write.encoding import choose_encoding
+from eden_client.film.write.frame_converter import FrameConverter
+from eden_client.film.write.segments import Segment, SegmentWriter
 from media.names import file_url
-from media.painting import Painter
-from media.segments import Segment, SegmentWriter
-from media.sound import usual_layout
 
 RATE = Fraction(10)
 LENGTH = 10
 """Frames of a film: a second."""
-LOOK = Look(size=(16, 16), rate=RATE, pixel_format="yuv420p")
+LOOK = VideoFormat(size=(16, 16), rate=RATE, pixel_format="yuv420p")
 
 
 @dataclass(frozen=True)
@@ -168,14 +168,14 @@ class Joiner:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._made: dict[str, tuple[Joint, Segment]] = {}
+        self._made: dict[str, tuple[MuxPlan, Segment]] = {}
 
     def __call__(self, source: Path, target: Path) -> list[str]:
         """Returns the notes."""
         joint, segments = self.parts(source, target.suffix)
         return join(segments, joint, target)
 
-    def parts(self, source: Path, ending: str) -> tuple[Joint, list[Segment]]:
+    def parts(self, source: Path, ending: str) -> tuple[MuxPlan, list[Segment]]:
         """What `join` takes."""
         if ending not in self._made:
             self._made[ending] = self._encode(ending)
@@ -183,11 +183,11 @@ class Joiner:
         with open_film_file(source) as film:
             return replace(joint, source=source, start=film.start), [replace(segment, start=film.start)]
 
-    def _encode(self, ending: str) -> tuple[Joint, Segment]:
+    def _encode(self, ending: str) -> tuple[MuxPlan, Segment]:
         encoding, _ = choose_encoding(LOOK, ending, None, None, None, None)
-        joint = Joint(encoding, LOOK, Fraction(1, 1000), 1 / RATE)
+        joint = MuxPlan(encoding, LOOK, Fraction(1, 1000), 1 / RATE)
         writer = SegmentWriter(self._folder / f"pictures{ending}.nut", encoding, LOOK, RATE, joint.tick)
-        painter = Painter(LOOK, encoding.pixel_format)
+        painter = FrameConverter(LOOK, encoding.pixel_format)
         for number in range(LENGTH):
             writer.write(painter.made(np.full((*LOOK.size, 3), 20 * number, np.uint8)), number / RATE)
         return joint, writer.close()

@@ -7,12 +7,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from eden_client.folder_result import FolderResult
-from eden_client.pipeline import Made
-from eden_client.timeline import Gap
-from eden_client.workshop import open_workshop
+from eden_client.film.pipeline import Made
+from eden_client.film.plan.timeline import Gap
+from eden_client.film.read.film import Picture
+from eden_client.film.resume_journal import open_journal
+from eden_client.film.write.folder_result import FolderResult
 from media import MediaError
-from media.film import Picture
 
 PIXELS = np.zeros((16, 16, 3), np.uint8)
 GAP = Gap(0, Picture(PIXELS, Fraction(0)), None, ())
@@ -20,7 +20,7 @@ GAP = Gap(0, Picture(PIXELS, Fraction(0)), None, ())
 
 def write(target, frames):
     place = target.parent if "%" in target.name else target
-    result = FolderResult(open_workshop(place, {}, resume=False, overwrite=True), str(target), None)
+    result = FolderResult(open_journal(place, {}, resume=False, overwrite=True), str(target), None)
     for index in range(frames):
         result.write(Made(GAP, Fraction(0), Fraction(index)))
     result.end_segment(frames)

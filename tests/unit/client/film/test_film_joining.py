@@ -11,7 +11,15 @@ from pathlib import Path
 
 import av
 import pytest
-from sound_films import (
+
+from eden_client.film.join.chapters import fitted
+from eden_client.film.join.joining import MuxPlan, join, rehearse
+from eden_client.film.join.tracks import Copied
+from eden_client.film.read.film_file import open_film_file
+from eden_client.film.write.encoding import Encoding
+from eden_client.film.write.segments import SegmentWriter
+from media import MediaError
+from tests.unit.client.film.sound_films import (
     LENGTH,
     LOOK,
     RATE,
@@ -26,14 +34,6 @@ from sound_films import (
     patch,
     write_source,
 )
-
-from media import MediaError
-from media.chapters import fitted
-from media.encoding import Encoding
-from media.film_file import open_film_file
-from media.joining import Joint, join, rehearse
-from media.segments import SegmentWriter
-from media.tracks import Copied
 
 ENDINGS = [".mp4", ".mov", ".mkv", ".webm"]
 
@@ -108,7 +108,7 @@ def test_every_loudspeaker_keeps_its_sound(joined, tmp_path, layout, ending):
 OWN_ORDER = """
 import sys
 from pathlib import Path
-from tests.unit.media.sound_films import Joiner
+from tests.unit.client.film.sound_films import Joiner
 joined, source = Joiner(Path(sys.argv[1]).parent), Path(sys.argv[1])
 print([joined(source, source.with_name(f"out{ending}")) for ending in (".mp4", ".mov", ".mkv", ".webm")])
 """
@@ -386,7 +386,7 @@ def test_a_film_is_joined_without_what_fails_only_then(joined, tmp_path, ending)
 
 
 def test_pictures_that_cannot_be_written_are_told_before(tmp_path):
-    joint = Joint(Encoding("mov", "libvpx-vp9", "yuv420p"), LOOK, Fraction(1, 1000), 1 / RATE)
+    joint = MuxPlan(Encoding("mov", "libvpx-vp9", "yuv420p"), LOOK, Fraction(1, 1000), 1 / RATE)
     writer = SegmentWriter(tmp_path / "0.nut", joint.encoding, LOOK, RATE, joint.tick)
     writer.write(av.VideoFrame(16, 16, "yuv420p"), Fraction(0))
     with pytest.raises(MediaError, match="mov of libvpx-vp9 cannot be written: Invalid argument"):

@@ -13,10 +13,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from eden_client.errors import Refused
-from eden_client.pipeline import Pipeline
-from eden_client.timeline import Multiply, Relation, plan
-from media.film import Picture
+from eden_client.api.errors import Refused
+from eden_client.film.pipeline import Pipeline
+from eden_client.film.plan.timeline import Multiply, Relation, plan
+from eden_client.film.read.film import Picture
 
 
 def pictures(count, alpha=False, read=None):
@@ -102,5 +102,5 @@ def _wait_for_threads(count):
 
 
 def test_the_client_needs_no_torch():
-    check = "import sys, eden_client.__main__, eden_client.grpc_route; sys.exit('torch' in sys.modules)"
+    check = "import sys, eden_client.__main__, eden_client.api.grpc_route; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], timeout=60).returncode == 0

@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from eden_client.film.join.joining import MuxPlan, join
+from eden_client.film.read.film import Colours, Picture, VideoFormat
+from eden_client.film.read.film_file import _Clock, open_film_file
+from eden_client.film.read.image_film import ImageFilm, missing_numbers, natural
+from eden_client.film.read.rotated_film import RotatedFilm
+from eden_client.film.write.encoding import choose_encoding, choose_pixel_format
+from eden_client.film.write.frame_converter import FrameConverter
+from eden_client.film.write.gif import write_gif
+from eden_client.film.write.segments import FINEST, SegmentWriter, common_tick, packets
 from media import MediaError, open_video
-from media.encoding import choose_encoding, choose_pixel_format
-from media.film import Colours, Look, Picture
-from media.film_file import _Clock, open_film_file
-from media.gif import write_gif
-from media.image_film import ImageFilm, missing_numbers, natural
-from media.joining import Joint, join
-from media.painting import Painter
-from media.segments import FINEST, SegmentWriter, common_tick, packets
-from media.upright import Upright
 
 RATE = Fraction(24000, 1001)
 
@@ -38,7 +38,7 @@ def frames(count=12, height=48, width=64):
 
 
 def look(**changes):
-    return Look(**({"size": (48, 64), "rate": RATE, "pixel_format": "yuv420p"} | changes))
+    return VideoFormat(**({"size": (48, 64), "rate": RATE, "pixel_format": "yuv420p"} | changes))
 
 
 # ---------------------------------------------------------------- times
@@ -190,7 +190,7 @@ def test_y4m_gets_the_format_that_loses_least():
 def test_colours_survive_the_way_there_and_back(matrix, range_, tmp_path):
     """RGB into the film's own colour space, and out of it as a player would take it."""
     colours = Colours(1, 1, matrix, range_)
-    painter = Painter(look(colours=colours, pixel_format="yuv444p"), "yuv444p")
+    painter = FrameConverter(look(colours=colours, pixel_format="yuv444p"), "yuv444p")
     given_ = frames(1)[0]
     painted = painter.made(given_)
     assert np.abs(painted.to_ndarray(format="rgb24").astype(int) - given_).max() <= 3
@@ -199,7 +199,7 @@ def test_colours_survive_the_way_there_and_back(matrix, range_, tmp_path):
 
 def test_originals_are_handed_on_untouched():
     original = av.VideoFrame.from_ndarray(frames(1)[0], format="rgb24").reformat(format="yuv420p10le")
-    painter = Painter(look(pixel_format="yuv420p10le", bits=10), "yuv420p10le")
+    painter = FrameConverter(look(pixel_format="yuv420p10le", bits=10), "yuv420p10le")
     assert painter.kept(original) is original
 
 
@@ -208,7 +208,9 @@ def test_transparency_is_painted(format):
     pixels, alpha = frames(1)[0], np.zeros((48, 64), np.uint8)
     alpha[:, 32:] = 255
     on_black = pixels * (alpha[..., None] // 255)
-    painted = Painter(look(pixel_format="rgba", alpha=True), format).made(on_black, alpha).to_ndarray(format="rgba")
+    painted = (
+        FrameConverter(look(pixel_format="rgba", alpha=True), format).made(on_black, alpha).to_ndarray(format="rgba")
+    )
     assert np.abs(painted[..., 3].astype(int) - alpha).max() <= 2
     assert np.abs(painted[:, 40:, :3].astype(int) - pixels[:, 40:]).mean() < 12
 
@@ -216,7 +218,9 @@ def test_transparency_is_painted(format):
 @pytest.mark.parametrize("size", [(47, 64), (48, 63), (47, 63)])
 def test_padding_repeats_the_edge(size):
     pixels = frames(1)[0][: size[0], : size[1]]
-    painted = Painter(look(size=size, pixel_format="rgb24"), "gbrp", pad=True).made(pixels).to_ndarray(format="rgb24")
+    painted = (
+        FrameConverter(look(size=size, pixel_format="rgb24"), "gbrp", pad=True).made(pixels).to_ndarray(format="rgb24")
+    )
     assert painted.shape == (48, 64, 3)
     assert np.array_equal(painted[: size[0], : size[1]], pixels)
     assert np.array_equal(painted[-1, : size[1]], pixels[-1]) and np.array_equal(painted[: size[0], -1], pixels[:, -1])
@@ -230,14 +234,14 @@ def written(folder, cuts, times, codec=None, ending=".mkv", **source):
     of = look(**source)
     encoding, _ = choose_encoding(of, ending, codec, None, None, None)
     tick = common_tick([1 / RATE, Fraction(1, 1000), Fraction(1, 24)])
-    painter = Painter(of, encoding.pixel_format)
+    painter = FrameConverter(of, encoding.pixel_format)
     segments, pictures = [], frames(len(times))
     for number, (start, stop) in enumerate(pairwise([0, *cuts, len(times)])):
         writer = SegmentWriter(folder / f"{number}.nut", encoding, of, RATE, tick)
         for index in range(start, stop):
             writer.write(painter.made(pictures[index]), times[index])
         segments.append(writer.close())
-    return segments, Joint(encoding, of, tick, 1 / RATE)
+    return segments, MuxPlan(encoding, of, tick, 1 / RATE)
 
 
 def read(path):
@@ -300,7 +304,7 @@ def test_a_full_disk_is_called_by_its_name():
     encoding, _ = choose_encoding(look(), ".mkv", "ffv1", None, None, None)
     writer = SegmentWriter(Path("/dev/full"), encoding, look(), RATE, 1 / RATE)
     with pytest.raises(MediaError, match="/dev cannot be written to: No space left on device"):
-        writer.write(Painter(look(), encoding.pixel_format).made(frames(1)[0]), Fraction(0))
+        writer.write(FrameConverter(look(), encoding.pixel_format).made(frames(1)[0]), Fraction(0))
         writer.close()
 
 
@@ -327,7 +331,7 @@ def test_what_an_encoder_refuses_is_a_media_error(tmp_path):
     encoding, _ = choose_encoding(look(), ".mp4", None, 17, "nonsense", None)
     writer = SegmentWriter(tmp_path / "0.nut", encoding, look(), RATE, 1 / RATE)
     with pytest.raises(MediaError, match="libx264"):
-        writer.write(Painter(look(), "yuv420p").made(frames(1)[0]), Fraction(0))
+        writer.write(FrameConverter(look(), "yuv420p").made(frames(1)[0]), Fraction(0))
     writer.abandon()
     assert not list(tmp_path.iterdir())
 
@@ -346,7 +350,7 @@ def test_a_film_says_how_it_looks(tmp_path):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     with open_film_file(path) as film:
-        assert film.look == Look(
+        assert film.look == VideoFormat(
             (48, 64), film.look.rate, "yuv422p10le", 10, False, Colours(9, 9, 9, 1), Fraction(8, 9), 0, "h264"
         )
         pictures = list(film.pictures())
@@ -413,7 +417,7 @@ def test_a_film_is_turned_upright(tmp_path, degrees):
     with open_video(tmp_path / "film.mp4") as video:  # turns what it reads
         shown = list(video.frames())
     with open_film_file(tmp_path / "film.mp4") as film:
-        upright = Upright(film)
+        upright = RotatedFilm(film)
         assert upright.look.size == shown[0].shape[:2] and upright.look.rotation == 0
         assert upright.look.aspect == (Fraction(3, 4) if degrees % 180 else Fraction(4, 3))
         assert all(np.array_equal(p.pixels, s) for p, s in zip(upright.pictures(), shown, strict=True))
@@ -429,7 +433,7 @@ def test_transparency_is_turned_too():
         def pictures(self):
             yield Picture(frames(1)[0], Fraction(0), alpha)
 
-    (picture,) = Upright(Lying()).pictures()
+    (picture,) = RotatedFilm(Lying()).pictures()
     assert np.array_equal(picture.alpha, np.rot90(alpha, 3)) and picture.original is None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eden_client.sources import open_film
+from eden_client.film.read.sources import open_film
 from media import MediaError, encode_image, encode_video
 
 FRAMES = [np.full((32, 48, 3), level, np.uint8) for level in (0, 80, 160)]

@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eden_client.recursion import needed, solve
-from eden_client.timeline import Gap, Relation, Shown
-from media.film import Picture
+from eden_client.film.plan.timeline import Gap, Relation, Shown
+from eden_client.film.read.film import Picture
+from eden_client.film.synthesis import needed, synthesise
 
 positions = st.lists(st.integers(1, 31).map(lambda i: Fraction(i, 32)), max_size=6)
 
@@ -40,7 +40,7 @@ def run_of(wanted):
 def solved(run, clip):
     server = Server()
     sides = [(each.left.pixels, each.right.pixels) for each in run]
-    return list(solve(run, sides, server, clip)), server.calls
+    return list(synthesise(run, sides, server, clip)), server.calls
 
 
 @given(st.lists(positions, min_size=1, max_size=8), st.integers(2, 9))
@@ -86,6 +86,6 @@ def test_frames_come_as_soon_as_their_gap_is_complete():
             asked.append(left)
             yield (left + right) / 2
 
-    solving = solve(run, [(each.left.pixels, each.right.pixels) for each in run], server, 4)
+    solving = synthesise(run, [(each.left.pixels, each.right.pixels) for each in run], server, 4)
     next(solving)
     assert len(asked) == 1

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eden_client.film import interpolate_film
-from eden_client.order import Order
-from eden_client.targets import Kind, kind_of
-from eden_client.traffic import Traffic
+from eden_client.api.traffic import Traffic
+from eden_client.film.order import Order
+from eden_client.film.run import interpolate_film
+from eden_client.film.write.targets import Kind, kind_of
 from media import MediaError, encode_video
-from tests.unit.media.sound_films import Sound, hear, patch, write_source
+from tests.unit.client.film.sound_films import Sound, hear, patch, write_source
 
 FRAMES = [np.full((32, 64, 3), level, np.uint8) for level in range(0, 240, 20)]
 
@@ -179,7 +179,7 @@ def test_what_cannot_be_written_is_told_before_a_frame_is_made(source, place, en
 
 def test_a_resumed_film_is_tried_with_what_is_there(tmp_path, monkeypatch):
     film = write_source(tmp_path / "in.mkv", [Sound("flac")])
-    monkeypatch.setattr("eden_client.film.SEGMENT_FRAMES", 4)
+    monkeypatch.setattr("eden_client.film.run.SEGMENT_FRAMES", 4)
     gone = Drawing()
     between = gone.between
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eden_client.timeline import LONGEST_HOLD, Constant, Multiply, Relation, plan
-from media.film import Picture
+from eden_client.film.plan.timeline import LONGEST_HOLD, Constant, Multiply, Relation, plan
+from eden_client.film.read.film import Picture
 
 MOTION, CUT, SAME = Relation.MOTION, Relation.CUT, Relation.DUPLICATE
 BLACK = np.zeros((2, 2, 3), np.uint8)

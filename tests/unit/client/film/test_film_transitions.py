@@ -7,12 +7,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from eden_client.cuts import marked
-from eden_client.demo_clip import draw_clip
-from eden_client.duplicates import is_same
-from eden_client.judging import judged
-from eden_client.timeline import Relation
-from media.film import Picture
+from eden_client.cli.demo_clip import draw_clip
+from eden_client.film.plan.cuts import detect_cuts
+from eden_client.film.plan.duplicates import is_same
+from eden_client.film.plan.timeline import Relation
+from eden_client.film.plan.transitions import classify_transitions
+from eden_client.film.read.film import Picture
 
 CLIP = [frame[::2, ::2].copy() for frame in draw_clip()]
 OTHER = [np.ascontiguousarray(255 - frame[::-1]) for frame in CLIP]
@@ -23,7 +23,7 @@ def film(frames):
 
 
 def cuts(frames, **options):
-    return [index for index, (_, is_cut) in enumerate(marked(film(frames), **options)) if is_cut]
+    return [index for index, (_, is_cut) in enumerate(detect_cuts(film(frames), **options)) if is_cut]
 
 
 def test_cuts_are_where_the_shots_meet():
@@ -46,7 +46,9 @@ def test_an_animation_that_holds_its_drawings_has_no_cuts(hold):
 def test_noise_of_coding_in_held_drawings_makes_no_cut_of_their_motion(hold):
     coded = [np.minimum(frame, 254) + np.uint8(i % 2) for frame in CLIP[:12] for i in range(hold)]
     assert cuts(coded) == []
-    assert [relation for _, relation in judged(film(coded), 0.6, True)].count(Relation.DUPLICATE) == 12 * (hold - 1)
+    assert [relation for _, relation in classify_transitions(film(coded), 0.6, True)].count(
+        Relation.DUPLICATE
+    ) == 12 * (hold - 1)
 
 
 def test_noise_and_fades_are_no_cuts():
@@ -75,14 +77,14 @@ def test_it_looks_no_further_ahead_than_it_says():
             read.append(picture)
             yield picture
 
-    found = marked(source())
+    found = detect_cuts(source())
     next(found)
     assert len(read) <= 5
 
 
 def test_every_picture_comes_once_in_order():
     for count in range(1, 9):
-        assert [picture.time for picture, _ in marked(film(CLIP[:count]))] == list(range(count))
+        assert [picture.time for picture, _ in detect_cuts(film(CLIP[:count]))] == list(range(count))
 
 
 def test_duplicates_are_equal_up_to_the_noise_of_coding():
@@ -109,5 +111,16 @@ def test_transparency_counts():
 def test_relations():
     frames = [CLIP[0], CLIP[0], CLIP[1], CLIP[2], CLIP[3], CLIP[4], OTHER[0], OTHER[1], OTHER[2], OTHER[2], OTHER[3]]
     M, C, D = Relation.MOTION, Relation.CUT, Relation.DUPLICATE
-    assert [relation for _, relation in judged(film(frames), 0.6, True)][1:] == [D, M, M, M, M, C, M, M, D, M]
-    assert [relation for _, relation in judged(film(frames), None, False)] == [M] * 11
+    assert [relation for _, relation in classify_transitions(film(frames), 0.6, True)][1:] == [
+        D,
+        M,
+        M,
+        M,
+        M,
+        C,
+        M,
+        M,
+        D,
+        M,
+    ]
+    assert [relation for _, relation in classify_transitions(film(frames), None, False)] == [M] * 11

@@ -1,0 +1,1 @@
+"""A whole film: read, planned, asked for, written, joined with its sound."""

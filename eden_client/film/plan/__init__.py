@@ -1,0 +1,1 @@
+"""Which frames a film needs, when, and where none can go between."""
