@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from PIL import Image
 
 from eden_client.film.plan.duplicates import is_same
 from eden_client.film.read.film import Picture
@@ -20,7 +19,6 @@ from media import Frame
 SENSITIVITY = 0.6
 """By default; 0 (hardly any cut) to 1 (nearly everything is one)."""
 
-_SMALL = (64, 40)
 _BLOCK = 8
 _REACH, _STEP = 4, 2
 _AROUND = 4
@@ -40,7 +38,7 @@ def detect_cuts(pictures: Iterable[Picture], sensitivity: float = SENSITIVITY) -
     before = 0
     last: np.ndarray | None = None
     for picture in pictures:
-        small = shrunk(picture.pixels)
+        small = separated(picture.small())
         score = 0.0 if last is None else difference(last, small)
         if score > _STILL and is_same(held[-1], picture):
             score = 0.0  # noise of coding: a duplicate says nothing about how much motion is usual
@@ -58,25 +56,21 @@ def detect_cuts(pictures: Iterable[Picture], sensitivity: float = SENSITIVITY) -
         before += 1
 
 
-def shrunk(pixels: Frame) -> np.ndarray:
-    """A picture as 40 x 64 pixels of brightness and two colour differences, float32."""
-    small = np.asarray(Image.fromarray(pixels).resize(_SMALL, Image.Resampling.BOX), dtype=np.float32)
-    red, green, blue = small[..., 0], small[..., 1], small[..., 2]
+def separated(small: Frame) -> np.ndarray:
+    """RGB [H, W, 3] as brightness and two colour differences, float32 [3, H, W]."""
+    red, green, blue = np.moveaxis(small.astype(np.float32), -1, 0)
     bright = 0.299 * red + 0.587 * green + 0.114 * blue
-    return np.stack([bright, (red - bright) * 0.7, (blue - bright) * 0.6], -1)
+    return np.stack([bright, (red - bright) * 0.7, (blue - bright) * 0.6])
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> float:
     """How much of `second` is not in `first`, in grey levels: each block is compared with its best place nearby."""
-    height, width, _ = second.shape
-    padded = np.pad(first, ((_REACH, _REACH), (_REACH, _REACH), (0, 0)), mode="edge")
-    best = np.full((height // _BLOCK, width // _BLOCK), np.inf, np.float32)
-    for down in range(0, 2 * _REACH + 1, _STEP):
-        for across in range(0, 2 * _REACH + 1, _STEP):
-            moved = np.abs(padded[down : down + height, across : across + width] - second).sum(2)
-            blocks = moved.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK).mean((1, 3))
-            np.minimum(best, blocks, out=best)
-    return float(best.mean())
+    _, height, width = second.shape
+    padded = np.pad(first, ((0, 0), (_REACH, _REACH), (_REACH, _REACH)), mode="edge")
+    moved = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (1, 2))[:, ::_STEP, ::_STEP]
+    apart = np.abs(moved - second[:, None, None]).sum(0)
+    blocks = apart.reshape(-1, height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK).mean((2, 4))
+    return float(blocks.min(0).mean())
 
 
 def is_cut(scores: list[float], at: int, sensitivity: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,22 +11,73 @@ from typing import Protocol
 
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from PIL import Image
 
 from media.images import Frame
+from media.video_reader import SCALING
+
+_BRIGHTNESS_FIRST = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "gray")
+"""Pixel formats with a plane of 8 bits of brightness."""
 
 
-@dataclass(frozen=True)
+SMALL = (64, 40)
+"""Columns and rows of a picture made small, to be compared with others."""
+
+
 class Picture:
-    """One picture of a film."""
+    """One picture of a film, shown at `time` in seconds. Threads may share it.
 
-    pixels: Frame
-    """[H, W, 3] uint8 RGB; transparent parts are on black."""
-    time: Fraction
-    """When it is shown, in seconds."""
-    alpha: np.ndarray | None = None
-    """[H, W] uint8, where the film has transparency."""
-    original: VideoFrame | None = None
-    """As the decoder gave it: all its bits, in its own colour space. None where `pixels` holds everything."""
+    alpha     [H, W] uint8, where the film has transparency
+    original  as the decoder gave it: all its bits, in its own colour space; None where the pixels hold everything
+    lock      to be held by whoever changes `original`: its time stamp
+    """
+
+    def __init__(
+        self,
+        pixels: Frame | None,
+        time: Fraction,
+        alpha: np.ndarray | None = None,
+        original: VideoFrame | None = None,
+    ) -> None:
+        """`pixels` may be None where `original` has them: they are converted by whoever asks for them first."""
+        self.time, self.alpha, self.original = time, alpha, original
+        self.lock = threading.Lock()
+        self._pixels = pixels
+
+    @property
+    def pixels(self) -> Frame:
+        """[H, W, 3] uint8 RGB; transparent parts are on black."""
+        with self.lock:
+            if self._pixels is None:
+                assert self.original is not None
+                self._pixels = self.original.to_ndarray(format="rgb24", interpolation=SCALING).astype(
+                    np.uint8, copy=False
+                )
+            return self._pixels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        if self._pixels is None:
+            assert self.original is not None
+            return self.original.height, self.original.width
+        return self._pixels.shape[0], self._pixels.shape[1]
+
+    def small(self) -> Frame:
+        """[40, 64, 3] uint8 RGB, each pixel the mean of those that it stands for."""
+        if self._pixels is None and self.original is not None:
+            with self.lock:
+                shrunk = self.original.reformat(*SMALL, "rgb24", interpolation=Interpolation.AREA)
+            return shrunk.to_ndarray().astype(np.uint8, copy=False)
+        return np.asarray(Image.fromarray(self.pixels).resize(SMALL, Image.Resampling.BOX))
+
+    def brightness(self) -> np.ndarray | None:
+        """[H, W] uint8 of `original`, not to be changed; None where it is not kept like that."""
+        if self.original is None or self.original.format.name not in _BRIGHTNESS_FIRST:
+            return None
+        plane = self.original.planes[0]
+        return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,7 @@ def open_film_file(
 def to_picture(frame: VideoFrame, time: Fraction, alpha: bool) -> Picture:
     """A decoded frame as a picture at `time`."""
     if not alpha:
-        pixels = frame.to_ndarray(format="rgb24", interpolation=SCALING).astype(np.uint8, copy=False)
-        return Picture(pixels, time, None, frame)
+        return Picture(None, time, None, frame)
     rgba = frame.to_ndarray(format="rgba", interpolation=SCALING).astype(np.uint16)
     if rgba[..., 3].min() == 255:
         return Picture(rgba[..., :3].astype(np.uint8), time, None, frame)

@@ -48,7 +48,7 @@ class ImageFilm:
         first = _read(self._paths[0])
         format = first.original.format if first.original else None
         self.look = VideoFormat(
-            size=first.pixels.shape[:2],
+            size=first.size,
             rate=rate,
             pixel_format=format.name if format else ("rgba" if first.alpha is not None else "rgb24"),
             bits=16 if format else 8,
@@ -60,8 +60,8 @@ class ImageFilm:
         height, width = self.look.size
         for index, path in enumerate(self._paths):
             picture = _read(path, index / self._rate)
-            if picture.pixels.shape[:2] != (height, width):
-                size = f"{picture.pixels.shape[1]}x{picture.pixels.shape[0]}"
+            if picture.size != (height, width):
+                size = f"{picture.size[1]}x{picture.size[0]}"
                 raise MediaError(f"{path.name} is {size} pixels, the pictures before it are {width}x{height}")
             yield picture
 
