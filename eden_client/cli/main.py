@@ -105,4 +105,5 @@ def _order(args: argparse.Namespace) -> Order:
         pixel_format=args.pixel_format,
         resume=args.resume,
         overwrite=args.overwrite,
+        memory=args.memory,
     )

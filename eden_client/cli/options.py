@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from fractions import Fraction
 from pathlib import Path
 
 from eden_client.api.client import ROUTES
 from eden_client.api.transport import TRANSPORTS
 from eden_client.film.plan.cuts import SENSITIVITY
+from eden_client.film.write.budget import DEFAULT
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,6 +101,14 @@ def _sending(parser: argparse.ArgumentParser) -> None:
         help="streaming: pair by pair, the first frame soonest; batch: clips, fewer calls (default: streaming)",
     )
     add("--clip", type=_clip, default=16, metavar="FRAMES", help="frames of a clip in a batch (default: 16)")
+    add(
+        "--memory",
+        type=_bytes,
+        default=DEFAULT,
+        metavar="BYTES",
+        help="what the film's pictures and their encoders may take, about, such as 8G: more segments at once "
+        "(default: 2G)",
+    )
     add("--window", type=_positive, metavar="CALLS", help="calls side by side (default: 8 pairs, or 2 clips)")
     way = group.add_mutually_exclusive_group().add_argument
     way(
@@ -165,6 +175,13 @@ def _sensitivity(text: str) -> float | None:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is neither off nor a number from 0 to 1")
     return value
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text, re.IGNORECASE)
+    if not found or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 8G")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def _positive(text: str) -> int:

@@ -25,10 +25,10 @@ def look_of(look: VideoFormat) -> VideoFormat:
     return replace(look, size=(height, 3 * width + 2 * _GAP), alpha=False, bits=8)
 
 
-def compared(frames: Iterable[list[Made]]) -> Iterator[list[Made]]:
-    """Each frame of a film, as three panels."""
-    for made in frames:
-        yield [replace(each, position=Fraction(1, 2), pixels=panels(each), alpha=None) for each in made]
+def compared(frames: Iterable[tuple[Gap, list[Made]]]) -> Iterator[tuple[Gap, list[Made]]]:
+    """Each gap, its frames as three panels."""
+    for gap, made in frames:
+        yield gap, [replace(each, position=Fraction(1, 2), pixels=panels(each), alpha=None) for each in made]
 
 
 def panels(made: Made) -> Frame:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from eden_client.film.plan.cuts import SENSITIVITY
+from eden_client.film.write.budget import DEFAULT as DEFAULT_MEMORY
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Order:
     """make a comparison with repeating and blending"""
     resume: bool = False
     overwrite: bool = False
+    memory: int = DEFAULT_MEMORY
+    """bytes that the film's pictures and their encoders may take, about"""
 
 
 @dataclass

@@ -25,6 +25,8 @@ class Made:
     """A frame of the result. `pixels` is None where it is the gap's own left or right picture."""
 
     gap: Gap
+    number: int
+    """in the result, from 0 on"""
     position: Fraction
     time: Fraction
     pixels: Frame | None = None
@@ -65,15 +67,15 @@ class Pipeline:
         self.read_seconds = 0.0
         """Spent by the reading thread on pictures: decoding, comparing."""
 
-    def frames(self) -> Generator[list[Made], None, None]:
-        """Each gap's frames, in order, as soon as they are next. What a thread raised is raised here."""
+    def frames(self) -> Generator[tuple[Gap, list[Made]], None, None]:
+        """Each gap and its frames, in order, as soon as they are next. What a thread raised is raised here."""
         reader = _started(self._read, "read")
         for _ in range(self._window):
             _started(self._ask, "ask")
         try:
             while (run := _raised(self._runs.get())) is not None:
-                for _ in run.gaps:
-                    yield _raised(run.answers.get())
+                for gap in run.gaps:
+                    yield gap, _raised(run.answers.get())
                 self._room.release()
         finally:
             self._stop.set()
@@ -124,25 +126,30 @@ class Pipeline:
 
 
 def _answers(gaps: list[Gap], between: Between, clip: int) -> Iterator[list[Made]]:
+    if not any(gap.missing for gap in gaps):  # nothing to ask for: no picture has to be converted
+        yield from (_made(gap, {}, None) for gap in gaps)
+        return
     with_alpha = any(side.alpha is not None for gap in gaps for side in (gap.left, gap.right or gap.left))
     colours = synthesise(gaps, [(gap.left.pixels, (gap.right or gap.left).pixels) for gap in gaps], between, clip)
     if not with_alpha:
         for gap, frames in zip(gaps, colours, strict=True):
-            yield [_made(gap, shown.position, shown.time, frames, None) for shown in gap.shown]
+            yield _made(gap, frames, None)
         return
     # Transparency is a picture of its own to the model: grey, asked for like any other.
     sides = [(_grey(gap.left), _grey(gap.right or gap.left)) for gap in gaps]
     for gap, frames, alphas in zip(gaps, colours, synthesise(gaps, sides, between, clip), strict=True):
-        yield [_made(gap, shown.position, shown.time, frames, alphas) for shown in gap.shown]
+        yield _made(gap, frames, alphas)
 
 
-def _made(
-    gap: Gap, position: Fraction, time: Fraction, frames: dict[Fraction, Frame], alphas: dict[Fraction, Frame] | None
-) -> Made:
-    if position in (LEFT, RIGHT):
-        return Made(gap, position, time)
-    alpha = None if alphas is None else np.rint(alphas[position].mean(axis=2)).astype(np.uint8)
-    return Made(gap, position, time, frames[position], alpha)
+def _made(gap: Gap, frames: dict[Fraction, Frame], alphas: dict[Fraction, Frame] | None) -> list[Made]:
+    made = []
+    for number, shown in enumerate(gap.shown, gap.before):
+        pixels = alpha = None
+        if shown.position not in (LEFT, RIGHT):
+            pixels = frames[shown.position]
+            alpha = None if alphas is None else np.rint(alphas[shown.position].mean(axis=2)).astype(np.uint8)
+        made.append(Made(gap, number, shown.position, shown.time, pixels, alpha))
+    return made
 
 
 def _grey(picture: Picture) -> Frame:

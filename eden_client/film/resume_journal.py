@@ -1,7 +1,7 @@
 """The folder where a result is made: its finished segments, and a journal that says which film they are of.
 
 It lies beside the result (film.mp4.parts) until the result is complete. An interrupted run leaves it behind; the next
-one, told to resume, goes on after the last segment in it.
+one, told to resume, makes the segments that are missing in it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,13 +25,12 @@ class JournalError(Exception):
 class Entry:
     """A finished segment."""
 
+    number: int
     name: str
-    """of its file, or empty where the gaps up to here show nothing"""
+    """of its file, or empty where it shows nothing"""
     start: str
     """time of its first frame, in seconds, as a fraction"""
     frames: int
-    gaps: int
-    """that it and those before it cover"""
     reorder: int = 0
     """by how many frames its coding order runs ahead of the order shown"""
 
@@ -40,7 +40,8 @@ class ResumeJournal:
 
     def __init__(self, folder: Path, order: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.entries: list[Entry] = []
+        self._entries: dict[int, Entry] = {}
+        self._recording = threading.RLock()
         self._order = dict(order)
         self._journal = folder / "journal.json"
         self._lock = os.open(folder, os.O_RDONLY)
@@ -51,9 +52,15 @@ class ResumeJournal:
             raise JournalError(f"another run is at work in {folder}") from error
 
     @property
-    def gaps(self) -> int:
-        """How many gaps are done."""
-        return self.entries[-1].gaps if self.entries else 0
+    def entries(self) -> list[Entry]:
+        """The finished segments in the film's order; some before them may still be missing."""
+        with self._recording:
+            return sorted(self._entries.values(), key=lambda entry: entry.number)
+
+    @property
+    def done(self) -> frozenset[int]:
+        """The numbers of the finished segments."""
+        return frozenset(self._entries)
 
     @property
     def frames(self) -> int:
@@ -61,9 +68,10 @@ class ResumeJournal:
         return sum(entry.frames for entry in self.entries)
 
     def record(self, entry: Entry) -> None:
-        """Note a finished segment, for good."""
-        self.entries.append(entry)
-        self._write()
+        """Note a finished segment, for good. Threads may do so at once."""
+        with self._recording:
+            self._entries[entry.number] = entry
+            self._write()
 
     def discard(self) -> None:
         """Remove everything: the result is complete."""
@@ -93,8 +101,8 @@ class ResumeJournal:
                 f"{self.folder} was made with another {', '.join(changed)}: "
                 "repeat the earlier settings to resume, or start over with --overwrite"
             )
-        self.entries = [Entry(**entry) for entry in told["segments"]]
-        self._clear(keep={entry.name for entry in self.entries})
+        self._entries = {entry["number"]: Entry(**entry) for entry in told["segments"]}
+        self._clear(keep={entry.name for entry in self._entries.values()})
 
     def _clear(self, keep: set[str]) -> None:
         for path in self.folder.iterdir():
@@ -112,7 +120,7 @@ class ResumeJournal:
 
 
 def open_journal(result: Path, order: Mapping[str, Any], resume: bool, overwrite: bool) -> ResumeJournal:
-    """The workshop of `result`, with what an interrupted run left in it if `resume`.
+    """The journal of `result`, with what an interrupted run left in it if `resume`.
 
     order   what decides how the result looks: a run with another one cannot go on with these parts
     Raises JournalError: parts are there and nobody said what to do with them, or another run is using them.
@@ -126,10 +134,10 @@ def open_journal(result: Path, order: Mapping[str, Any], resume: bool, overwrite
     folder.mkdir(parents=True, exist_ok=True)
     if not left_over and any(folder.iterdir()):
         raise JournalError(f"{folder} is in the way: it was not made by an earlier run")
-    workshop = ResumeJournal(folder, order)
+    journal = ResumeJournal(folder, order)
     try:
-        workshop.resume() if resume else workshop.begin()
+        journal.resume() if resume else journal.begin()
     except BaseException:
-        workshop.close() if left_over else workshop.discard()
+        journal.close() if left_over else journal.discard()
         raise
-    return workshop
+    return journal

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from fractions import Fraction
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,21 @@ from eden_client.api.client import EdenClient
 from eden_client.film.compare import compared, liveliest, look_of, side_by_side
 from eden_client.film.order import Interrupted, Order, Report, Summary
 from eden_client.film.pipeline import Made, Pipeline
+from eden_client.film.plan.segmentation import Segmentation
 from eden_client.film.plan.timeline import LONGEST_HOLD, Clock, Constant, Gap, Multiply, Relation, plan
 from eden_client.film.plan.transitions import classify_transitions
 from eden_client.film.read.film import Film, Picture
 from eden_client.film.read.rotated_film import RotatedFilm
 from eden_client.film.read.sources import identity, open_film
+from eden_client.film.write.budget import Budget
 from eden_client.film.write.folder_result import FORMATS
-from eden_client.film.write.results import Result, Timing
+from eden_client.film.write.results import Result, Timing, frame_of
 from eden_client.film.write.segments import common_tick
 from eden_client.film.write.targets import Kind, check_target, kind_of, open_result
 from media import MediaError, encode_image
 
-SEGMENT_FRAMES = 96
-"""Frames of the result in a segment, about: what an interruption may cost, and how far apart key frames are at most."""
-
-MEMORY = 1 << 30
-"""Bytes that the pictures in the air may take, all calls together."""
-PICTURE_BYTES = 12
-"""A pixel takes: as decoded, as RGB, as sent, as answered."""
+JOURNAL_VERSION = 2
+"""Of segments that go together: a run cannot go on with those of another."""
 
 
 def interpolate_film(order: Order, client: EdenClient, report: Report) -> Summary:
@@ -63,50 +60,64 @@ class _Run:
         self._ratio = order.fps / film.look.rate if order.fps else Fraction(order.times)
         rate = film.look.rate * self._ratio
         self._timing = Timing(rate, self._tick(), 1 / rate)
-        self._per_segment = max(1, ceil(SEGMENT_FRAMES / self._ratio / (order.clip - 1))) * (order.clip - 1)
+        self._segments = Segmentation(self._ratio, order.clip, film.look.size)
+        self._budget = Budget(order.memory, film.look.size, order.clip, client.window)
+        self._counting = threading.Lock()
+        self._encode_seconds, self._written = 0.0, 0
 
     def make(self) -> Summary:
         if self._order.compare and kind_of(self._order.target) is Kind.PICTURE:
             return self._compare_one()
-        result, notes = open_result(self._order, self._film, self._look, self._timing, self._fingerprint())
+        result, notes = open_result(
+            self._order,
+            self._film,
+            self._look,
+            self._timing,
+            self._fingerprint(),
+            self._wrote,
+            self._budget.segments,
+            self._budget.waiting,
+        )
         try:
             self._tell(*notes)
-            self._summary.resumed_at = result.frames
+            self._summary.resumed_at = self._written = result.frames
             expected = None if self._film.expected is None else round(self._film.expected * self._ratio)
             self._report.begin(self._film.name, expected, result.frames)
-            done = result.gaps
-            gaps = (gap for gap in self._gaps() if gap.index >= done)
-            pipeline = Pipeline(gaps, self._client.between, self._window(), self._order.clip)
+            done = result.done
+            gaps = (gap for gap in self._gaps() if self._segments.number(gap.index) not in done)
+            pipeline = Pipeline(gaps, self._client.between, self._budget.window, self._order.clip)
             frames = pipeline.frames()
             try:
-                encode = self._write(compared(frames) if self._order.compare else frames, result)
+                self._write(compared(frames) if self._order.compare else frames, result)
             except BaseException as error:
                 frames.close()
                 raise error from _rescued(result)
         finally:
             result.close()
         self._tell()
-        return self._finished(pipeline.read_seconds, encode, result.frames)
+        return self._finished(pipeline.read_seconds, self._encode_seconds, result.frames)
 
-    def _write(self, frames: Iterator[list[Made]], result: Result) -> float:
-        """Write all frames; returns the seconds that it took."""
-        seconds, gaps, kept = 0.0, result.gaps, result.gaps
-        for made in frames:
-            begun = time.perf_counter()
-            self._summary.seconds.setdefault("to_first_frame", begun - self._started)
+    def _write(self, frames: Iterator[tuple[Gap, list[Made]]], result: Result) -> None:
+        """Hand all frames to the result, segment by segment."""
+        open_: int | None = None
+        for gap, made in frames:
+            open_ = self._segments.number(gap.index)
             for each in made:
-                result.write(each)
-            gaps += 1
-            if gaps % self._per_segment == 0:
-                result.end_segment(gaps)
-                kept = gaps
-            self._report.progress(result.frames)
-            seconds += time.perf_counter() - begun
-        begun = time.perf_counter()
-        if gaps > kept:
-            result.end_segment(gaps)
+                result.write(open_, frame_of(each))
+            gap.left.release()
+            if self._segments.ends_with(gap.index):
+                result.end_segment(open_)
+                open_ = None
+        if open_ is not None:
+            result.end_segment(open_)
         self._tell(*result.finish())
-        return seconds + time.perf_counter() - begun
+
+    def _wrote(self, seconds: float) -> None:
+        with self._counting:
+            self._summary.seconds.setdefault("to_first_frame", time.perf_counter() - self._started)
+            self._encode_seconds += seconds
+            self._written += 1
+            self._report.progress(self._written)
 
     def _compare_one(self) -> Summary:
         """The pair with the most motion, as one picture."""
@@ -147,12 +158,6 @@ class _Run:
         if self._summary.frames_in < 2:
             raise MediaError(f"{self._film.name}: a single picture, and nothing to go between")
 
-    def _window(self) -> int:
-        """Calls side by side: as many as the client may make, and as memory allows for pictures of this size."""
-        height, width = self._film.look.size
-        per_run = self._order.clip * height * width * PICTURE_BYTES
-        return max(1, min(self._client.window, MEMORY // per_run))
-
     def _tick(self) -> Fraction:
         """Of which every time stamp of the result is a multiple."""
         film, order = self._film, self._order
@@ -165,8 +170,9 @@ class _Run:
         told: dict[str, Any] = {
             f"--{name.replace('_', '-')}": value if isinstance(value, int | float | None) else str(value)
             for name, value in asdict(self._order).items()
-            if name not in ("source", "target", "resume", "overwrite")
+            if name not in ("source", "target", "resume", "overwrite", "memory")
         }
+        told["version of eden-interpolate"] = JOURNAL_VERSION
         return told | {"INPUT": identity(self._order.source), "--seed": self._client.seed}
 
     def _tell(self, *notes: str) -> None:

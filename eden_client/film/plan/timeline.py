@@ -43,6 +43,8 @@ class Gap:
     """None after the last picture."""
     shown: tuple[Shown, ...]
     relation: Relation = Relation.MOTION
+    before: int = 0
+    """Frames of the result that come before those of this gap."""
 
     @property
     def missing(self) -> frozenset[Fraction]:
@@ -116,15 +118,16 @@ def plan(
     At a cut, and between duplicates that stay, the left picture is repeated.
     """
     gaps = _retimed(film, clock) if retime else _plain(film, clock)
-    index = -1
+    index, before = -1, 0
     last: Picture | None = None
     for index, (left, right, times, relation) in enumerate(gaps):
         last = right
-        yield Gap(index, left, right, _placed(left, right, times, relation, depth), relation)
-        left = right
+        shown = _placed(left, right, times, relation, depth)
+        yield Gap(index, left, right, shown, relation, before)
+        before += len(shown)
     if last is not None:
         shown = tuple(Shown(Fraction(0), time) for time in clock.after(last.time, last_duration))
-        yield Gap(index + 1, last, None, shown)
+        yield Gap(index + 1, last, None, shown, before=before)
 
 
 _Interval = tuple[Picture, Picture, list[Fraction], Relation]

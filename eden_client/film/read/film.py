@@ -56,6 +56,12 @@ class Picture:
                 )
             return self._pixels
 
+    def release(self) -> None:
+        """Nobody is going to ask for the pixels, as far as one knows; they would be converted anew."""
+        with self.lock:
+            if self.original is not None and self.alpha is None:
+                self._pixels = None
+
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) in pixels."""

@@ -39,9 +39,9 @@ _ALIASES = {"h265": "hevc", "x264": "h264", "x265": "hevc"}
 _DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24}
 _DEFAULT_PRESET = {"libx264": "medium", "libx265": "medium", "libvpx-vp9": "4", "libsvtav1": "8"}
 _FIXED = {
-    "libx265": {"x265-params": "log-level=none"},
+    "libx265": {"x265-params": "log-level=none:pools=none:frame-threads=1"},
     "libvpx-vp9": {"b": "0", "deadline": "good", "row-mt": "1"},
-    "libsvtav1": {"svtav1-params": "tune=0"},
+    "libsvtav1": {"svtav1-params": "tune=0:lp=1"},
     "ffv1": {"level": "3", "slices": "4", "slicecrc": "1"},
 }
 _PLAYED_AS_420 = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.video.stream import VideoStream
 
-from eden_client.film.pipeline import Made
 from eden_client.film.read.film import Colours, VideoFormat
 from eden_client.film.write.frame_converter import FrameConverter
-from eden_client.film.write.results import Timing, painted
+from eden_client.film.write.results import FilmFrame, Timing, Wrote, converted
 from eden_client.film.write.segments import tag
 from media import MediaError
 from media.video_reader import reason
@@ -24,10 +24,10 @@ FORMATS = ("yuv420p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv422p10le"
 class PipeResult:
     """Writes frames to standard output at once. There is nothing to resume, and no sound."""
 
-    gaps = 0
+    done = frozenset[int]()
 
-    def __init__(self, look: VideoFormat, pixel_format: str, timing: Timing) -> None:
-        self.frames = 0
+    def __init__(self, look: VideoFormat, pixel_format: str, timing: Timing, wrote: Wrote) -> None:
+        self.frames, self._wrote = 0, wrote
         if sys.stdout is None:
             raise MediaError("standard output is closed")
         self._painter = FrameConverter(look, pixel_format, rgb_into=Colours())  # which y4m cannot name
@@ -41,20 +41,21 @@ class PipeResult:
         stream.codec_context.time_base = self._tick
         tag(stream, self._painter.colours, look.aspect)
 
-    def write(self, made: Made) -> None:
+    def write(self, segment: int, frame: FilmFrame) -> None:
         """Push a frame out. Raises MediaError: the other program is gone, or the disk is full."""
-        frame = painted(made, self._painter)
-        frame.pts, frame.time_base, frame.pict_type = self.frames, self._tick, 0
+        begun = time.perf_counter()
+        picture = converted(frame, self._painter)
+        picture.pts, picture.time_base, picture.pict_type = self.frames, self._tick, 0
         try:
-            self._container.mux(self._stream.encode(frame))
+            self._container.mux(self._stream.encode(picture))
             sys.stdout.buffer.flush()
         except (av.FFmpegError, OSError) as error:
             raise MediaError(f"standard output cannot be written to: {reason(error)}") from error
         self.frames += 1
+        self._wrote(time.perf_counter() - begun)
 
-    def end_segment(self, gaps: int) -> None:
+    def end_segment(self, segment: int) -> None:
         """Nothing is kept."""
-        self.gaps = gaps
 
     def finish(self) -> list[str]:
         """Flush."""

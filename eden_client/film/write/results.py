@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from av.video.frame import VideoFrame
 
 from eden_client.film.pipeline import Made
 from eden_client.film.read.film import Picture
 from eden_client.film.synthesis import LEFT
 from eden_client.film.write.frame_converter import FrameConverter
+from media import Frame
 
 
 @dataclass(frozen=True)
@@ -20,26 +23,68 @@ class Timing:
     """The result's frames in time."""
 
     rate: Fraction
-    """frames a second, on average"""
+    """frames per second, on average"""
     tick: Fraction
     """of which all times are multiples, in seconds"""
     last_duration: Fraction
     """of the last frame, in seconds"""
 
 
+@dataclass(frozen=True)
+class FilmFrame:
+    """A frame of the result: a picture of the source's own, or pixels [H, W, 3] with transparency [H, W], if any."""
+
+    number: int
+    time: Fraction
+    """when it is shown, in seconds"""
+    source: Picture | None = None
+    pixels: Frame | None = None
+    alpha: np.ndarray | None = None
+
+    @property
+    def rgb(self) -> tuple[Frame, np.ndarray | None]:
+        """Its pixels and its transparency, whichever it is."""
+        if self.source is not None:
+            return self.source.pixels, self.source.alpha
+        assert self.pixels is not None
+        return self.pixels, self.alpha
+
+
+def frame_of(made: Made) -> FilmFrame:
+    """What is to be written of a frame, without the gap that it lies in."""
+    if made.pixels is not None:
+        return FilmFrame(made.number, made.time, None, made.pixels, made.alpha)
+    return FilmFrame(made.number, made.time, made.gap.left if made.position == LEFT else made.gap.right)
+
+
+def converted(frame: FilmFrame, converter: FrameConverter) -> VideoFrame:
+    """A frame in an encoder's pixel format; where the source has it already, the source's own."""
+    source = frame.source
+    if source is None or source.original is None:
+        return converter.made(*frame.rgb)
+    with source.lock:
+        return converter.kept(source.original)
+
+
+Wrote = Callable[[float], None]
+"""Told of each frame that is written, with the seconds that it took; by several threads."""
+
+
 class Result(Protocol):
     """Where frames go."""
 
-    gaps: int
-    """How many gaps are done, by an earlier run and this one."""
-    frames: int
-    """How many frames are done."""
+    done: frozenset[int]
+    """Segments that an earlier run has finished."""
 
-    def write(self, made: Made) -> None:
-        """Add a frame. Raises MediaError."""
+    @property
+    def frames(self) -> int:
+        """How many frames are done, by an earlier run and this one."""
 
-    def end_segment(self, gaps: int) -> None:
-        """Everything up to so many gaps is written: keep it for good. Raises MediaError."""
+    def write(self, segment: int, frame: FilmFrame) -> None:
+        """Add a frame to a segment. Raises MediaError, for this frame or one before it."""
+
+    def end_segment(self, segment: int) -> None:
+        """It has all its frames, or none: keep it for good. Raises MediaError."""
 
     def finish(self) -> list[str]:
         """Put the result in its place; returns what a user should know. Raises MediaError."""
@@ -49,21 +94,3 @@ class Result(Protocol):
 
     def close(self) -> None:
         """Let go."""
-
-
-def picture_of(made: Made) -> Picture | None:
-    """The film's own picture that a frame shows, None if it was made."""
-    if made.pixels is not None:
-        return None
-    return made.gap.left if made.position == LEFT else made.gap.right
-
-
-def painted(made: Made, painter: FrameConverter) -> VideoFrame:
-    """A frame in an encoder's pixel format."""
-    picture = picture_of(made)
-    if picture is None:
-        assert made.pixels is not None
-        return painter.made(made.pixels, made.alpha)
-    if picture.original is not None:
-        return painter.kept(picture.original)
-    return painter.made(picture.pixels, picture.alpha)

@@ -57,6 +57,8 @@ class SegmentWriter:
         self._stream.pix_fmt = encoding.pixel_format
         tag(self._stream, look.colours, look.aspect)
         self._stream.codec_context.time_base = tick
+        # Several segments are encoded at once; and what some encoders make depends on how many threads they have.
+        self._stream.codec_context.thread_count = 1
         self._stream.codec_context.flags |= _GLOBAL_HEADER
 
     def write(self, frame: VideoFrame, time: Fraction) -> None:

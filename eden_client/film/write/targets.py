@@ -16,7 +16,8 @@ from eden_client.film.write.folder_result import FORMATS, NUMBER, FolderResult
 from eden_client.film.write.gif import HUNDREDTH
 from eden_client.film.write.pipe_result import FORMATS as PIPED
 from eden_client.film.write.pipe_result import PipeResult
-from eden_client.film.write.results import Result, Timing
+from eden_client.film.write.results import Result, Timing, Wrote
+from eden_client.film.write.segment_encoder import SegmentRecipe
 from eden_client.film.write.video_result import VideoResult
 from media import MediaError
 
@@ -70,14 +71,25 @@ def check_target(order: Order) -> None:
 
 
 def open_result(
-    order: Order, film: Film, look: VideoFormat, timing: Timing, fingerprint: Mapping[str, Any]
+    order: Order,
+    film: Film,
+    look: VideoFormat,
+    timing: Timing,
+    fingerprint: Mapping[str, Any],
+    wrote: Wrote,
+    at_once: int,
+    waiting: int,
 ) -> tuple[Result, list[str]]:
-    """Where the frames go, and what a user should know about it. Raises MediaError or JournalError."""
+    """Where the frames go, and what a user should know about it.
+
+    at_once, waiting   segments encoded at the same time, and frames that may wait for that
+    Raises MediaError or JournalError.
+    """
     kind = kind_of(order.target)
     if kind is Kind.PIPE:
         _refuse(order, "y4m", "codec", "crf", "preset")
         pixel_format, notes = choose_pixel_format(look, PIPED, order.pixel_format, "y4m")
-        return PipeResult(look, pixel_format, timing), [*notes, *_left_out(film, "y4m")]
+        return PipeResult(look, pixel_format, timing, wrote), [*notes, *_left_out(film, "y4m")]
     if kind is Kind.FOLDER:
         _refuse(order, "a folder of pictures", "codec", "preset", "pixel_format")
         place, notes = _folder(order.target), _pictures_alone(film, look, "a folder of pictures")
@@ -92,14 +104,14 @@ def open_result(
     else:
         place = Path(order.target)
         encoding, notes = choose_encoding(look, place.suffix, order.codec, order.crf, order.preset, order.pixel_format)
-    workshop = open_journal(place, fingerprint, order.resume, order.overwrite)
+    journal = open_journal(place, fingerprint, order.resume, order.overwrite)
     try:
         if kind is Kind.FOLDER:
-            return FolderResult(workshop, order.target, order.crf), notes
-        result = VideoResult(workshop, film, look, encoding, timing, place)
+            return FolderResult(journal, order.target, order.crf, wrote, at_once, waiting), notes
+        result = VideoResult(journal, film, SegmentRecipe(look, encoding, timing), place, wrote, at_once, waiting)
         return result, [*notes, *result.rehearse()]
     except BaseException:
-        workshop.close() if workshop.gaps else workshop.discard()
+        journal.close() if journal.done else journal.discard()
         raise
 
 

@@ -1,9 +1,9 @@
-"""A result that is a video file: segments in a workshop, joined at the end with the source's sound and all the rest."""
+"""A result that is a video file: segments beside a journal, joined at the end with the source's sound and the rest."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,116 +11,151 @@ import numpy as np
 
 from eden_client.film.join.joining import MuxPlan, join, rehearse
 from eden_client.film.join.stream_copier import Plan
-from eden_client.film.pipeline import Made
-from eden_client.film.read.film import Film, VideoFormat
+from eden_client.film.read.film import Film
 from eden_client.film.resume_journal import Entry, ResumeJournal
-from eden_client.film.write.encoding import Encoding
-from eden_client.film.write.frame_converter import FrameConverter
 from eden_client.film.write.gif import write_gif
-from eden_client.film.write.results import Timing, painted
-from eden_client.film.write.segments import Segment, SegmentWriter
+from eden_client.film.write.results import FilmFrame, Wrote
+from eden_client.film.write.segment_encoder import SegmentEncoder, SegmentRecipe
+from eden_client.film.write.segment_threads import SegmentThreads
+from eden_client.film.write.segments import Segment
 from media import MediaError
 
 
 class VideoResult:
-    """Writes frames that look like `look` segment by segment; goes on where the workshop's earlier run stopped."""
+    """Encodes several segments at once, and keeps those that an earlier run has finished.
+
+    at_once  segments encoded at the same time
+    waiting  frames that may wait for their encoders
+    """
 
     def __init__(
-        self, workshop: ResumeJournal, film: Film, look: VideoFormat, encoding: Encoding, timing: Timing, target: Path
+        self,
+        journal: ResumeJournal,
+        film: Film,
+        recipe: SegmentRecipe,
+        target: Path,
+        wrote: Wrote,
+        at_once: int,
+        waiting: int,
     ) -> None:
-        self._workshop, self._film, self._encoding = workshop, film, encoding
-        self._timing, self._target = timing, target
-        self._painter = FrameConverter(look, encoding.pixel_format, encoding.pad)
-        self._look = replace(look, colours=self._painter.colours, rate=timing.rate)
-        self._open: SegmentWriter | None = None
+        self._journal, self._film, self._recipe, self._target = journal, film, recipe, target
+        self._format = recipe.result()
         self._plan: Plan | None = None
-        self.gaps, self.frames = workshop.gaps, workshop.frames
+        self.done = journal.done
+        self._begun = set[int]()
+        self._threads = SegmentThreads(lambda number: _Sink(journal, recipe, number, wrote), at_once, waiting)
+
+    @property
+    def frames(self) -> int:
+        """How many frames are in finished segments."""
+        return self._journal.frames
 
     def rehearse(self) -> list[str]:
         """Try what `finish` will do, before any work goes into frames; returns what a user should know.
 
         Raises MediaError: a film like this cannot be encoded or written.
         """
-        trial = self._workshop.folder / f"trial{self._target.suffix}"
+        trial = self._journal.folder / f"trial{self._target.suffix}"
         segments = self._segments()[:1] or [self._black(trial.with_suffix(".nut"))]
         try:
-            if self._encoding.container == "gif":
-                write_gif(segments, self._look, trial)
+            if self._recipe.encoding.container == "gif":
+                write_gif(segments, self._format, trial)
                 return []
-            self._plan, notes = rehearse(segments, self._joint(self._film.container), trial)
+            self._plan, notes = rehearse(segments, self._mux_plan(self._film.container), trial)
             return notes
         finally:
             for path in (trial, trial.with_suffix(".nut")):
                 path.unlink(missing_ok=True)
 
-    def write(self, made: Made) -> None:
-        """Add a frame to the segment at hand. Raises MediaError."""
-        if self._open is None:
-            path = self._workshop.folder / f"{len(self._workshop.entries):06d}.nut"
-            self._open = SegmentWriter(path, self._encoding, self._look, self._timing.rate, self._timing.tick)
-        self._open.write(painted(made, self._painter), made.time)
-        self.frames += 1
+    def write(self, segment: int, frame: FilmFrame) -> None:
+        """Hand a frame to its segment's encoder. Raises MediaError."""
+        self._begun.add(segment)
+        self._threads.write(segment, frame)
 
-    def end_segment(self, gaps: int) -> None:
-        """Finish the segment at hand and note it. Raises MediaError."""
-        self.gaps = gaps
-        if self._open is None:
-            self._workshop.record(Entry("", "0", 0, gaps))
-            return
-        segment = self._open.close()
-        self._open = None
-        self._workshop.record(Entry(segment.path.name, str(segment.start), segment.count, gaps, segment.reorder))
+    def end_segment(self, segment: int) -> None:
+        """It is finished, and noted, as soon as its encoder has done with it."""
+        if segment in self._begun:
+            self._begun.discard(segment)
+            self._threads.complete(segment)
+        else:
+            self._journal.record(Entry(segment, "", "0", 0))
 
     def finish(self) -> list[str]:
         """Put the finished film in its place. Raises MediaError."""
-        whole = self._workshop.folder / f"whole{self._target.suffix}"
-        if self._encoding.container == "gif":
-            warnings = write_gif(self._segments(), self._look, whole)
+        self._threads.finish()
+        whole = self._journal.folder / f"whole{self._target.suffix}"
+        if self._recipe.encoding.container == "gif":
+            warnings = write_gif(self._segments(), self._format, whole)
         else:
-            warnings = join(self._segments(), self._joint(self._film.container), whole, self._plan)
+            warnings = join(self._segments(), self._mux_plan(self._film.container), whole, self._plan)
         whole.replace(self._target)
-        self._workshop.discard()
+        self._journal.discard()
         return warnings
 
     def rescue(self) -> Path | None:
-        """A playable film, without sound, of the finished segments."""
-        if self._open is not None:
-            self._open.abandon()
-            self._open = None
-        self.frames = self._workshop.frames
-        if not self._segments():
-            self._workshop.discard()
+        """A playable film, without sound, of the segments up to the first that is missing."""
+        self._threads.stop()
+        if not self._journal.frames:
+            self._journal.discard()
             return None
-        part = self._workshop.folder / f"so-far{self._target.suffix}"
-        if self._encoding.container == "gif":
-            write_gif(self._segments(), self._look, part)
+        segments = self._segments(up_to_the_first_missing=True)
+        if not segments:
+            return None
+        part = self._journal.folder / f"so-far{self._target.suffix}"
+        if self._recipe.encoding.container == "gif":
+            write_gif(segments, self._format, part)
         else:
-            join(self._segments(), self._joint(None), part)
+            join(segments, self._mux_plan(None), part)
         return part
 
     def close(self) -> None:
-        """Let go of the workshop; what is in it stays."""
-        self._workshop.close()
+        """Let go of the journal; what is in its folder stays."""
+        self._journal.close()
 
-    def _joint(self, source: Path | None) -> MuxPlan:
-        timing = self._timing
-        return MuxPlan(self._encoding, self._look, timing.tick, timing.last_duration, source, self._film.start)
+    def _mux_plan(self, source: Path | None) -> MuxPlan:
+        timing = self._recipe.timing
+        return MuxPlan(self._recipe.encoding, self._format, timing.tick, timing.last_duration, source, self._film.start)
 
     def _black(self, path: Path) -> Segment:
         """A segment like those of the film, as short as one can be."""
-        writer = SegmentWriter(path, self._encoding, self._look, self._timing.rate, self._timing.tick)
+        encoder = SegmentEncoder(self._recipe, path)
+        black = np.zeros((*self._format.size, 3), np.uint8)
         try:
             for number in range(2):
-                frame = self._painter.made(np.zeros((*self._look.size, 3), np.uint8))
-                writer.write(frame, self._film.start + number * self._timing.last_duration)
-            return writer.close()
+                time = self._film.start + number * self._recipe.timing.last_duration
+                encoder.write(FilmFrame(number, time, pixels=black))
+            return encoder.close()
         except MediaError:
-            writer.abandon()
+            encoder.abandon()
             raise
 
-    def _segments(self) -> Sequence[Segment]:
+    def _segments(self, up_to_the_first_missing: bool = False) -> Sequence[Segment]:
+        entries = self._journal.entries
+        if up_to_the_first_missing:
+            entries = [entry for number, entry in enumerate(entries) if entry.number == number]
         return [
-            Segment(self._workshop.folder / entry.name, Fraction(entry.start), entry.frames, entry.reorder)
-            for entry in self._workshop.entries
+            Segment(self._journal.folder / entry.name, Fraction(entry.start), entry.frames, entry.reorder)
+            for entry in entries
             if entry.name
         ]
+
+
+class _Sink:
+    """A segment's encoder, which tells how it goes, and notes the finished file in the journal."""
+
+    def __init__(self, journal: ResumeJournal, recipe: SegmentRecipe, number: int, wrote: Wrote) -> None:
+        self._journal, self._number, self._wrote = journal, number, wrote
+        self._encoder = SegmentEncoder(recipe, journal.folder / f"{number:06d}.nut")
+
+    def write(self, frame: FilmFrame) -> None:
+        begun = time.perf_counter()
+        self._encoder.write(frame)
+        self._wrote(time.perf_counter() - begun)
+
+    def close(self) -> None:
+        segment = self._encoder.close()
+        start = str(segment.start)
+        self._journal.record(Entry(self._number, segment.path.name, start, segment.count, segment.reorder))
+
+    def abandon(self) -> None:
+        self._encoder.abandon()

@@ -7,23 +7,22 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from eden_client.film.pipeline import Made
-from eden_client.film.plan.timeline import Gap
-from eden_client.film.read.film import Picture
 from eden_client.film.resume_journal import open_journal
 from eden_client.film.write.folder_result import FolderResult
+from eden_client.film.write.results import FilmFrame
 from media import MediaError
 
 PIXELS = np.zeros((16, 16, 3), np.uint8)
-GAP = Gap(0, Picture(PIXELS, Fraction(0)), None, ())
 
 
 def write(target, frames):
     place = target.parent if "%" in target.name else target
-    result = FolderResult(open_journal(place, {}, resume=False, overwrite=True), str(target), None)
+    journal = open_journal(place, {}, resume=False, overwrite=True)
+    result = FolderResult(journal, str(target), None, lambda seconds: None, at_once=2, waiting=2)
     for index in range(frames):
-        result.write(Made(GAP, Fraction(0), Fraction(index)))
-    result.end_segment(frames)
+        result.write(index // 2, FilmFrame(index, Fraction(index), pixels=PIXELS))
+        if index % 2 or index == frames - 1:
+            result.end_segment(index // 2)
     result.finish()
     return sorted(path.name for path in place.iterdir())
 

@@ -9,33 +9,43 @@ from eden_client.film.resume_journal import Entry, JournalError, open_journal
 ORDER = {"input": ["a", 1, 2], "--times": 2}
 
 
-def entry(number, gaps):
-    return Entry(f"{number:06d}.nut", "1001/24000", 4, gaps, 2)
+def entry(number):
+    return Entry(number, f"{number:06d}.nut", "1001/24000", 4, 2)
 
 
 def begun(result, count=2):
-    workshop = open_journal(result, ORDER, resume=False, overwrite=False)
+    journal = open_journal(result, ORDER, resume=False, overwrite=False)
     for number in range(count):
-        (workshop.folder / f"{number:06d}.nut").write_text(str(number))
-        workshop.record(entry(number, 4 * number + 4))
-    return workshop
+        (journal.folder / f"{number:06d}.nut").write_text(str(number))
+        journal.record(entry(number))
+    return journal
 
 
 def test_a_resumed_run_knows_what_is_done(tmp_path):
-    workshop = begun(tmp_path / "film.mp4")
-    (workshop.folder / "000002.nut").write_text("half-written")
-    workshop.close()
+    journal = begun(tmp_path / "film.mp4")
+    (journal.folder / "000002.nut").write_text("half-written")
+    journal.close()
     again = open_journal(tmp_path / "film.mp4", ORDER, resume=True, overwrite=False)
-    assert (again.gaps, again.frames) == (8, 8)
-    assert again.entries == [entry(0, 4), entry(1, 8)]
+    assert (again.done, again.frames) == ({0, 1}, 8)
+    assert again.entries == [entry(0), entry(1)]
     assert sorted(path.name for path in again.folder.iterdir()) == ["000000.nut", "000001.nut", "journal.json"]
     again.discard()
     assert list(tmp_path.iterdir()) == []
 
 
+def test_segments_may_end_in_any_order(tmp_path):
+    journal = begun(tmp_path / "film.mp4", 1)
+    for number in (3, 1):
+        (journal.folder / f"{number:06d}.nut").write_text(str(number))
+        journal.record(entry(number))
+    journal.close()
+    again = open_journal(tmp_path / "film.mp4", ORDER, resume=True, overwrite=False)
+    assert [each.number for each in again.entries] == [0, 1, 3] and again.frames == 12
+
+
 def test_resuming_nothing_begins(tmp_path):
-    workshop = open_journal(tmp_path / "film.mp4", ORDER, resume=True, overwrite=False)
-    assert workshop.gaps == 0
+    journal = open_journal(tmp_path / "film.mp4", ORDER, resume=True, overwrite=False)
+    assert journal.done == frozenset()
 
 
 def test_one_that_cannot_be_begun_leaves_nothing_behind(tmp_path):
@@ -48,7 +58,7 @@ def test_parts_are_not_thrown_away_unasked(tmp_path):
     begun(tmp_path / "film.mp4").close()
     with pytest.raises(JournalError, match="--resume"):
         open_journal(tmp_path / "film.mp4", ORDER, resume=False, overwrite=False)
-    assert open_journal(tmp_path / "film.mp4", ORDER, resume=False, overwrite=True).gaps == 0
+    assert open_journal(tmp_path / "film.mp4", ORDER, resume=False, overwrite=True).done == frozenset()
 
 
 def test_other_settings_do_not_go_on_with_these_parts(tmp_path):
@@ -58,10 +68,10 @@ def test_other_settings_do_not_go_on_with_these_parts(tmp_path):
 
 
 def test_two_runs_do_not_share_a_workshop(tmp_path):
-    workshop = begun(tmp_path / "film.mp4")
+    journal = begun(tmp_path / "film.mp4")
     with pytest.raises(JournalError, match="another run"):
         open_journal(tmp_path / "film.mp4", ORDER, resume=True, overwrite=False)
-    workshop.close()
+    journal.close()
     open_journal(tmp_path / "film.mp4", ORDER, resume=True, overwrite=False).close()
 
 

@@ -39,14 +39,14 @@ def mean(frames):
 
 @pytest.mark.parametrize("clip", [2, 3, 8, 100])
 def test_frames_come_in_order(clip):
-    made = [each for gap in Pipeline(gaps(40), mean, 5, clip).frames() for each in gap]
+    made = [each for _, gap in Pipeline(gaps(40), mean, 5, clip).frames() for each in gap]
     assert [each.time for each in made] == [Fraction(i, 2) for i in range(79)]
     assert [each.pixels[0, 0, 0] for each in made[1::2]] == list(range(1, 40))
     assert all(each.pixels is None for each in made[::2])
 
 
 def test_transparency_is_asked_for_too():
-    made = [each for gap in Pipeline(gaps(6, alpha=True), mean, 2, 3).frames() for each in gap]
+    made = [each for _, gap in Pipeline(gaps(6, alpha=True), mean, 2, 3).frames() for each in gap]
     assert [each.alpha[0, 0] for each in made[1::2]] == [1, 2, 3, 4, 5]
 
 

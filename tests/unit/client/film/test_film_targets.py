@@ -179,7 +179,7 @@ def test_what_cannot_be_written_is_told_before_a_frame_is_made(source, place, en
 
 def test_a_resumed_film_is_tried_with_what_is_there(tmp_path, monkeypatch):
     film = write_source(tmp_path / "in.mkv", [Sound("flac")])
-    monkeypatch.setattr("eden_client.film.run.SEGMENT_FRAMES", 4)
+    monkeypatch.setattr("eden_client.film.plan.segmentation.FIRST", (4, 4, 4))
     gone = Drawing()
     between = gone.between
 

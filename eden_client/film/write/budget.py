@@ -1,0 +1,35 @@
+"""How a film's memory is shared out, by the size of its pictures."""
+
+from __future__ import annotations
+
+from eden_client.film.machine import cores
+
+DEFAULT = 2 << 30
+"""Bytes, all together."""
+_PROGRAM = 200 << 20
+"""Bytes that the program takes without any picture: its libraries, the decoder."""
+_SENT = 12
+"""Bytes per pixel of a frame on its way: as decoded, as RGB, as sent, as answered."""
+_WAITING = 3
+"""Bytes per pixel of a frame that waits for its encoder."""
+_ENCODED = 150
+"""Bytes per pixel that an encoder holds: some fifty frames that it looks ahead at and refers to, and what it knows."""
+
+
+class Budget:
+    """What may be in memory at once of a film with pictures of `size` (H, W).
+
+    memory  bytes in all
+    clip    frames sent together
+    window  calls that the client may make at once
+    """
+
+    def __init__(self, memory: int, size: tuple[int, int], clip: int, window: int) -> None:
+        pixels = size[0] * size[1]
+        free = max(0, memory - _PROGRAM)
+        self.window = max(1, min(window, free // 4 // (clip * pixels * _SENT)))
+        """Calls side by side."""
+        self.waiting = max(2, free // 4 // (pixels * _WAITING))
+        """Frames that wait for their encoders."""
+        self.segments = max(1, min(cores(), free // 2 // (pixels * _ENCODED)))
+        """Segments encoded at the same time."""
