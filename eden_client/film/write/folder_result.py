@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +36,17 @@ class FolderResult:
         self, journal: ResumeJournal, target: str, quality: int | None, wrote: Wrote, at_once: int, waiting: int
     ) -> None:
         path = Path(target)
-        self._folder, self._name = (path.parent, path.name) if NUMBER.search(path.name) else (path, DEFAULT_NAME)
-        ending = Path(self._name).suffix.lower()
+        self._folder, name = (path.parent, path.name) if NUMBER.search(path.name) else (path, DEFAULT_NAME)
+        ending = Path(name).suffix.lower()
         if ending not in FORMATS:
-            raise MediaError(f"{self._name}: pictures are written as {', '.join(FORMATS)}")
-        self._format, self._quality, self._wrote = FORMATS[ending], quality, wrote
+            raise MediaError(f"{name}: pictures are written as {', '.join(FORMATS)}")
         self._journal = journal
-        self._made = journal.folder / "frames"
-        self._made.mkdir(exist_ok=True)
+        self.sinks = PictureSinks(journal.folder / "frames", name, FORMATS[ending], quality)
+        self.sinks.folder.mkdir(exist_ok=True)
         self.done = journal.done
+        self.record = journal.record
         self._begun = set[int]()
-        self._threads = SegmentThreads(self._sink, at_once, waiting)
+        self._threads = SegmentThreads(lambda number: self.sinks.open(number, wrote), journal.record, at_once, waiting)
 
     @property
     def frames(self) -> int:
@@ -65,18 +65,19 @@ class FolderResult:
             self._begun.discard(segment)
             self._threads.complete(segment)
         else:
-            self._journal.record(Entry(segment, self._made.name, "0", 0))
+            self._journal.record(Entry(segment, self.sinks.folder.name, "0", 0))
 
     def finish(self) -> list[str]:
         """Put the pictures in their place, at once or, where a folder is there, in place of an earlier film's."""
         self._threads.finish()
+        made = self.sinks.folder
         if not self._folder.exists():
-            self._made.replace(self._folder)
+            made.replace(self._folder)
         else:
-            for path in self._made.iterdir():
+            for path in made.iterdir():
                 path.replace(self._folder / path.name)
             number = self.frames
-            while (stale := self._folder / self._named(number)).exists():
+            while (stale := self._folder / self.sinks.named(number)).exists():
                 stale.unlink()
                 number += 1
         self._journal.discard()
@@ -88,46 +89,59 @@ class FolderResult:
         if not self.frames:
             self._journal.discard()
             return None
-        return self._made
+        return self.sinks.folder
 
     def close(self) -> None:
         """Let go of the journal; what is in its folder stays."""
         self._journal.close()
 
-    def _sink(self, segment: int) -> _Sink:
-        def write(frame: FilmFrame) -> None:
-            begun = time.perf_counter()
-            (self._made / self._named(frame.number)).write_bytes(self._encoded(*frame.rgb))
-            self._wrote(time.perf_counter() - begun)
 
-        return _Sink(write, lambda count: self._journal.record(Entry(segment, self._made.name, "0", count)))
+@dataclass(frozen=True)
+class PictureSinks:
+    """Writes the frames of segments into `folder`: plain data, for any process."""
 
-    def _named(self, number: int) -> str:
-        return NUMBER.sub(lambda found: found[0] % (number + 1), self._name)
+    folder: Path
+    name: str
+    format: ImageFormat
+    quality: int | None
 
-    def _encoded(self, pixels: Frame, alpha: np.ndarray | None) -> bytes:
-        if alpha is None or self._format == "jpeg":
-            return encode_image(pixels, self._format, self._quality)
-        buffer = io.BytesIO()
-        lossless = {"lossless": True} if self._format == "webp" else {"compress_level": 1}
-        opaque = np.maximum(alpha, 1).astype(np.float32)[..., None] / 255
-        colours = np.minimum(np.rint(pixels / opaque), 255).astype(np.uint8)
-        Image.fromarray(np.dstack([colours, alpha])).save(buffer, self._format, **lossless)
-        return buffer.getvalue()
+    def open(self, number: int, wrote: Wrote) -> PictureSink:
+        """What takes the frames of a segment."""
+        return PictureSink(self, number, wrote)
+
+    def named(self, number: int) -> str:
+        """The file of the frame with this number, counted from 0; in names it is counted from 1."""
+        return NUMBER.sub(lambda found: found[0] % (number + 1), self.name)
 
 
-class _Sink:
-    """Takes the pictures of a segment."""
+class PictureSink:
+    """Takes the frames of a segment."""
 
-    def __init__(self, write: Callable[[FilmFrame], None], record: Callable[[int], None]) -> None:
-        self._write, self._record, self._count = write, record, 0
+    def __init__(self, sinks: PictureSinks, number: int, wrote: Wrote) -> None:
+        self._sinks, self._number, self._wrote, self._count = sinks, number, wrote, 0
 
     def write(self, frame: FilmFrame) -> None:
-        self._write(frame)
+        """Write a picture. Raises OSError."""
+        begun = time.perf_counter()
+        data = _encoded(*frame.rgb, self._sinks.format, self._sinks.quality)
+        (self._sinks.folder / self._sinks.named(frame.number)).write_bytes(data)
         self._count += 1
+        self._wrote(time.perf_counter() - begun)
 
-    def close(self) -> None:
-        self._record(self._count)
+    def close(self) -> Entry:
+        """All are there."""
+        return Entry(self._number, self._sinks.folder.name, "0", self._count)
 
     def abandon(self) -> None:
-        """Pictures that are there are written again."""
+        """Pictures that are there will be written again."""
+
+
+def _encoded(pixels: Frame, alpha: np.ndarray | None, format: ImageFormat, quality: int | None) -> bytes:
+    if alpha is None or format == "jpeg":
+        return encode_image(pixels, format, quality)
+    buffer = io.BytesIO()
+    lossless = {"lossless": True} if format == "webp" else {"compress_level": 1}
+    opaque = np.maximum(alpha, 1).astype(np.float32)[..., None] / 255
+    colours = np.minimum(np.rint(pixels / opaque), 255).astype(np.uint8)
+    Image.fromarray(np.dstack([colours, alpha])).save(buffer, format, **lossless)
+    return buffer.getvalue()

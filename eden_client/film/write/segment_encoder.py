@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eden_client.film.read.film import VideoFormat
+from eden_client.film.resume_journal import Entry
 from eden_client.film.write.encoding import Encoding
 from eden_client.film.write.frame_converter import FrameConverter
-from eden_client.film.write.results import FilmFrame, Timing, converted
+from eden_client.film.write.results import FilmFrame, Timing, Wrote, converted
 from eden_client.film.write.segments import Segment, SegmentWriter
 
 
@@ -52,3 +55,39 @@ class SegmentEncoder:
     def abandon(self) -> None:
         """Remove the file."""
         self._writer.abandon()
+
+
+@dataclass(frozen=True)
+class VideoSinks:
+    """Opens the files of a film's segments in `folder`: plain data, for any process."""
+
+    recipe: SegmentRecipe
+    folder: Path
+
+    def open(self, number: int, wrote: Wrote) -> VideoSink:
+        """What takes the frames of a segment. Raises MediaError."""
+        # A process that was given up may still be at work on the same segment.
+        path = self.folder / f"{number:06d}.{os.getpid()}.nut"
+        return VideoSink(number, SegmentEncoder(self.recipe, path), wrote)
+
+
+class VideoSink:
+    """A segment's encoder that tells how it goes."""
+
+    def __init__(self, number: int, encoder: SegmentEncoder, wrote: Wrote) -> None:
+        self._number, self._encoder, self._wrote = number, encoder, wrote
+
+    def write(self, frame: FilmFrame) -> None:
+        """Encode a frame. Raises MediaError."""
+        begun = time.perf_counter()
+        self._encoder.write(frame)
+        self._wrote(time.perf_counter() - begun)
+
+    def close(self) -> Entry:
+        """Finish the file. Raises MediaError."""
+        segment = self._encoder.close()
+        return Entry(self._number, segment.path.name, str(segment.start), segment.count, segment.reorder)
+
+    def abandon(self) -> None:
+        """Remove the file."""
+        self._encoder.abandon()

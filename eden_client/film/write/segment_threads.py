@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
+from eden_client.film.resume_journal import Entry
+
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -19,8 +21,8 @@ class SegmentSink(Protocol[T_contra]):
     def write(self, frame: T_contra) -> None:
         """Add a frame."""
 
-    def close(self) -> None:
-        """Finish the segment, and keep it for good."""
+    def close(self) -> Entry:
+        """Finish the segment; what is to be noted of it."""
 
     def abandon(self) -> None:
         """Drop what was begun."""
@@ -41,14 +43,17 @@ class SegmentThreads(Generic[T]):
     """Frames come in order and go to the thread of their segment; segments are finished in any order.
 
     open_sink  makes what takes the frames of a segment, by its number
+    ended      told of each segment that is finished; by several threads
     at_once    segments in the making at the same time
     waiting    frames that may wait, all segments together
 
     What a sink raises is raised by the `write` that follows, or by `finish`.
     """
 
-    def __init__(self, open_sink: Callable[[int], SegmentSink[T]], at_once: int, waiting: int) -> None:
-        self._open_sink = open_sink
+    def __init__(
+        self, open_sink: Callable[[int], SegmentSink[T]], ended: Callable[[Entry], None], at_once: int, waiting: int
+    ) -> None:
+        self._open_sink, self._ended = open_sink, ended
         self._places = threading.Semaphore(at_once)
         self._room = threading.Semaphore(waiting)
         self._running: dict[int, _Running[T]] = {}
@@ -103,7 +108,7 @@ class SegmentThreads(Generic[T]):
                         self._room.release()
                     del frame  # the next one may be long in coming
                 if frame is _Mark.COMPLETE:
-                    sink.close()
+                    self._ended(sink.close())
                     return
             except BaseException:
                 sink.abandon()

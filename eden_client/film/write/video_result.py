@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +14,7 @@ from eden_client.film.read.film import Film
 from eden_client.film.resume_journal import Entry, ResumeJournal
 from eden_client.film.write.gif import write_gif
 from eden_client.film.write.results import FilmFrame, Wrote
-from eden_client.film.write.segment_encoder import SegmentEncoder, SegmentRecipe
+from eden_client.film.write.segment_encoder import SegmentEncoder, SegmentRecipe, VideoSinks
 from eden_client.film.write.segment_threads import SegmentThreads
 from eden_client.film.write.segments import Segment
 from media import MediaError
@@ -42,8 +41,10 @@ class VideoResult:
         self._format = recipe.result()
         self._plan: Plan | None = None
         self.done = journal.done
+        self.sinks = VideoSinks(recipe, journal.folder)
+        self.record = journal.record
         self._begun = set[int]()
-        self._threads = SegmentThreads(lambda number: _Sink(journal, recipe, number, wrote), at_once, waiting)
+        self._threads = SegmentThreads(lambda number: self.sinks.open(number, wrote), journal.record, at_once, waiting)
 
     @property
     def frames(self) -> int:
@@ -138,24 +139,3 @@ class VideoResult:
             for entry in entries
             if entry.name
         ]
-
-
-class _Sink:
-    """A segment's encoder, which tells how it goes, and notes the finished file in the journal."""
-
-    def __init__(self, journal: ResumeJournal, recipe: SegmentRecipe, number: int, wrote: Wrote) -> None:
-        self._journal, self._number, self._wrote = journal, number, wrote
-        self._encoder = SegmentEncoder(recipe, journal.folder / f"{number:06d}.nut")
-
-    def write(self, frame: FilmFrame) -> None:
-        begun = time.perf_counter()
-        self._encoder.write(frame)
-        self._wrote(time.perf_counter() - begun)
-
-    def close(self) -> None:
-        segment = self._encoder.close()
-        start = str(segment.start)
-        self._journal.record(Entry(self._number, segment.path.name, start, segment.count, segment.reorder))
-
-    def abandon(self) -> None:
-        self._encoder.abandon()

@@ -12,6 +12,9 @@ WITHIN = 60
 """Seconds after which something has gone wrong."""
 
 
+NOTED = []
+
+
 class Sink:
     """Takes numbers; `gate` holds it up, `fails_at` breaks it."""
 
@@ -30,6 +33,7 @@ class Sink:
     def close(self):
         self.ended = "closed"
         self.over.set()
+        return self
 
     def abandon(self):
         self.ended = "abandoned"
@@ -42,9 +46,10 @@ def started(work):
     return thread
 
 
-def test_each_segment_gets_its_frames_in_order():
+def test_each_segment_gets_its_frames_in_order_and_is_noted():
+    NOTED.clear()
     sinks = [Sink() for _ in range(5)]
-    threads = SegmentThreads(sinks.__getitem__, at_once=3, waiting=4)
+    threads = SegmentThreads(sinks.__getitem__, NOTED.append, at_once=3, waiting=4)
     for number in range(50):
         threads.write(number // 10, number)
         if number % 10 == 9:
@@ -52,12 +57,13 @@ def test_each_segment_gets_its_frames_in_order():
     threads.finish()
     assert [sink.taken for sink in sinks] == [list(range(10 * i, 10 * i + 10)) for i in range(5)]
     assert {sink.ended for sink in sinks} == {"closed"}
+    assert {id(sink) for sink in NOTED} == {id(sink) for sink in sinks}
 
 
 def test_a_later_segment_may_end_first():
     gate = threading.Event()
     sinks = [Sink(gate), Sink()]
-    threads = SegmentThreads(sinks.__getitem__, at_once=2, waiting=10)
+    threads = SegmentThreads(sinks.__getitem__, NOTED.append, at_once=2, waiting=10)
     for number in range(2):
         threads.write(number, number)
         threads.complete(number)
@@ -70,7 +76,7 @@ def test_a_later_segment_may_end_first():
 def test_no_more_segments_at_once_than_asked_for():
     gate = threading.Event()
     sinks = [Sink(gate) for _ in range(3)]
-    threads = SegmentThreads(sinks.__getitem__, at_once=2, waiting=10)
+    threads = SegmentThreads(sinks.__getitem__, NOTED.append, at_once=2, waiting=10)
     for number in range(2):
         threads.write(number, number)
         threads.complete(number)
@@ -87,7 +93,7 @@ def test_no_more_segments_at_once_than_asked_for():
 def test_no_more_frames_wait_than_asked_for():
     gate, written = threading.Event(), []
     sink = Sink(gate)
-    threads = SegmentThreads(lambda number: sink, at_once=1, waiting=3)
+    threads = SegmentThreads(lambda number: sink, NOTED.append, at_once=1, waiting=3)
 
     def write():
         for number in range(5):
@@ -109,7 +115,7 @@ def test_no_more_frames_wait_than_asked_for():
 @pytest.mark.parametrize("waiting", [1, 2, 100])
 def test_an_error_is_raised_by_a_write_or_at_the_end_and_never_hangs(waiting):
     sinks = [Sink(fails_at=3), Sink()]
-    threads = SegmentThreads(sinks.__getitem__, at_once=2, waiting=waiting)
+    threads = SegmentThreads(sinks.__getitem__, NOTED.append, at_once=2, waiting=waiting)
     with pytest.raises(ValueError, match="no 3"):
         for number in range(20):
             threads.write(0, number)
@@ -123,7 +129,7 @@ def test_one_that_cannot_be_begun_is_an_error_too():
     def refuse(number):
         raise OSError("disk full")
 
-    threads = SegmentThreads(refuse, at_once=1, waiting=1)
+    threads = SegmentThreads(refuse, NOTED.append, at_once=1, waiting=1)
     with pytest.raises(OSError, match="disk full"):
         threads.write(0, 0)
         threads.write(0, 1)
@@ -135,7 +141,7 @@ def test_one_that_cannot_be_begun_is_an_error_too():
 def test_stopping_keeps_what_is_complete_and_drops_the_rest():
     gate = threading.Event()
     sinks = [Sink(gate), Sink(gate)]
-    threads = SegmentThreads(sinks.__getitem__, at_once=2, waiting=10)
+    threads = SegmentThreads(sinks.__getitem__, NOTED.append, at_once=2, waiting=10)
     threads.write(0, "a")
     threads.write(0, "b")
     threads.complete(0)
