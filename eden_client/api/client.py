@@ -79,7 +79,7 @@ class EdenClient:
     ) -> None:
         self.traffic = Traffic()
         self.window, self.seed = window, seed
-        self._patience, self._on_trouble, self._seen = patience, on_trouble, False
+        self._patience, self.on_trouble, self._seen = patience, on_trouble, False
         self._pace = AdaptiveTimeout(timeout, window)
         self._largest: dict[tuple[int, int], int] = {}
         """frames of a clip at most, by their height and width, where the server has said"""
@@ -170,8 +170,8 @@ class EdenClient:
                 if self._hopeless(error, now - trouble_since, failures):
                     raise
                 self.traffic.add(retries=1)
-                if self._on_trouble:
-                    self._on_trouble(error)
+                if self.on_trouble:
+                    self.on_trouble(error)
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import EdenError, ServerTrouble
@@ -26,8 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     reporter = _reporter(args)
     try:
-        with _client(args, reporter) as client:
-            reporter.done(interpolate_film(_order(args), client, reporter))
+        connect = _connect(args)
+        with connect() as client:
+            client.on_trouble = _once_in_a_while(reporter)
+            reporter.done(interpolate_film(_order(args), client, reporter, connect))
         return 0
     except (MediaError, JournalError, EdenError, OSError, ValueError) as error:
         reporter.failed(f"eden-interpolate: {_reason(error)}{_what_is_left(error)}")
@@ -57,7 +60,7 @@ def _what_is_left(error: BaseException) -> str:
     return f"; {left.frames} frames are done{seen}, --resume goes on from there"
 
 
-def _client(args: argparse.Namespace, reporter: ProgressReporter) -> EdenClient:
+def _once_in_a_while(reporter: ProgressReporter) -> Callable[[ServerTrouble], None]:
     told: dict[str, float] = {}
 
     def tell(error: ServerTrouble) -> None:
@@ -66,9 +69,15 @@ def _client(args: argparse.Namespace, reporter: ProgressReporter) -> EdenClient:
             told[str(error)] = now
             reporter.note(f"trying again: {error}")
 
+    return tell
+
+
+def _connect(args: argparse.Namespace) -> partial[EdenClient]:
+    """What makes the client that is asked for, in any process."""
     server = args.server or ("127.0.0.1:7070" if args.route == "grpc" else "http://127.0.0.1:8080")
     streaming = args.strategy == "streaming"
-    return EdenClient(
+    return partial(
+        EdenClient,
         server,
         token=args.token,
         key_file=args.key_file or (None if args.token else local_key_file(server)),
@@ -83,7 +92,6 @@ def _client(args: argparse.Namespace, reporter: ProgressReporter) -> EdenClient:
         timeout=args.timeout,
         patience=args.patience,
         window=args.window or (8 if streaming else 2),
-        on_trouble=tell,
     )
 
 
@@ -106,4 +114,5 @@ def _order(args: argparse.Namespace) -> Order:
         resume=args.resume,
         overwrite=args.overwrite,
         memory=args.memory,
+        processes=args.processes,
     )

@@ -109,6 +109,12 @@ def _sending(parser: argparse.ArgumentParser) -> None:
         help="what the film's pictures and their encoders may take, about, such as 8G: more segments at once "
         "(default: 2G)",
     )
+    add(
+        "--processes",
+        type=_positive,
+        metavar="N",
+        help="that make segments of the film; 1: all is done by this one (default: by cores and memory)",
+    )
     add("--window", type=_positive, metavar="CALLS", help="calls side by side (default: 8 pairs, or 2 clips)")
     way = group.add_mutually_exclusive_group().add_argument
     way(

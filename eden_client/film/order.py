@@ -42,6 +42,8 @@ class Order:
     """make a comparison with repeating and blending"""
     resume: bool = False
     overwrite: bool = False
+    processes: int | None = None
+    """of this machine that make the film; None: as many as its cores and `memory` make useful"""
     memory: int = DEFAULT_MEMORY
     """bytes that the film's pictures and their encoders may take, about"""
 

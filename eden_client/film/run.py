@@ -4,43 +4,60 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from eden_client.api.client import EdenClient
+from eden_client.api.errors import ServerTrouble
 from eden_client.film.compare import compared, liveliest, look_of, side_by_side
+from eden_client.film.executors import LocalProcesses
+from eden_client.film.jobs import Planner, SegmentJob
+from eden_client.film.machine import cores
 from eden_client.film.order import Interrupted, Order, Report, Summary
 from eden_client.film.pipeline import Made, Pipeline
 from eden_client.film.plan.segmentation import Segmentation
 from eden_client.film.plan.timeline import LONGEST_HOLD, Clock, Constant, Gap, Multiply, Relation, plan
 from eden_client.film.plan.transitions import classify_transitions
 from eden_client.film.read.film import Film, Picture
+from eden_client.film.read.film_file import FilmFile
+from eden_client.film.read.image_film import ImageFilm
 from eden_client.film.read.rotated_film import RotatedFilm
-from eden_client.film.read.sources import identity, open_film
+from eden_client.film.read.sources import PIPE, identity, open_film
+from eden_client.film.resume_journal import Entry
+from eden_client.film.segment_maker import FilmTask
 from eden_client.film.write.budget import Budget
-from eden_client.film.write.folder_result import FORMATS
+from eden_client.film.write.folder_result import FORMATS, FolderResult
 from eden_client.film.write.results import Result, Timing, frame_of
 from eden_client.film.write.segments import common_tick
 from eden_client.film.write.targets import Kind, check_target, kind_of, open_result
+from eden_client.film.write.video_result import VideoResult
 from media import MediaError, encode_image
+
+MANY_CORES = 4
+"""From which on several processes make a film sooner than the threads of one."""
+WORTH_IT = 192
+"""Frames of the result that are worth starting processes for."""
 
 JOURNAL_VERSION = 2
 """Of segments that go together: a run cannot go on with those of another."""
 
 
-def interpolate_film(order: Order, client: EdenClient, report: Report) -> Summary:
+def interpolate_film(
+    order: Order, client: EdenClient, report: Report, connect: Callable[[], EdenClient] | None = None
+) -> Summary:
     """Make the film that `order` asks for.
 
+    connect   makes such a client in another process: plain data; None keeps all work in this one
     Raises MediaError, JournalError, EdenError or OSError, and KeyboardInterrupt; those that come in the middle of the
     work have an `Interrupted` as their cause.
     """
     check_target(order)
     with open_film(order.source, order.source_fps) as film:
-        turned = order.compare or kind_of(order.target) is not Kind.VIDEO
-        return _Run(order, client, report, RotatedFilm(film) if turned else film).make()
+        turned = film.look.rotation and (order.compare or kind_of(order.target) is not Kind.VIDEO)
+        return _Run(order, client, report, RotatedFilm(film) if turned else film, connect).make()
 
 
 def _rescued(result: Result) -> Interrupted:
@@ -52,7 +69,14 @@ def _rescued(result: Result) -> Interrupted:
 
 
 class _Run:
-    def __init__(self, order: Order, client: EdenClient, report: Report, film: Film) -> None:
+    def __init__(
+        self,
+        order: Order,
+        client: EdenClient,
+        report: Report,
+        film: Film,
+        connect: Callable[[], EdenClient] | None,
+    ) -> None:
         self._order, self._client, self._report, self._film = order, client, report, film
         self._summary = Summary(order.source, order.target)
         self._started, self._told = time.perf_counter(), 0
@@ -62,8 +86,9 @@ class _Run:
         self._timing = Timing(rate, self._tick(), 1 / rate)
         self._segments = Segmentation(self._ratio, order.clip, film.look.size)
         self._budget = Budget(order.memory, film.look.size, order.clip, client.window)
+        self._connect = connect
         self._counting = threading.Lock()
-        self._encode_seconds, self._written = 0.0, 0
+        self._read_seconds, self._encode_seconds, self._written = 0.0, 0.0, 0
 
     def make(self) -> Summary:
         if self._order.compare and kind_of(self._order.target) is Kind.PICTURE:
@@ -74,28 +99,67 @@ class _Run:
             self._look,
             self._timing,
             self._fingerprint(),
-            self._wrote,
+            self.wrote,
             self._budget.segments,
             self._budget.waiting,
         )
         try:
-            self._tell(*notes)
+            self.tell(*notes)
             self._summary.resumed_at = self._written = result.frames
             expected = None if self._film.expected is None else round(self._film.expected * self._ratio)
             self._report.begin(self._film.name, expected, result.frames)
-            done = result.done
-            gaps = (gap for gap in self._gaps() if self._segments.number(gap.index) not in done)
-            pipeline = Pipeline(gaps, self._client.between, self._budget.window, self._order.clip)
-            frames = pipeline.frames()
             try:
-                self._write(compared(frames) if self._order.compare else frames, result)
+                if (count := self._processes()) > 1:
+                    self._by_processes(result, count)
+                else:
+                    self._in_this_process(result)
+                self.tell(*result.finish())
             except BaseException as error:
-                frames.close()
                 raise error from _rescued(result)
         finally:
             result.close()
-        self._tell()
-        return self._finished(pipeline.read_seconds, self._encode_seconds, result.frames)
+        self.tell()
+        return self._finished(result.frames)
+
+    def _processes(self) -> int:
+        """How many make the film; 1: this one alone."""
+        again = isinstance(self._film, FilmFile | ImageFilm) and self._order.source != PIPE
+        if self._connect is None or not again or kind_of(self._order.target) is Kind.PIPE:
+            return 1
+        if self._order.processes:
+            return self._order.processes
+        expected = (self._film.expected or 0) * self._ratio
+        return self._budget.processes if cores() >= MANY_CORES and expected >= WORTH_IT else 1
+
+    def _in_this_process(self, result: Result) -> None:
+        done = result.done
+        gaps = (gap for gap in self._gaps(self._counted()) if self._segments.number(gap.index) not in done)
+        pipeline = Pipeline(gaps, self._client.between, self._budget.window, self._order.clip)
+        frames = pipeline.frames()
+        try:
+            self._write(compared(frames) if self._order.compare else frames, result)
+        finally:
+            frames.close()
+            self._read_seconds = pipeline.read_seconds
+
+    def _by_processes(self, result: Result, count: int) -> None:
+        assert self._connect is not None
+        assert isinstance(result, VideoResult | FolderResult)
+        order = self._order
+        window = max(1, self._client.window // count)
+        task = FilmTask(order.source, order.source_fps, result.sinks, window, order.clip, order.compare)
+        planner = Planner(self._segments, result.done)
+        jobs = planner.jobs(self._gaps(planner.seen(self._counted())))
+        LocalProcesses(count, self._connect).run(task, self._timed(jobs), _Hearer(self, result))
+
+    def _timed(self, jobs: Iterator[SegmentJob]) -> Iterator[SegmentJob]:
+        while True:
+            begun = time.perf_counter()
+            job = next(jobs, None)
+            self._read_seconds += time.perf_counter() - begun
+            if job is None:
+                return
+            yield job
 
     def _write(self, frames: Iterator[tuple[Gap, list[Made]]], result: Result) -> None:
         """Hand all frames to the result, segment by segment."""
@@ -110,9 +174,9 @@ class _Run:
                 open_ = None
         if open_ is not None:
             result.end_segment(open_)
-        self._tell(*result.finish())
 
-    def _wrote(self, seconds: float) -> None:
+    def wrote(self, seconds: float) -> None:
+        """A frame is encoded."""
         with self._counting:
             self._summary.seconds.setdefault("to_first_frame", time.perf_counter() - self._started)
             self._encode_seconds += seconds
@@ -121,7 +185,7 @@ class _Run:
 
     def _compare_one(self) -> Summary:
         """The pair with the most motion, as one picture."""
-        gap = liveliest(self._gaps())
+        gap = liveliest(self._gaps(self._counted()))
         if gap is None or gap.right is None:
             raise MediaError(f"{self._film.name}: nothing moves, there is nothing to compare")
         left, right = gap.left.pixels, gap.right.pixels
@@ -136,15 +200,15 @@ class _Run:
             fresh.replace(target)
         finally:
             fresh.unlink(missing_ok=True)
-        return self._finished(0.0, 0.0, 1)
+        return self._finished(1)
 
-    def _gaps(self) -> Iterator[Gap]:
+    def _gaps(self, pictures: Iterator[Picture]) -> Iterator[Gap]:
         order = self._order
         clock: Clock = Constant(order.fps) if order.fps else Multiply(order.times)
         own = order.times.bit_length() - 1
         retime = order.duplicates == "skip"
         depth = order.depth if order.fps else (own + LONGEST_HOLD.bit_length() - 1 if retime else own)
-        film = classify_transitions(self._counted(), order.cuts, order.duplicates != "off")
+        film = classify_transitions(pictures, order.cuts, order.duplicates != "off")
         for gap in plan(film, clock, depth, 1 / self._film.look.rate, retime):
             if gap.relation is not Relation.MOTION:
                 name = gap.relation.value
@@ -153,6 +217,7 @@ class _Run:
 
     def _counted(self) -> Iterator[Picture]:
         for picture in self._film.pictures():
+            picture.number = self._summary.frames_in
             self._summary.frames_in += 1
             yield picture
         if self._summary.frames_in < 2:
@@ -170,12 +235,12 @@ class _Run:
         told: dict[str, Any] = {
             f"--{name.replace('_', '-')}": value if isinstance(value, int | float | None) else str(value)
             for name, value in asdict(self._order).items()
-            if name not in ("source", "target", "resume", "overwrite", "memory")
+            if name not in ("source", "target", "resume", "overwrite", "memory", "processes")
         }
         told["version of eden-interpolate"] = JOURNAL_VERSION
         return told | {"INPUT": identity(self._order.source), "--seed": self._client.seed}
 
-    def _tell(self, *notes: str) -> None:
+    def tell(self, *notes: str) -> None:
         """Pass on these notes, and what the film has to say since the last time."""
         of_film = self._film.warnings[self._told :]
         self._told += len(of_film)
@@ -183,15 +248,45 @@ class _Run:
             self._summary.warnings.append(note)
             self._report.note(note)
 
-    def _finished(self, decode: float, encode: float, frames: int) -> Summary:
+    def _finished(self, frames: int) -> Summary:
         traffic = self._client.traffic.counts()
         self._summary.frames_out = frames
         self._summary.seconds |= {
             "total": time.perf_counter() - self._started,
-            "decode": decode,
+            "decode": self._read_seconds,
             "send": traffic.pop("send_seconds"),
             "server": traffic.pop("server_seconds"),
-            "encode": encode,
+            "encode": self._encode_seconds,
         }
         self._summary.traffic = traffic
         return self._summary
+
+    def trouble(self, error: ServerTrouble) -> None:
+        """Another process tries a call again."""
+        if self._client.on_trouble:
+            self._client.on_trouble(error)
+
+    def add_traffic(self, counts: dict[str, float]) -> None:
+        """What another process has sent and received."""
+        self._client.traffic.add(**counts)
+
+
+@dataclass(frozen=True)
+class _Hearer:
+    """Takes down what other processes have made."""
+
+    run: _Run
+    result: Result
+
+    def finished(self, entry: Entry, traffic: dict[str, float]) -> None:
+        self.run.add_traffic(traffic)
+        self.result.record(entry)
+
+    def wrote(self, seconds: float) -> None:
+        self.run.wrote(seconds)
+
+    def trouble(self, error: ServerTrouble) -> None:
+        self.run.trouble(error)
+
+    def note(self, text: str) -> None:
+        self.run.tell(text)

@@ -42,6 +42,10 @@ class Picture:
     ) -> None:
         """`pixels` may be None where `original` has them: they are converted by whoever asks for them first."""
         self.time, self.alpha, self.original = time, alpha, original
+        self.stamp = None if original is None else original.pts
+        """Its time stamp in the file, if it has one."""
+        self.number = -1
+        """In the film, from 0 on, once it has been counted."""
         self.lock = threading.Lock()
         self._pixels = pixels
 

@@ -42,6 +42,7 @@ class FilmFile:
         if not (rate or stated):
             raise MediaError(f"{name}: {_NO_RATE}")
         self._even, self._guessed = rate is not None, rate is None and not self._stream.average_rate
+        self._source = container
         self._decoded = self._decode(container)
         self._first = next(self._decoded, None)
         if self._first is None:
@@ -76,6 +77,16 @@ class FilmFile:
             self.warnings.append(f"clock restarts bridged: {clock.restarts.count}")
         if clock.repaired:
             self.warnings.append(f"{clock.repaired} pictures without a usable time stamp were placed by the frame rate")
+
+    def seek(self, stamp: int) -> bool:
+        """Have `pictures` begin at a key frame no later than a time stamp of the file, if there is a way there."""
+        try:
+            self._source.seek(stamp, stream=self._stream, backward=True)
+        except av.FFmpegError:
+            return False
+        self._decoded = self._decode(self._source)
+        self._first = next(self._decoded, None)
+        return self._first is not None
 
     def _decode(self, container: InputContainer) -> Iterator[VideoFrame]:
         try:

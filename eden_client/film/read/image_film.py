@@ -55,10 +55,10 @@ class ImageFilm:
             alpha=first.alpha is not None,
         )
 
-    def pictures(self) -> Iterator[Picture]:
-        """Each picture. Raises MediaError: a damaged one, or one of another size than the first."""
+    def pictures(self, first: int = 0) -> Iterator[Picture]:
+        """Each picture from number `first` on. Raises MediaError: damaged, or of another size than the film's first."""
         height, width = self.look.size
-        for index, path in enumerate(self._paths):
+        for index, path in enumerate(self._paths[first:], first):
             picture = _read(path, index / self._rate)
             if picture.size != (height, width):
                 size = f"{picture.size[1]}x{picture.size[0]}"

@@ -8,6 +8,8 @@ DEFAULT = 2 << 30
 """Bytes, all together."""
 _PROGRAM = 200 << 20
 """Bytes that the program takes without any picture: its libraries, the decoder."""
+_PROCESS = 100 << 20
+"""Bytes that each further process takes without any picture."""
 _SENT = 12
 """Bytes per pixel of a frame on its way: as decoded, as RGB, as sent, as answered."""
 _WAITING = 3
@@ -32,4 +34,7 @@ class Budget:
         self.waiting = max(2, free // 4 // (pixels * _WAITING))
         """Frames that wait for their encoders."""
         self.segments = max(1, min(cores(), free // 2 // (pixels * _ENCODED)))
-        """Segments encoded at the same time."""
+        """Segments encoded at the same time, by this process alone."""
+        each = _PROCESS + pixels * (_ENCODED + clip * _SENT)
+        self.processes = max(1, min(cores(), free // each))
+        """Processes that make a segment each at the same time."""

@@ -11,6 +11,7 @@ import av
 from av.video.stream import VideoStream
 
 from eden_client.film.read.film import Colours, VideoFormat
+from eden_client.film.resume_journal import Entry
 from eden_client.film.write.frame_converter import FrameConverter
 from eden_client.film.write.results import FilmFrame, Timing, Wrote, converted
 from eden_client.film.write.segments import tag
@@ -53,6 +54,9 @@ class PipeResult:
             raise MediaError(f"standard output cannot be written to: {reason(error)}") from error
         self.frames += 1
         self._wrote(time.perf_counter() - begun)
+
+    def record(self, entry: Entry) -> None:
+        """Nothing is made elsewhere."""
 
     def end_segment(self, segment: int) -> None:
         """Nothing is kept."""

@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 
 from eden_client.film.pipeline import Made
 from eden_client.film.read.film import Picture
+from eden_client.film.resume_journal import Entry
 from eden_client.film.synthesis import LEFT
 from eden_client.film.write.frame_converter import FrameConverter
 from media import Frame
@@ -79,6 +80,9 @@ class Result(Protocol):
     @property
     def frames(self) -> int:
         """How many frames are done, by an earlier run and this one."""
+
+    def record(self, entry: Entry) -> None:
+        """A segment has been made elsewhere."""
 
     def write(self, segment: int, frame: FilmFrame) -> None:
         """Add a frame to a segment. Raises MediaError, for this frame or one before it."""

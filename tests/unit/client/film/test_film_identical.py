@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 from fractions import Fraction
+from functools import partial
 
 import av
 import numpy as np
 import pytest
 
-from eden_client.api.traffic import Traffic
 from eden_client.film.order import Order
 from eden_client.film.run import interpolate_film
 from eden_client.film.write import budget
 from media import encode_video
+from tests.unit.client.film.drawing import Drawing, Gone, Silent
 
 COUNT = 60
-
-
-class Gone(Exception):
-    """The run ends here."""
-
-
-class Drawing:
-    """In a server's place: blends two frames; goes away before the pair number `lasts`."""
-
-    window, seed = 3, 0
-
-    def __init__(self, lasts: int | None = None) -> None:
-        self.traffic, self.pairs, self.lasts = Traffic(), itertools.count(), lasts
-
-    def between(self, frames):
-        for left, right in itertools.pairwise(frames):
-            if self.lasts is not None and next(self.pairs) >= self.lasts:
-                raise Gone
-            yield ((left.astype(int) + right) // 2).astype(np.uint8)
-
-
-class Silent:
-    def begin(self, source, expected, done): ...
-
-    def note(self, text): ...
-
-    def progress(self, frames): ...
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +29,9 @@ def source(tmp_path_factory):
     return path
 
 
-def make(source, target, lasts=None, **wishes):
-    order = Order(str(source), str(target), cuts=None, duplicates="off", **wishes)
-    return interpolate_film(order, Drawing(lasts), Silent())
+def make(source, target, lasts=None, report=None, killed=None, **wishes):
+    order = Order(str(source), str(target), **{"cuts": None, "duplicates": "off"} | wishes)
+    return interpolate_film(order, Drawing(lasts), report or Silent(), partial(Drawing, lasts, killed))
 
 
 def packets(path):
@@ -107,3 +80,54 @@ def test_segments_that_are_missing_in_the_middle_are_made(source, tmp_path):
     summary = make(source, tmp_path / "out.mp4", resume=True)
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     assert 0 < summary.resumed_at < summary.frames_out
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {},
+        {"clip": 5, "times": 4},
+        {"fps": Fraction(60)},
+        {"duplicates": "skip", "cuts": 0.6},
+        {"compare": True},
+    ],
+    ids=str,
+)
+def test_however_many_processes(source, tmp_path, wishes):
+    told = []
+    for processes in (1, 3):
+        summary = make(source, tmp_path / f"{processes}.mp4", processes=processes, **wishes)
+        told.append((summary.frames_in, summary.frames_out, summary.repeated, summary.traffic["pairs"]))
+    assert (tmp_path / "1.mp4").read_bytes() == (tmp_path / "3.mp4").read_bytes()
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("name", ["out.gif", "shots/%03d.png"])
+def test_results_of_every_kind_by_processes(source, tmp_path, name):
+    seen = []
+    for processes in (1, 2):
+        (tmp_path / str(processes)).mkdir()
+        target = tmp_path / str(processes) / name
+        make(source, target, processes=processes, fps=Fraction(50))
+        files = sorted((tmp_path / str(processes)).rglob("*.*"))
+        seen.append([(path.name, path.read_bytes()) for path in files if path.is_file()])
+    assert seen[0] == seen[1] and len(seen[0]) == (1 if name.endswith("gif") else 2 * COUNT)
+
+
+def test_a_killed_process_costs_nothing_but_time(source, tmp_path):
+    make(source, tmp_path / "whole.mp4")
+    report = Silent()
+    make(source, tmp_path / "out.mp4", processes=2, killed=tmp_path, report=report)
+    assert (tmp_path / "by whom").exists()
+    assert report.notes == ["a process that made a segment was lost (signal 9); another makes it"]
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_processes_that_are_gone_leave_a_film_that_can_be_resumed(source, tmp_path):
+    make(source, tmp_path / "whole.mp4")
+    with pytest.raises(Gone) as raised:
+        make(source, tmp_path / "out.mp4", lasts=20, processes=2)
+    left = raised.value.__cause__
+    assert left.frames >= 12 and left.part.exists()
+    make(source, tmp_path / "out.mp4", processes=2, resume=True)
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()

@@ -1,0 +1,206 @@
+"""Who makes the segments of a film: processes of this machine. A lost one's segment is made by another."""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from eden_client.api.client import EdenClient
+from eden_client.api.errors import ServerTrouble
+from eden_client.film.jobs import SegmentJob
+from eden_client.film.messages import Failed, Finished, Message, Start, Trouble, Wrote
+from eden_client.film.resume_journal import Entry
+from eden_client.film.segment_maker import FilmTask
+from media import MediaError
+
+TRIES = 3
+"""How often a segment is begun whose process ends without a word: it may be the segment's doing."""
+
+
+class Hearer(Protocol):
+    """Who is told how the segments come along; by one thread."""
+
+    def finished(self, entry: Entry, traffic: dict[str, float]) -> None:
+        """A segment is made."""
+
+    def wrote(self, seconds: float) -> None:
+        """A frame is encoded; it took so long."""
+
+    def trouble(self, error: ServerTrouble) -> None:
+        """A call is tried again."""
+
+    def note(self, text: str) -> None:
+        """Something to know."""
+
+
+class Executor(Protocol):
+    """Makes segments."""
+
+    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
+        """Make all segments, in any order, anywhere. Raises what making one raises, or what `jobs` raises."""
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    job: SegmentJob | None = None
+    listener: threading.Thread | None = None
+
+    def close(self) -> int:
+        """Wait for its end; its exit code."""
+        code = self.process.wait()
+        if self.listener is not None:
+            self.listener.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        return code
+
+
+@dataclass(frozen=True)
+class LocalProcesses:
+    """As many processes of this machine as `count`.
+
+    connect   makes the client in each of them: plain data
+    """
+
+    count: int
+    connect: Callable[[], EdenClient]
+
+    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
+        """Make all segments. Raises MediaError, EdenError or OSError."""
+        run = _Run(Start(task, self.connect), self.count, jobs, hearer)
+        try:
+            run.until_all_is_done()
+        finally:
+            run.end()
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """The planner has another job, has no more (None), or has failed."""
+
+    job: SegmentJob | BaseException | None
+
+
+@dataclass
+class _Run:
+    start: Start
+    count: int
+    jobs: Iterator[SegmentJob]
+    hearer: Hearer
+    _events: queue.SimpleQueue[_Planned | tuple[_Worker, Message | None]] = field(default_factory=queue.SimpleQueue)
+    _workers: list[_Worker] = field(default_factory=list)
+    _waiting: list[SegmentJob] = field(default_factory=list)
+    _tries: dict[int, int] = field(default_factory=dict)
+    _all_planned: bool = False
+    _stopped: bool = False
+
+    def until_all_is_done(self) -> None:
+        self._room = threading.Semaphore(2 * self.count)  # the planner keeps a little ahead, and no more
+        threading.Thread(target=self._plan, name="plan", daemon=True).start()
+        while not (self._all_planned and not self._waiting and all(each.job is None for each in self._workers)):
+            match self._events.get():
+                case _Planned(job):
+                    if isinstance(job, BaseException):
+                        raise job
+                    self._all_planned = job is None
+                    if job is not None:
+                        self._waiting.append(job)
+                case worker, None:
+                    self._lost(worker)
+                case worker, message:
+                    self._told(worker, message)
+            self._hand_out()
+
+    def end(self) -> None:
+        self._stopped = True
+        self._room.release(2 * self.count)
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.close()
+
+    def _plan(self) -> None:
+        try:
+            for job in self.jobs:
+                self._room.acquire()
+                if self._stopped:
+                    return
+                self._events.put(_Planned(job))
+            self._events.put(_Planned(None))
+        except BaseException as error:
+            self._events.put(_Planned(error))
+
+    def _told(self, worker: _Worker, message: Message) -> None:
+        match message:
+            case Wrote(seconds):
+                self.hearer.wrote(seconds)
+            case Trouble(error):
+                self.hearer.trouble(error)
+            case Finished(entry, traffic):
+                worker.job = None
+                self._room.release()
+                self.hearer.finished(entry, traffic)
+            case Failed(error):
+                raise error
+
+    def _lost(self, worker: _Worker) -> None:
+        """A process has ended without having been told to."""
+        self._workers.remove(worker)
+        code = worker.close()
+        job = worker.job
+        if job is None:
+            return  # another is begun when there is something to do
+        self._tries[job.number] = self._tries.get(job.number, 0) + 1
+        if self._tries[job.number] >= TRIES:
+            raise MediaError(f"the process that made segment {job.number} ended {TRIES} times ({_ended(code)})")
+        self.hearer.note(f"a process that made a segment was lost ({_ended(code)}); another makes it")
+        self._waiting.insert(0, job)
+
+    def _hand_out(self) -> None:
+        while self._waiting:
+            idle = next((each for each in self._workers if each.job is None), None)
+            if idle is None and len(self._workers) < self.count:
+                idle = self._begun()
+            if idle is None:
+                return
+            idle.job = self._waiting.pop(0)
+            self._send(idle, idle.job)
+
+    def _begun(self) -> _Worker:
+        command = [sys.executable, "-m", "eden_client.film.worker"]
+        worker = _Worker(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        self._workers.append(worker)
+        worker.listener = threading.Thread(target=self._listen, args=(worker,), daemon=True)
+        worker.listener.start()
+        self._send(worker, self.start)
+        return worker
+
+    def _send(self, worker: _Worker, what: Start | SegmentJob) -> None:
+        assert worker.process.stdin is not None
+        with suppress(OSError):  # it has ended: the thread that listens to it says so
+            worker.process.stdin.write(pickle.dumps(what))
+            worker.process.stdin.flush()
+
+    def _listen(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        while True:
+            try:
+                message = pickle.load(worker.process.stdout)
+            except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # it has ended, in mid-word if killed
+                self._events.put((worker, None))
+                return
+            self._events.put((worker, message))
+
+
+def _ended(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

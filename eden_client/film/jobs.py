@@ -1,0 +1,105 @@
+"""A film's plan as plain data: segments that any process can make, from the file that it reads itself."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from eden_client.film.plan.segmentation import Segmentation
+from eden_client.film.plan.timeline import Gap, Relation, Shown
+from eden_client.film.read.film import Picture
+
+
+@dataclass(frozen=True)
+class PlannedPicture:
+    """A picture of the source, as the plan knows it."""
+
+    number: int
+    """in the source, from 0 on"""
+    time: Fraction
+    """when it is shown, in seconds"""
+    stamp: int | None
+    """its time stamp in the file, where that has any"""
+    checksum: int
+    """of some of its rows: whoever reads it elsewhere can tell that it is the same"""
+
+    @classmethod
+    def of(cls, picture: Picture) -> PlannedPicture:
+        """What is to be known of a picture that has been read."""
+        return cls(picture.number, picture.time, picture.stamp, checksum(picture))
+
+    def is_shown_by(self, picture: Picture) -> bool:
+        """Whether a picture read elsewhere is this one."""
+        return picture.stamp == self.stamp and checksum(picture) == self.checksum
+
+
+@dataclass(frozen=True)
+class PlannedGap:
+    """A gap between two pictures, named by their numbers."""
+
+    index: int
+    left: int
+    right: int | None
+    shown: tuple[Shown, ...]
+    relation: Relation
+    before: int
+
+    def between(self, left: Picture, right: Picture | None) -> Gap:
+        """The gap, with its pictures."""
+        return Gap(self.index, left, right, self.shown, self.relation, self.before)
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """All that is to be known to make one segment, but for what is the same for the whole film."""
+
+    number: int
+    pictures: tuple[PlannedPicture, ...]
+    """all of them, from the first that is needed to the last"""
+    gaps: tuple[PlannedGap, ...]
+
+
+def checksum(picture: Picture) -> int:
+    """Of every 16th row of brightness, where the source has it, else of the pixels."""
+    brightness = picture.brightness()
+    rows = picture.pixels if brightness is None else brightness
+    return zlib.crc32(rows[::16].tobytes())
+
+
+class Planner:
+    """Turns gaps, as they are found, into jobs; pictures are forgotten as soon as they are planned.
+
+    done  segments that need no job
+    """
+
+    def __init__(self, segments: Segmentation, done: frozenset[int]) -> None:
+        self._segments, self._done = segments, done
+        self._pictures: dict[int, PlannedPicture] = {}
+
+    def seen(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
+        """The pictures as they are, noted on their way to where gaps are made of them."""
+        for picture in pictures:
+            self._pictures[picture.number] = PlannedPicture.of(picture)
+            yield picture
+
+    def jobs(self, gaps: Iterable[Gap]) -> Iterator[SegmentJob]:
+        """A job for each segment that is not done, in order, as soon as its last gap is known."""
+        pending: list[PlannedGap] = []
+        for gap in gaps:
+            right = None if gap.right is None else gap.right.number
+            pending.append(PlannedGap(gap.index, gap.left.number, right, gap.shown, gap.relation, gap.before))
+            if self._segments.ends_with(gap.index):
+                yield from self._job(pending)
+                pending = []
+        if pending:
+            yield from self._job(pending)
+
+    def _job(self, gaps: list[PlannedGap]) -> Iterator[SegmentJob]:
+        number = self._segments.number(gaps[0].index)
+        first, last = gaps[0].left, gaps[-1].left if gaps[-1].right is None else gaps[-1].right
+        pictures = tuple(self._pictures[each] for each in range(first, last + 1))
+        self._pictures = {each: picture for each, picture in self._pictures.items() if each >= last}
+        if number not in self._done:
+            yield SegmentJob(number, pictures, tuple(gaps))

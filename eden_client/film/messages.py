@@ -1,0 +1,53 @@
+"""What a program and the processes that make its film's segments tell each other: pickles on pipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eden_client.api.client import EdenClient
+from eden_client.api.errors import ServerTrouble
+from eden_client.film.resume_journal import Entry
+from eden_client.film.segment_maker import FilmTask
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first thing that a process is told."""
+
+    task: FilmTask
+    connect: Callable[[], EdenClient]
+    """makes the client"""
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """A frame is encoded."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A call is tried again."""
+
+    error: ServerTrouble
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A segment is made."""
+
+    entry: Entry
+    traffic: dict[str, float]
+    """of this process since it last told"""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A segment cannot be made."""
+
+    error: Exception
+
+
+Message = Wrote | Trouble | Finished | Failed

@@ -1,0 +1,103 @@
+"""Some pictures of a source, read by somebody who was not there when it was read from the start."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+
+from eden_client.film.jobs import PlannedPicture
+from eden_client.film.read.film import Film, Picture
+from eden_client.film.read.film_file import FilmFile
+from eden_client.film.read.image_film import ImageFilm
+from eden_client.film.read.sources import open_film
+from media import MediaError
+
+NEAR = 48
+"""Pictures that are decoded and thrown away rather than gone past by a jump to a key frame."""
+
+
+class RangeReader:
+    """Reads ranges of a source that can be opened again. Raises MediaError, or OSError.
+
+    What counts is the plan: a picture is taken if its time stamp and its checksum are those of the plan. A jump may
+    lead elsewhere (no key frames, a clock that starts anew, damaged data): then the file is read from its start.
+    """
+
+    def __init__(self, source: str, rate: Fraction | None) -> None:
+        self._source, self._rate = source, rate
+        self._open = ExitStack()
+        self._film: Film | None = None
+        self._coming: Iterator[Picture] = iter(())
+        self._next: int | None = None
+        """number of the picture that comes next, where that is known"""
+
+    def read(self, wanted: Sequence[PlannedPicture]) -> Iterator[Picture]:
+        """These pictures, each the next one after the one before it, with the plan's numbers and times."""
+        found = 0
+        for planned, picture in zip(wanted, self._reached(wanted[0]), strict=False):
+            if not planned.is_shown_by(picture):
+                break
+            yield _numbered(picture, planned)
+            found += 1
+        if found == len(wanted):
+            return
+        left = wanted[found:]
+        for planned, picture in zip(left, itertools.islice(self._anew(), left[0].number, None), strict=False):
+            if not planned.is_shown_by(picture):
+                break
+            yield _numbered(picture, planned)
+            found += 1
+        if found < len(wanted):
+            raise MediaError(f"{self._source}: it is not what it was when the film was begun")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._film, self._next = None, None
+        self._open.close()
+
+    def _reached(self, first: PlannedPicture) -> Iterator[Picture]:
+        """The pictures from this one on, if a short way leads there."""
+        film = self._film or self._opened()
+        if isinstance(film, ImageFilm):
+            return film.pictures(first.number)
+        if self._next is not None and 0 <= first.number - self._next <= NEAR:
+            return self._counted(itertools.islice(self._coming, first.number - self._next, None), first.number)
+        if isinstance(film, FilmFile) and first.stamp is not None and film.seek(first.stamp):
+            self._coming = film.pictures()
+            return self._counted(_from(first, self._coming), first.number)
+        return iter(())
+
+    def _anew(self) -> Iterator[Picture]:
+        """All pictures from the first on."""
+        self.close()
+        self._coming = self._opened().pictures()
+        return self._counted(self._coming, 0)
+
+    def _opened(self) -> Film:
+        self._film = self._open.enter_context(open_film(self._source, self._rate))
+        self._coming, self._next = self._film.pictures(), 0
+        return self._film
+
+    def _counted(self, pictures: Iterable[Picture], number: int) -> Iterator[Picture]:
+        """As they are; where reading is left off is known afterwards."""
+        self._next = None
+        for picture in pictures:
+            number += 1
+            self._next = number
+            yield picture
+
+
+def _from(first: PlannedPicture, pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """These pictures without those before the first one; none if it does not come."""
+    for picture in pictures:
+        if picture.stamp is not None and first.stamp is not None and picture.stamp >= first.stamp:
+            yield picture
+            yield from pictures
+            return
+
+
+def _numbered(picture: Picture, planned: PlannedPicture) -> Picture:
+    picture.number, picture.time = planned.number, planned.time
+    return picture

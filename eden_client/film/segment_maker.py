@@ -1,0 +1,89 @@
+"""One segment of a film, made in whatever process: its pictures read, the frames between asked for, all encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+from eden_client.film.compare import compared
+from eden_client.film.jobs import PlannedGap, SegmentJob
+from eden_client.film.pipeline import Pipeline
+from eden_client.film.plan.timeline import Gap
+from eden_client.film.read.film import Picture
+from eden_client.film.read.range_reader import RangeReader
+from eden_client.film.resume_journal import Entry
+from eden_client.film.synthesis import Between
+from eden_client.film.write.results import FilmFrame, Wrote, frame_of
+from eden_client.film.write.segment_threads import SegmentSink
+
+
+class Sinks(Protocol):
+    """Opens what takes the frames of segments; plain data."""
+
+    def open(self, number: int, wrote: Wrote) -> SegmentSink[FilmFrame]:
+        """For the segment with this number."""
+
+
+@dataclass(frozen=True)
+class FilmTask:
+    """What is the same for all segments of a film: plain data."""
+
+    source: str
+    source_rate: Fraction | None
+    sinks: Sinks
+    window: int
+    """calls side by side"""
+    clip: int
+    """frames that are sent together"""
+    compare: bool
+
+
+class SegmentMaker:
+    """Makes segments of one film, one after the other."""
+
+    def __init__(self, task: FilmTask, between: Between, wrote: Wrote) -> None:
+        self._task, self._between, self._wrote = task, between, wrote
+        self._reader = RangeReader(task.source, task.source_rate)
+
+    def make(self, job: SegmentJob) -> Entry:
+        """Make a segment; returns what is to be noted of it. Raises MediaError, EdenError or OSError."""
+        if not any(gap.shown for gap in job.gaps):
+            return Entry(job.number, "", "0", 0)
+        task = self._task
+        gaps = _with_pictures(job.gaps, self._reader.read(job.pictures))
+        frames = Pipeline(gaps, self._between, task.window, task.clip).frames()
+        sink = task.sinks.open(job.number, self._wrote)
+        try:
+            for gap, made in compared(frames) if task.compare else frames:
+                for each in made:
+                    sink.write(frame_of(each))
+                gap.left.release()
+            return sink.close()
+        except BaseException:
+            frames.close()
+            sink.abandon()
+            raise
+
+    def close(self) -> None:
+        """Let go of the source."""
+        self._reader.close()
+
+
+def _with_pictures(gaps: Sequence[PlannedGap], pictures: Iterable[Picture]) -> Iterator[Gap]:
+    """The gaps with their pictures, each as soon as those are there."""
+    coming = iter(pictures)
+    held: dict[int, Picture] = {}
+
+    def picture(number: int) -> Picture:
+        while number not in held:
+            read = next(coming)
+            held[read.number] = read
+        return held[number]
+
+    for gap in gaps:
+        left = picture(gap.left)
+        yield gap.between(left, None if gap.right is None else picture(gap.right))
+        for number in [each for each in held if each < (gap.left if gap.right is None else gap.right)]:
+            del held[number]

@@ -1,0 +1,89 @@
+"""A process that makes segments: told what to do on standard input, it tells what became of it on standard output.
+
+Both are pickles (messages.py), between a program and the processes that it started itself (executors.py).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import traceback
+from typing import BinaryIO
+
+from eden_client.film.jobs import SegmentJob
+from eden_client.film.messages import Failed, Finished, Message, Start, Trouble, Wrote
+from eden_client.film.segment_maker import SegmentMaker
+from media import MediaError
+
+
+def main() -> None:
+    """Work until standard input ends: whoever started this is gone then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that started this
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not come between
+    inbox = queue.SimpleQueue[Start | SegmentJob]()
+    threading.Thread(target=_read, args=(sys.stdin.buffer, inbox), daemon=True).start()
+    try:
+        _work(inbox, _Outbox(out))
+    except BrokenPipeError:  # nobody listens any more
+        pass
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)  # other threads may be waiting for the server, or for input
+
+
+class _Outbox:
+    def __init__(self, out: BinaryIO) -> None:
+        self._out, self._lock = out, threading.Lock()
+
+    def tell(self, message: Message) -> None:
+        data = pickle.dumps(message)
+        with self._lock:
+            self._out.write(data)
+            self._out.flush()
+
+
+def _read(source: BinaryIO, inbox: queue.SimpleQueue[Start | SegmentJob]) -> None:
+    while True:
+        try:
+            inbox.put(pickle.load(source))
+        except EOFError:
+            os._exit(0)
+
+
+def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None:
+    start = inbox.get()
+    assert isinstance(start, Start)
+    with start.connect() as client:
+        client.on_trouble = lambda error: outbox.tell(Trouble(error))
+        maker = SegmentMaker(start.task, client.between, lambda seconds: outbox.tell(Wrote(seconds)))
+        told = client.traffic.counts()
+        while True:
+            job = inbox.get()
+            assert isinstance(job, SegmentJob)
+            try:
+                entry = maker.make(job)
+            except Exception as error:
+                outbox.tell(Failed(_portable(error)))
+                continue
+            now = client.traffic.counts()
+            outbox.tell(Finished(entry, {name: value - told[name] for name, value in now.items()}))
+            told = now
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, if it comes through a pickle whole; else its words."""
+    try:
+        if str(pickle.loads(pickle.dumps(error))) == str(error):
+            return error
+    except Exception:  # whatever a class makes of it
+        pass
+    return MediaError(str(error))
+
+
+if __name__ == "__main__":
+    main()
