@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 from client_films import assert_same, long_clip, look_at, run, start, write_film
 
@@ -96,6 +97,7 @@ def test_control_c_leaves_what_is_done_usable(own_server, film, undisturbed, tmp
     [
         ("eden__encoder", []),
         ("eden__dit_decoder", ["--chain", "--strategy", "batch", "--clip", "9"]),
+        ("eden__encoder", ["--processes", "2"]),
     ],
 )
 def test_a_killed_worker_is_ridden_out(own_server, film, undisturbed, tmp_path, model, options):
@@ -110,6 +112,31 @@ def test_a_killed_worker_is_ridden_out(own_server, film, undisturbed, tmp_path, 
     assert json.loads(out.splitlines()[-1])["frames_out"] == 2 * FRAMES - 1
     assert_equal_films(target, undisturbed)
     assert own_server.worker_pids(model) != [pid]
+
+
+def test_a_killed_process_of_the_command_costs_nothing(own_server, film, undisturbed, tmp_path):
+    target = tmp_path / "smooth.mkv"
+    process = start(own_server, film, target, "--json", "--processes", "2", stdout=-1)
+    wait_for_segments(tmp_path / "smooth.mkv.parts", 1, process)
+    victim, *_ = psutil.Process(process.pid).children()
+    victim.kill()
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["frames_out"] == 2 * FRAMES - 1
+    assert_equal_films(target, undisturbed)
+
+
+def test_control_c_ends_the_processes_too(own_server, film, tmp_path):
+    process = start(own_server, film, tmp_path / "smooth.mkv", "--processes", "2")
+    wait_for_segments(tmp_path / "smooth.mkv.parts", 3, process)
+    children = psutil.Process(process.pid).children()
+    assert len(children) == 2
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in err.splitlines()[-1] and "Traceback" not in err
+    psutil.wait_procs(children, timeout=60)
+    assert not any(child.is_running() for child in children)
 
 
 def test_a_server_that_is_away_is_waited_for_as_long_as_patience_lasts(own_server, film, undisturbed, tmp_path):
