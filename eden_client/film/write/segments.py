@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from eden_client.film.read.film import Colours, VideoFormat
 from eden_client.film.write.encoding import Encoding, supported
+from eden_client.film.write.scheduling import scheduling_kept
 from media.errors import MediaError
 from media.names import file_url, open_input
 from media.video_reader import reason
@@ -87,7 +88,8 @@ class SegmentWriter:
 
     def _mux(self, frame: VideoFrame | None) -> None:
         try:
-            packets = self._stream.encode(frame)
+            with scheduling_kept() if not self.count else nullcontext():  # the first frame opens the encoder
+                packets = self._stream.encode(frame)
         except (av.FFmpegError, ValueError) as error:
             raise MediaError(f"{self._stream.codec_context.name} cannot encode this: {reason(error)}") from error
         self._coded += [packet.pts for packet in packets if packet.pts is not None]

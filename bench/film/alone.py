@@ -1,0 +1,31 @@
+"""A film made without the model, in a process of its own: python -m bench.film.alone FILM TARGET PRESET CRF MEMORY."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+from bench.film.instant import Instant
+from eden_client.film.order import Order
+from eden_client.film.run import interpolate_film
+
+
+class Silent:
+    """Whoever measures reads the summary."""
+
+    def begin(self, source: str, expected: int | None, done: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def progress(self, frames: int) -> None: ...
+
+
+def main() -> None:
+    source, target, preset, crf, memory = sys.argv[1:]
+    order = Order(source, target, codec="h264", preset=preset, crf=int(crf), overwrite=True, memory=int(memory))
+    print(json.dumps(asdict(interpolate_film(order, Instant(), Silent(), Instant))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""SVT-AV1, run by root, makes its threads and the caller's real-time, above all else: that is undone here.
+
+Then nothing else gets a turn on a busy machine, not even threads of the same program whose lock it waits for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_THREADS = Path("/proc/self/task")
+
+
+@contextmanager
+def scheduling_kept() -> Iterator[None]:
+    """Threads that have become real-time in the block are made ordinary again."""
+    if not hasattr(os, "sched_setscheduler") or not _THREADS.is_dir():
+        yield
+        return
+    before = _real_time()
+    try:
+        yield
+    finally:
+        for thread in _real_time() - before:
+            with suppress(OSError):  # it has ended
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _real_time() -> set[int]:
+    found = set()
+    for thread in _THREADS.iterdir():
+        with suppress(OSError):
+            if os.sched_getscheduler(int(thread.name)) in (os.SCHED_FIFO, os.SCHED_RR):
+                found.add(int(thread.name))
+    return found

@@ -1,0 +1,48 @@
+"""No encoder takes the machine from everybody else."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from eden_client.film.read.film import VideoFormat
+from eden_client.film.write.encoding import choose_encoding
+from eden_client.film.write.scheduling import scheduling_kept
+from eden_client.film.write.segments import SegmentWriter
+
+RATE = Fraction(25)
+FRAME = np.zeros((64, 64, 3), np.uint8)
+
+
+def real_time() -> list[int]:
+    threads = [int(each.name) for each in Path("/proc/self/task").iterdir()]
+    return [each for each in threads if os.sched_getscheduler(each) != os.SCHED_OTHER]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1", "prores", "ffv1"])
+def test_a_segment_leaves_every_thread_an_ordinary_one(tmp_path, codec):
+    film_format = VideoFormat((64, 64), RATE, "yuv420p")
+    encoding, _ = choose_encoding(film_format, ".mkv", codec, None, None, None)
+    writer = SegmentWriter(tmp_path / "segment", encoding, film_format, RATE, 1 / RATE)
+    for number in range(3):
+        frame = av.VideoFrame.from_ndarray(FRAME, format="rgb24").reformat(format=encoding.pixel_format)
+        writer.write(frame, number / RATE)
+        assert real_time() == []
+    writer.close()
+    assert real_time() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's threads are made real-time")
+def test_it_is_still_needed(tmp_path):
+    with scheduling_kept(), av.open(str(tmp_path / "film.mkv"), "w") as film:
+        stream = film.add_stream("libsvtav1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        film.mux(stream.encode(av.VideoFrame.from_ndarray(FRAME, format="rgb24")))
+        assert real_time() != []
+        film.mux(stream.encode())
+    assert real_time() == []
