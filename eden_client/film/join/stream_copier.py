@@ -59,11 +59,11 @@ class Plan:
 
     def __init__(self, source: InputContainer, holder: str) -> None:
         self._holder = holder
+        self._unplayed: set[Part] = set()
         self._ways: dict[Part, list[Way]] = {}
         self._codecs: dict[Part, str] = {}
         self._names: dict[Part, str] = {"chapters": "chapters are", "tags": "title and other tags are"}
         self._why: dict[Part, str] = {}
-        self._unplayed: set[Part] = set()
         for stream in source.streams:
             if stream is source.streams.video[0] or (stream.type == "data" and stream.discard == Discard.all):
                 continue  # MP4 keeps chapters in a stream of their own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ class FolderResult:
             self._made.replace(self._folder)
         else:
             for path in self._made.iterdir():
-                path.replace(self._folder / path.name)
+                shutil.move(path, self._folder / path.name)  # the folder may be a disk of its own
             number = self.frames + 1
             while (stale := self._folder / self._named(number)).exists():
                 stale.unlink()

@@ -158,11 +158,6 @@ def test_what_is_lost_is_said(source, ending, asked, note):
     assert any(note in each for each in notes)
 
 
-def test_pictures_too_narrow_for_an_encoder_are_refused():
-    with pytest.raises(MediaError, match="libx265 needs pictures of at least 64 columns, not 48"):
-        choose_encoding(look(size=(64, 48)), ".mp4", "hevc", None, None, None)
-
-
 def test_y4m_gets_the_format_that_loses_least():
     offered = ["gray", *(f"yuv{chroma}p{deep}" for deep in ("", "10le") for chroma in (420, 422, 444))]
 
