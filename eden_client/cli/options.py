@@ -83,7 +83,10 @@ def _picture(parser: argparse.ArgumentParser) -> None:
 
 def _file(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the file").add_argument
-    add("--codec", help="h264, hevc, vp9, av1, prores, ffv1 or an FFmpeg encoder (default: the source's kind)")
+    add(
+        "--codec",
+        help="h264, hevc, vp9, av1, prores, ffv1 or an FFmpeg encoder, such as h264_nvenc (default: the source's kind)",
+    )
     add("--crf", type=int, metavar="N", help="quality: lower is better and larger (JPEG, WebP: 1 to 100, higher is)")
     add("--preset", help="the encoder's own: slower is smaller")
     add("--pixel-format", metavar="NAME", help="FFmpeg's name (default: what keeps most of the source)")

@@ -7,6 +7,7 @@ one, told to resume, makes the segments that are missing in it.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+LONGEST_NAME = 255
+"""Bytes of a file's name, on nearly every file system."""
+_ENDING = ".parts"
 
 
 class JournalError(Exception):
@@ -119,13 +124,22 @@ class ResumeJournal:
         fresh.replace(self._journal)
 
 
+def parts_folder(result: Path) -> Path:
+    """Beside the result; its name is cut and marked where no name can be as long."""
+    name = result.name + _ENDING
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        mark = f"~{hashlib.sha256(os.fsencode(result.name)).hexdigest()[:8]}{_ENDING}"
+        name = os.fsencode(result.name)[: LONGEST_NAME - len(mark)].decode(errors="ignore") + mark
+    return result.with_name(name)
+
+
 def open_journal(result: Path, order: Mapping[str, Any], resume: bool, overwrite: bool) -> ResumeJournal:
     """The journal of `result`, with what an interrupted run left in it if `resume`.
 
     order   what decides how the result looks: a run with another one cannot go on with these parts
     Raises JournalError: parts are there and nobody said what to do with them, or another run is using them.
     """
-    folder = result.with_name(result.name + ".parts")
+    folder = parts_folder(result)
     left_over = (folder / "journal.json").exists()
     if left_over and not (resume or overwrite):
         raise JournalError(

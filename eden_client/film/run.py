@@ -194,10 +194,11 @@ class _Run:
         self._summary.seconds["to_first_frame"] = time.perf_counter() - self._started
         target = Path(self._order.target)
         data = encode_image(side_by_side([left, blended, between]), FORMATS[target.suffix.lower()], self._order.crf)
-        fresh = target.with_name(target.name + ".new")
+        place = target.resolve()
+        fresh = place.with_name(place.name + ".new")
         try:
             fresh.write_bytes(data)
-            fresh.replace(target)
+            fresh.replace(place)
         finally:
             fresh.unlink(missing_ok=True)
         return self._finished(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import heapq
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -12,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from eden_client.film.join.stream_copier import Part, PartError, Plan, StreamCopier, Way
+from eden_client.film.join.stream_copier import Part, PartError, Plan, StreamCopier, Way, tags_of
 from eden_client.film.read.film import VideoFormat
-from eden_client.film.write.encoding import Encoding
+from eden_client.film.write.encoding import STEREO_MODES, Encoding
 from eden_client.film.write.segments import Segment, packets, tag
 from media.errors import MediaError
 from media.names import file_url, open_input
 from media.video_reader import reason
 
+_APPLE = "com.apple."
+_LANGUAGE = re.compile(r"-[a-z]{3}$")
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
 """Faults that no part of the film is to blame for."""
 
@@ -33,7 +36,7 @@ class MuxPlan:
     """How segments become a film."""
 
     encoding: Encoding
-    look: VideoFormat
+    video_format: VideoFormat
     """of the result: its rate, colours, aspect and rotation"""
     tick: Fraction
     """of its time stamps, in seconds"""
@@ -57,6 +60,7 @@ def rehearse(segments: Sequence[Segment], joint: MuxPlan, target: Path) -> tuple
         with open_input(target) as trial:
             if next(trial.decode(video=0), None) is None:
                 raise ValueError("no picture is found in it")
+            written = {name.lower() for name in trial.metadata}
     except MediaError as error:
         wrong = reason(error.__cause__) if isinstance(error.__cause__, Exception) else error
         raise MediaError(f"{what} cannot be written: {wrong}") from error
@@ -64,7 +68,10 @@ def rehearse(segments: Sequence[Segment], joint: MuxPlan, target: Path) -> tuple
         raise MediaError(f"{what} cannot be read again: {reason(error)}") from error
     finally:
         target.unlink(missing_ok=True)
-    return plan, plan.notes() if plan else []
+    notes = plan.notes() if plan else []
+    if joint.source is not None and plan is not None and "tags" in plan.ways:
+        notes += _tags_lost(joint.source, written, joint.encoding.container)
+    return plan, notes
 
 
 def join(segments: Sequence[Segment], joint: MuxPlan, target: Path, plan: Plan | None = None) -> list[str]:
@@ -88,6 +95,15 @@ def _plan(joint: MuxPlan) -> Plan | None:
             return Plan(source, joint.encoding.container)
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(f"{joint.source.name} cannot be read: {reason(error)}") from error
+
+
+def _tags_lost(source: Path, written: set[str], holder: str) -> list[str]:
+    """A note on tags that are not among those written; MP4 has some twice, once with a language (title-eng)."""
+    with open_input(source) as film:
+        names = tags_of(film)
+    twice = {name for name in names if _LANGUAGE.search(name) and _LANGUAGE.sub("", name) in names}
+    lost = [name for name in names if name.lower() not in written and name not in twice]
+    return [f"tags left out, {holder} has no place for them: {', '.join(sorted(lost))}"] if lost else []
 
 
 def _join(segments: Sequence[Segment], joint: MuxPlan, target: Path, plan: Plan | None, trial: bool) -> list[str]:
@@ -134,16 +150,16 @@ def _unwritten(target: Path, error: Exception) -> MediaError:
 
 def _write(segments: Sequence[Segment], joint: MuxPlan, target: Path, ways: dict[Part, Way], trial: bool) -> list[str]:
     """Write the pictures and the parts named, once. Raises PartError, av.FFmpegError or ValueError."""
-    fast = {"movflags": "+faststart"} if joint.encoding.container in ("mp4", "mov") else {}
     carried: StreamCopier | None = None
-    out = av.open(file_url(target), "w", format=joint.encoding.container, container_options=fast)
-    try:
-        with ExitStack() as open_:
+    with ExitStack() as open_:
+        source = open_.enter_context(open_input(joint.source)) if joint.source is not None and ways else None
+        flags = _mov_flags(source, ways) if joint.encoding.container in ("mp4", "mov") else {}
+        out = av.open(file_url(target), "w", format=joint.encoding.container, container_options=flags)
+        try:
             first = open_.enter_context(open_input(segments[0].path))
             stream = _video(out, first.streams.video[0], joint)
             merged: list[Iterator[tuple[Fraction, Packet[Any]]]] = [_pictures(segments, joint, stream)]
-            if joint.source is not None and ways:
-                source = open_.enter_context(open_input(joint.source))
+            if source is not None:
                 if "tags" in ways:
                     stream.metadata.update(_words(source.streams.video[0]))
                 carried = StreamCopier(source, out, ways, joint.start, None if trial else _end(segments, joint), trial)
@@ -151,12 +167,18 @@ def _write(segments: Sequence[Segment], joint: MuxPlan, target: Path, ways: dict
             out.start_encoding()
             for _, packet in heapq.merge(*merged, key=lambda each: each[0]):
                 out.mux(packet)
-    except BaseException:
-        with suppress(av.FFmpegError, ValueError):
-            out.close()
-        raise
-    out.close()
+        except BaseException:
+            with suppress(av.FFmpegError, ValueError):
+                out.close()
+            raise
+        out.close()
     return carried.notes() if carried else []
+
+
+def _mov_flags(source: InputContainer | None, ways: dict[Part, Way]) -> dict[str, str]:
+    """Of FFmpeg's writer of MP4 and QuickTime. Apple's tags have keys of any name, and then all the others too."""
+    apple = source is not None and "tags" in ways and any(n.lower().startswith(_APPLE) for n in source.metadata)
+    return {"movflags": "+faststart+use_metadata_tags" if apple else "+faststart"}
 
 
 def _end(segments: Sequence[Segment], joint: MuxPlan) -> Fraction:
@@ -168,12 +190,14 @@ def _end(segments: Sequence[Segment], joint: MuxPlan) -> Fraction:
 def _video(out: OutputContainer, template: VideoStream, joint: MuxPlan) -> VideoStream:
     stream = out.add_stream_from_template(template, opaque=True)
     stream.time_base = joint.tick
-    stream.codec_context.framerate = joint.look.rate.limit_denominator(1001 * 1000)
-    tag(stream, joint.look.colours, joint.look.aspect)
-    if joint.encoding.codec == "libx265" and joint.encoding.container in ("mp4", "mov"):
+    stream.codec_context.framerate = joint.video_format.rate.limit_denominator(1001 * 1000)
+    tag(stream, joint.video_format.colours, joint.video_format.aspect)
+    if av.Codec(joint.encoding.codec, "w").canonical_name == "hevc" and joint.encoding.container in ("mp4", "mov"):
         stream.codec_context.codec_tag = "hvc1"  # Apple's players take no other
-    if joint.look.rotation:
-        stream.set_display_rotation(joint.look.rotation)
+    if joint.video_format.rotation:
+        stream.set_display_rotation(joint.video_format.rotation)
+    if joint.video_format.stereo in STEREO_MODES.get(joint.encoding.container, ()):
+        stream.metadata["stereo_mode"] = joint.video_format.stereo
     return stream
 
 

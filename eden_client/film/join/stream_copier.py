@@ -29,6 +29,8 @@ Part = int | Literal["chapters", "tags"]
 _SOUND = {"mp4": "aac", "mov": "aac", "matroska": "libopus", "webm": "libopus"}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_CODECS = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
+_UNPLAYED = {"mp4": "pcm_"}
+"""Codecs, by the beginning of their names, that a container holds and hardly any player plays there."""
 _KINDS = {"audio": "sound track", "subtitle": "subtitles"}
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 _TRIED = 64
@@ -57,6 +59,7 @@ class Plan:
 
     def __init__(self, source: InputContainer, holder: str) -> None:
         self._holder = holder
+        self._unplayed: set[Part] = set()
         self._ways: dict[Part, list[Way]] = {}
         self._codecs: dict[Part, str] = {}
         self._names: dict[Part, str] = {"chapters": "chapters are", "tags": "title and other tags are"}
@@ -89,6 +92,8 @@ class Plan:
             name, why = self._names[part], self._why.get(part, "")
             if not ways:
                 notes.append(f"{name} left out{': ' if why else ''}{why}")
+            elif ways[0] is Way.COPY and part in self._unplayed:
+                notes.append(f"{name} copied: {why}")
             elif ways[0] is Way.ENCODE and name.startswith("sound"):
                 notes.append(f"{name} encoded anew as {_SOUND[self._holder]}: {why}")
             elif ways[0] is Way.ENCODE:
@@ -119,6 +124,10 @@ class Plan:
             self._why[part] = f"{self._holder} cannot hold {context.name}"
         if can_be_decoded(stream) if isinstance(stream, AudioStream) else context.name in _TEXT_CODECS:
             ways.append(Way.ENCODE)
+        if ways and context.name.startswith(_UNPLAYED.get(self._holder, "\0")):
+            self._unplayed.add(part)
+            self._why[part] = f"few players play {context.name} in {self._holder} (.mov and .mkv keep it)"
+            ways.reverse()
 
 
 class StreamCopier:
@@ -154,9 +163,7 @@ class StreamCopier:
                     self._lost_chapters = len(chapters) - len(taken)
                     target.set_chapters(taken)
                 elif part == "tags":
-                    target.metadata.update(
-                        {n: t for n, t in source.metadata.items() if not n.lower().startswith(_OF_THE_FILE)}
-                    )
+                    target.metadata.update(tags_of(source))
                 else:
                     stream = source.streams[part]
                     self._names[part] = f"{_KINDS.get(stream.type, stream.type)} {part}"
@@ -220,6 +227,11 @@ class StreamCopier:
                     return
         except av.FFmpegError as error:  # what was read so far is good, and so are the pictures
             self._broken = reason(error)
+
+
+def tags_of(source: InputContainer) -> dict[str, str]:
+    """What a person or a camera wrote about a file."""
+    return {name: text for name, text in source.metadata.items() if not name.lower().startswith(_OF_THE_FILE)}
 
 
 def _carrier(stream: Stream, target: OutputContainer, way: Way, start: Fraction) -> TrackCarrier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from math import ceil
 from typing import Any, Protocol, TypeAlias
 
 import av
@@ -44,19 +45,23 @@ class Copied:
 
     def __init__(self, stream: Stream, target: OutputContainer, start: Fraction) -> None:
         new = target.add_stream_from_template(stream)
+        self._durations: _Durations | None = None
         if isinstance(new, AudioStream) and isinstance(stream, AudioStream) and can_be_decoded(stream):
             new.codec_context.layout = usual_layout(stream)
+            self._durations = _Durations(stream)
         self._start, self._end = start, Fraction(0)
         self._order = _Order(_described(new, stream), target.format.name)
 
     def take(self, packet: Packet[Any]) -> Iterator[Timed]:
-        """The packet."""
+        """The packet, or the one before it."""
         self._end = _shift(packet, self._start, self._end)
-        yield from self._order.put(packet)
+        for timed in self._durations.put(packet) if self._durations else [packet]:
+            yield from self._order.put(timed)
 
     def rest(self) -> Iterator[Timed]:
-        """Nothing."""
-        return iter(())
+        """What was held back."""
+        for timed in self._durations.rest() if self._durations else []:
+            yield from self._order.put(timed)
 
     def notes(self) -> list[str]:
         """Packets moved and dropped."""
@@ -127,6 +132,42 @@ class Encoded:
         notes = [f"{_packets(damaged)} damaged and left out"] if damaged else []
         notes += [f"{early} frames lie before the end of those before them and are left out"] if early else []
         return notes + self._order.notes()
+
+
+class _Durations:
+    """States how long a packet of sound lasts where its file does not: MP4 cuts off a last one that lasts no time."""
+
+    def __init__(self, stream: AudioStream) -> None:
+        self._stream = stream
+        self._held: Packet[Any] | None = None
+        self._usual = 0
+
+    def put(self, packet: Packet[Any]) -> Iterator[Packet[Any]]:
+        """The packet, or the one before it: until the next one has come, it is not known how long a packet lasts."""
+        if self._held is not None:
+            assert self._held.dts is not None and packet.dts is not None
+            self._held.duration = self._usual = max(0, packet.dts - self._held.dts)
+            yield self._held
+            self._held = None
+        if packet.duration:
+            self._usual = packet.duration
+            yield packet
+        else:
+            self._held = packet
+
+    def rest(self) -> Iterator[Packet[Any]]:
+        """The last packet: as long as what is in it, or as the one before it."""
+        if self._held is not None:
+            self._held.duration = self._decoded(self._held) or self._usual
+            yield self._held
+            self._held = None
+
+    def _decoded(self, packet: Packet[Any]) -> int:
+        try:
+            seconds = sum(Fraction(frame.samples, frame.sample_rate) for frame in self._stream.decode(packet))
+        except av.FFmpegError:
+            return 0
+        return ceil(seconds / packet.time_base)
 
 
 class _Order:

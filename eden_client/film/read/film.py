@@ -101,6 +101,18 @@ class Colours:
 
 
 @dataclass(frozen=True)
+class Mastering:
+    """The display that a film was made on: its colours (x, y) by CIE 1931, and its light in cd/m2."""
+
+    red: tuple[Fraction, Fraction]
+    green: tuple[Fraction, Fraction]
+    blue: tuple[Fraction, Fraction]
+    white: tuple[Fraction, Fraction]
+    darkest: Fraction
+    brightest: Fraction
+
+
+@dataclass(frozen=True)
 class VideoFormat:
     """How the pictures of a film are stored."""
 
@@ -120,6 +132,17 @@ class VideoFormat:
     """degrees counterclockwise by which the pictures are turned for showing: 0, 90, 180 or 270"""
     codec: str = ""
     """FFmpeg's name of what it was coded with"""
+    mastering: Mastering | None = None
+    light: tuple[int, int] | None = None
+    """MaxCLL and MaxFALL, in cd/m2"""
+    stereo: str = ""
+    """how two views are in one picture, by Matroska's name; empty: one view"""
+    last_duration: Fraction | None = None
+    """of the last picture, in seconds, where it is known"""
+    loops: int = 0
+    """how often an animation is played: 0 for ever, -1 once, n again n times"""
+    lost: tuple[str, ...] = ()
+    """what it says about itself that cannot be carried over"""
 
 
 class Film(Protocol):

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from eden_client.film.read.film import Colours, Picture, VideoFormat
 from eden_client.film.read.restarts import Restarts
+from eden_client.film.read.side_data import light_of, lost_of, mastering_of, stereo_of
 from media.errors import MediaError
 from media.names import open_input
 from media.truncation import missing_bytes
@@ -202,6 +203,10 @@ def _look(stream: VideoStream, first: VideoFrame, rate: Fraction) -> VideoFormat
         aspect=Fraction(stream.sample_aspect_ratio or 1),
         rotation=round(first.rotation / 90) * 90 % 360,
         codec=context.name,
+        mastering=mastering_of(first),
+        light=light_of(first),
+        stereo=stereo_of(first),
+        lost=lost_of(first),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 
 import av
@@ -12,6 +13,8 @@ from av.codec.codec import UnknownCodecError
 from av.video.format import VideoFormat as PixelFormat
 
 from eden_client.film.read.film import VideoFormat
+from eden_client.film.write.hardware import hardware, software_in_place_of, usable_formats
+from eden_client.film.write.hdr import hdr_options
 from media.errors import MediaError
 
 
@@ -36,6 +39,7 @@ ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "av1": "l
 """Short names and FFmpeg's encoders; any other encoder goes by FFmpeg's own name."""
 
 _ALIASES = {"h265": "hevc", "x264": "h264", "x265": "hevc"}
+_CRF_OF_HARDWARE = {"h264": 17, "hevc": 19, "vp9": 24, "av1": 24}
 _DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24}
 _DEFAULT_PRESET = {"libx264": "medium", "libx265": "medium", "libvpx-vp9": "4", "libsvtav1": "8"}
 _FIXED = {
@@ -45,13 +49,29 @@ _FIXED = {
     "ffv1": {"level": "3", "slices": "4", "slicecrc": "1"},
 }
 _PLAYED_AS_420 = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
+_PLAIN = ("yuv4", "yuva4", "gbr", "bgr0", "bgra", "rgb24", "nv12", "nv16", "p0", "p2")
 _EVEN = ("libx264", "libx265", "libsvtav1")
 _STATES_ASPECT = ("libx264", "libx265")
 """In their own data: PyAV has no way to tell it to Matroska's writer."""
+_TWO_VIEWS = ("left_right", "right_left", "top_bottom", "bottom_top")
+STEREO_MODES = {
+    "webm": _TWO_VIEWS,
+    "matroska": (
+        *_TWO_VIEWS,
+        *(
+            f"{kind}_{order}"
+            for kind in ("checkerboard", "row_interleaved", "col_interleaved")
+            for order in ("lr", "rl")
+        ),
+        *("block_lr", "block_rl"),
+    ),
+}
+"""Ways of putting two views into one picture, by the containers that say so."""
 _REFUSED = {"mov": ("vp8", "vp9", "av1")}
 """Codecs that FFmpeg has a tag for in a container, and its muxer does not take."""
-_LEAST_WIDTH = {"libx265": 64}
-"""In pixels: with narrower pictures it overwrites memory that is not its own."""
+_LEAST = {"libx265": (16, 64), "libsvtav1": (4, 4), "ffv1": (4, 4)}
+"""Rows and columns of a picture. With fewer than 64 columns, x265 overwrites memory that is not its own."""
+_MOST_PER_SECOND = {"libsvtav1": 240}
 _FAMILIES = {
     "hevc": "hevc",
     "h264": "h264",
@@ -64,66 +84,108 @@ _FAMILIES = {
 
 
 def choose_encoding(
-    look: VideoFormat, ending: str, codec: str | None, crf: int | None, preset: str | None, pixel_format: str | None
+    video_format: VideoFormat,
+    ending: str,
+    codec: str | None,
+    crf: int | None,
+    preset: str | None,
+    pixel_format: str | None,
 ) -> tuple[Encoding, list[str]]:
-    """How to write a film that looks like `look` to a file with that ending, and what a user should know about it.
+    """How to write a film of `video_format` to a file with that ending, and what a user should know about it.
 
-    None leaves a choice to us. Raises MediaError: an ending, codec, quality or pixel format that cannot be had.
+    None leaves a choice to us. Raises MediaError: an ending, codec, quality or pixel format that cannot be had, or
+    pictures that the codec does not take.
     """
     container = CONTAINERS.get(ending.lower())
     if container is None:
         raise MediaError(f"unknown kind of file {ending!r}: {', '.join(CONTAINERS)} are known")
-    encoder = _encoder(codec) if codec else _default_encoder(look, container)
+    encoder = _encoder(codec) if codec else _default_encoder(video_format, container)
     if not _fits(encoder, container):
         raise MediaError(f"{ending} cannot hold {codec or encoder}")
-    if look.size[1] < _LEAST_WIDTH.get(encoder, 0):
-        raise MediaError(f"{encoder} needs pictures of at least {_LEAST_WIDTH[encoder]} columns, not {look.size[1]}")
+    if encoder == "rawvideo":
+        raise MediaError(f"raw video is not written to {ending}: ffv1 is lossless too, and OUTPUT - writes y4m")
+    _check_limits(encoder, video_format)
     offered = [each.name for each in av.Codec(encoder, "w").video_formats or []]
-    offered = offered or [pixel_format or look.pixel_format]  # some do not say what they take
-    chosen, notes = choose_pixel_format(look, offered, pixel_format, encoder)
+    offered = offered or [pixel_format or video_format.pixel_format]  # some do not say what they take
+    if hardware(encoder):
+        offered = usable_formats(encoder, offered)
+    chosen, notes = choose_pixel_format(video_format, offered, pixel_format, encoder)
     options = _FIXED.get(encoder, {}) | _quality(encoder, crf, preset)
+    told, lost = hdr_options(encoder, video_format, options)
+    options |= told
+    if video_format.stereo and video_format.stereo not in STEREO_MODES.get(container, ()):
+        lost.append("3D layout (stereo_mode)")
+    if lost := [*lost, *video_format.lost]:
+        notes.append(f"left out, cannot be stated in {ending} with {encoder}: {', '.join(lost)}")
     if chosen.startswith("yuva") and encoder == "libvpx-vp9":
         options["auto-alt-ref"] = "0"  # it cannot do both
     if encoder == "prores_ks":
         options["profile"] = "4444" if "444" in chosen else "hq"
+    height, width = video_format.size
     shape = PixelFormat(chosen, 16, 16)
     subsampled = not shape.is_rgb and shape.chroma_width() < 16
-    pad = encoder in _EVEN and subsampled and (look.size[0] % 2 == 1 or look.size[1] % 2 == 1)
+    pad = (encoder in _EVEN or hardware(encoder) is not None) and subsampled and (width % 2 == 1 or height % 2 == 1)
     if pad:
+        notes.append(f"{width}x{height} is odd: {encoder} in {chosen} needs even sides, the last ones are repeated")
+    if video_format.aspect != 1 and container in ("matroska", "webm") and encoder not in _STATES_ASPECT:
         notes.append(
-            f"{look.size[1]}x{look.size[0]} is odd: {encoder} in {chosen} needs even sides, the last ones are repeated"
+            f"pixels of {video_format.aspect} become square: {ending} keeps their shape with h264 and hevc only"
         )
-    if look.aspect != 1 and container in ("matroska", "webm") and encoder not in _STATES_ASPECT:
-        notes.append(f"pixels of {look.aspect} become square: {ending} keeps their shape with h264 and hevc only")
     return Encoding(container, encoder, chosen, tuple(options.items()), pad), notes
+
+
+def refusal(encoder: str, size: tuple[int, int], pixel_format: str, rate: Fraction, why: str) -> str:
+    """What to tell a user whose pictures, `size` rows and columns, an encoder does not take."""
+    kind = hardware(encoder)
+    pictures = f"{size[1]}x{size[0]} in {pixel_format}, {float(rate):.6g} a second"
+    if kind:
+        instead = software_in_place_of(encoder, ENCODERS)
+        return f"{encoder} needs {kind.needs}: it cannot encode {pictures} here ({why}); --codec {instead} needs none"
+    return f"{encoder} cannot encode this: {why} ({pictures})"
+
+
+def _check_limits(encoder: str, video_format: VideoFormat) -> None:
+    (height, width), (rows, columns) = video_format.size, _LEAST.get(encoder, (1, 1))
+    if height < rows or width < columns:
+        raise MediaError(f"{encoder} needs pictures of at least {columns}x{rows}, not {width}x{height}")
+    most, rate = _MOST_PER_SECOND.get(encoder), video_format.rate
+    if most is not None and rate > most:
+        raise MediaError(f"{encoder} takes {most} frames a second at most, not {float(rate):.6g}: --fps sets fewer")
 
 
 def _encoder(codec: str) -> str:
     short = _ALIASES.get(codec, codec)
     name = ENCODERS.get(short, short)
+    kind = hardware(name)
     try:
         if av.Codec(name, "w").type == "video":
             return name
     except UnknownCodecError:
-        pass
+        if kind:
+            instead = software_in_place_of(name, ENCODERS)
+            raise MediaError(
+                f"{name} needs {kind.needs}: the FFmpeg here is built without it; --codec {instead} needs none"
+            ) from None
     raise MediaError(f"unknown video codec {codec!r}: {', '.join(ENCODERS)}, ffv1, or the name of an FFmpeg encoder")
 
 
-def _default_encoder(look: VideoFormat, container: str) -> str:
+def _default_encoder(video_format: VideoFormat, container: str) -> str:
     """The source's own kind, where the container takes it; else what players of that container expect."""
-    if look.alpha:
+    if video_format.alpha:
         return {"mov": "prores_ks", "webm": "libvpx-vp9", "matroska": "ffv1"}.get(container, "libx264")
-    family = _FAMILIES.get(look.codec, "")
+    family = _FAMILIES.get(video_format.codec, "")
     own = ENCODERS.get(family, family)
-    wide = look.size[1] >= _LEAST_WIDTH["libx265"]
-    if own == "libx265" and not wide:
+    large = {name: all(a >= b for a, b in zip(video_format.size, least, strict=True)) for name, least in _LEAST.items()}
+    if not large.get(own, True) or video_format.rate > _MOST_PER_SECOND.get(own, video_format.rate):
         own = ""
     plays = own != "ffv1" or container == "matroska"  # MP4 may hold FFV1, but who would play it
-    if own and plays and _fits(own, container) and (own != "libx264" or look.bits == 8):
+    if own and plays and _fits(own, container) and (own != "libx264" or video_format.bits == 8):
         return own
     if container == "webm":
-        return "libvpx-vp9" if look.bits == 8 else "libsvtav1"
-    return "libx264" if look.bits == 8 or not wide else "libx265"  # players that decode 10-bit H.264 are rare
+        return "libvpx-vp9" if video_format.bits == 8 else "libsvtav1"
+    return (
+        "libx264" if video_format.bits == 8 or not large["libx265"] else "libx265"
+    )  # players that decode 10-bit H.264 are rare
 
 
 def _fits(encoder: str, container: str) -> bool:
@@ -141,6 +203,13 @@ def supported(container: str) -> frozenset[str]:
 def _quality(encoder: str, crf: int | None, preset: str | None) -> dict[str, str]:
     """The options for a quality (lower is better) and a preset, where the encoder has such a thing."""
     options: dict[str, str] = {}
+    kind = hardware(encoder)
+    if kind:
+        codec = av.Codec(encoder, "w").canonical_name
+        options |= kind.quality(_CRF_OF_HARDWARE.get(codec, 20) if crf is None else crf)
+        if preset is not None and not kind.presets:
+            raise MediaError(f"{encoder} has no presets (--preset)")
+        return options | ({"preset": preset} if preset else {})
     if encoder in _DEFAULT_CRF:
         options["crf"] = str(_DEFAULT_CRF[encoder] if crf is None else crf)
     elif crf is not None:
@@ -153,7 +222,7 @@ def _quality(encoder: str, crf: int | None, preset: str | None) -> dict[str, str
 
 
 def choose_pixel_format(
-    look: VideoFormat, offered: Sequence[str], wanted: str | None, holder: str
+    video_format: VideoFormat, offered: Sequence[str], wanted: str | None, holder: str
 ) -> tuple[str, list[str]]:
     """The one of the pixel formats offered that is wanted, or else loses least; and what a user should know about it.
 
@@ -162,37 +231,56 @@ def choose_pixel_format(
     """
     if wanted is not None and wanted not in offered:
         raise MediaError(f"{holder} does not take {wanted}; it takes {', '.join(offered)}")
-    plain = [name for name in offered if name.startswith(("yuv4", "yuva4", "gbr", "bgr0", "bgra", "rgb24"))]
-    name = wanted or min(plain or offered, key=lambda name: _loss(look, holder, name))
+    plain = [name for name in offered if name.startswith(_PLAIN)]
+    name = wanted or min(plain or offered, key=lambda name: _loss(video_format, holder, name))
     chosen, notes = PixelFormat(name, 16, 16), []
     bits = max(c.bits for c in chosen.components if not c.is_alpha)
-    if bits < look.bits:
-        notes.append(f"the source has {look.bits} bits a colour, {name} keeps {bits}")
-    elif look.bits > 8:
-        notes.append(f"{look.bits} bits are kept; the frames in between are made of 8")
-    if look.alpha and not any(c.is_alpha for c in chosen.components):
+    if bits < video_format.bits:
+        notes.append(f"the source has {video_format.bits} bits a colour, {name} keeps {bits}")
+    elif video_format.bits > 8:
+        notes.append(f"{video_format.bits} bits are kept; the frames in between are made of 8")
+    if video_format.alpha and not any(c.is_alpha for c in chosen.components):
         notes.append(f"transparency is lost (on black): {holder} in {name} has none")
+    if wanted is None and _coarser(video_format, name):
+        whole = [each for each in plain if not _coarser(video_format, each) and not PixelFormat(each, 16, 16).is_rgb]
+        hint = min(whole, key=lambda each: _loss(video_format, holder, each), default=None)
+        more = f" (--pixel-format {hint} keeps it, where it is played)" if hint else ""
+        notes.append(f"colours lose detail: {video_format.pixel_format} becomes {name}{more}")
     return name, notes
 
 
-def _loss(look: VideoFormat, holder: str, name: str) -> tuple[int, ...]:
+def _chroma(pixel_format: str) -> tuple[int, int]:
+    """Columns and rows of colour for 16x16 pixels; none where there is only grey."""
+    shape = PixelFormat(pixel_format, 16, 16)
+    if shape.is_rgb or pixel_format == "pal8":
+        return 16, 16
+    return (shape.chroma_width(), shape.chroma_height()) if len(shape.components) >= 3 else (0, 0)
+
+
+def _coarser(video_format: VideoFormat, name: str) -> bool:
+    """Whether colours have fewer columns or rows in a pixel format than in the film."""
+    return any(there < here for there, here in zip(_chroma(name), _chroma(video_format.pixel_format), strict=True))
+
+
+def _loss(video_format: VideoFormat, holder: str, name: str) -> tuple[int, ...]:
     """What a pixel format loses of the source, worst first; then what it wastes."""
-    source, target = PixelFormat(look.pixel_format, 16, 16), PixelFormat(name, 16, 16)
+    source, target = PixelFormat(video_format.pixel_format, 16, 16), PixelFormat(name, 16, 16)
     bits = max(c.bits for c in target.components if not c.is_alpha)
     has_alpha = any(c.is_alpha for c in target.components)
     detail = 256 if target.is_rgb else target.chroma_width() * target.chroma_height()
-    if source.is_rgb or look.pixel_format == "pal8":
-        wanted = 64 if holder in _PLAYED_AS_420 else 256
+    as_420 = holder in _PLAYED_AS_420 or hardware(holder) is not None
+    if source.is_rgb or video_format.pixel_format == "pal8":
+        wanted = 64 if as_420 else 256
     elif len(source.components) < 3:
         wanted = 64
     else:
         wanted = source.chroma_width() * source.chroma_height()
     return (
-        int(look.alpha and not has_alpha),
-        max(0, look.bits - bits),
+        int(video_format.alpha and not has_alpha),
+        max(0, video_format.bits - bits),
         max(0, wanted - detail),
-        int(target.is_rgb != (source.is_rgb and holder not in _PLAYED_AS_420)),
-        int(has_alpha and not look.alpha),
-        max(0, bits - look.bits),
+        int(target.is_rgb != (source.is_rgb and not as_420)),
+        int(has_alpha and not video_format.alpha),
+        max(0, bits - video_format.bits),
         max(0, detail - wanted),
     )

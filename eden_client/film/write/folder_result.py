@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ class FolderResult:
             made.replace(self._folder)
         else:
             for path in made.iterdir():
-                path.replace(self._folder / path.name)
+                shutil.move(path, self._folder / path.name)  # the folder may be a disk of its own
             number = self.frames
             while (stale := self._folder / self.sinks.named(number)).exists():
                 stale.unlink()

@@ -26,17 +26,19 @@ BT709 = Colours(1, 1, 1, 1)
 
 
 class FrameConverter:
-    """Makes encoder frames of one pixel format for films that look like `look`.
+    """Makes encoder frames of one pixel format for films of `video_format`.
 
     pad       sides are made even
     rgb_into  the colour space of what was RGB
     """
 
-    def __init__(self, look: VideoFormat, pixel_format: str, pad: bool = False, rgb_into: Colours = BT709) -> None:
+    def __init__(
+        self, video_format: VideoFormat, pixel_format: str, pad: bool = False, rgb_into: Colours = BT709
+    ) -> None:
         self._format, self._pad = pixel_format, pad
         target = PixelFormat(pixel_format, 16, 16)
-        from_rgb = PixelFormat(look.pixel_format, 16, 16).is_rgb or look.pixel_format == "pal8"
-        self.colours = rgb_into if from_rgb and not target.is_rgb else look.colours
+        from_rgb = PixelFormat(video_format.pixel_format, 16, 16).is_rgb or video_format.pixel_format == "pal8"
+        self.colours = rgb_into if from_rgb and not target.is_rgb else video_format.colours
         """The tags that the result carries."""
         self._alpha = any(c.is_alpha for c in target.components)
         self._through = "rgba64le" if self._alpha else "rgb48le"

@@ -20,13 +20,22 @@ HUNDREDTH = Fraction(1, 100)
 """A GIF's unit of time, and the shortest that a frame is shown."""
 
 
-def write_gif(segments: Sequence[Segment], look: VideoFormat, target: Path) -> list[str]:
-    """Write the film as a GIF that repeats for ever; returns what a user should know. Raises MediaError."""
+_LONGEST = 65_535
+"""Hundredths of a second that a GIF can hold a picture."""
+
+
+def write_gif(segments: Sequence[Segment], video_format: VideoFormat, target: Path) -> list[str]:
+    """Write the film as a GIF; returns what a user should know. Raises MediaError."""
     notes = []
-    if look.rate > 50:
-        notes.append(f"players show a GIF of {float(look.rate):.0f} frames a second at 10: 50 is the most they keep to")
+    if video_format.rate > 50:
+        notes.append(
+            f"players show a GIF of {float(video_format.rate):.0f} frames a second at 10: 50 is the most they keep to"
+        )
+    last = video_format.last_duration or 1 / video_format.rate
+    delay = min(max(1, round(last / HUNDREDTH)), _LONGEST)
+    options = {"loop": str(video_format.loops), "final_delay": str(delay)}
     try:
-        skipped = _encode(segments, _palette(segments), look, target)
+        skipped = _encode(segments, _palette(segments), video_format, target, options)
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(f"{target.name} cannot be written: {reason(error)}") from error
     if skipped:
@@ -64,16 +73,22 @@ def _palette(segments: Sequence[Segment]) -> VideoFrame:
     return palette
 
 
-def _encode(segments: Sequence[Segment], palette: VideoFrame, look: VideoFormat, target: Path) -> int:
+def _encode(
+    segments: Sequence[Segment],
+    palette: VideoFrame,
+    video_format: VideoFormat,
+    target: Path,
+    options: dict[str, str],
+) -> int:
     """Write the GIF; returns how many frames came at the time of the one before and are left out."""
     last, skipped = -1, 0
-    with av.open(file_url(target), "w", format="gif", options={"loop": "0"}) as out:
+    with av.open(file_url(target), "w", format="gif", options=options) as out:
         stream = out.add_stream("gif", rate=100)
-        stream.height, stream.width = look.size
+        stream.height, stream.width = video_format.size
         stream.pix_fmt = "pal8"
         stream.codec_context.time_base = HUNDREDTH
         graph = Graph()
-        pictures = graph.add("buffer", _described(look.size, "bgra"))
+        pictures = graph.add("buffer", _described(video_format.size, "bgra"))
         colours = graph.add("buffer", _described((palette.height, palette.width), palette.format.name))
         user, sink = graph.add("paletteuse", "dither=sierra2_4a:alpha_threshold=128"), graph.add("buffersink")
         pictures.link_to(user, 0, 0)

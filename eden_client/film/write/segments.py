@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from eden_client.film.read.film import Colours, VideoFormat
-from eden_client.film.write.encoding import Encoding, supported
+from eden_client.film.write.encoding import Encoding, refusal, supported
 from eden_client.film.write.scheduling import scheduling_kept
 from media.errors import MediaError
 from media.names import file_url, open_input
@@ -44,8 +44,11 @@ class Segment:
 class SegmentWriter:
     """Writes one segment. Times are those of the film, on a grid of `tick` seconds."""
 
-    def __init__(self, path: Path, encoding: Encoding, look: VideoFormat, rate: Fraction, tick: Fraction) -> None:
+    def __init__(
+        self, path: Path, encoding: Encoding, video_format: VideoFormat, rate: Fraction, tick: Fraction
+    ) -> None:
         self.path, self.count = path, 0
+        self._told = (encoding.codec, video_format.size, encoding.pixel_format, rate)
         self._start: Fraction | None = None
         self._tick = tick
         self._coded: list[int] = []
@@ -53,10 +56,10 @@ class SegmentWriter:
         stream = self._container.add_stream(encoding.codec, rate=_sane(rate), options=dict(encoding.options))
         assert isinstance(stream, VideoStream)
         self._stream = stream
-        height, width = look.size
+        height, width = video_format.size
         self._stream.height, self._stream.width = height + height % 2 * encoding.pad, width + width % 2 * encoding.pad
         self._stream.pix_fmt = encoding.pixel_format
-        tag(self._stream, look.colours, look.aspect)
+        tag(self._stream, video_format.colours, video_format.aspect)
         self._stream.codec_context.time_base = tick
         # Several segments are encoded at once; and what some encoders make depends on how many threads they have.
         self._stream.codec_context.thread_count = 1
@@ -91,7 +94,7 @@ class SegmentWriter:
             with scheduling_kept() if not self.count else nullcontext():  # the first frame opens the encoder
                 packets = self._stream.encode(frame)
         except (av.FFmpegError, ValueError) as error:
-            raise MediaError(f"{self._stream.codec_context.name} cannot encode this: {reason(error)}") from error
+            raise MediaError(refusal(*self._told, reason(error))) from error
         self._coded += [packet.pts for packet in packets if packet.pts is not None]
         with self._writing():
             self._container.mux(packets)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from eden_client.film.order import Order
+from eden_client.film.read.ending import gif_loops, hold_of_last
 from eden_client.film.read.film import Film, VideoFormat
 from eden_client.film.read.sources import PIPE
-from eden_client.film.resume_journal import open_journal
+from eden_client.film.resume_journal import LONGEST_NAME, open_journal
 from eden_client.film.write.encoding import CONTAINERS, Encoding, choose_encoding, choose_pixel_format
 from eden_client.film.write.folder_result import FORMATS, NUMBER, FolderResult
 from eden_client.film.write.gif import HUNDREDTH
@@ -33,10 +37,13 @@ class Kind(Enum):
 
 
 def kind_of(target: str) -> Kind:
-    """By OUTPUT's name. Raises MediaError: none that is known."""
+    """By OUTPUT's name. Raises MediaError: none that is known, or a name that no file can have."""
     path = Path(target)
     if target == PIPE:
         return Kind.PIPE
+    for name in path.parts:
+        if (length := len(os.fsencode(name))) > LONGEST_NAME:
+            raise MediaError(f"{name[:40]}...: a name of {length} bytes, files have {LONGEST_NAME} at most")
     ending = path.suffix.lower()
     if target.endswith("/") or path.is_dir() or not path.suffix:
         return Kind.FOLDER
@@ -56,14 +63,14 @@ def kind_of(target: str) -> Kind:
 
 def check_target(order: Order) -> None:
     """Refuse what would end badly, before any work. Raises MediaError."""
-    kind, path = kind_of(order.target), Path(order.target)
+    kind = kind_of(order.target)
     if kind is Kind.PIPE:
         if order.resume:
             raise MediaError("what went to standard output is gone: there is nothing to resume")
         return
     if kind is Kind.PICTURE and not order.compare:
         raise MediaError(f"{order.target}: a single picture is made by --compare only; pictures go to a folder/")
-    place = _folder(order.target) if kind is Kind.FOLDER else path
+    place = _place(order.target)
     if not order.overwrite and (any(place.iterdir()) if place.is_dir() else place.exists()):
         raise MediaError(f"{place} is there already: --overwrite replaces it")
     if not place.absolute().parent.is_dir():
@@ -85,31 +92,36 @@ def open_result(
     at_once, waiting   segments encoded at the same time, and frames that may wait for that
     Raises MediaError or JournalError.
     """
-    kind = kind_of(order.target)
+    kind, place = kind_of(order.target), _place(order.target)
+    timing = _with_hold(order, film, timing)
+    look = replace(look, rate=timing.rate, last_duration=timing.last_duration)
     if kind is Kind.PIPE:
         _refuse(order, "y4m", "codec", "crf", "preset")
         pixel_format, notes = choose_pixel_format(look, PIPED, order.pixel_format, "y4m")
         return PipeResult(look, pixel_format, timing, wrote), [*notes, *_left_out(film, "y4m")]
     if kind is Kind.FOLDER:
         _refuse(order, "a folder of pictures", "codec", "preset", "pixel_format")
-        place, notes = _folder(order.target), _pictures_alone(film, look, "a folder of pictures")
+        notes = _pictures_alone(film, look, "a folder of pictures")
         if look.alpha and FORMATS.get(Path(order.target).suffix.lower()) == "jpeg":
             notes.append("transparency is lost (on black): JPEG has none")
     elif kind is Kind.GIF:
         _refuse(order, "a GIF", "codec", "crf", "preset", "pixel_format")
         if timing.rate > 1 / HUNDREDTH:
             raise MediaError(f"a GIF holds 100 frames a second at most, not {float(timing.rate):.4g}: --fps sets fewer")
-        place, notes = Path(order.target), _pictures_alone(film, look, "a GIF")
+        notes = _pictures_alone(film, look, "a GIF")
+        look = replace(look, loops=gif_loops(film.container) if film.container else 0)
         encoding = Encoding("gif", "ffv1", "bgra" if look.alpha else "bgr0")
     else:
-        place = Path(order.target)
-        encoding, notes = choose_encoding(look, place.suffix, order.codec, order.crf, order.preset, order.pixel_format)
+        ending, wishes = Path(order.target).suffix, (order.codec, order.crf, order.preset, order.pixel_format)
+        with _naming(order.target):
+            encoding, notes = choose_encoding(look, ending, *wishes)
     journal = open_journal(place, fingerprint, order.resume, order.overwrite)
     try:
         if kind is Kind.FOLDER:
             return FolderResult(journal, order.target, order.crf, wrote, at_once, waiting), notes
         result = VideoResult(journal, film, SegmentRecipe(look, encoding, timing), place, wrote, at_once, waiting)
-        return result, [*notes, *result.rehearse()]
+        with _naming(order.target):
+            return result, [*notes, *result.rehearse()]
     except BaseException:
         journal.close() if journal.done else journal.discard()
         raise
@@ -136,6 +148,29 @@ def _pictures_alone(film: Film, look: VideoFormat, holder: str) -> list[str]:
     return notes
 
 
-def _folder(target: str) -> Path:
+def _with_hold(order: Order, film: Film, timing: Timing) -> Timing:
+    """`timing` with a last frame that is shown as long as the film's own, where that is held."""
+    if film.container is None or order.source_fps:
+        return timing
+    usual, hold = 1 / film.look.rate, hold_of_last(film.container)
+    if hold < usual * 3 / 2:
+        return timing
+    shown_after = usual - timing.last_duration if order.fps else 0  # by frames of their own
+    return replace(timing, last_duration=hold - shown_after)
+
+
+@contextmanager
+def _naming(target: str) -> Iterator[None]:
+    """Have errors name the file that cannot be made."""
+    try:
+        yield
+    except MediaError as error:
+        raise MediaError(f"{Path(target).name}: {error}") from error
+
+
+def _place(target: str) -> Path:
+    """The file or folder where the result will lie: what a symbolic link points to."""
     path = Path(target)
-    return path.parent if NUMBER.search(path.name) else path
+    if kind_of(target) is Kind.FOLDER and NUMBER.search(path.name):
+        path = path.parent
+    return path.resolve() if path.is_symlink() else path

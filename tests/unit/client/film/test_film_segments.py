@@ -158,11 +158,6 @@ def test_what_is_lost_is_said(source, ending, asked, note):
     assert any(note in each for each in notes)
 
 
-def test_pictures_too_narrow_for_an_encoder_are_refused():
-    with pytest.raises(MediaError, match="libx265 needs pictures of at least 64 columns, not 48"):
-        choose_encoding(look(size=(64, 48)), ".mp4", "hevc", None, None, None)
-
-
 def test_y4m_gets_the_format_that_loses_least():
     offered = ["gray", *(f"yuv{chroma}p{deep}" for deep in ("", "10le") for chroma in (420, 422, 444))]
 
@@ -309,7 +304,7 @@ def test_a_full_disk_is_called_by_its_name():
 
 
 def test_sound_that_says_nothing_of_its_loudspeakers_is_taken_over(tmp_path):
-    """As Matroska has it: MP4 would be refused only when the whole film is written."""
+    """As Matroska has it."""
     with av.open(tmp_path / "source.mkv", "w") as container:
         video = container.add_stream("ffv1", rate=24)
         video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
@@ -320,9 +315,9 @@ def test_sound_that_says_nothing_of_its_loudspeakers_is_taken_over(tmp_path):
         container.mux([*sound.encode(block), *sound.encode(), *video.encode()])
     with av.open(tmp_path / "source.mkv") as source:
         assert source.streams.audio[0].codec_context.layout.name == "2 channels"
-    segments, joint = written(tmp_path, [], [i / RATE for i in range(3)], "h264", ".mp4")
-    assert join(segments, replace(joint, source=tmp_path / "source.mkv"), tmp_path / "out.mp4") == []
-    with av.open(tmp_path / "out.mp4") as film:
+    segments, joint = written(tmp_path, [], [i / RATE for i in range(3)], "h264", ".mov")
+    assert join(segments, replace(joint, source=tmp_path / "source.mkv"), tmp_path / "out.mov") == []
+    with av.open(tmp_path / "out.mov") as film:
         assert film.streams.audio[0].codec_context.layout.name == "stereo"
         assert sum(frame.samples for frame in film.decode(audio=0)) == 4800
 

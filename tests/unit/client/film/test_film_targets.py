@@ -166,9 +166,14 @@ def test_what_is_left_out_is_told_before_a_frame_is_made(tmp_path):
     ("ending", "wishes", "wrong"),
     [
         (".mp4", {"preset": "nonsense"}, "libx264 cannot encode this"),
-        (".mkv", {"codec": "rawvideo"}, "matroska of rawvideo cannot be written: Invalid argument"),
-        (".mov", {"codec": "rawvideo"}, "mov of rawvideo cannot be read again: Invalid argument"),
-        (".mp4", {"codec": "mjpeg"}, "mjpeg cannot encode this: Invalid argument"),
+        (".mkv", {"codec": "rawvideo"}, r"out\.mkv: raw video is not written to \.mkv: ffv1 is lossless too"),
+        (".mov", {"codec": "rawvideo"}, r"out\.mov: raw video is not written to \.mov: ffv1 is lossless too"),
+        (
+            ".mp4",
+            {"codec": "mjpeg"},
+            r"out\.mp4: mjpeg cannot encode this: Invalid argument \(64x32 in yuv420p, 50 a second\)",
+        ),
+        (".mov", {"codec": "vnull"}, r"out\.mov: \.mov cannot hold vnull"),
     ],
 )
 def test_what_cannot_be_written_is_told_before_a_frame_is_made(source, place, ending, wishes, wrong):

@@ -1,0 +1,48 @@
+"""How an animation ends: how long its last picture is held, and how often it is played."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from PIL import Image
+
+from media.names import open_input
+
+_READ_WHOLE = ("gif", "apng", "webp")
+"""Formats in which FFmpeg finds no place by its time; their files are small."""
+
+
+def hold_of_last(path: Path) -> Fraction:
+    """Seconds for which the last picture of a video file is shown, as the file states it; 0 where it does not."""
+    last, hold = None, Fraction(0)
+    try:
+        with open_input(path) as container:
+            stream = container.streams.video[0]
+            if stream.duration and container.format.name not in _READ_WHOLE:
+                container.seek((stream.start_time or 0) + stream.duration, stream=stream)
+            for packet in container.demux(stream):
+                if packet.pts is not None and (last is None or packet.pts > last):
+                    last, hold = packet.pts, (packet.duration or 0) * packet.time_base
+            if last is not None and stream.duration and stream.time_base and "mp4" in container.format.name:
+                # which states when a track ends, but not how long a picture is shown that is not coded last
+                hold = ((stream.start_time or 0) + stream.duration - last) * stream.time_base
+    except (av.FFmpegError, ValueError):  # what is damaged is told where pictures are read
+        return Fraction(0)
+    return hold
+
+
+def gif_loops(path: Path) -> int:
+    """How a GIF is told to be played as often as this animation: 0 for ever, -1 once, n again n times.
+
+    What is no animation is played for ever.
+    """
+    try:
+        with Image.open(path) as image:
+            kind, loop = image.format, image.info.get("loop")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return 0
+    if kind == "GIF":
+        return -1 if loop is None else int(loop)
+    return int(loop) - 1 or -1 if loop else 0
