@@ -272,12 +272,13 @@ def test_no_server_is_a_failure_neither_a_hang_nor_a_flood(server, tmp_path, tag
 
 
 def test_streams_broken_off_by_a_killed_worker_are_failures(server, tmp_path):
-    options = ("--tags", "chain", "--clip", "24", "--frame-size", "192x320", "-u", "3", "-r", "3", "-t", "60s")
-    options += ("--enough", "100", "--check-every", "0")
-    with running_locust(server, *options, folder=tmp_path) as running:
+    options = ("--tags", "chain", "--clip", "24", "--frame-size", "96x160", "-u", "3", "-r", "3", "-t", "240s")
+    with running_locust(server, *options, "--check-every", "0", folder=tmp_path) as running:
         wait_for(lambda: (tmp_path / "load_stats.csv").exists() and count(tmp_path, "FIRST", "ChainUser"))
         (victim,) = server.worker_pids("eden__dit_decoder")
         os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: failures(tmp_path) > 0)
+        running.terminate()
         _, err = running.communicate(timeout=90)
     assert running.returncode == 1
     assert "Traceback" not in err
