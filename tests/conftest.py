@@ -22,6 +22,7 @@ LONGEST_FIRST = (
     "e2e/test_starting_plain.py",
     "e2e/test_client_formats.py",
     "e2e/test_fused.py",
+    "e2e/test_load_fused.py",
     "e2e/test_client_topologies.py",
     "e2e/test_starting_twice.py",
     "e2e/",
@@ -34,6 +35,7 @@ LONGEST_FIRST = (
 ONE_SERVER = {
     "tests/security/": "tests/security",
     "tests/e2e/test_fused.py": "both",
+    "tests/e2e/test_load_fused.py": "both",
     "tests/e2e/test_client_topologies.py": "both",
 }
 """Files that share a process, since their server costs more than they do."""
