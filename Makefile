@@ -70,10 +70,14 @@ lint: install ## ruff and mypy
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
-# Three processes share the tests, for two cores, since most tests wait; those that measure the machine run afterwards.
+# Four processes share the tests, for two cores, since most tests wait; those that measure the machine run afterwards.
+# Each process reads the same files, and starts others that do: what they have compiled is kept, whatever the
+# environment says.
+test test-quick: export PYTHONDONTWRITEBYTECODE :=
+
 test: lint ## all checks and tests that need no GPU
-	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone"
-	@.venv/bin/pytest -m alone
+	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@.venv/bin/pytest -m alone tests/e2e
 
 test-quick: lint ## the checks and the tests that start no server, in under a minute
 	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit

@@ -22,8 +22,8 @@ COST = {"engine": "one process, model alone", "with_pictures": "one process, wit
 COLOURS = plt.get_cmap("tab10").colors
 
 
-def draw(found: Mapping[str, Any]) -> bytes:
-    """A PNG."""
+def draw(found: Mapping[str, Any], machine: str) -> bytes:
+    """A PNG. machine: what it ran on, in words."""
     rows = found["rows"]
     first = next(row["setting"] for row in rows)
     workloads = list(dict.fromkeys(name_of(row) for row in rows if row["setting"] == first and row["kind"] == "sweep"))
@@ -34,19 +34,11 @@ def draw(found: Mapping[str, Any]) -> bytes:
     _cost(axes[1, 0], overheads(found))
     _batches(axes[1, 1], rows, first, workloads)
     _cameras(axes[1, 2], [row for row in rows if row["kind"] == "cameras"], found["plan"]["camera_rate"])
-    figure.suptitle(f"EDEN on TorchServe: {machine_in_words(found)}")
+    figure.suptitle(f"EDEN on TorchServe: {machine}")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=90)
     plt.close(figure)
     return picture.getvalue()
-
-
-def machine_in_words(found: Mapping[str, Any]) -> str:
-    """What it ran on."""
-    machine = found["machine"]
-    gpus = " + ".join(machine["gpus"])
-    cores = f"{machine['cores']} cores ({machine['cpu']})"
-    return ", ".join(filter(None, [gpus, cores, found["plan"]["precision"]]))
 
 
 def _latency(axes: Axes, rows: Sequence[Mapping], setting: str, workloads: Sequence[str]) -> None:

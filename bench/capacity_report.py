@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.capacity_plots import draw, machine_in_words
 from bench.capacity_samples import STAGES
 from bench.capacity_verdict import advice, best_of, bottleneck, knee_of, name_of, nodes_of, overheads, sweep
 
@@ -32,10 +31,20 @@ Column = tuple[str, Callable[[Mapping[str, Any]], Any], str]
 
 def write_report(found: Mapping[str, Any], out: Path) -> None:
     """Write the three files beside each other."""
-    picture = draw(found)
+    from bench.capacity_plots import draw  # here, since matplotlib takes a second to import
+
+    picture = draw(found, machine_in_words(found))
     out.with_suffix(".png").write_bytes(picture)
     _write_csv(found["rows"], out.with_suffix(".csv"))
     out.with_suffix(".html").write_text(_page(found, picture))
+
+
+def machine_in_words(found: Mapping[str, Any]) -> str:
+    """What it ran on."""
+    machine = found["machine"]
+    gpus = " + ".join(machine["gpus"])
+    cores = f"{machine['cores']} cores ({machine['cpu']})"
+    return ", ".join(filter(None, [gpus, cores, found["plan"]["precision"]]))
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

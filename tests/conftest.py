@@ -14,8 +14,33 @@ import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("security", "e2e", "gpu", "contract", "unit/training", "unit")
-"""Folders in the order in which they run: short files come last, so that no process waits long for the others."""
+LONGEST_FIRST = (
+    "security/",
+    "contract/test_handoff_contract.py",
+    "e2e/test_load_scenarios.py",
+    "e2e/test_client_faults.py",
+    "e2e/test_starting_plain.py",
+    "e2e/test_client_formats.py",
+    "e2e/test_fused.py",
+    "e2e/test_load_fused.py",
+    "e2e/test_client_topologies.py",
+    "e2e/test_starting_twice.py",
+    "e2e/",
+    "unit/training/",
+    "contract/",
+    "gpu/",
+    "unit/",
+)
+"""Files and folders in the order in which they run: short ones come last, so that no process waits long for others."""
+ONE_SERVER = {
+    "tests/security/": "tests/security",
+    "tests/e2e/test_fused.py": "both",
+    "tests/e2e/test_load_fused.py": "both",
+    "tests/e2e/test_client_topologies.py": "both",
+}
+"""Files that share a process, since their server costs more than they do."""
+ALONE = ("e2e/", "gpu/")
+"""Where `make test` and `make test-gpu` look for what is marked so."""
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # More threads than cores, each waiting busily for the others, cost most of the time.
@@ -27,18 +52,22 @@ settings.load_profile("suite")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """A file's tests share a process, and those of tests/security all one: their server costs more than they do."""
+    """A file's tests share a process, and those of files with one server."""
     from xdist.scheduler import LoadFileScheduling
 
     class ByServer(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "tests/security" if nodeid.startswith("tests/security/") else super()._split_scope(nodeid)
+            shared = (scope for place, scope in ONE_SERVER.items() if nodeid.startswith(place))
+            return next(shared, None) or super()._split_scope(nodeid)
 
     return ByServer(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).as_posix()))
+    for item in items:
+        if item.get_closest_marker("alone") and not _place(item).startswith(ALONE):
+            raise pytest.UsageError(f"{item.nodeid} is marked alone: nobody looks for such a test there")
+    items.sort(key=_rank)
 
 
 @pytest.fixture(autouse=True)
@@ -49,5 +78,9 @@ def ordinary_scheduling() -> Iterator[None]:
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
-def _rank(path: str) -> int:
-    return next(rank for rank, folder in enumerate(LONGEST_FIRST) if path.startswith(f"{folder}/"))
+def _place(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).as_posix()
+
+
+def _rank(item: pytest.Item) -> int:
+    return next(rank for rank, place in enumerate(LONGEST_FIRST) if _place(item).startswith(place))

@@ -37,7 +37,7 @@ MESSAGES = {
     "zeros": b"\0" * 100_000,
     "a long number": b"9" * 3900,
     "no proof": json.dumps({"payload": "0" * 32, "proof": "0" * 64, "session": "0" * 32, "device": ""}).encode(),
-    "over the limit": json.dumps({"payload": "0" * 8_000_000, "proof": "0" * 64}).encode(),
+    "over the limit": json.dumps({"payload": "0" * 500_000, "proof": "0" * 64}).encode(),
     "an error": b'{"error": ["PeerLost"], "message": {}}',
     "HTTP": b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
 }

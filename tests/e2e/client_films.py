@@ -16,11 +16,11 @@ import av
 import numpy as np
 
 from eden_client import EdenClient
-from eden_client.cli.demo_clip import draw_clip
 from eden_client.cli.main import main
 from eden_client.film.write.frame_converter import SCALING
+from tests import clip
 
-CLIP = [frame[::4, ::4].copy() for frame in draw_clip()]
+CLIP = [frame[::2, ::2].copy() for frame in clip.CLIP]
 """24 frames of 64x112 with real motion."""
 
 

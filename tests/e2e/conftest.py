@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from tests.e2e.servers import pack
+from tests.e2e.servers import TAKEN, moving_frames, pack
 
 
 @pytest.fixture(scope="session")
 def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Packed by the first of the processes that share the tests; to be read only."""
+    """Packed by the first of the processes that share the tests. It stays as it is, but tests may add their models."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
@@ -31,3 +31,35 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(model_store, folder=tmp_path_factory.mktemp("server"), ports="free") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Both topologies, with batches of four; a clip of more than TAKEN frames of 64x112 is too large for either.
+
+    Of its own process: see tests/conftest.py. Its last file unregisters a model.
+    """
+    payload = _payload_bytes(tmp_path_factory.mktemp("weights"))
+    limits = {
+        "handoff.max_payload_bytes": payload,
+        "handoff.budget_bytes": 8 * payload,
+        "eden_fused:limits.max_frames": TAKEN,
+        "threads": 1,  # of which rounding depends
+    }
+    options = [part for key, value in limits.items() for part in ("--set", f"{key}={value}")]
+    store = pack(tmp_path_factory.mktemp("store"), "--topology", "both", "--batch-size", "4", *options)
+    with Server(store, folder=tmp_path_factory.mktemp("both"), ports="free") as running:
+        yield running
+
+
+def _payload_bytes(weights: Path) -> int:
+    """What the tokens of TAKEN frames take."""
+    import torch  # here, since it takes two seconds to import, and few tests need it
+
+    from eden import Encoder
+    from eden.random_weights import write_random
+    from handoff.layout import Layout
+
+    write_random(weights)  # what `pack` packs
+    clip = torch.from_numpy(moving_frames(TAKEN, 64, 112)).permute(0, 3, 1, 2)
+    return Layout.of(Encoder.load(weights).encode(clip), wire=None).nbytes

@@ -21,6 +21,8 @@ from server.settings import PROJECT
 
 PREDICT = "/predictions/eden__encoder", "/predictions/eden__dit_decoder"
 WORKFLOW = "/wfpredict/eden"
+TAKEN = 5
+"""Frames of 64x112 that the server of both topologies takes at once."""
 
 # Servers that live for seconds: Java's slower compiler would cost more than it gives.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")

@@ -4,50 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
-import torch
 from client_films import CLIP, assert_same, client_of, look_at, run, told, write_film
 
 from bench.capacity_samples import Readings
-from eden import Encoder
-from eden.random_weights import write_random
 from eden_client import NotOffered, TooLarge
-from handoff.layout import Layout
 from server import Server
 from server.topology import FUSED, NODES
-from tests.e2e.servers import pack, wait_for
+from tests.e2e.servers import wait_for
 
-FRAMES, TAKEN = 12, 5
-"""Frames of the film, and those that the server takes at once."""
+FRAMES = 12
+"""Of the film: more than the server takes at once."""
 ENCODER, _ = NODES
-
-
-def room(frames: int, folder: Path) -> int:
-    """Bytes of the tokens of so many frames of the film."""
-    write_random(folder)  # what `pack` packs
-    clip = torch.from_numpy(np.stack(CLIP[:frames])).permute(0, 3, 1, 2)
-    return Layout.of(Encoder.load(folder).encode(clip), wire=None).nbytes
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Both topologies; a clip of more than TAKEN frames is too large for either."""
-    payload = room(TAKEN, tmp_path_factory.mktemp("weights"))
-    limits = {
-        "handoff.max_payload_bytes": payload,
-        "handoff.budget_bytes": 8 * payload,
-        "eden_fused:limits.max_frames": TAKEN,
-        "threads": 1,
-    }
-    options = [part for key, value in limits.items() for part in ("--set", f"{key}={value}")]
-    store = pack(tmp_path_factory.mktemp("store"), "--topology", "both", *options)
-    with Server(store, folder=tmp_path_factory.mktemp("both"), ports="free") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

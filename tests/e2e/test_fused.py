@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,19 +12,10 @@ import requests
 import media
 from server import Server
 from server.api import BINARY
-from tests.e2e.servers import WORKFLOW, moving_frames, pack, wait_for
+from tests.e2e.servers import TAKEN, WORKFLOW, moving_frames, wait_for
 
 FUSED = "/predictions/eden_fused"
 PICTURES = {f"frame{i}": (f"{i}.png", media.encode_image(f, "png")) for i, f in enumerate(moving_frames())}
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("store")
-    options = ("--set", "eden_fused:limits.max_frames=6", "--set", "threads=1")  # of which rounding depends
-    pack(folder, "--topology", "both", "--batch-size", "4", *options)
-    with Server(folder, folder=tmp_path_factory.mktemp("server"), ports="free") as running:
-        yield running
 
 
 def frames(reply: requests.Response) -> np.ndarray:
@@ -53,8 +43,8 @@ def test_fused_says_what_it_answers(both: Server):
         assert reply.status_code == reply.json()["code"] == code
     reply = both.api.call(FUSED, files=PICTURES, headers={"Accept": "text/html"})
     assert reply.status_code == 406
-    reply = both.api.call(FUSED, data=media.encode_npy(moving_frames(7)), headers=BINARY)
-    assert (reply.status_code, reply.json()["largest_clip"]) == (413, 6)
+    reply = both.api.call(FUSED, data=media.encode_npy(moving_frames(TAKEN + 1)), headers=BINARY)
+    assert (reply.status_code, reply.json()["largest_clip"]) == (413, TAKEN)
 
 
 def test_fused_streams_as_the_decoder_does(both: Server):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from handlers.worker_exit import exit_after_answer
 from server import Server
@@ -31,11 +32,10 @@ responseTimeout: 60
 
 
 @pytest.fixture(scope="module")
-def leaving(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that has, beside the project's archives, two models of leaver.py: one by one, and in batches."""
+def leaving(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server has two models of leaver.py meanwhile: one by one, and in batches."""
     folder = tmp_path_factory.mktemp("leaving")
-    store, packed = folder / "store", folder / "files" / "handlers"
-    shutil.copytree(model_store, store)
+    packed = folder / "files" / "handlers"
     packed.mkdir(parents=True)
     for name in ("__init__.py", "worker_exit.py"):
         shutil.copy(PROJECT / "handlers" / name, packed)
@@ -44,11 +44,14 @@ def leaving(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         config.write_text(YAML.format(batch_size=batch_size))
         command = [str(Path(sys.executable).with_name("torch-model-archiver")), "--model-name", model, "--version", "1"]
         command += ["--handler", str(Path(__file__).with_name("leaver.py")), "--extra-files", str(packed.parent)]
-        command += ["--config-file", str(config), "--export-path", str(store)]
+        command += ["--config-file", str(config), "--export-path", str(folder)]
         subprocess.run(command, check=True, env=os.environ | {"TMPDIR": str(folder)}, timeout=100)
-    loaded = ",".join(f"{model}.mar" for model in ("autostart", *BATCH_SIZES))
-    with Server(store, folder=folder / "server", ports="free", config={"load_models": loaded}) as server:
-        yield server
+        shutil.copy(folder / f"{model}.mar", server.model_store)  # whence alone it takes any
+        server.api.register(f"{model}.mar")
+    yield server
+    headers = server.tokens.headers("management")
+    for model in BATCH_SIZES:
+        assert requests.delete(f"{server.management_url}/models/{model}", headers=headers, timeout=60).ok
 
 
 def call(server: Server, text: str, model: str = "leaver") -> tuple[int, str]:

@@ -15,11 +15,13 @@ from tests.security.targets import ENCODER_TARGET, READ_FRAMES, Client, client_o
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of all that there is to attack. Its frames are small: on a CPU large ones keep a node busy for long."""
-    limits = (("--set", f"{model}:limits.max_pixels=1000000") for model in ("encoder", "eden_fused"))
-    store = pack(
-        tmp_path_factory.mktemp("model_store"), "--topology", "both", *(each for pair in limits for each in pair)
-    )
+    """A server of all that there is to attack. Its frames are small: on a CPU large ones keep a node busy for long.
+
+    And each node has one thread: on cores that others use as well, two wait for each other busily.
+    """
+    settings = ("threads=1", "encoder:limits.max_pixels=1000000", "eden_fused:limits.max_pixels=1000000")
+    options = (option for setting in settings for option in ("--set", setting))
+    store = pack(tmp_path_factory.mktemp("model_store"), "--topology", "both", *options)
     with Server(store, folder=tmp_path_factory.mktemp("server"), ports="free") as running:
         yield running
 

@@ -36,6 +36,8 @@ LARGEST_ANSWER = 8 << 20
 SLOWER, LEAST_SECONDS, LONGEST_SECONDS = 4.0, 5.0, 60.0
 """A neighbour's usual call may become so many times longer: never mind what stays under five seconds. And no single one
 of its calls may take longer than the last."""
+PAUSE = 0.1
+"""Seconds between a neighbour's calls: without it the neighbour would be most of the load."""
 INSIDE = re.compile(
     rb"""Traceback|Worker\ died|File\ \\?"|\.py\b|\.java\b|\bat\ [a-z]+\.[a-z]+\.    # traces
     |(?:/(?:home|root|usr|tmp|opt|var|work|dev|proc)/)|site-packages               # paths
@@ -147,6 +149,7 @@ class Neighbour:
         def call() -> None:
             while not (over.is_set() and seconds):
                 seconds.append(self._call())
+                over.wait(PAUSE)
 
         with ThreadPoolExecutor(1) as pool:
             calling = pool.submit(call)

@@ -1,11 +1,15 @@
-"""What reading a batch takes: `python -m tests.unit.serving.read_memory BUDGET FILE...` prints JSON.
+"""What reading a batch takes: `python -m tests.unit.serving.read_memory FILE...` prints JSON, an object for each file.
 
-Each file is every frame of a request of its own: {"bounds": what each may take, "taken": what all took together}.
+    {"bound": what one request may take, "alone": what one took, "budget": for several, "read": how many were read
+     within it, "together": what all these took}, in bytes
+
+The file is every frame of a request. Each batch is read in a process of its own, forked from one that has read nothing.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +22,8 @@ from serving.limits import ClipLimits
 from serving.request import Request
 
 FRAMES = 6
+REQUESTS = 10
+"""So many at once, were there no budget, would take more than it."""
 
 
 def peak() -> int:
@@ -25,9 +31,10 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def main(budget: int, files: list[Path]) -> None:
+def measured(path: Path, count: int, budget: int) -> dict[str, int]:
+    """Of `count` requests: what the first may take, what all together took, how many were read."""
     keep_freed_memory()  # as in a worker
-    bodies = [file.read_bytes() for file in files]
+    bodies = [path.read_bytes() for _ in range(count)]
     requests = [Request(i, {f"frame{k}": body for k in range(FRAMES)}, {}) for i, body in enumerate(bodies)]
     limits = ClipLimits(1 << 30, 512, 1 << 30, max_decode_bytes=budget)
     batch = Batch(requests)
@@ -38,8 +45,39 @@ def main(budget: int, files: list[Path]) -> None:
         read = 0
         for part in reader.parts(jobs):
             read += len(reader.read_all(batch, part, waiting))  # and let go of, as after encoding
-    print(json.dumps({"bounds": [job.nbytes for job in jobs], "taken": peak() - before, "read": read}))
+    return {"bound": jobs[0].nbytes, "taken": peak() - before, "read": read}
+
+
+def forked(path: Path, count: int, budget: int) -> dict[str, int]:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, json.dumps(measured(path, count, budget)).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return json.loads(text)
+
+
+def main(paths: list[Path]) -> None:
+    found = {}
+    for path in paths:
+        alone = forked(path, 1, 1 << 40)
+        budget = 3 * alone["bound"] // 2  # two at once would be over it
+        together = forked(path, REQUESTS, budget)
+        found[path.name] = {
+            "bound": alone["bound"],
+            "alone": alone["taken"],
+            "budget": budget,
+            "read": together["read"],
+            "together": together["taken"],
+        }
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    main([Path(name) for name in sys.argv[1:]])

@@ -45,6 +45,7 @@ def short_run(config):
             scenes=6,
             uses=1,
             judged=2,
+            judgements=2,
         )
 
     return settings

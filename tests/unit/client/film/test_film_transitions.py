@@ -7,14 +7,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from eden_client.cli.demo_clip import draw_clip
 from eden_client.film.plan.cuts import detect_cuts
 from eden_client.film.plan.duplicates import is_same
 from eden_client.film.plan.timeline import Relation
 from eden_client.film.plan.transitions import classify_transitions
 from eden_client.film.read.film import Picture
+from tests.clip import CLIP
 
-CLIP = [frame[::2, ::2].copy() for frame in draw_clip()]
 OTHER = [np.ascontiguousarray(255 - frame[::-1]) for frame in CLIP]
 
 

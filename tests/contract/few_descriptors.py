@@ -1,0 +1,120 @@
+"""What runs in a process that has few file descriptors to itself, forked from one that has loaded the libraries."""
+
+from __future__ import annotations
+
+import os
+import resource
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eden import EncoderOutput
+from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
+from tests.contract.peers import CONTEXT
+from tests.descriptors import exhaust
+
+LIMIT = 96
+"""Descriptors of the process; torch, the libraries and both ends of a hand-off have about 30 open."""
+PAYLOADS = 100
+"""More than descriptors."""
+
+
+def run(function: Callable[..., Any], kind: str, folder: Path) -> Any:
+    """What the function answers in such a process; what it raises there is an AssertionError here."""
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=_limited, args=(theirs, function, kind, folder), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        assert ours.poll(120), "it gave no answer within 120 s"
+        answer, error = ours.recv()
+    finally:
+        process.kill()
+        process.join()
+    assert error is None, error
+    return answer
+
+
+def _limited(pipe: Connection, function: Callable[..., Any], kind: str, folder: Path) -> None:
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+    settings = HandoffSettings(
+        kind=kind, folder=folder, shared_folder=folder, keep_taken=PAYLOADS, max_in_flight=PAYLOADS, timeout_s=5
+    )
+    try:
+        pipe.send((function(settings), None))
+    except BaseException:
+        pipe.send((None, traceback.format_exc()))
+
+
+def clip(value: float = 0.0, tokens: int = 4) -> EncoderOutput:
+    filled = torch.full((2, tokens, 8), float(value))
+    return EncoderOutput(filled, filled, torch.ones(2), torch.ones(2), torch.ones(1), (2, 2), (32, 32))
+
+
+def values(consumer: Handoff, ticket: bytes) -> list[float]:
+    """The values that are in a payload."""
+    return consumer.take(ticket).cond_dit.unique().tolist()
+
+
+def open_after_many_payloads(settings: HandoffSettings) -> int:
+    """Descriptors that are open at the end."""
+    with open_handoff(settings) as producer, open_handoff(settings) as consumer:
+        tickets = [producer.put(clip(i)) for i in range(PAYLOADS)]
+        for i, ticket in enumerate(tickets):
+            assert values(consumer, ticket) == [i]
+        for i in range(PAYLOADS):  # of other sizes, so that segments come and go
+            assert values(consumer, producer.put(clip(i, 9_000 * (1 + i % 3)))) == [i]
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def dropped_by_a_shortage(settings: HandoffSettings) -> int:
+    """Puts and takes while there is no descriptor, and after; how many payloads were dropped."""
+
+    def attempt(action: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return action(*arguments)
+        except OverCapacity as error:
+            assert "ulimit -n" in str(error) or "cannot be mapped" in str(error), error
+            return "no room"
+
+    with open_handoff(settings) as producer, open_handoff(settings) as consumer:
+        first = producer.put(clip(1))
+        held = exhaust()
+        assert attempt(consumer.take, first) == "no room"
+        outcomes = {attempt(producer.put, clip(2)) == "no room" for _ in range(3)}
+        assert outcomes == {settings.kind in ("shared_memory", "auto")}
+        outcomes = set()
+        for _ in range(1, 20):  # whichever call it is that finds none left
+            os.close(held.pop())
+            calls = (producer.put, clip(3)), (consumer.take, first)
+            outcomes |= {attempt(action, given) == "no room" for action, given in calls}
+        assert False in outcomes
+        for descriptor in held:
+            os.close(descriptor)
+        for _ in range(3):
+            assert values(consumer, first) == [1]
+            assert values(consumer, producer.put(clip(4))) == [4]
+        return producer.counters["dropped", ""]
+
+
+def put_without_a_descriptor(settings: HandoffSettings) -> str:
+    """What a first put says while there is none; then there are, and it serves."""
+    with open_handoff(settings) as known:  # its libraries are loaded now
+        assert values(known, known.put(clip(0))) == [0]
+    with open_handoff(settings) as producer, open_handoff(settings) as consumer:
+        producer._producer()  # its ledger
+        held = exhaust()
+        try:
+            producer.put(clip(1))
+            told = "put, with no descriptor left"
+        except OverCapacity:
+            told = "no room"
+        for descriptor in held:
+            os.close(descriptor)
+        assert values(consumer, producer.put(clip(2))) == [2]
+        return told

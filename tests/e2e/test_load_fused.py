@@ -1,0 +1,26 @@
+"""Locust against the fused model, as people run it."""
+
+from __future__ import annotations
+
+from tests.e2e.servers import TAKEN
+from tests.e2e.test_load_scenarios import FUSED_USERS, assert_no_failure, locust, locust_until, rows
+
+
+def test_the_fused_route_has_scenarios_of_its_own(both, tmp_path):
+    """None of them calls the workflow, which this server has as well."""
+
+    def drawn() -> set[str]:
+        return {name for kind, name in rows(tmp_path) if kind == "FRAME"}
+
+    options = ("--route", "fused", "-u", "4", "-r", "4", "--check-every", "1")
+    run = locust_until(lambda: drawn() == set(FUSED_USERS.values()), both, *options, folder=tmp_path)
+    assert_no_failure(run, tmp_path)
+    assert drawn() == set(FUSED_USERS.values())
+    assert {name.partition(" ")[0] for kind, name in rows(tmp_path) if kind == "POST"} == {"/predictions/eden_fused"}
+
+
+def test_frames_of_the_fused_model_come_one_by_one(both, tmp_path):
+    options = ("--route", "fused", "--tags", "fused", "--clip", str(TAKEN), "--frame-size", "128x160")
+    assert_no_failure(locust(both, *options, "-t", "60s", "--enough", "40", folder=tmp_path), tmp_path)
+    first, frame = (float(rows(tmp_path)[kind, "FusedUser"]["Average Response Time"]) for kind in ("FIRST", "FRAME"))
+    assert first < 0.8 * frame  # were they to come together, it would be about the same
