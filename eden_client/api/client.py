@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
@@ -13,10 +14,11 @@ from typing import Literal, Self, get_args
 import numpy as np
 from PIL import Image
 
-from eden_client.api.adaptive_timeout import AdaptiveTimeout
+from eden_client.api.adaptive_timeout import AdaptiveTimeout, Timed
 from eden_client.api.auto_route import AutoRoute
 from eden_client.api.errors import Refused, ServerFailed, ServerLost, ServerTrouble, TooLarge
 from eden_client.api.http_connection import HttpConnection
+from eden_client.api.in_thread import in_thread
 from eden_client.api.local import token_for
 from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
 from eden_client.api.traffic import Traffic
@@ -125,40 +127,50 @@ class EdenClient:
     def stream(self, frames: Iterable[Picture]) -> Iterator[Frame]:
         """The frames between those of a film of any length, in order, each as soon as it is the next one.
 
-        `frames` is read only as far ahead as `window` pairs; with fewer than two frames nothing comes.
+        `frames` is read only as far ahead as `window` pairs; with fewer than two frames nothing comes. Leaving the loop
+        early waits for nothing: calls that are under way end by themselves, in daemon threads.
         """
         pending: deque[Future[Frame]] = deque()
-        with ThreadPoolExecutor(self.window, thread_name_prefix="pair") as pool:
-            try:
-                previous: Picture | None = None
-                for frame in frames:
-                    if previous is not None:
-                        pending.append(pool.submit(self.interpolate_pair, previous, frame))
-                    previous = frame
-                    while pending and (len(pending) >= self.window or pending[0].done()):
-                        yield pending.popleft().result()
-                while pending:
+        left = threading.Event()
+
+        def pair(first: Picture, second: Picture) -> Frame:
+            (frame,) = self._between([first, second], left)
+            return frame
+
+        try:
+            previous: Picture | None = None
+            for frame in frames:
+                if previous is not None:
+                    pending.append(in_thread(pair, previous, frame))
+                previous = frame
+                while pending and (len(pending) >= self.window or pending[0].done()):
                     yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            left.set()
 
     def between(self, frames: Sequence[Picture]) -> Iterator[Frame]:
         """The K-1 frames between K, each as soon as it is there; what gets lost on the way is asked for again."""
+        return self._between(frames, threading.Event())
+
+    def _between(self, frames: Sequence[Picture], left: threading.Event) -> Iterator[Frame]:
+        """The same; once `left` is set, nobody waits for them and nothing is asked for again."""
         clip = _as_clip(frames)
         trouble_since: float | None = None
         pause, failures, done = FIRST_PAUSE, 0, 0
         while done < len(clip) - 1:
             part = clip[done : done + self._largest.get(clip[0].shape[:2], len(clip))]
-            begun, size = time.monotonic(), sum(frame.nbytes for frame in part)
+            size = sum(frame.nbytes for frame in part)
             within = self._pace.timeout if trouble_since else self._pace.limit(size)
+            answer = Timed(self._route.between(part, within))
             try:
-                for frame in self._route.between(part, within):
+                for frame in answer:
                     done += 1
                     self._seen, trouble_since, pause = True, None, FIRST_PAUSE
                     self.traffic.add(pairs=1)
                     yield frame
-                self._pace.answered(size, time.monotonic() - begun)
+                self._pace.answered(size, answer.seconds)
             except TooLarge as error:
                 if error.largest_clip is None or not 2 <= error.largest_clip < len(part):
                     raise
@@ -167,12 +179,13 @@ class EdenClient:
                 now = time.monotonic()
                 trouble_since = trouble_since or now
                 failures += isinstance(error, ServerFailed)
-                if self._hopeless(error, now - trouble_since, failures):
+                if left.is_set() or self._hopeless(error, now - trouble_since, failures):
                     raise
                 self.traffic.add(retries=1)
                 if self._on_trouble:
                     self._on_trouble(error)
-                time.sleep(pause)
+                if left.wait(pause):
+                    raise
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _hopeless(self, error: ServerTrouble, seconds: float, failures: int) -> bool:
