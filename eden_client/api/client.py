@@ -16,7 +16,7 @@ from PIL import Image
 
 from eden_client.api.adaptive_timeout import AdaptiveTimeout, Timed
 from eden_client.api.auto_route import AutoRoute
-from eden_client.api.errors import Refused, ServerFailed, ServerLost, ServerTrouble, TooLarge
+from eden_client.api.errors import Refused, ServerAway, ServerFailed, ServerLost, ServerTrouble, TooLarge
 from eden_client.api.http_connection import HttpConnection
 from eden_client.api.in_thread import in_thread
 from eden_client.api.local import token_for
@@ -52,7 +52,8 @@ class EdenClient:
     seed            of the noise: equal seeds give equal frames
     timeout         seconds without a byte after which a call counts as lost; its first attempt gets fewer
                     (see AdaptiveTimeout)
-    patience        seconds for which a server that has answered before may be away
+    patience        seconds for which a server that has answered before, or whose gateway answers, may be away; a
+                    Retry-After is heeded within them
     window          calls that may run side by side
     on_trouble      told of every attempt that failed and is tried again
 
@@ -184,13 +185,15 @@ class EdenClient:
                 self.traffic.add(retries=1)
                 if self._on_trouble:
                     self._on_trouble(error)
-                if left.wait(pause):
+                asked = min(error.retry_after or 0.0, self._patience - (now - trouble_since))
+                if left.wait(max(pause, asked)):
                     raise
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _hopeless(self, error: ServerTrouble, seconds: float, failures: int) -> bool:
-        is_none = isinstance(error, ServerLost) or not error.kind  # a wrong address, or no server of ours at all
-        return (is_none and not self._seen) or seconds > self._patience or failures >= FAILURES
+        if not self._seen and not isinstance(error, ServerAway) and (isinstance(error, ServerLost) or not error.kind):
+            return True  # a wrong address, or no server of ours at all
+        return seconds > self._patience or failures >= FAILURES
 
     def close(self) -> None:
         """Let go of connections."""

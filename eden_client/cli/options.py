@@ -142,7 +142,13 @@ def _server(parser: argparse.ArgumentParser) -> None:
     add("--decoder-key-file", type=Path, metavar="FILE", help="the second server's key file")
     add("--decoder-management", metavar="URL", help="the second server's management address")
     add("--timeout", type=float, default=300, metavar="S", help="seconds without an answer, at most (default: 300)")
-    add("--patience", type=float, default=120, metavar="S", help="seconds it may be away in mid-film (default: 120)")
+    add(
+        "--patience",
+        type=float,
+        default=120,
+        metavar="S",
+        help="seconds it may be away in mid-film, or behind a gateway (default: 120)",
+    )
 
 
 def _rate(text: str) -> Fraction:

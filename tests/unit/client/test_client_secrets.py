@@ -26,6 +26,8 @@ VARIABLES = [f"{kind}_proxy" for kind in ("http", "https", "all", "grpc", "no")]
 REFUSAL = json.dumps({"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed"}).encode()
 REFUSED = b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(REFUSAL), REFUSAL)
 
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch):
@@ -158,7 +160,7 @@ def test_no_token_follows_a_redirect(tmp_path):
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 def test_loopback_is_never_reached_by_a_proxy(tmp_path, monkeypatch, name):
-    with recorder() as proxy, recorder() as own:
+    with recorder() as proxy, recorder(answer=NOT_FOUND) as own:
         monkeypatch.setenv(name, proxy.url)
         for server in (own.url, f"http://localhost:{own.port}"):
             with EdenClient(server, token="inference-secret") as client, pytest.raises(ServerFailed) as failed:
@@ -176,7 +178,7 @@ def test_loopback_is_never_reached_by_a_proxy(tmp_path, monkeypatch, name):
 def test_another_machine_is_reached_by_the_proxy_which_is_named_if_that_fails(monkeypatch, name):
     with recorder() as proxy:
         monkeypatch.setenv(name, proxy.url)
-        with EdenClient("http://eden.invalid") as client, pytest.raises(ServerFailed, match=rf"502.*{name}.*NO_PROXY"):
+        with EdenClient("http://eden.invalid") as client, pytest.raises(ServerLost, match=rf"502.*{name}.*NO_PROXY"):
             client.interpolate_pair(*FRAMES)
         assert proxy.heard
     with EdenClient("http://eden.invalid") as client, pytest.raises(ServerLost, match=f"no connection.*{name}"):

@@ -18,7 +18,8 @@ FRAMES = list(np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8
 
 
 class Told:
-    """An HTTP server whose answers are told in advance: a body, a status and a body, or a function that makes them.
+    """An HTTP server whose answers are told in advance: a body, a status and a body, those and
+    headers, or a function that makes them.
 
     By itself it draws means, or what `draw` does. An empty request is refused as a server of ours does for what it
     offers, and as TorchServe does for the rest.
@@ -38,6 +39,7 @@ class Told:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement of its head
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -60,8 +62,10 @@ class Told:
                     answer = streamed(answer)
                 self.answer(*(answer if isinstance(answer, tuple) else (200, answer)))
 
-            def answer(self, status, content):
+            def answer(self, status, content, headers=None):
                 self.send_response(status)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
