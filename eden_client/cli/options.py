@@ -147,7 +147,7 @@ def _server(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=120,
         metavar="S",
-        help="seconds it may be away in mid-film, or behind a gateway (default: 120)",
+        help="seconds it may be away once it, or its gateway, answered (default: 120)",
     )
 
 
