@@ -94,10 +94,10 @@ class EdenClient:
         at = decoder_server or server
         self._route: Route
         if route == "grpc":
-            from eden_client.api.grpc_route import (  # gRPC is slow to import, and rarely wanted
-                GrpcConnection,
-                GrpcRoute,
-            )
+            try:  # gRPC is slow to import, rarely wanted, and an extra of the distribution
+                from eden_client.api.grpc_route import GrpcConnection, GrpcRoute
+            except ModuleNotFoundError as error:
+                raise ValueError(f"the route grpc needs {error.name}: pip install 'eden-client[grpc]'") from error
 
             encoder, decoder = (
                 GrpcConnection(target, token, self.traffic) for target, token in ((server, first), (at, second))
