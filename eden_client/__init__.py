@@ -20,6 +20,7 @@ from eden_client.api.errors import (
     TokenRejected,
     TooLarge,
 )
+from eden_client.api.sessions import TokenInClear
 
 __all__ = [
     "EdenClient",
@@ -32,6 +33,7 @@ __all__ = [
     "ServerFailed",
     "ServerLost",
     "ServerTrouble",
+    "TokenInClear",
     "TokenRejected",
     "TooLarge",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -21,6 +22,8 @@ from eden_client.api.http_connection import HttpConnection
 from eden_client.api.in_thread import in_thread
 from eden_client.api.local import token_for
 from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
+from eden_client.api.sessions import TokenInClear, clear_note
+from eden_client.api.tokens import KeyFile, Token
 from eden_client.api.traffic import Traffic
 from eden_client.api.transport import Transport
 from media import Frame
@@ -47,6 +50,8 @@ class EdenClient:
     route           "auto": what the server offers, fused before the workflow, or the chain where there are two servers;
                     "fused": both halves in one model, a clip's frames streamed back; "workflow": one call for both;
                     "chain": encoder and decoder in turn, frames streamed back; "grpc": the same over gRPC
+    ca_file         certificates (PEM) of the authorities to trust by https:// and, for gRPC, grpcs:// (default: what
+                    REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE names, else certifi's)
     decoder_*       the second server of a chain (default: the first)
     transport       "npy" or "png", both lossless
     seed            of the noise: equal seeds give equal frames
@@ -56,6 +61,8 @@ class EdenClient:
                     Retry-After is heeded within them
     window          calls that may run side by side
     on_trouble      told of every attempt that failed and is tried again
+
+    Warns of a token that travels in clear to another machine (TokenInClear).
 
     Its methods may be called from any thread. Raises EdenError. A clip that the server calls too large, saying how many
     such frames it takes, is sent as several that share a frame; so are later ones of that size.
@@ -73,6 +80,7 @@ class EdenClient:
         decoder_token: str | None = None,
         decoder_key_file: str | Path | None = None,
         decoder_management: str | None = None,
+        ca_file: str | Path | None = None,
         transport: Transport = "npy",
         seed: int = 0,
         timeout: float = 300.0,
@@ -86,10 +94,14 @@ class EdenClient:
         self._pace = AdaptiveTimeout(timeout, window)
         self._largest: dict[tuple[int, int], int] = {}
         """frames of a clip at most, by their height and width, where the server has said"""
-        first = token_for(server, token, _path(key_file), management)
+        authorities = _path(ca_file)
+        first = token_for(server, token, _path(key_file), management, authorities)
+        _warn_in_clear(server, first)
         second = first
         if decoder_server:
-            second = token_for(decoder_server, decoder_token, _path(decoder_key_file), decoder_management)
+            decoder_keys = _path(decoder_key_file)
+            second = token_for(decoder_server, decoder_token, decoder_keys, decoder_management, authorities)
+            _warn_in_clear(decoder_server, second)
             route = "chain" if route == "auto" else route
         at = decoder_server or server
         self._route: Route
@@ -99,14 +111,13 @@ class EdenClient:
             except ModuleNotFoundError as error:
                 raise ValueError(f"the route grpc needs {error.name}: pip install 'eden-client[grpc]'") from error
 
-            encoder, decoder = (
-                GrpcConnection(target, token, self.traffic) for target, token in ((server, first), (at, second))
-            )
+            encoder = GrpcConnection(server, first, self.traffic, authorities)
+            decoder = GrpcConnection(at, second, self.traffic, authorities)
             self._route = GrpcRoute(encoder, decoder, transport, seed, self.traffic)
         else:
-            encoder_http = HttpConnection(server, first, self.traffic, window)
+            encoder_http = HttpConnection(server, first, self.traffic, window, authorities)
             if route == "chain":
-                decoder_http = HttpConnection(at, second, self.traffic, window)
+                decoder_http = HttpConnection(at, second, self.traffic, window, authorities)
                 self._route = ChainRoute(encoder_http, decoder_http, transport, seed, self.traffic)
             elif decoder_server:
                 raise ValueError(f"the route {route} is through one server: two need the route chain or grpc")
@@ -206,6 +217,18 @@ class EdenClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _warn_in_clear(server: str, token: Token) -> None:
+    """TokenInClear where what this token is, or what renews it, can be read on the way."""
+    places = list[str]()
+    if isinstance(token, KeyFile):
+        places += [server, token.management_url or ""]
+    elif token.current():
+        places.append(server)
+    for place in places:
+        if place and (note := clear_note(place)):
+            warnings.warn(note, TokenInClear, stacklevel=3)
 
 
 def _path(named: str | Path | None) -> Path | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -25,6 +26,7 @@ from eden_client.api.errors import (
     envelope_in,
 )
 from eden_client.api.sessions import Bearer, proxy_note, session_for, with_scheme
+from eden_client.api.tls import tls_note
 from eden_client.api.tokens import Token
 from eden_client.api.traffic import Traffic
 
@@ -36,12 +38,15 @@ GATEWAY = (429, 502, 503, 504)
 
 
 class HttpConnection:
-    """One TorchServe. Any number of threads may call it; each call takes a connection of its own."""
+    """One TorchServe. Any number of threads may call it; each call takes a connection of its own.
 
-    def __init__(self, url: str, token: Token, traffic: Traffic, connections: int) -> None:
+    ca_file  of the authorities to trust by https (default: the environment's, see `tls.ca_bundle`)
+    """
+
+    def __init__(self, url: str, token: Token, traffic: Traffic, connections: int, ca_file: Path | None = None) -> None:
         self.url = with_scheme(url).rstrip("/")
         self._token, self._traffic = token, traffic
-        self._session = session_for(self.url)
+        self._session = session_for(self.url, ca_file)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _WideAdapter(pool_maxsize=connections))
 
@@ -90,7 +95,7 @@ class HttpConnection:
         except requests.Timeout as error:
             raise ServerLost(f"no answer from {self.url} within {within:.0f} s") from error
         except requests.RequestException as error:
-            raise ServerLost(f"no connection to {self.url}{proxy_note(self.url)}") from error
+            raise ServerLost(f"no connection to {self.url}{tls_note(error)}{proxy_note(self.url)}") from error
         return reply
 
     def _failure(self, reply: requests.Response) -> EdenError:

@@ -13,6 +13,7 @@ import requests
 
 from eden_client.api.errors import ServerLost, TokenRejected
 from eden_client.api.sessions import Bearer, proxy_note, session_for, with_scheme
+from eden_client.api.tls import tls_note
 from eden_client.folder_lock import FolderLock
 
 NEARLY = 60.0
@@ -58,8 +59,8 @@ class KeyFile:
     under a lock, by whoever comes first; the others find the new token there.
     """
 
-    def __init__(self, path: Path, management_url: str | None) -> None:
-        self.path, self.management_url = path, management_url
+    def __init__(self, path: Path, management_url: str | None, ca_file: Path | None = None) -> None:
+        self.path, self.management_url, self._ca_file = path, management_url, ca_file
 
     def current(self) -> str | None:
         entry = self._read()["inference"]
@@ -86,10 +87,10 @@ class KeyFile:
             auth, what = Bearer(keys["API"]["key"]), {"type": "inference"}
             failed = f"the token in {self.path} cannot be renewed"
             try:
-                with session_for(url) as session:
+                with session_for(url, self._ca_file) as session:
                     reply = session.get(url, params=what, auth=auth, timeout=10, allow_redirects=False)
             except requests.RequestException as error:
-                raise ServerLost(f"{failed}: no answer from {url}{proxy_note(url)}") from error
+                raise ServerLost(f"{failed}: no answer from {url}{tls_note(error)}{proxy_note(url)}") from error
             if reply.status_code != 200:
                 raise TokenRejected(f"{failed}: {url} answered {reply.status_code} {reply.reason}{proxy_note(url)}")
 

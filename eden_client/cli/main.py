@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import EdenError, ServerTrouble
 from eden_client.api.local import local_key_file
+from eden_client.api.sessions import TokenInClear
 from eden_client.cli.options import parser
 from eden_client.cli.reports import Bar, Json, Lines, ProgressReporter
 from eden_client.film.order import Interrupted, Order
@@ -68,23 +70,29 @@ def _client(args: argparse.Namespace, reporter: ProgressReporter) -> EdenClient:
 
     server = args.server or ("127.0.0.1:7070" if args.route == "grpc" else "http://127.0.0.1:8080")
     streaming = args.strategy == "streaming"
-    return EdenClient(
-        server,
-        token=args.token,
-        key_file=args.key_file or (None if args.token else local_key_file(server)),
-        management=args.management,
-        route=args.route,
-        decoder_server=args.decoder_server,
-        decoder_token=args.decoder_token,
-        decoder_key_file=args.decoder_key_file,
-        decoder_management=args.decoder_management,
-        transport=args.transport,
-        seed=args.seed,
-        timeout=args.timeout,
-        patience=args.patience,
-        window=args.window or (8 if streaming else 2),
-        on_trouble=tell,
-    )
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", TokenInClear)
+        client = EdenClient(
+            server,
+            token=args.token,
+            key_file=args.key_file or (None if args.token else local_key_file(server)),
+            management=args.management,
+            route=args.route,
+            decoder_server=args.decoder_server,
+            decoder_token=args.decoder_token,
+            decoder_key_file=args.decoder_key_file,
+            decoder_management=args.decoder_management,
+            ca_file=args.ca_file,
+            transport=args.transport,
+            seed=args.seed,
+            timeout=args.timeout,
+            patience=args.patience,
+            window=args.window or (8 if streaming else 2),
+            on_trouble=tell,
+        )
+    for note in dict.fromkeys(str(warning.message) for warning in noted):
+        reporter.note(note)
+    return client
 
 
 def _order(args: argparse.Namespace) -> Order:
