@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-    """Call `function` in a daemon thread of its own: a program ends without it, as it would not without a pool's."""
+    """Call `function` in a daemon thread of its own. A pool's threads would keep an interrupted program from ending."""
     future: Future[T] = Future()
 
     def run() -> None:
