@@ -42,6 +42,11 @@ demo: install $(ARCHIVES) ## draw a clip, double its frame rate through TorchSer
 	@$(PYTHON_IN_VENV) -m eden_client.cli.demo_clip --stills $(DEMO)/clip.mp4
 	@$(PYTHON_IN_VENV) -m server.demo $(DEMO)/clip.mp4 $(DEMO)/result.mp4
 
+client: install ## the client by itself, for machines without a server: a wheel in run/wheels
+	@rm -rf packaging/eden-client/build
+	@$(PYTHON_IN_VENV) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir run/wheels packaging/eden-client
+	@echo "pip install" run/wheels/eden_client-*.whl
+
 LOADTEST := --headless --only-summary -u 4 -r 2 -t 60s
 
 loadtest: install ## four users on what `make serve` started, for a minute (LOADTEST='...' for other options of Locust)
@@ -86,4 +91,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status demo loadtest capacity bench-model bench-handoff bench-topologies quality train lint test test-quick test-gpu
+.PHONY: help install archive serve stop status demo client loadtest capacity bench-model bench-handoff bench-topologies quality train lint test test-quick test-gpu

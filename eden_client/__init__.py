@@ -12,6 +12,7 @@ from eden_client.api.errors import (
     NotOffered,
     PayloadLost,
     Refused,
+    ServerAway,
     ServerBusy,
     ServerFailed,
     ServerLost,
@@ -19,6 +20,7 @@ from eden_client.api.errors import (
     TokenRejected,
     TooLarge,
 )
+from eden_client.api.sessions import TokenInClear
 
 __all__ = [
     "EdenClient",
@@ -26,10 +28,12 @@ __all__ = [
     "NotOffered",
     "PayloadLost",
     "Refused",
+    "ServerAway",
     "ServerBusy",
     "ServerFailed",
     "ServerLost",
     "ServerTrouble",
+    "TokenInClear",
     "TokenRejected",
     "TooLarge",
 ]

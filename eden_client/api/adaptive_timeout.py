@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
 LEAST = 30.0
 """Seconds that an answer always gets."""
 
@@ -29,3 +35,21 @@ class AdaptiveTimeout:
         if self._slowest is None:
             return self.timeout
         return min(self.timeout, max(LEAST, self._patience * self._slowest * size))
+
+
+class Timed(Generic[T]):
+    """An iterator that adds up how long it was waited for: what is done with each item does not count."""
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        begun = time.monotonic()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.monotonic() - begun

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
@@ -13,12 +15,15 @@ from typing import Literal, Self, get_args
 import numpy as np
 from PIL import Image
 
-from eden_client.api.adaptive_timeout import AdaptiveTimeout
+from eden_client.api.adaptive_timeout import AdaptiveTimeout, Timed
 from eden_client.api.auto_route import AutoRoute
-from eden_client.api.errors import Refused, ServerFailed, ServerLost, ServerTrouble, TooLarge
+from eden_client.api.errors import Refused, ServerAway, ServerFailed, ServerLost, ServerTrouble, TooLarge
 from eden_client.api.http_connection import HttpConnection
+from eden_client.api.in_thread import in_thread
 from eden_client.api.local import token_for
 from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
+from eden_client.api.sessions import TokenInClear, clear_note
+from eden_client.api.tokens import KeyFile, Token
 from eden_client.api.traffic import Traffic
 from eden_client.api.transport import Transport
 from media import Frame
@@ -45,14 +50,19 @@ class EdenClient:
     route           "auto": what the server offers, fused before the workflow, or the chain where there are two servers;
                     "fused": both halves in one model, a clip's frames streamed back; "workflow": one call for both;
                     "chain": encoder and decoder in turn, frames streamed back; "grpc": the same over gRPC
+    ca_file         certificates (PEM) of the authorities to trust by https:// and, for gRPC, grpcs:// (default: what
+                    REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE names, else certifi's)
     decoder_*       the second server of a chain (default: the first)
     transport       "npy" or "png", both lossless
     seed            of the noise: equal seeds give equal frames
     timeout         seconds without a byte after which a call counts as lost; its first attempt gets fewer
                     (see AdaptiveTimeout)
-    patience        seconds for which a server that has answered before may be away
+    patience        seconds for which a server that has answered before, or whose gateway answers, may be away; a
+                    Retry-After is heeded within them
     window          calls that may run side by side
     on_trouble      told of every attempt that failed and is tried again
+
+    Warns of a token that travels in clear to another machine (TokenInClear).
 
     Its methods may be called from any thread. Raises EdenError. A clip that the server calls too large, saying how many
     such frames it takes, is sent as several that share a frame; so are later ones of that size.
@@ -70,6 +80,7 @@ class EdenClient:
         decoder_token: str | None = None,
         decoder_key_file: str | Path | None = None,
         decoder_management: str | None = None,
+        ca_file: str | Path | None = None,
         transport: Transport = "npy",
         seed: int = 0,
         timeout: float = 300.0,
@@ -83,27 +94,30 @@ class EdenClient:
         self._pace = AdaptiveTimeout(timeout, window)
         self._largest: dict[tuple[int, int], int] = {}
         """frames of a clip at most, by their height and width, where the server has said"""
-        first = token_for(server, token, _path(key_file), management)
+        authorities = _path(ca_file)
+        first = token_for(server, token, _path(key_file), management, authorities)
+        _warn_in_clear(server, first)
         second = first
         if decoder_server:
-            second = token_for(decoder_server, decoder_token, _path(decoder_key_file), decoder_management)
+            decoder_keys = _path(decoder_key_file)
+            second = token_for(decoder_server, decoder_token, decoder_keys, decoder_management, authorities)
+            _warn_in_clear(decoder_server, second)
             route = "chain" if route == "auto" else route
         at = decoder_server or server
         self._route: Route
         if route == "grpc":
-            from eden_client.api.grpc_route import (  # gRPC is slow to import, and rarely wanted
-                GrpcConnection,
-                GrpcRoute,
-            )
+            try:  # gRPC is slow to import, rarely wanted, and an extra of the distribution
+                from eden_client.api.grpc_route import GrpcConnection, GrpcRoute
+            except ModuleNotFoundError as error:
+                raise ValueError(f"the route grpc needs {error.name}: pip install 'eden-client[grpc]'") from error
 
-            encoder, decoder = (
-                GrpcConnection(target, token, self.traffic) for target, token in ((server, first), (at, second))
-            )
+            encoder = GrpcConnection(server, first, self.traffic, authorities)
+            decoder = GrpcConnection(at, second, self.traffic, authorities)
             self._route = GrpcRoute(encoder, decoder, transport, seed, self.traffic)
         else:
-            encoder_http = HttpConnection(server, first, self.traffic, window)
+            encoder_http = HttpConnection(server, first, self.traffic, window, authorities)
             if route == "chain":
-                decoder_http = HttpConnection(at, second, self.traffic, window)
+                decoder_http = HttpConnection(at, second, self.traffic, window, authorities)
                 self._route = ChainRoute(encoder_http, decoder_http, transport, seed, self.traffic)
             elif decoder_server:
                 raise ValueError(f"the route {route} is through one server: two need the route chain or grpc")
@@ -125,40 +139,50 @@ class EdenClient:
     def stream(self, frames: Iterable[Picture]) -> Iterator[Frame]:
         """The frames between those of a film of any length, in order, each as soon as it is the next one.
 
-        `frames` is read only as far ahead as `window` pairs; with fewer than two frames nothing comes.
+        `frames` is read only as far ahead as `window` pairs; with fewer than two frames nothing comes. Leaving the loop
+        early waits for nothing: calls that are under way end by themselves, in daemon threads.
         """
         pending: deque[Future[Frame]] = deque()
-        with ThreadPoolExecutor(self.window, thread_name_prefix="pair") as pool:
-            try:
-                previous: Picture | None = None
-                for frame in frames:
-                    if previous is not None:
-                        pending.append(pool.submit(self.interpolate_pair, previous, frame))
-                    previous = frame
-                    while pending and (len(pending) >= self.window or pending[0].done()):
-                        yield pending.popleft().result()
-                while pending:
+        left = threading.Event()
+
+        def pair(first: Picture, second: Picture) -> Frame:
+            (frame,) = self._between([first, second], left)
+            return frame
+
+        try:
+            previous: Picture | None = None
+            for frame in frames:
+                if previous is not None:
+                    pending.append(in_thread(pair, previous, frame))
+                previous = frame
+                while pending and (len(pending) >= self.window or pending[0].done()):
                     yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            left.set()
 
     def between(self, frames: Sequence[Picture]) -> Iterator[Frame]:
         """The K-1 frames between K, each as soon as it is there; what gets lost on the way is asked for again."""
+        return self._between(frames, threading.Event())
+
+    def _between(self, frames: Sequence[Picture], left: threading.Event) -> Iterator[Frame]:
+        """The same; once `left` is set, nobody waits for them and nothing is asked for again."""
         clip = _as_clip(frames)
         trouble_since: float | None = None
         pause, failures, done = FIRST_PAUSE, 0, 0
         while done < len(clip) - 1:
             part = clip[done : done + self._largest.get(clip[0].shape[:2], len(clip))]
-            begun, size = time.monotonic(), sum(frame.nbytes for frame in part)
+            size = sum(frame.nbytes for frame in part)
             within = self._pace.timeout if trouble_since else self._pace.limit(size)
+            answer = Timed(self._route.between(part, within))
             try:
-                for frame in self._route.between(part, within):
+                for frame in answer:
                     done += 1
                     self._seen, trouble_since, pause = True, None, FIRST_PAUSE
                     self.traffic.add(pairs=1)
                     yield frame
-                self._pace.answered(size, time.monotonic() - begun)
+                self._pace.answered(size, answer.seconds)
             except TooLarge as error:
                 if error.largest_clip is None or not 2 <= error.largest_clip < len(part):
                     raise
@@ -167,17 +191,20 @@ class EdenClient:
                 now = time.monotonic()
                 trouble_since = trouble_since or now
                 failures += isinstance(error, ServerFailed)
-                if self._hopeless(error, now - trouble_since, failures):
+                if left.is_set() or self._hopeless(error, now - trouble_since, failures):
                     raise
                 self.traffic.add(retries=1)
                 if self.on_trouble:
                     self.on_trouble(error)
-                time.sleep(pause)
+                asked = min(error.retry_after or 0.0, self._patience - (now - trouble_since))
+                if left.wait(max(pause, asked)):
+                    raise
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _hopeless(self, error: ServerTrouble, seconds: float, failures: int) -> bool:
-        is_none = isinstance(error, ServerLost) or not error.kind  # a wrong address, or no server of ours at all
-        return (is_none and not self._seen) or seconds > self._patience or failures >= FAILURES
+        if not self._seen and not isinstance(error, ServerAway) and (isinstance(error, ServerLost) or not error.kind):
+            return True  # a wrong address, or no server of ours at all
+        return seconds > self._patience or failures >= FAILURES
 
     def close(self) -> None:
         """Let go of connections."""
@@ -190,6 +217,18 @@ class EdenClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _warn_in_clear(server: str, token: Token) -> None:
+    """TokenInClear where what this token is, or what renews it, can be read on the way."""
+    places = list[str]()
+    if isinstance(token, KeyFile):
+        places += [server, token.management_url or ""]
+    elif token.current():
+        places.append(server)
+    for place in places:
+        if place and (note := clear_note(place)):
+            warnings.warn(note, TokenInClear, stacklevel=3)
 
 
 def _path(named: str | Path | None) -> Path | None:

@@ -6,7 +6,8 @@ EdenError
 │   └── TooLarge         more than the server takes at once; it may have said how many such frames it does take
 └── ServerTrouble        may pass: the client tries again as long as its patience lasts
     ├── ServerLost       no connection, no answer in time, an answer that breaks off
-    │   └── NotOffered   the server knows no such model or workflow: it is another one's, or the server still starts
+    │   ├── NotOffered   the server knows no such model or workflow: it is another one's, or the server still starts
+    │   └── ServerAway   who answers has nobody to pass the call on to: a gateway, or TorchServe without a worker
     ├── ServerBusy       more work waits than the server takes
     ├── PayloadLost      the tokens that a ticket stands for are gone: the frames have to be encoded again
     └── ServerFailed     the server, or one of its workers, failed over this request
@@ -50,7 +51,9 @@ class TooLarge(Refused):
 
 
 class ServerTrouble(EdenError):
-    """Something that may pass."""
+    """Something that may pass. `retry_after`: seconds after which to ask again, None where the answer does not say."""
+
+    retry_after: float | None = None
 
 
 class ServerLost(ServerTrouble):
@@ -59,6 +62,10 @@ class ServerLost(ServerTrouble):
 
 class NotOffered(ServerLost):
     """The server knows no such model or workflow, or does not know it yet."""
+
+
+class ServerAway(ServerLost):
+    """A gateway answers in place of the server, or TorchServe without a worker: the address is right."""
 
 
 class ServerBusy(ServerTrouble):
@@ -78,7 +85,7 @@ _TORCHSERVE: dict[str, type[EdenError]] = {
     # While a server starts it answers already, but does not know its models yet.
     "WorkflowNotFoundException": NotOffered,
     "ModelNotFoundException": NotOffered,
-    "ServiceUnavailableException": ServerLost,
+    "ServiceUnavailableException": ServerAway,
 }
 _UNSAID: dict[str, type[EdenError]] = {
     "OverCapacity": ServerBusy,

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
 
 from eden_client.api.errors import EdenError, Refused, ServerBusy, ServerFailed, ServerLost, TokenRejected
 from eden_client.api.routes import DECODER, ENCODER, check_ticket, frames_in
-from eden_client.api.sessions import grpc_proxy_note, is_loopback
+from eden_client.api.sessions import grpc_proxy_note, is_loopback, is_tls, with_scheme
+from eden_client.api.tls import root_certificates, tls_note
 from eden_client.api.tokens import Token
 from eden_client.api.traffic import Traffic
 from eden_client.api.transport import Transport, pack_fields
@@ -48,16 +51,37 @@ def _messages() -> tuple[type[Any], type[Any]]:
 _Request, _Response = _messages()
 
 
-class GrpcConnection:
-    """One TorchServe's gRPC inference port, host:port. Any number of threads may call it."""
+def target_of(server: str) -> str:
+    """host:port of an address. Raises ValueError: gRPC's other kinds of address would go past what is checked here."""
+    parts = urlsplit(with_scheme(server))
+    try:
+        is_one = parts.scheme in ("http", "grpc", "https", "grpcs") and parts.hostname and (parts.port or True)
+    except ValueError:
+        is_one = False
+    if not is_one or "@" in parts.netloc or parts.path.strip("/") or parts.query:
+        raise ValueError(f"{server}: no address for gRPC such as host:port or grpcs://host:port")
+    return parts.netloc
 
-    def __init__(self, target: str, token: Token, traffic: Traffic) -> None:
-        self.target = target.removeprefix("grpc://").removeprefix("http://")
+
+class GrpcConnection:
+    """One TorchServe's gRPC inference port: host:port, or grpcs://host:port (or https://) for TLS.
+
+    ca_file  of the authorities to trust by TLS (default: the environment's, see `tls.ca_bundle`)
+
+    Any number of threads may call it. Raises ValueError for another kind of address.
+    """
+
+    def __init__(self, server: str, token: Token, traffic: Traffic, ca_file: Path | None = None) -> None:
+        self.target = target_of(server)
         self._token, self._traffic = token, traffic
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         if is_loopback(self.target):
             options.append(("grpc.enable_http_proxy", 0))
-        self._channel = grpc.insecure_channel(self.target, options)
+        if is_tls(server):
+            credentials = grpc.ssl_channel_credentials(root_certificates(ca_file))
+            self._channel = grpc.secure_channel(self.target, credentials, options)
+        else:
+            self._channel = grpc.insecure_channel(self.target, options)
         kinds = {
             "request_serializer": _Request.SerializeToString,
             "response_deserializer": _Response.FromString,
@@ -107,7 +131,7 @@ class GrpcConnection:
         code, details = error.code(), str(error.details() or "")
         where = f"{self.target}: {details}"
         if code is grpc.StatusCode.UNAVAILABLE:
-            where += grpc_proxy_note(self.target)
+            where += tls_note(details) + grpc_proxy_note(self.target)
         kinds: dict[Any, type[EdenError]] = {
             grpc.StatusCode.UNAVAILABLE: ServerLost,
             grpc.StatusCode.DEADLINE_EXCEEDED: ServerLost,

@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
-from eden_client.api.errors import ServerFailed, ServerLost, TokenRejected, envelope_in
+from eden_client.api.errors import (
+    EdenError,
+    ServerAway,
+    ServerFailed,
+    ServerLost,
+    ServerTrouble,
+    TokenRejected,
+    envelope_in,
+)
 from eden_client.api.sessions import Bearer, proxy_note, session_for, with_scheme
+from eden_client.api.tls import tls_note
 from eden_client.api.tokens import Token
 from eden_client.api.traffic import Traffic
 
 BLOCK = 1 << 18
 """Bytes pushed out and read at once; the library's 8 and 16 KB cost as much as the packing."""
 
+GATEWAY = (429, 502, 503, 504)
+"""Statuses that a gateway or a load balancer gives where it cannot pass a call on, or takes no more."""
+
 
 class HttpConnection:
-    """One TorchServe. Any number of threads may call it; each call takes a connection of its own."""
+    """One TorchServe. Any number of threads may call it; each call takes a connection of its own.
 
-    def __init__(self, url: str, token: Token, traffic: Traffic, connections: int) -> None:
+    ca_file  of the authorities to trust by https (default: the environment's, see `tls.ca_bundle`)
+    """
+
+    def __init__(self, url: str, token: Token, traffic: Traffic, connections: int, ca_file: Path | None = None) -> None:
         self.url = with_scheme(url).rstrip("/")
         self._token, self._traffic = token, traffic
-        self._session = session_for(self.url)
+        self._session = session_for(self.url, ca_file)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _WideAdapter(pool_maxsize=connections))
 
@@ -72,14 +91,27 @@ class HttpConnection:
             self._traffic.add(server_seconds=time.perf_counter() - upload.ended)
             if reply.status_code != 200:
                 with reply:
-                    text = reply.content
-                told = f"{self.url} answered {reply.status_code} {reply.reason}: is this an EDEN server?"
-                raise envelope_in(text) or ServerFailed(told + proxy_note(self.url))
+                    raise self._failure(reply)
         except requests.Timeout as error:
             raise ServerLost(f"no answer from {self.url} within {within:.0f} s") from error
         except requests.RequestException as error:
-            raise ServerLost(f"no connection to {self.url}{proxy_note(self.url)}") from error
+            raise ServerLost(f"no connection to {self.url}{tls_note(error)}{proxy_note(self.url)}") from error
         return reply
+
+    def _failure(self, reply: requests.Response) -> EdenError:
+        error = envelope_in(reply.content) or self._from_another(reply)
+        if isinstance(error, ServerTrouble):
+            error.retry_after = retry_after(reply.headers.get("Retry-After"))
+        return error
+
+    def _from_another(self, reply: requests.Response) -> EdenError:
+        """What an answer that is no server's of ours stands for."""
+        code, proxy = reply.status_code, proxy_note(self.url)
+        if code not in GATEWAY:
+            return ServerFailed(f"{self.url} answered {code} {reply.reason}: is this an EDEN server?{proxy}")
+        if proxy:  # it says so of a wrong address, too
+            return ServerLost(f"the proxy answered {code} {reply.reason} for {self.url}{proxy}")
+        return ServerAway(f"{self.url} answered {code} {reply.reason}: a gateway whose server is away")
 
     def _chunks(self, reply: requests.Response) -> Iterator[bytes]:
         chunks = reply.raw.stream(BLOCK, decode_content=True)
@@ -93,6 +125,21 @@ class HttpConnection:
                 return
             self._traffic.add(bytes_received=len(chunk))
             yield chunk
+
+
+def retry_after(header: str | None) -> float | None:
+    """Seconds from now that a Retry-After header asks for, in seconds or as a date; None where it says nothing."""
+    if header is None:
+        return None
+    with contextlib.suppress(ValueError, OverflowError):
+        return max(0.0, float(header)) if header.strip().isdigit() else _until(header)
+    return None
+
+
+def _until(date: str) -> float:
+    """Seconds until an HTTP date, 0 for one that has passed. Raises ValueError where it is none."""
+    end = parsedate_to_datetime(date)
+    return max(0.0, (end.replace(tzinfo=end.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 class _Upload(io.BytesIO):

@@ -62,7 +62,9 @@ def local_key_file(server: str, root: Path = Path()) -> Path | None:
     return None
 
 
-def token_for(server: str, token: str | None, key_file: Path | None, management: str | None) -> Token:
+def token_for(
+    server: str, token: str | None, key_file: Path | None, management: str | None, ca_file: Path | None = None
+) -> Token:
     """The token for `server`: the one named, or a key file's, renewed at `management`.
 
     By default that is where the key file's own server says, if `server` is that one; else it is not renewed.
@@ -70,7 +72,7 @@ def token_for(server: str, token: str | None, key_file: Path | None, management:
     if token is not None or key_file is None:
         return FixedToken(token)
     local = local_server(key_file)
-    return KeyFile(key_file, management or (local.management if local and local.is_at(server) else None))
+    return KeyFile(key_file, management or (local.management if local and local.is_at(server) else None), ca_file)
 
 
 def _configuration(folder: Path) -> Path | None:

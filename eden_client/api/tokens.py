@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +13,8 @@ import requests
 
 from eden_client.api.errors import ServerLost, TokenRejected
 from eden_client.api.sessions import Bearer, proxy_note, session_for, with_scheme
+from eden_client.api.tls import tls_note
+from eden_client.folder_lock import FolderLock
 
 NEARLY = 60.0
 """Seconds before its end at which a token counts as expired."""
@@ -61,8 +59,8 @@ class KeyFile:
     under a lock, by whoever comes first; the others find the new token there.
     """
 
-    def __init__(self, path: Path, management_url: str | None) -> None:
-        self.path, self.management_url = path, management_url
+    def __init__(self, path: Path, management_url: str | None, ca_file: Path | None = None) -> None:
+        self.path, self.management_url, self._ca_file = path, management_url, ca_file
 
     def current(self) -> str | None:
         entry = self._read()["inference"]
@@ -81,7 +79,7 @@ class KeyFile:
                 f"the server does not take the token in {self.path}, and nothing says where that is renewed: name the "
                 "server's management address (--management; for a second server, --decoder-management)"
             )
-        with _RENEWING, self._locked():
+        with _RENEWING, FolderLock(self.path.parent, wait=True):
             keys = self._read()
             if keys["inference"]["key"] != old:
                 return
@@ -89,10 +87,10 @@ class KeyFile:
             auth, what = Bearer(keys["API"]["key"]), {"type": "inference"}
             failed = f"the token in {self.path} cannot be renewed"
             try:
-                with session_for(url) as session:
+                with session_for(url, self._ca_file) as session:
                     reply = session.get(url, params=what, auth=auth, timeout=10, allow_redirects=False)
             except requests.RequestException as error:
-                raise ServerLost(f"{failed}: no answer from {url}{proxy_note(url)}") from error
+                raise ServerLost(f"{failed}: no answer from {url}{tls_note(error)}{proxy_note(url)}") from error
             if reply.status_code != 200:
                 raise TokenRejected(f"{failed}: {url} answered {reply.status_code} {reply.reason}{proxy_note(url)}")
 
@@ -110,17 +108,6 @@ class KeyFile:
             except ValueError:  # caught while TorchServe writes it
                 time.sleep(0.05 * (attempt + 1))
         raise TokenRejected(f"{self.path} is no key file of TorchServe's")
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """A lock among processes on the key file's folder: it leaves no file behind, and needs no right to write."""
-        folder = os.open(self.path.absolute().parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            fcntl.flock(folder, fcntl.LOCK_UN)  # not left to close, which gevent puts off
-            os.close(folder)
 
 
 def _is_complete(keys: Any) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import EdenError, ServerTrouble
 from eden_client.api.local import local_key_file
+from eden_client.api.sessions import TokenInClear
 from eden_client.cli.options import parser
 from eden_client.cli.reports import Bar, Json, Lines, ProgressReporter
 from eden_client.film.order import Interrupted, Order
@@ -28,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reporter = _reporter(args)
     try:
         connect = _connect(args)
-        with connect() as client:
-            client.on_trouble = _once_in_a_while(reporter)
+        with _connected(connect, reporter) as client:
             reporter.done(interpolate_film(_order(args), client, reporter, connect))
         return 0
     except (MediaError, JournalError, EdenError, OSError, ValueError) as error:
@@ -60,6 +61,17 @@ def _what_is_left(error: BaseException) -> str:
     return f"; {left.frames} frames are done{seen}, --resume goes on from there"
 
 
+def _connected(connect: Callable[[], EdenClient], reporter: ProgressReporter) -> EdenClient:
+    """The client of this process, which tells what there is to know of it."""
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", TokenInClear)
+        client = connect()
+    for note in dict.fromkeys(str(warning.message) for warning in noted):
+        reporter.note(note)
+    client.on_trouble = _once_in_a_while(reporter)
+    return client
+
+
 def _once_in_a_while(reporter: ProgressReporter) -> Callable[[ServerTrouble], None]:
     told: dict[str, float] = {}
 
@@ -87,6 +99,7 @@ def _connect(args: argparse.Namespace) -> partial[EdenClient]:
         decoder_token=args.decoder_token,
         decoder_key_file=args.decoder_key_file,
         decoder_management=args.decoder_management,
+        ca_file=args.ca_file,
         transport=args.transport,
         seed=args.seed,
         timeout=args.timeout,

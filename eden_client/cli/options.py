@@ -126,8 +126,8 @@ def _sending(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="ROUTE",
         help="fused: one model that holds encoder and decoder; workflow: one call for the two of them; chain: the two "
-        "called in turn, frames streamed back; grpc: the same over gRPC, --server is then host:port; auto: fused where "
-        "the server offers it, else workflow (default: auto)",
+        "called in turn, frames streamed back; grpc: the same over gRPC, --server is then host:port, or "
+        "grpcs://host:port for TLS; auto: fused where the server offers it, else workflow (default: auto)",
     )
     way("--workflow", dest="route", action="store_const", const="workflow", help="short for --route workflow")
     way("--chain", dest="route", action="store_const", const="chain", help="short for --route chain")
@@ -160,8 +160,21 @@ def _server(parser: argparse.ArgumentParser) -> None:
     add("--decoder-token", metavar="TOKEN", help="the second server's token")
     add("--decoder-key-file", type=Path, metavar="FILE", help="the second server's key file")
     add("--decoder-management", metavar="URL", help="the second server's management address")
+    add(
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="certificates (PEM) of the authorities to trust, for https:// and grpcs:// servers (default: "
+        "$REQUESTS_CA_BUNDLE or $SSL_CERT_FILE, else certifi's)",
+    )
     add("--timeout", type=float, default=300, metavar="S", help="seconds without an answer, at most (default: 300)")
-    add("--patience", type=float, default=120, metavar="S", help="seconds it may be away in mid-film (default: 120)")
+    add(
+        "--patience",
+        type=float,
+        default=120,
+        metavar="S",
+        help="seconds it may be away once it, or its gateway, answered (default: 120)",
+    )
 
 
 def _rate(text: str) -> Fraction:

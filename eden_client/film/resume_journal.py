@@ -6,7 +6,6 @@ one, told to resume, makes the segments that are missing in it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from eden_client.folder_lock import FolderLock, LockTaken
 
 LONGEST_NAME = 255
 """Bytes of a file's name, on nearly every file system."""
@@ -49,11 +50,9 @@ class ResumeJournal:
         self._recording = threading.RLock()
         self._order = dict(order)
         self._journal = folder / "journal.json"
-        self._lock = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
+            self._lock = FolderLock(folder, wait=False)
+        except LockTaken as error:
             raise JournalError(f"another run is at work in {folder}") from error
 
     @property
@@ -85,9 +84,7 @@ class ResumeJournal:
 
     def close(self) -> None:
         """Let go; what is there stays."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.release()
 
     def begin(self) -> None:
         """Start with nothing."""
@@ -99,7 +96,7 @@ class ResumeJournal:
         if not self._journal.exists():
             self.begin()
             return
-        told = json.loads(self._journal.read_text())
+        told = json.loads(self._journal.read_text(encoding="utf-8"))
         changed = [name for name in self._order if told["order"].get(name) != self._order[name]]
         if changed:
             raise JournalError(
@@ -117,7 +114,7 @@ class ResumeJournal:
     def _write(self) -> None:
         told = {"order": self._order, "segments": [asdict(entry) for entry in self.entries]}
         fresh = self.folder / "journal.new"
-        with fresh.open("w") as file:
+        with fresh.open("w", encoding="utf-8") as file:
             json.dump(told, file, indent=1)
             file.flush()
             os.fsync(file.fileno())

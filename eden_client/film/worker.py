@@ -12,8 +12,10 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from typing import BinaryIO
 
+from eden_client.api.sessions import TokenInClear
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.messages import Failed, Finished, Message, Start, Trouble, Wrote
 from eden_client.film.segment_maker import SegmentMaker
@@ -23,6 +25,7 @@ from media import MediaError
 def main() -> None:
     """Work until standard input ends: whoever started this is gone then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that started this
+    warnings.simplefilter("ignore", TokenInClear)  # who started this has said so
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between
     inbox = queue.SimpleQueue[Start | SegmentJob]()

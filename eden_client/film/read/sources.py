@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -48,9 +50,21 @@ def open_film(source: str, rate: Fraction | None) -> Iterator[Film]:
 
 
 def identity(source: str) -> list[Any]:
-    """What tells INPUT from another one of the same name."""
+    """What tells INPUT from another one of the same name: size and time of the file, or of every picture."""
     path = Path(source)
-    if path.is_dir() or not path.exists():
-        return [str(path.absolute())]
-    told = path.stat()
-    return [str(path.absolute()), told.st_size, told.st_mtime_ns]
+    if path.is_dir():
+        return [str(path.absolute()), _digest(each for each in path.iterdir() if each.suffix.lower() in ENDINGS)]
+    if path.exists():
+        told = path.stat()
+        return [str(path.absolute()), told.st_size, told.st_mtime_ns]
+    found = glob.glob(source) if source != PIPE else []  # noqa: PTH207  (Path.glob takes no absolute pattern)
+    return [str(path.absolute()), _digest(map(Path, found))]
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """Of the files' names, sizes and times, whatever order they come in."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        told = file.stat()
+        digest.update(os.fsencode(file.name) + b"\0%d\0%d\0" % (told.st_size, told.st_mtime_ns))
+    return digest.hexdigest()

@@ -124,7 +124,7 @@ def test_an_envelope_is_told_from_everything_else():
 def test_trouble_is_ridden_out(told, client, trouble):
     client.interpolate_pair(*FRAMES[:2])
     troubles = []
-    client._on_trouble = troubles.append
+    client.on_trouble = troubles.append
     told.answers = [trouble, trouble, trouble] if trouble else [lambda body: None] * 3
     assert np.array_equal(client.interpolate_pair(*FRAMES[1:3]), mean(*FRAMES[1:3]))
     assert len(troubles) == 3 and client.traffic.retries == 3

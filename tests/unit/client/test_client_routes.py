@@ -107,7 +107,7 @@ def test_a_server_that_starts_knows_neither_and_is_waited_for_where_it_has_answe
             if len(troubles) == 3:
                 told.offers = {FUSED_PATH}
 
-        client._on_trouble = started
+        client.on_trouble = started
         assert np.array_equal(client.interpolate_pair(*FRAMES[:2]), MEANS[0])
     assert [type(error) for error in troubles] == [NotOffered] * 3 and told.paths[-1] == FUSED_PATH
 

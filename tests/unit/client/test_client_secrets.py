@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from eden_client import EdenClient, EdenError, ServerFailed, ServerLost, TokenRejected
+from eden_client import EdenClient, EdenError, ServerFailed, ServerLost, TokenInClear, TokenRejected
 from eden_client.api.grpc_route import GrpcConnection
 from eden_client.api.local import local_key_file, local_server
+from eden_client.api.sessions import is_loopback
 from eden_client.api.tokens import FixedToken
 from eden_client.api.traffic import Traffic
 from eden_client.cli.main import main
 from media import encode_image
 from tests.key_files import write_key_file
 from tests.recorder import Recorder, recorder, redirect
+from tests.unit.client.told import Told
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 3), np.uint8)
 SECRETS = b"inference-secret", b"admin-secret"
 VARIABLES = [f"{kind}_proxy" for kind in ("http", "https", "all", "grpc", "no")]
 REFUSAL = json.dumps({"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed"}).encode()
 REFUSED = b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(REFUSAL), REFUSAL)
+
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -153,12 +159,85 @@ def test_no_token_follows_a_redirect(tmp_path):
         assert elsewhere.heard == []
 
 
+def test_the_second_server_hears_nothing_of_the_firsts_token(tmp_path):
+    for secret in ({"token": "inference-secret"}, {"key_file": write_keys(tmp_path)}):
+        encoder, decoder = Told(), Told()
+        encoder.answers, decoder.answers = [b"EDEN-TICKET"], [(404, b"")]
+        with EdenClient(encoder.url, decoder_server=decoder.url, **secret) as client, pytest.raises(ServerFailed):
+            client.interpolate_pair(*FRAMES)
+        assert (encoder.tokens, decoder.tokens) == (["Bearer inference-secret"], [None])
+        encoder.close()
+        decoder.close()
+
+
+@pytest.mark.parametrize(("token", "expected"), [(None, []), ("inference-secret", [b"Bearer inference-secret"])])
+def test_what_a_netrc_says_goes_nowhere(tmp_path, monkeypatch, token, expected):
+    (tmp_path / "netrc").write_text("default login me password netrc-secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with recorder() as proxy, recorder(answer=NOT_FOUND) as own:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        for server in (own.url, "http://eden.invalid"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", TokenInClear)
+                client = EdenClient(server, token=token)
+            with client, pytest.raises(EdenError):
+                client.interpolate_pair(*FRAMES)
+        for (said,) in (own.heard, proxy.heard):
+            assert re.findall(rb"(?i)authorization: ([^\r]*)", said) == expected
+
+
 # ---------------------------------------------------------------- proxies
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1.2.3",
+        "127.1",
+        "2130706433",
+        "0.0.0.0",
+        "localhost",
+        "localhost.",
+        "a.localhost",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+    ],
+)
+def test_this_machine_is_known_in_all_its_spellings(host):
+    assert is_loopback(f"http://{host}:8080") and is_loopback(f"{host}:8080")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "10.0.0.1",
+        "128.0.0.1",
+        "127.0.0.1.example.com",
+        "localhost.example.com",
+        "[::ffff:10.0.0.1]",
+        "[::2]",
+        "",
+        "127.0.0.1@eden.example",
+    ],
+)
+def test_other_machines_are_not_it(host):
+    assert not is_loopback(f"http://{host}:8080")
+
+
+def test_another_spelling_goes_by_no_proxy_either(monkeypatch):
+    with recorder() as proxy, recorder(answer=NOT_FOUND) as own:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with EdenClient(f"http://127.1:{own.port}", token="inference-secret") as client, pytest.raises(ServerFailed):
+            client.interpolate_pair(*FRAMES)
+        assert secrets_in(own.heard) and not proxy.heard
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 def test_loopback_is_never_reached_by_a_proxy(tmp_path, monkeypatch, name):
-    with recorder() as proxy, recorder() as own:
+    with recorder() as proxy, recorder(answer=NOT_FOUND) as own:
         monkeypatch.setenv(name, proxy.url)
         for server in (own.url, f"http://localhost:{own.port}"):
             with EdenClient(server, token="inference-secret") as client, pytest.raises(ServerFailed) as failed:
@@ -176,7 +255,7 @@ def test_loopback_is_never_reached_by_a_proxy(tmp_path, monkeypatch, name):
 def test_another_machine_is_reached_by_the_proxy_which_is_named_if_that_fails(monkeypatch, name):
     with recorder() as proxy:
         monkeypatch.setenv(name, proxy.url)
-        with EdenClient("http://eden.invalid") as client, pytest.raises(ServerFailed, match=rf"502.*{name}.*NO_PROXY"):
+        with EdenClient("http://eden.invalid") as client, pytest.raises(ServerLost, match=rf"502.*{name}.*NO_PROXY"):
             client.interpolate_pair(*FRAMES)
         assert proxy.heard
     with EdenClient("http://eden.invalid") as client, pytest.raises(ServerLost, match=f"no connection.*{name}"):

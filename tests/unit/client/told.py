@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,13 +19,14 @@ FRAMES = list(np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8
 
 
 class Told:
-    """An HTTP server whose answers are told in advance: a body, a status and a body, or a function that makes them.
+    """An HTTP server whose answers are told in advance: a body, a status and a body, those and
+    headers, or a function that makes them.
 
     By itself it draws means, or what `draw` does. An empty request is refused as a server of ours does for what it
     offers, and as TorchServe does for the rest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.offers = {WORKFLOW_PATH}
         self.asked: list[str] = []
         """paths of empty requests, which leave no trace elsewhere"""
@@ -38,6 +40,7 @@ class Told:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement of its head
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -60,8 +63,10 @@ class Told:
                     answer = streamed(answer)
                 self.answer(*(answer if isinstance(answer, tuple) else (200, answer)))
 
-            def answer(self, status, content):
+            def answer(self, status, content, headers=None):
                 self.send_response(status)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
@@ -72,7 +77,9 @@ class Told:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.server.server_port}"
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def known(self, path: str) -> tuple[int, bytes]:
