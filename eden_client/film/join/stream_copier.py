@@ -21,6 +21,7 @@ from eden_client.film.join.chapters import fitted
 from eden_client.film.join.sound import can_be_decoded, layout_of
 from eden_client.film.join.tracks import Copied, Encoded, Retold, TrackCarrier
 from eden_client.film.read.restarts import Restarts
+from eden_client.film.read.streams import film_stream
 from media.video_reader import reason
 
 Part = int | Literal["chapters", "tags"]
@@ -64,8 +65,9 @@ class Plan:
         self._codecs: dict[Part, str] = {}
         self._names: dict[Part, str] = {"chapters": "chapters are", "tags": "title and other tags are"}
         self._why: dict[Part, str] = {}
+        film = film_stream(source)
         for stream in source.streams:
-            if stream is source.streams.video[0] or (stream.type == "data" and stream.discard == Discard.all):
+            if stream is film or (stream.type == "data" and stream.discard == Discard.all):
                 continue  # MP4 keeps chapters in a stream of their own
             self._add(stream)
         if source.chapters():
