@@ -20,7 +20,7 @@ from av.subtitles.stream import SubtitleStream
 from eden_client.film.join.chapters import fitted
 from eden_client.film.join.sound import can_be_decoded, layout_of
 from eden_client.film.join.tracks import Copied, Encoded, Retold, TrackCarrier
-from eden_client.film.read.restarts import Restarts
+from eden_client.film.read.restarts import Leaps, Restarts, streams_with_clock
 from eden_client.film.read.streams import film_stream
 from media.video_reader import reason
 
@@ -216,10 +216,13 @@ class StreamCopier:
         """The packets of the tracks that are carried over."""
         if not self._tracks:
             return
+        clocked = streams_with_clock(self._source)
         wanted = self._source.streams if self._trial else [self._source.streams[index] for index in self._tracks]
+        read = {stream.index: stream for stream in (*wanted, *clocked)}
         count, size = Counter[int](), 0
         try:
-            for packet in self._source.demux(list(wanted)):
+            packets = self._source.demux(list(read.values()))
+            for packet in Leaps().without(packets) if clocked else packets:
                 index = packet.stream.index
                 count[index] += 1
                 size += packet.size

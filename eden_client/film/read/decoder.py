@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from eden_client.film.read.findings import Findings
+from eden_client.film.read.restarts import Leaps, streams_with_clock
 from media.errors import MediaError
 from media.video_reader import reason
 
@@ -88,9 +89,16 @@ class Decoder:
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         """The stream's packets, past what the container's reader stumbles over."""
+        clocked, leaps = streams_with_clock(self._container), Leaps()
         while True:
             try:
-                yield from self._container.demux(self._stream)
+                if not clocked:
+                    yield from self._container.demux(self._stream)
+                    return
+                for packet in leaps.without(self._container.demux(clocked)):
+                    if packet.stream.index == self._stream.index:
+                        yield packet
+                    self._findings.leaps, self._findings.closed = leaps.count, leaps.closed
                 return
             except av.InvalidDataError as error:
                 self._note_damage(error, hopeless=True)
@@ -107,10 +115,7 @@ class Decoder:
 
     def _take(self, frame: VideoFrame) -> Iterator[Decoded]:
         self._failures = 0
-        if frame.is_corrupt:
-            self._findings.damaged += 1
-            if self._strict:
-                raise MediaError(f"{self._name}: damaged video data (a picture that is not whole)")
+        self._findings.doubtful += frame.is_corrupt
         if frame.pts is not None:
             yield from self._again(frame.pts)
             self._waiting.pop(frame.pts, None)

@@ -86,7 +86,7 @@ def _packets(container: InputContainer, indices: Sequence[int]) -> Counter[int]:
     count = Counter()
     with open_input(container.name.removeprefix("file:")) as again, suppress(av.FFmpegError):
         for packet in again.demux([again.streams[index] for index in indices]):
-            count[packet.stream_index] += packet.size > 0
+            count[packet.stream.index] += packet.size > 0
             if count.total() >= _PROBED or all(count[index] > 1 for index in indices):
                 break
     return count
