@@ -68,7 +68,7 @@ class Decoder:
     def pictures(self) -> Iterator[Decoded]:
         """Each picture in the order shown. Raises MediaError."""
         for packet in self._packets():
-            end = packet.size == 0 and packet.dts is None and packet.pts is None
+            end = packet.size == 0 and packet.pos is None and packet.pts is None
             if packet.size == 0 and not end:  # an encoder's way to say: nothing has changed
                 yield from self._missing(packet, damaged=False)
                 continue

@@ -114,8 +114,12 @@ class Leaps:
             if (time := self._time(packet)) is not None:
                 first.setdefault(packet.stream.index, time)
         last = max(self._ends.values())
+        length = min(time - self._ends.get(index, last) for index, time in first.items())
+        if length <= 0:  # one track has leapt by itself
+            yield self._moved(self._ahead.popleft())
+            return
         self.count += 1
-        self.closed += min(time - self._ends.get(index, last) for index, time in first.items())
+        self.closed += length
 
     def _stamp(self, packet: Packet[Any]) -> Fraction | None:
         """When a packet is decoded, with the holes so far closed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -25,6 +26,8 @@ from tests.unit.client.film.odd_films import (
     with_another_stream,
     with_empty_samples,
 )
+
+DATA = Path(__file__).parents[3] / "data"
 
 
 def read(path, **options):
@@ -130,6 +133,14 @@ def test_an_empty_sample_repeats_the_picture(tmp_path, numbers):
     assert times == list(range(8)) and notes == []
     for number in range(1, 8):
         assert np.array_equal(pixels[number], pixels[number - 1]) == (number in numbers)
+
+
+def test_theora_says_by_an_empty_packet_that_nothing_has_changed():
+    """Twelve pictures of libtheora's encoder, which was told to repeat the fifth twice."""
+    pixels, times, notes = read(DATA / "repeats.ogv", strict=True)
+    assert times == list(range(12)) and notes == []
+    for number in range(1, 12):
+        assert np.array_equal(pixels[number], pixels[number - 1]) == (number in (5, 6))
 
 
 # ---------------------------------------------------------------- streams
