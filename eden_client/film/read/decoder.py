@@ -61,9 +61,10 @@ class Decoder:
         self._key: int | None = None
         """When the key frame is shown after which nothing lacks anything; pictures before it may come behind it."""
         self._failures, self._why = 0, ""
-        context.thread_type = "SLICE"
-        if context.name == "libdav1d":
-            context.options = {"max_frame_delay": "1"}
+        if not context.is_open:
+            context.thread_type = "SLICE"
+            if context.name == "libdav1d":
+                context.options = {"max_frame_delay": "1"}
 
     def pictures(self) -> Iterator[Decoded]:
         """Each picture in the order shown. Raises MediaError."""

@@ -112,3 +112,15 @@ def test_transparency_that_samples_miss_is_noted(tmp_path, kind, number):
         assert source.warnings == [f"the film becomes transparent at {note}: laid on black from there"]
     assert all(picture.alpha is None for picture in found)
     assert found[number].pixels[:8].max() == 0 and found[number].pixels[8:].max() > 0 and found[number].original is None
+
+
+def test_a_film_of_vp9_is_read_again_from_a_key_frame(tmp_path):
+    options = {"auto-alt-ref": "0", "g": "6"}
+    path = film(tmp_path / "film.webm", "libvpx-vp9", clear_from(0, 12), "yuva420p", options)
+    with open_film(str(path), None) as source:
+        whole = list(source.pictures())
+        assert source.seek(whole[8].stamp)
+        again = list(source.pictures())
+    assert again[0].stamp <= whole[8].stamp and len(again) < 12
+    for picture, first in zip(again, whole[-len(again) :], strict=True):
+        assert picture.stamp == first.stamp and np.array_equal(picture.alpha, first.alpha)
