@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from mmap import mmap
 
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 MOST_SAMPLES = 1 << 20
@@ -216,10 +217,25 @@ def _avc_pixel_bytes(avcc: bytes) -> float:
 _SEGMENT, _TRACKS, _TRACK = 0x18538067, 0x1654AE6B, 0xAE
 _TYPE, _CODEC, _PRIVATE, _VIDEO, _WIDTH, _HEIGHT = 0x83, 0x86, 0x63A2, 0xE0, 0xB0, 0xBA
 _PROJECTION, _ROLL = 0x7670, 0x7675
+_CROPS = (0x54CC, 0x54BB, 0x54DD, 0x54AA)
+"""PixelCrop: left, top, right, bottom."""
 _PRIVATE_KINDS = {b"V_MPEG4/ISO/AVC": b"avcC", b"V_MPEGH/ISO/HEVC": b"hvcC", b"V_AV1": b"av1C"}
 
 
-def _elements(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def matroska_crops(data: bytes | mmap) -> list[tuple[int, int, int, int]]:
+    """Of each video track of a Matroska file: pixels not to be shown on the left, at the top, right and bottom.
+
+    As far as its header can be read, else none.
+    """
+    try:
+        videos = [_within(data, *track[_VIDEO]) for track in _video_tracks(data)]
+    except (ValueError, IndexError):
+        return []
+    edges = [[_number(data, video.get(name)) for name in _CROPS] for video in videos]
+    return [(left, top, right, bottom) for left, top, right, bottom in edges]
+
+
+def _elements(data: bytes | mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Elements of Matroska: ID, where its content starts, where it ends; one of unknown length goes to `end`."""
     end = min(end, len(data))
     for _ in range(_MOST_PARTS):
@@ -242,12 +258,19 @@ def _elements(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     raise ValueError(f"more than {_MOST_PARTS} elements")
 
 
-def _within(data: bytes, start: int, end: int) -> dict[int, tuple[int, int]]:
+def _within(data: bytes | mmap, start: int, end: int) -> dict[int, tuple[int, int]]:
     """The last element of each ID."""
     return {name: (at, stop) for name, at, stop in _elements(data, start, end)}
 
 
 def _matroska(data: bytes) -> VideoHeader:
+    for track in _video_tracks(data):
+        return _matroska_track(data, track)
+    raise NoVideo("no video track")
+
+
+def _video_tracks(data: bytes | mmap) -> Iterator[dict[int, tuple[int, int]]]:
+    """The elements of each video track. Raises ValueError: no tracks at all."""
     tracks = next(
         (
             (at, stop)
@@ -265,8 +288,7 @@ def _matroska(data: bytes) -> VideoHeader:
             continue
         track = _within(data, start, end)
         if _number(data, track.get(_TYPE)) == 1 and _VIDEO in track:
-            return _matroska_track(data, track)
-    raise NoVideo("no video track")
+            yield track
 
 
 def _matroska_track(data: bytes, track: dict[int, tuple[int, int]]) -> VideoHeader:
@@ -286,7 +308,7 @@ def _float_turns(value: bytes) -> int:
     return round(degrees / 90) % 4 if math.isfinite(degrees) else 0
 
 
-def _number(data: bytes, place: tuple[int, int] | None) -> int:
+def _number(data: bytes | mmap, place: tuple[int, int] | None) -> int:
     return int.from_bytes(data[place[0] : min(place[1], place[0] + 8)]) if place else 0
 
 

@@ -118,6 +118,7 @@ def _order(args: argparse.Namespace) -> Order:
         cuts=args.cuts,
         duplicates=args.duplicates,
         source_fps=args.source_fps,
+        strict=args.strict,
         compare=args.compare,
         clip=2 if args.strategy == "streaming" else args.clip,
         codec=args.codec,

@@ -78,6 +78,11 @@ def _picture(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="of INPUT, in place of what it states (default for a folder of pictures, which states none: 24)",
     )
+    add(
+        "--strict",
+        action="store_true",
+        help="refuse an INPUT that is damaged or changes its size; by default the picture before is held, or scaled",
+    )
     add("--compare", action="store_true", help="repeated, blended and EDEN side by side; OUTPUT a video or a .png")
 
 

@@ -31,6 +31,8 @@ class Order:
     """keep: repeated as they are; skip: left out, and the motion spread over their time; off: interpolated like all"""
     source_fps: Fraction | None = None
     """pictures a second of the source, in place of what it states; a folder of pictures states none, and has 24"""
+    strict: bool = False
+    """a damaged source is refused, and one that changes its size; else there are notes on what is read past that"""
     clip: int = 2
     """frames that travel together: 2 is the streaming strategy, more are the batch strategy"""
     codec: str | None = None

@@ -55,7 +55,7 @@ def interpolate_film(
     work have an `Interrupted` as their cause.
     """
     check_target(order)
-    with open_film(order.source, order.source_fps) as film:
+    with open_film(order.source, order.source_fps, order.strict) as film:
         turned = film.look.rotation and (order.compare or kind_of(order.target) is not Kind.VIDEO)
         return _Run(order, client, report, RotatedFilm(film) if turned else film, connect).make()
 
@@ -236,7 +236,7 @@ class _Run:
         told: dict[str, Any] = {
             f"--{name.replace('_', '-')}": value if isinstance(value, int | float | None) else str(value)
             for name, value in asdict(self._order).items()
-            if name not in ("source", "target", "resume", "overwrite", "memory", "processes")
+            if name not in ("source", "target", "strict", "resume", "overwrite", "memory", "processes")
         }
         told["version of eden-interpolate"] = JOURNAL_VERSION
         return told | {"INPUT": identity(self._order.source), "--seed": self._client.seed}

@@ -20,7 +20,8 @@ from av.subtitles.stream import SubtitleStream
 from eden_client.film.join.chapters import fitted
 from eden_client.film.join.sound import can_be_decoded, layout_of
 from eden_client.film.join.tracks import Copied, Encoded, Retold, TrackCarrier
-from eden_client.film.read.restarts import Restarts
+from eden_client.film.read.restarts import Leaps, Restarts, streams_with_clock
+from eden_client.film.read.streams import film_stream
 from media.video_reader import reason
 
 Part = int | Literal["chapters", "tags"]
@@ -64,8 +65,9 @@ class Plan:
         self._codecs: dict[Part, str] = {}
         self._names: dict[Part, str] = {"chapters": "chapters are", "tags": "title and other tags are"}
         self._why: dict[Part, str] = {}
+        film = film_stream(source)
         for stream in source.streams:
-            if stream is source.streams.video[0] or (stream.type == "data" and stream.discard == Discard.all):
+            if stream is film or (stream.type == "data" and stream.discard == Discard.all):
                 continue  # MP4 keeps chapters in a stream of their own
             self._add(stream)
         if source.chapters():
@@ -214,10 +216,13 @@ class StreamCopier:
         """The packets of the tracks that are carried over."""
         if not self._tracks:
             return
+        clocked = streams_with_clock(self._source)
         wanted = self._source.streams if self._trial else [self._source.streams[index] for index in self._tracks]
+        read = {stream.index: stream for stream in (*wanted, *clocked)}
         count, size = Counter[int](), 0
         try:
-            for packet in self._source.demux(list(wanted)):
+            packets = self._source.demux(list(read.values()))
+            for packet in Leaps().without(packets) if clocked else packets:
                 index = packet.stream.index
                 count[index] += 1
                 size += packet.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from eden_client.film.read.film import Picture, VideoFormat
 from eden_client.film.read.film_file import to_picture
+from eden_client.film.read.transparency import LATE_ALPHA, SAMPLES
 from media.errors import MediaError
 from media.images import Frame, decode_image, is_deep_png
 
@@ -28,6 +30,9 @@ ENDINGS = {
     ".bmp": "BMP",
 }
 """What counts as a picture in a folder, and Pillow's names of it."""
+
+PICTURE_RATE = Fraction(24)
+"""Of pictures without a rate, where none is told."""
 
 _NO_LIMIT = 1 << 62
 
@@ -52,17 +57,23 @@ class ImageFilm:
             rate=rate,
             pixel_format=format.name if format else ("rgba" if first.alpha is not None else "rgb24"),
             bits=16 if format else 8,
-            alpha=first.alpha is not None,
+            alpha=first.alpha is not None or any(_shows_through(path) for path in _spread(self._paths)),
         )
 
     def pictures(self, first: int = 0) -> Iterator[Picture]:
         """Each picture from number `first` on. Raises MediaError: damaged, or of another size than the film's first."""
         height, width = self.look.size
+        late_alpha = False
         for index, path in enumerate(self._paths[first:], first):
             picture = _read(path, index / self._rate)
             if picture.size != (height, width):
                 size = f"{picture.size[1]}x{picture.size[0]}"
                 raise MediaError(f"{path.name} is {size} pixels, the pictures before it are {width}x{height}")
+            if picture.alpha is not None and not self.look.alpha:
+                picture = Picture(picture.pixels, picture.time)
+                if not late_alpha:
+                    late_alpha = True
+                    self.warnings.append(LATE_ALPHA.format(path.name))
             yield picture
 
 
@@ -99,6 +110,19 @@ def _deep(data: bytes, time: Fraction) -> Picture:
     (frame,) = av.CodecContext.create("png", "r").decode(av.Packet(data))
     assert isinstance(frame, VideoFrame)
     return to_picture(frame, time, any(component.is_alpha for component in frame.format.components))
+
+
+def _spread(paths: Sequence[Path]) -> list[Path]:
+    """Some of the pictures, evenly spread."""
+    count = min(SAMPLES, len(paths))
+    return [paths[len(paths) * number // count] for number in range(1, count)] + [paths[-1]]
+
+
+def _shows_through(path: Path) -> bool:
+    """Whether a picture has transparency; not where it cannot be read, which is told when its turn comes."""
+    with suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
+        return image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
+    return False
 
 
 def _alpha(path: Path, pixels: Frame) -> np.ndarray | None:

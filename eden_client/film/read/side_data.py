@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -70,4 +71,8 @@ def lost_of(frame: VideoFrame) -> tuple[str, ...]:
 
 def _data(frame: VideoFrame, kind: Type) -> bytes | None:
     entries: Any = frame.side_data  # a container, whatever PyAV's types say
-    return next((bytes(each) for each in entries if each.type == kind), None)
+    for each in entries:
+        with suppress(ValueError):  # FFmpeg has kinds that PyAV has no name for, EXIF's among them
+            if each.type == kind:
+                return bytes(each)
+    return None

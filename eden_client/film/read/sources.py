@@ -12,41 +12,63 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from eden_client.film.read.animation import is_animation, open_animation
 from eden_client.film.read.film import Film
 from eden_client.film.read.film_file import open_film_file
-from eden_client.film.read.image_film import ENDINGS, ImageFilm
+from eden_client.film.read.image_film import ENDINGS, PICTURE_RATE, ImageFilm
 from media import MediaError
 
 PIPE = "-"
 """Standard input or output."""
 
-PICTURE_RATE = Fraction(24)
-"""Of pictures in a folder, where none is told."""
+
+LEAST_SIDE = 16
+"""Pixels that the model needs of a side."""
 
 
 @contextmanager
-def open_film(source: str, rate: Fraction | None) -> Iterator[Film]:
+def open_film(source: str, rate: Fraction | None, strict: bool = False) -> Iterator[Film]:
     """The film that INPUT stands for; `rate` is in place of its own, which a folder of pictures has not.
 
+    strict   what is damaged, or changes its size, ends it; else there are notes
     Raises MediaError, or OSError where it cannot be read.
     """
+    with _opened(source, rate, strict) as film:
+        height, width = film.look.size
+        if min(height, width) < LEAST_SIDE:
+            raise MediaError(
+                f"{film.name}: pictures of {width}x{height}; a side has to have {LEAST_SIDE} pixels at least"
+            )
+        yield film
+
+
+@contextmanager
+def _opened(source: str, rate: Fraction | None, strict: bool) -> Iterator[Film]:
     path = Path(source)
     if source == PIPE:
         if sys.stdin is None:
             raise MediaError("standard input is closed")
-        with open_film_file(sys.stdin.buffer, format="yuv4mpegpipe", rate=rate) as film:
+        with open_film_file(sys.stdin.buffer, format="yuv4mpegpipe", rate=rate, strict=strict) as film:
             yield film
     elif path.is_dir():
-        found = [each for each in path.iterdir() if each.suffix.lower() in ENDINGS]
+        found = [each for each in path.iterdir() if _is_picture(each)]
         yield ImageFilm(found, path.name, rate or PICTURE_RATE)
     elif not path.exists() and glob.has_magic(source):
         found = [Path(each) for each in glob.glob(source)]  # noqa: PTH207  (Path.glob takes no absolute pattern)
         yield ImageFilm(found, source, rate or PICTURE_RATE)
     elif path.exists() and not path.is_file():
         raise MediaError(f"{source}: not a file (INPUT - reads y4m from a pipe)")
-    else:
-        with open_film_file(path, rate=rate) as film:
+    elif is_animation(path):
+        with open_animation(path, rate) as film:
             yield film
+    else:
+        with open_film_file(path, rate=rate, strict=strict) as film:
+            yield film
+
+
+def _is_picture(path: Path) -> bool:
+    """By its name; hidden files, as other systems leave them behind beside each picture (._0001.png), are none."""
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
 
 
 def identity(source: str) -> list[Any]:

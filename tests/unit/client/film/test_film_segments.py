@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from eden_client.film.join.joining import MuxPlan, join
+from eden_client.film.read.clock import PictureClock
 from eden_client.film.read.film import Colours, Picture, VideoFormat
-from eden_client.film.read.film_file import _Clock, open_film_file
+from eden_client.film.read.film_file import open_film_file
 from eden_client.film.read.image_film import ImageFilm, missing_numbers, natural
 from eden_client.film.read.rotated_film import RotatedFilm
 from eden_client.film.write.encoding import choose_encoding, choose_pixel_format
@@ -50,7 +51,7 @@ RATES = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(24), Fraction(25
 @given(st.sampled_from(RATES), st.integers(0, 5000))
 @settings(max_examples=30, deadline=None)
 def test_a_constant_rate_rounded_to_milliseconds_is_made_exact_again(rate, offset):
-    clock = _Clock(Fraction(1, 1000), rate)
+    clock = PictureClock(Fraction(1, 1000), rate)
     stamps = [offset + round(i / rate * 1000) for i in range(200)]
     times = [clock.time(stamp) for stamp in stamps]
     assert times == [Fraction(offset, 1000) + i / rate for i in range(200)]
@@ -59,14 +60,14 @@ def test_a_constant_rate_rounded_to_milliseconds_is_made_exact_again(rate, offse
 @given(st.lists(st.integers(1, 9000), min_size=1, max_size=50))
 @settings(deadline=None)
 def test_a_variable_rate_is_left_as_it_is(steps):
-    clock = _Clock(Fraction(1, 90_000), Fraction(30))
+    clock = PictureClock(Fraction(1, 90_000), Fraction(30))
     stamps = np.cumsum([0, *steps]).tolist()
     for stamp in stamps:
         assert abs(clock.time(stamp) - Fraction(stamp, 90_000)) <= Fraction(1, 90_000)
 
 
 def test_a_picture_right_behind_one_that_was_moved_onto_the_grid_stays_where_it_is():
-    clock = _Clock(Fraction(1, 90_000), Fraction(30))
+    clock = PictureClock(Fraction(1, 90_000), Fraction(30))
     assert [clock.time(stamp) * 90_000 for stamp in (0, 8999, 9000, 12_000)] == [0, 9000, 9001, 12_000]
     assert clock.repaired == 0
 
@@ -74,13 +75,13 @@ def test_a_picture_right_behind_one_that_was_moved_onto_the_grid_stays_where_it_
 @given(st.lists(st.one_of(st.none(), st.integers(0, 20_000)), min_size=1, max_size=40))
 @settings(deadline=None)
 def test_times_grow_whatever_the_file_says(stamps):
-    clock = _Clock(Fraction(1, 1000), Fraction(25))
+    clock = PictureClock(Fraction(1, 1000), Fraction(25))
     times = [clock.time(stamp) for stamp in stamps]
     assert all(a < b for a, b in pairwise(times))
 
 
 def test_pictures_far_apart_and_at_odd_moments_are_of_one_recording():
-    clock = _Clock(Fraction(1, 1000), Fraction(2, 3))
+    clock = PictureClock(Fraction(1, 1000), Fraction(2, 3))
     stamps = [0, 1500, 3750, 5600, 6350, 7850, 60_000, 60_100]
     assert [clock.time(stamp) * 1000 for stamp in stamps] == stamps
     assert clock.restarts.count == 0 and clock.repaired == 0
@@ -88,7 +89,7 @@ def test_pictures_far_apart_and_at_odd_moments_are_of_one_recording():
 
 def test_pictures_go_on_where_a_clock_starts_anew_and_where_one_strays():
     """Three recordings of a second one behind the other, and a time stamp of nowhere in the second one."""
-    clock = _Clock(Fraction(1, 1000), Fraction(10))
+    clock = PictureClock(Fraction(1, 1000), Fraction(10))
     stamps = [1400 + 100 * number for number in range(10)]
     astray = [stamp if stamp != 1800 else 0 for stamp in stamps]
     times = [clock.time(stamp) for stamp in (*stamps, *astray, *stamps)]

@@ -12,10 +12,13 @@ import pytest
 from PIL import Image
 
 from eden_client.api.traffic import Traffic
+from eden_client.cli.main import _order
+from eden_client.cli.options import parser
 from eden_client.film.order import Order
 from eden_client.film.run import interpolate_film
 from eden_client.film.write.targets import Kind, kind_of
 from media import MediaError, encode_video
+from tests.unit.client.film.odd_films import damaged
 from tests.unit.client.film.sound_films import Sound, hear, patch, write_source
 
 FRAMES = [np.full((32, 64, 3), level, np.uint8) for level in range(0, 240, 20)]
@@ -219,6 +222,30 @@ def test_recordings_put_one_behind_the_other_are_one_film(tmp_path):
     assert len(times) == 39 and all(b - a == Fraction(1, 20) for a, b in itertools.pairwise(times))
     heard = hear(tmp_path / "out.mp4")
     assert heard.seconds == pytest.approx(2, abs=0.1) and heard.end == pytest.approx(2, abs=0.1)
+
+
+# ---------------------------------------------------------------- damage
+
+
+def test_a_damaged_picture_takes_no_time_from_the_film(tmp_path):
+    source = damaged(write_source(tmp_path / "in.mkv", [Sound("mp2")]), [4])
+    _, notes = make(source, tmp_path / "out.mp4")
+    assert len(notes) == 1 and notes[0].startswith("damaged samples of the video: 1 (for ")
+    with av.open(tmp_path / "out.mp4") as film:
+        times = [frame.pts * frame.time_base for frame in film.decode(video=0)]
+    assert times == [Fraction(number, 20) for number in range(19)]
+    assert hear(tmp_path / "out.mp4").end == pytest.approx(hear(source).end, abs=0.05)
+
+
+def test_a_strict_run_that_ended_at_damage_may_be_resumed_without(tmp_path):
+    source = damaged(write_source(tmp_path / "in.mkv", [Sound("mp2")]), [4])
+    args = parser().parse_args([str(source), str(tmp_path / "out.mp4"), "--strict", "--duplicates", "off"])
+    drawing = Drawing()
+    with pytest.raises(MediaError, match=r"damaged-in\.mkv: damaged video data"):
+        interpolate_film(_order(args), drawing, Told(drawing))
+    make(source, tmp_path / "whole.mp4")
+    make(source, tmp_path / "out.mp4", resume=True)
+    assert codec_of(tmp_path / "out.mp4") == codec_of(tmp_path / "whole.mp4") == ("h264", 19)
 
 
 # ---------------------------------------------------------------- GIFs
