@@ -15,13 +15,18 @@ from PIL import Image
 
 from eden_client.api.adaptive_timeout import AdaptiveTimeout
 from eden_client.api.auto_route import AutoRoute
+from eden_client.api.carriers import BodyCarrier, Carrier, RegionCarrier
 from eden_client.api.errors import Refused, ServerFailed, ServerLost, ServerTrouble, TooLarge
+from eden_client.api.fallback_route import FallbackRoute
 from eden_client.api.http_connection import HttpConnection
 from eden_client.api.local import token_for
+from eden_client.api.regions import RegionPool
 from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
+from eden_client.api.sessions import is_loopback
 from eden_client.api.traffic import Traffic
-from eden_client.api.transport import Transport
+from eden_client.api.transport import BodyFormat, Transport
 from media import Frame
+from media.region_format import FOLDER
 
 Picture = Frame | Image.Image
 RouteName = Literal["auto", "workflow", "chain", "grpc", "fused"]
@@ -46,7 +51,9 @@ class EdenClient:
                     "fused": both halves in one model, a clip's frames streamed back; "workflow": one call for both;
                     "chain": encoder and decoder in turn, frames streamed back; "grpc": the same over gRPC
     decoder_*       the second server of a chain (default: the first)
-    transport       "npy" or "png", both lossless
+    transport       "region": in memory shared with a server of this host; "npy" or "png": in bodies; all lossless.
+                    "auto": region where the server is at a loopback address and can open it, else npy; by gRPC npy
+    region_folder   where regions are made: what the server's setting handler.regions names
     seed            of the noise: equal seeds give equal frames
     timeout         seconds without a byte after which a call counts as lost; its first attempt gets fewer
                     (see AdaptiveTimeout)
@@ -70,7 +77,8 @@ class EdenClient:
         decoder_token: str | None = None,
         decoder_key_file: str | Path | None = None,
         decoder_management: str | None = None,
-        transport: Transport = "npy",
+        transport: Transport = "auto",
+        region_folder: str | Path = FOLDER,
         seed: int = 0,
         timeout: float = 300.0,
         patience: float = 120.0,
@@ -89,8 +97,19 @@ class EdenClient:
             second = token_for(decoder_server, decoder_token, _path(decoder_key_file), decoder_management)
             route = "chain" if route == "auto" else route
         at = decoder_server or server
+        shared = (
+            transport == "auto"
+            and route != "grpc"
+            and is_loopback(server)
+            and is_loopback(at)
+            and Path(region_folder).is_dir()
+        )
+        self._regions = RegionPool(Path(region_folder)) if transport == "region" or shared else None
         self._route: Route
+        in_body: BodyFormat = "png" if transport == "png" else "npy"
         if route == "grpc":
+            if transport == "region":
+                raise ValueError("shared memory regions are for HTTP: the route grpc takes the transports npy and png")
             from eden_client.api.grpc_route import (  # gRPC is slow to import, and rarely wanted
                 GrpcConnection,
                 GrpcRoute,
@@ -99,19 +118,34 @@ class EdenClient:
             encoder, decoder = (
                 GrpcConnection(target, token, self.traffic) for target, token in ((server, first), (at, second))
             )
-            self._route = GrpcRoute(encoder, decoder, transport, seed, self.traffic)
+            self._route = GrpcRoute(encoder, decoder, in_body, seed, self.traffic)
+            return
+        how = seed, self.traffic
+        encoder_http = HttpConnection(server, first, self.traffic, window)
+        decoder_http = encoder_http
+        if route == "chain":
+            decoder_http = HttpConnection(at, second, self.traffic, window)
+        elif decoder_server:
+            raise ValueError(f"the route {route} is through one server: two need the route chain or grpc")
+
+        def by(make: Callable[[Carrier], Route]) -> Route:
+            """A route, with the frames sent as they are to be."""
+            by_bodies = make(BodyCarrier(in_body))
+            if self._regions is None:
+                return by_bodies
+            by_regions = make(RegionCarrier(self._regions))
+            return by_regions if transport == "region" else FallbackRoute(by_regions, by_bodies)
+
+        one_call = {
+            FUSED_PATH: by(lambda carrier: FusedRoute(encoder_http, carrier, *how)),
+            WORKFLOW_PATH: by(lambda carrier: WorkflowRoute(encoder_http, carrier, *how)),
+        }
+        if route == "chain":
+            self._route = by(lambda carrier: ChainRoute(encoder_http, decoder_http, carrier, *how))
+        elif route == "auto":
+            self._route = AutoRoute(encoder_http, one_call)
         else:
-            encoder_http = HttpConnection(server, first, self.traffic, window)
-            if route == "chain":
-                decoder_http = HttpConnection(at, second, self.traffic, window)
-                self._route = ChainRoute(encoder_http, decoder_http, transport, seed, self.traffic)
-            elif decoder_server:
-                raise ValueError(f"the route {route} is through one server: two need the route chain or grpc")
-            else:
-                how = encoder_http, transport, seed, self.traffic
-                one_call: dict[str, Route] = {FUSED_PATH: FusedRoute(*how), WORKFLOW_PATH: WorkflowRoute(*how)}
-                named = {"fused": FUSED_PATH, "workflow": WORKFLOW_PATH}
-                self._route = one_call[named[route]] if route in named else AutoRoute(encoder_http, one_call)
+            self._route = one_call[FUSED_PATH if route == "fused" else WORKFLOW_PATH]
 
     def interpolate_pair(self, first: Picture, second: Picture) -> Frame:
         """The frame halfway between two: [H, W, 3] uint8."""
@@ -180,8 +214,10 @@ class EdenClient:
         return (is_none and not self._seen) or seconds > self._patience or failures >= FAILURES
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections and regions."""
         self._route.close()
+        if self._regions:
+            self._regions.close()
 
     def __enter__(self) -> Self:
         return self
