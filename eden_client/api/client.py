@@ -8,29 +8,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Self
 
 import numpy as np
 from PIL import Image
 
 from eden_client.api.adaptive_timeout import AdaptiveTimeout
-from eden_client.api.auto_route import AutoRoute
-from eden_client.api.carriers import BodyCarrier, Carrier, RegionCarrier
 from eden_client.api.errors import Refused, ServerFailed, ServerLost, ServerTrouble, TooLarge
-from eden_client.api.fallback_route import FallbackRoute
-from eden_client.api.http_connection import HttpConnection
 from eden_client.api.local import token_for
+from eden_client.api.open_route import RouteName, open_route
 from eden_client.api.regions import RegionPool
-from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
 from eden_client.api.sessions import is_loopback
 from eden_client.api.traffic import Traffic
-from eden_client.api.transport import BodyFormat, Transport
+from eden_client.api.transport import Transport
 from media import Frame
 from media.region_format import FOLDER
 
 Picture = Frame | Image.Image
-RouteName = Literal["auto", "workflow", "chain", "grpc", "fused"]
-ROUTES: tuple[RouteName, ...] = get_args(RouteName)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 """Seconds between attempts: the first pause, doubled each time up to the longest."""
@@ -91,61 +85,16 @@ class EdenClient:
         self._pace = AdaptiveTimeout(timeout, window)
         self._largest: dict[tuple[int, int], int] = {}
         """frames of a clip at most, by their height and width, where the server has said"""
-        first = token_for(server, token, _path(key_file), management)
-        second = first
+        encoder = server, token_for(server, token, _path(key_file), management)
+        decoder = None
         if decoder_server:
             second = token_for(decoder_server, decoder_token, _path(decoder_key_file), decoder_management)
-            route = "chain" if route == "auto" else route
-        at = decoder_server or server
-        shared = (
-            transport == "auto"
-            and route != "grpc"
-            and is_loopback(server)
-            and is_loopback(at)
-            and Path(region_folder).is_dir()
-        )
-        self._regions = RegionPool(Path(region_folder)) if transport == "region" or shared else None
-        self._route: Route
-        in_body: BodyFormat = "png" if transport == "png" else "npy"
-        if route == "grpc":
-            if transport == "region":
-                raise ValueError("shared memory regions are for HTTP: the route grpc takes the transports npy and png")
-            from eden_client.api.grpc_route import (  # gRPC is slow to import, and rarely wanted
-                GrpcConnection,
-                GrpcRoute,
-            )
-
-            encoder, decoder = (
-                GrpcConnection(target, token, self.traffic) for target, token in ((server, first), (at, second))
-            )
-            self._route = GrpcRoute(encoder, decoder, in_body, seed, self.traffic)
-            return
-        how = seed, self.traffic
-        encoder_http = HttpConnection(server, first, self.traffic, window)
-        decoder_http = encoder_http
-        if route == "chain":
-            decoder_http = HttpConnection(at, second, self.traffic, window)
-        elif decoder_server:
-            raise ValueError(f"the route {route} is through one server: two need the route chain or grpc")
-
-        def by(make: Callable[[Carrier], Route]) -> Route:
-            """A route, with the frames sent as they are to be."""
-            by_bodies = make(BodyCarrier(in_body))
-            if self._regions is None:
-                return by_bodies
-            by_regions = make(RegionCarrier(self._regions))
-            return by_regions if transport == "region" else FallbackRoute(by_regions, by_bodies)
-
-        one_call = {
-            FUSED_PATH: by(lambda carrier: FusedRoute(encoder_http, carrier, *how)),
-            WORKFLOW_PATH: by(lambda carrier: WorkflowRoute(encoder_http, carrier, *how)),
-        }
-        if route == "chain":
-            self._route = by(lambda carrier: ChainRoute(encoder_http, decoder_http, carrier, *how))
-        elif route == "auto":
-            self._route = AutoRoute(encoder_http, one_call)
-        else:
-            self._route = one_call[FUSED_PATH if route == "fused" else WORKFLOW_PATH]
+            decoder = decoder_server, second
+        shares = route != "grpc" and is_loopback(server) and is_loopback(decoder_server or server)
+        self._regions: RegionPool | None = None
+        if transport == "region" or (transport == "auto" and shares and Path(region_folder).is_dir()):
+            self._regions = RegionPool(Path(region_folder))
+        self._route = open_route(route, encoder, decoder, transport, self._regions, seed, self.traffic, window)
 
     def interpolate_pair(self, first: Picture, second: Picture) -> Frame:
         """The frame halfway between two: [H, W, 3] uint8."""

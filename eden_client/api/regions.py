@@ -137,6 +137,9 @@ def _remove_if_abandoned(path: Path) -> None:
 def _made(path: Path, capacity: int) -> Frame:
     """A new file's bytes; locked before it has its name, or it could pass for one left behind. Raises OSError."""
     hidden = path.with_suffix(UNFINISHED)
+    held = os.statvfs(path.parent)
+    if capacity > held.f_bavail * held.f_frsize // 2:  # the server's hand-off lives there too
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,7 +8,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
-from eden_client.api.client import ROUTES
+from eden_client.api.open_route import ROUTES
 from eden_client.api.transport import TRANSPORTS
 from eden_client.film.plan.cuts import SENSITIVITY
 from eden_client.film.write.budget import DEFAULT

@@ -208,6 +208,13 @@ def test_an_answer_that_does_not_say_what_was_written_is_none(host, tmp_path, sa
         client.interpolate_clip(FRAMES)
 
 
+def test_no_region_takes_more_than_half_of_what_is_left(tmp_path):
+    held = os.statvfs(tmp_path)
+    with pytest.raises(RegionUnavailable, match="no room") as told:
+        Region(tmp_path, held.f_bavail * held.f_frsize * 3 // 4)
+    assert told.value.code is None and not list(tmp_path.iterdir())
+
+
 def test_calls_side_by_side_have_regions_of_their_own(tmp_path):
     pool = RegionPool(tmp_path)
     with pool.lease(5000) as one, pool.lease(5000) as other:
