@@ -27,7 +27,8 @@ class DitDecoderHandler(NodeHandler):
         self.metrics.watch("decoder", lambda: decoder.engine.out_of_memory)
         decoder.warm(self.settings.warm, self.batch_sizes())
         jpeg = open_jpeg(self.settings.jpeg, decoder.device, LARGEST_FRAME)
-        drawing = Drawing(decoder, self.requests, self.pictures, self.metrics, jpeg)
+        regions = self.settings.region_folder
+        drawing = Drawing(decoder, self.requests, self.pictures, self.metrics, jpeg, regions)
         self.service = DecodeService(drawing, self.handoff, self.metrics, self.guard)
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:

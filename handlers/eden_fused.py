@@ -40,8 +40,8 @@ class FusedHandler(NodeHandler):
         backlog = Backlog(waiting_for(self.model_name), settings.max_queued)
         self.service = FusedService(
             encoder,
-            Drawing(decoder, self.requests, self.pictures, self.metrics, jpeg),
-            ClipReader(limits, config.patch_size, self.pictures, jpeg),
+            Drawing(decoder, self.requests, self.pictures, self.metrics, jpeg, settings.region_folder),
+            ClipReader(limits, config.patch_size, self.pictures, jpeg, settings.region_folder),
             layout,
             Admission(self.batch_size, backlog),
             self.requests,

@@ -38,7 +38,7 @@ class EncoderHandler(NodeHandler):
         wait = ExpectedWait(self.handoff.queue, self.batch_size, settings.max_wait_s)
         self.service = EncodeService(
             encoder,
-            ClipReader(limits, config.patch_size, self.pictures, jpeg),
+            ClipReader(limits, config.patch_size, self.pictures, jpeg, settings.region_folder),
             Admission(self.batch_size, backlog, self.handoff, wait),
             self.handoff,
             self.requests,

@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeGuard, get_args
 import numpy as np
 
 import media
-from serving.errors import BadRequest
+from serving.errors import BadRequest, RegionUnavailable
 from serving.options import CONTENT_TYPES, Rendering
+from serving.regions import RegionFolder
 
 DEFAULT_RATE = Fraction(24)
 """Frames a second of a source that has no rate of its own, where an mp4 is asked for."""
@@ -42,12 +43,17 @@ class Answer:
 
 
 def encode_answer(
-    between: np.ndarray, source: np.ndarray | None, how: Rendering, pool: Executor | None = None
+    between: np.ndarray,
+    source: np.ndarray | None,
+    how: Rendering,
+    pool: Executor | None = None,
+    regions: RegionFolder | None = None,
 ) -> Answer:
     """Frames in the format asked for; pictures are encoded side by side in a pool, if one is given.
 
     between: [K-1, H, W, 3] uint8, the new frames. source: [K, H, W, 3] uint8, only for mp4, which holds the whole clip
-    at twice the rate. An image format with several frames gives a zip of such images.
+    at twice the rate. An image format with several frames gives a zip of such images. regions: where frames go that are
+    wanted in a shared memory region; the answer says then what was written.
     Raises BadRequest where the format needs what is not there.
     """
     if how.format == "mp4":
@@ -58,6 +64,8 @@ def encode_answer(
         target = io.BytesIO()
         media.encode_video(_woven(source, between), 2 * Fraction(how.fps or DEFAULT_RATE), target)
         return Answer(target.getvalue(), CONTENT_TYPES["mp4"])
+    if how.format == "region":
+        return Answer(_into_region(between, how, regions), CONTENT_TYPES["region"])
     if how.format == "npy":
         return Answer(media.encode_npy(between), CONTENT_TYPES["npy"])
     inside: Picture = how.format if _is_picture(how.format) else "png"
@@ -74,8 +82,13 @@ def answer_of_pictures(pictures: list[bytes], format: str) -> Answer:
     return Answer(media.zip_images(pictures, format), CONTENT_TYPES["zip"])
 
 
-def encode_part(frame: np.ndarray, how: Rendering) -> bytes:
-    """One frame [H, W, 3] uint8 as a part of a streamed answer (multipart/x-mixed-replace)."""
+def encode_part(frame: np.ndarray, how: Rendering, number: int = 0, regions: RegionFolder | None = None) -> bytes:
+    """One frame [H, W, 3] uint8, the answer's `number`th, as a part of a streamed answer (multipart/x-mixed-replace).
+
+    Of a frame that is wanted in a region, the part says that it has been written there.
+    """
+    if how.format == "region":
+        return as_part(_into_region(frame[None], how, regions, number), CONTENT_TYPES["region"])
     if how.format == "npy":
         return as_part(media.encode_npy(frame[None]), CONTENT_TYPES["npy"])
     if not _is_picture(how.format):
@@ -93,6 +106,13 @@ def as_part(body: bytes, content_type: str) -> bytes:
 def stream_end() -> bytes:
     """What closes a streamed answer."""
     return f"--{BOUNDARY}--\r\n".encode()
+
+
+def _into_region(frames: np.ndarray, how: Rendering, regions: RegionFolder | None, first: int = 0) -> bytes:
+    if regions is None:
+        raise RegionUnavailable("the node that draws the frames takes no shared memory regions")
+    assert how.place is not None
+    return regions.write(how.place, frames, first)
 
 
 def _is_picture(format: str) -> TypeGuard[Picture]:

@@ -16,6 +16,7 @@ from media.peek import Kind
 from serving.errors import BadRequest, shown
 from serving.limits import ClipLimits
 from serving.options import FIELDS
+from serving.regions import RegionFolder, RegionSource, look_at_region
 from serving.request import as_bytes
 
 _FRAME = re.compile(r"frames?([0-9]{0,9})")
@@ -25,7 +26,8 @@ FEW = 16
 """Frames that room is made for where their number is not known before they are decoded."""
 GROWTH = 3
 """An array whose length is not known is copied, into one twice as long, as it grows."""
-_WHOLE = ("body", "data", "clip", "video")
+_REGION = "region"
+_WHOLE = ("body", "data", "clip", "video", _REGION)
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 _PICTURES: tuple[Kind, ...] = ("picture",)
 _CLIPS: tuple[Kind, ...] = ("npy", "video")
@@ -41,6 +43,8 @@ class ClipSource:
     """of the part that takes most to decode; all have one size"""
     count: int | None
     """frames, as stated; None where only decoding tells"""
+    region: RegionSource | None = None
+    """where the frames lie, if the request only describes that"""
 
     @property
     def is_pictures(self) -> bool:
@@ -49,6 +53,8 @@ class ClipSource:
     @property
     def default_format(self) -> str:
         """The format of an answer to it, where the request names none."""
+        if self.region and self.region.description.answer:
+            return "region"
         if self.is_pictures:
             return "png" if self.count == 2 else "zip"
         return "npy" if self.peeked.kind == "npy" else "mp4"
@@ -71,10 +77,14 @@ class Clip:
     """frames a second, where the source has a rate"""
 
 
-def look_at(fields: Mapping[str, object], limits: ClipLimits) -> ClipSource:
+def look_at(
+    fields: Mapping[str, object], limits: ClipLimits, regions: RegionFolder | None = None, is_region: bool = False
+) -> ClipSource:
     """What a request's fields hold; no pixel is decoded, and no header read of more pictures than may be.
 
-    Raises BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it.
+    regions: where shared memory regions lie, if such are taken. is_region: the one body describes a region, as a field
+    `region` always does.
+    Raises RegionUnavailable, BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it.
     """
     frames = {name: value for name, value in fields.items() if _FRAME.fullmatch(name)}
     whole = {name: value for name, value in fields.items() if name in _WHOLE}
@@ -87,7 +97,10 @@ def look_at(fields: Mapping[str, object], limits: ClipLimits) -> ClipSource:
         raise BadRequest(f"{' and '.join(some)} in one request: send frames or one body, not both")
     if whole:
         ((name, value),) = whole.items()
-        return _look_at_whole(name, as_bytes(name, value))
+        data = as_bytes(name, value)
+        if is_region or name == _REGION:
+            return _look_at_region(name, data, regions)
+        return _look_at_whole(name, data)
     if len(frames) < 2:
         raise _too_few(len(frames))
     limits.check_frames(len(frames))
@@ -103,6 +116,15 @@ def _look_at_whole(name: str, data: bytes) -> ClipSource:
     if peeked.frames is not None and peeked.frames < 2:
         raise _too_few(peeked.frames)
     return ClipSource(((name, data),), peeked, peeked.frames)
+
+
+def _look_at_region(name: str, data: bytes, regions: RegionFolder | None) -> ClipSource:
+    region = look_at_region(data, regions)
+    count, height, width, channels = region.description.shape
+    if count < 2:
+        raise _too_few(count)
+    frames = Peeked("npy", height, width, count, count * height * width * channels)  # as a .npy's, without its header
+    return ClipSource(((name, data),), frames, count, region)
 
 
 def _look_at_pictures(fields: Mapping[str, object]) -> ClipSource:
@@ -133,6 +155,8 @@ def read_clip(source: ClipSource, limits: ClipLimits, pool: Executor | None = No
 
     Raises BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it: headers may lie.
     """
+    if source.region:
+        return Clip(source.region.read())
     if source.is_pictures:
         return Clip(_read_pictures(source, limits, pool))
     ((_, data),) = source.parts

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from serving.errors import BadRequest, read_envelope
 from serving.jpeg import BatchJpeg
 from serving.options import CONTENT_TYPES, Options, Rendering, read_options, rendering
 from serving.outbox import Outbox
+from serving.regions import RegionFolder
 from serving.request import Caller, Request, as_bytes
 from serving.telemetry import Telemetry
 
@@ -90,6 +91,7 @@ class Drawing:
     requests, pictures   threads for the answers of a batch, and for the pictures of one answer: an answer waits for
                          its pictures, so these must never wait for an answer
     jpeg                 encodes JPEG on the decoder's device, if it can
+    regions              where shared memory regions lie, if such are taken
     """
 
     def __init__(
@@ -99,9 +101,10 @@ class Drawing:
         pictures: Executor,
         telemetry: Telemetry,
         jpeg: BatchJpeg | None = None,
+        regions: RegionFolder | None = None,
     ) -> None:
         self._decoder, self._requests, self._pictures, self._telemetry = decoder, requests, pictures, telemetry
-        self._jpeg = jpeg
+        self._jpeg, self._regions = jpeg, regions
 
     def whole(self, batch: Batch, jobs: Sequence[DrawJob], outbox: Outbox) -> None:
         """Clips of each grid together; each answer is encoded by itself."""
@@ -116,7 +119,7 @@ class Drawing:
                 answer = answer_of_pictures(pictures, "jpeg")
             else:
                 source = None if made.source is None else _as_pictures(made.source)
-                answer = encode_answer(_as_pictures(made.frames), source, made.how, self._pictures)
+                answer = encode_answer(_as_pictures(made.frames), source, made.how, self._pictures, self._regions)
             gone = outbox.ahead(made.request.index, answer)
             return made, replace(answer, body=b"") if gone else answer
 
@@ -132,7 +135,9 @@ class Drawing:
         """
         begun: set[int] = set()
         going = list(jobs)
-        while going:
+        for number in count():
+            if not going:
+                break
             pairs = batch.each(going, _next_pair)
             for job, pair in pairs:
                 if pair is None:
@@ -140,8 +145,8 @@ class Drawing:
             drawn = batch.together([pair for _, pair in pairs if pair], self.draw)
             coded = self._coded(drawn)
 
-            def part(made: Drawn, coded: dict[int, list[bytes]] = coded) -> tuple[int, bytes]:
-                return made.request.index, _part(made, coded.get(made.request.index))
+            def part(made: Drawn, coded: dict[int, list[bytes]] = coded, number: int = number) -> tuple[int, bytes]:
+                return made.request.index, self._part(made, coded.get(made.request.index), number)
 
             parts = batch.each(drawn, part, self._requests)
             for index, body in parts:
@@ -173,6 +178,11 @@ class Drawing:
         """Whether frames are encoded where they are drawn."""
         frames = sum(len(job.output) - 1 for job in jobs)
         return bool(self._jpeg and self._jpeg.encodes(frames) and any(job.how.format == "jpeg" for job in jobs))
+
+    def _part(self, drawn: Drawn, pictures: list[bytes] | None, number: int) -> bytes:
+        if pictures:
+            return as_part(pictures[0], CONTENT_TYPES["jpeg"])
+        return encode_part(_as_pictures(drawn.frames)[0], drawn.how, number, self._regions)
 
     def _coded(self, drawn: Sequence[Drawn]) -> dict[int, list[bytes]]:
         """The frames of those that want JPEG and are on the device, as JPEG, by the request's index."""
@@ -247,12 +257,6 @@ def _asked(request: Request) -> Options:
 def _next_pair(job: StreamJob) -> tuple[StreamJob, DrawJob | None]:
     output = next(job.pairs, None)
     return job, None if output is None else DrawJob(job.request, output, job.seed, job.how)
-
-
-def _part(drawn: Drawn, pictures: list[bytes] | None) -> bytes:
-    if pictures:
-        return as_part(pictures[0], CONTENT_TYPES["jpeg"])
-    return encode_part(_as_pictures(drawn.frames)[0], drawn.how)
 
 
 def _as_pictures(frames: torch.Tensor) -> np.ndarray:

@@ -17,7 +17,8 @@ from serving.clip import FEW, ClipSource, look_at, read_clip, read_picture
 from serving.device_health import DeviceGuard
 from serving.jpeg import BatchJpeg
 from serving.limits import ClipLimits
-from serving.options import Options, own_rate, read_options
+from serving.options import Options, own_rate, read_options, rendering
+from serving.regions import RegionFolder, is_region
 from serving.request import Caller, Request
 from serving.telemetry import Telemetry
 
@@ -72,15 +73,27 @@ class ReadJob:
 
 
 class ClipReader:
-    """Requests to jobs; `pictures`: threads that decode."""
+    """Requests to jobs; `pictures`: threads that decode; `regions`: where shared memory regions lie, if any."""
 
-    def __init__(self, limits: ClipLimits, patch_size: int, pictures: Executor, jpeg: BatchJpeg | None = None) -> None:
+    def __init__(
+        self,
+        limits: ClipLimits,
+        patch_size: int,
+        pictures: Executor,
+        jpeg: BatchJpeg | None = None,
+        regions: RegionFolder | None = None,
+    ) -> None:
         self._limits, self._patch_size, self._pictures, self._jpeg = limits, patch_size, pictures, jpeg
+        self._regions = regions
 
     def look_at(self, request: Request) -> ReadJob:
         """Refuses, before a pixel is decoded, what can never be served. Raises BadRequest, TooLarge, MediaError."""
         options = read_options(request.fields, request.headers)
-        source = look_at(request.fields, self._limits)
+        described = is_region(request.headers.get("content-type", ""))
+        source = look_at(request.fields, self._limits, self._regions, described)
+        if source.region:
+            options = replace(options, place=source.region.description.answer)
+        rendering(options, source.default_format, options.stream)  # what it refuses is refused before any work
         height, width = source.peeked.height, source.peeked.width
         with_frames = _with_frames(options, source.default_format)
         self._limits.check(source.count or 2, height, width, with_frames)

@@ -38,6 +38,10 @@ class TooLarge(BadRequest):
         self.largest_clip = largest_clip
 
 
+class RegionUnavailable(BadRequest):
+    """No such shared memory region for this server: the frames have to come in the request's body."""
+
+
 class DeviceLost(RuntimeError):
     """This worker's GPU context is broken: the worker ends, and another takes its place."""
 
@@ -45,6 +49,7 @@ class DeviceLost(RuntimeError):
 TABLE: dict[type[Exception], tuple[int, Retry]] = {
     TooLarge: (413, "never"),
     NotAcceptable: (406, "never"),
+    RegionUnavailable: (409, "never"),
     BadRequest: (400, "never"),
     MediaError: (400, "never"),
     TicketRejected: (403, "encode"),

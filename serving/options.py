@@ -13,8 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+import msgspec
+
 from media import video_writer
+from media.region_format import CONTENT_TYPE as REGION
 from serving.errors import BadRequest, NotAcceptable, shown
+from serving.regions import Place
 from serving.request import as_text
 
 CONTENT_TYPES = {
@@ -24,6 +28,7 @@ CONTENT_TYPES = {
     "npy": "application/x-npy",
     "zip": "application/zip",
     "mp4": "video/mp4",
+    "region": REGION,
 }
 """Formats of an answer and their content types."""
 
@@ -50,10 +55,14 @@ class Options:
     fps: str | None = None
     """Frames a second of the source, as "24" or "30000/1001": for an mp4 made of frames that carry no rate."""
     stream: bool = False
+    place: Place | None = None
+    """Where in a shared memory region the frames between go."""
 
     def to_ticket(self, default_format: str) -> dict[str, Any]:
         """What travels in a ticket: small JSON values, and the format of an answer where none was named."""
         said = {name: value for name, value in asdict(self).items() if value is not None and name != "stream"}
+        if self.place is not None:
+            said["place"] = msgspec.structs.asdict(self.place)
         return said | {"answer": default_format}
 
     def with_ticket(self, said: Mapping[str, Any]) -> tuple[Options, str]:
@@ -62,7 +71,8 @@ class Options:
         Also the format of an answer where neither named one. `said`: of a ticket whose signature is good.
         """
         named = {name: said[name] for name in ("seed", "format", "quality", "fps") if name in said}
-        return replace(self, **named), str(said["answer"])
+        place = Place.of_ticket(said["place"]) if "place" in said else None
+        return replace(self, place=place, **named), str(said["answer"])
 
 
 @dataclass(frozen=True)
@@ -73,12 +83,17 @@ class Rendering:
     """one of CONTENT_TYPES"""
     quality: int | None
     fps: str | None
+    place: Place | None = None
+    """of the frames in a region, where that is the format"""
 
 
 def rendering(options: Options, default_format: str, stream: bool) -> Rendering:
-    """How to encode what `options` ask for; frame by frame where it is a stream."""
+    """How to encode what `options` ask for; frame by frame where it is a stream. Raises BadRequest."""
     single = "png" if stream and default_format in ("mp4", "zip") else default_format
-    return Rendering(options.format or single, options.quality, options.fps)
+    format = options.format or single
+    if format == "region" and options.place is None:
+        raise BadRequest("format is region, but the request describes no region with room for the answer")
+    return Rendering(format, options.quality, options.fps, options.place)
 
 
 def read_options(fields: Mapping[str, object], headers: Mapping[str, str]) -> Options:

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from eden import MIN_SIDE
 from handoff import HandoffError, HandoffSettings
+from serving.regions import RegionFolder
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -63,6 +64,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """seconds that a clip may have to wait for the decoder, once a batch of them does"""
     grpc_streaming: bool = False
     """whether a gRPC caller who asks for a stream gets more than one message"""
+    regions: bool | str = True
+    """whether callers of this host may give frames in shared memory (see serving.regions), or the folder for it if it
+    is not handoff.shared_folder"""
     warm: tuple[tuple[Side, Side], ...] = ()
     """(height, width) of frames to be ready for before the first request"""
 
@@ -93,7 +97,16 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 f"handler settings: handoff.max_payload_bytes is {settings.handoff.max_payload_bytes}, more than all "
                 f"payloads together may take: {settings.handoff.budget_bytes} (handoff.budget_bytes)"
             )
+        if isinstance(settings.regions, str) and not Path(settings.regions).is_absolute():
+            raise SettingsError(f"handler settings: regions is {settings.regions!r}: true, false or an absolute path")
         return msgspec.structs.replace(settings, checkpoint=model_dir / settings.checkpoint)
+
+    @property
+    def region_folder(self) -> RegionFolder | None:
+        """Where callers' regions lie; None: they are not taken."""
+        if isinstance(self.regions, str):
+            return RegionFolder(Path(self.regions))
+        return RegionFolder(self.handoff.shared_folder) if self.regions else None
 
 
 def sensible_threads(device: str, workers: int, nodes: int = 2) -> int:

@@ -27,7 +27,7 @@ from bench import machine
 from bench.topologies import frames, report, served
 from bench.topologies.load import Generators
 from bench.topologies.model import Model, measure_fused, measure_split
-from bench.topologies.plan import BOTH, FUSED, GPU_PLAN, QUICK_PLAN, TOPOLOGIES, Plan, Serving
+from bench.topologies.plan import BOTH, FUSED, GPU_PLAN, QUICK_PLAN, TOPOLOGIES, TRANSPORTS, Plan, Serving
 from eden import EdenConfig
 from eden.random_weights import write_random
 from server import ServerError
@@ -113,7 +113,7 @@ class Run:
         try:
             timeout = min(START_S, max(1.0, self.left()))
             with served.started(store, self.folder / f"server-{store.name}", timeout) as server:
-                for work in self.plan.works_of(serving, self.args.jpeg):
+                for work in self.plan.works_of(serving, self.args.jpeg, self.args.transport):
                     if self.left() < self.plan.warm_seconds + self.plan.window_seconds:
                         self.leave_out(f"{name}, {work.name}: no time left")
                         continue
@@ -180,11 +180,19 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=["auto"] if knows_jpeg else [],
         help="values of the archives' setting jpeg: the first for all servers, the others for fused and split again",
     )
+    add(
+        "--transport",
+        type=lambda text: text.split(","),
+        default=["npy"],
+        help="how raw frames are served: npy, in bodies; region, in shared memory; npy,region: both (default: npy)",
+    )
     add("--limit-seconds", type=float, default=520.0, help="begin nothing after so long (default: %(default)s)")
     add("--out", type=lambda text: Path(text).absolute(), required=True, help="path of the results, without a suffix")
     args = parser.parse_args(argv)
     if unknown := set(args.topologies) - set(TOPOLOGIES):
         parser.error(f"unknown topologies {', '.join(sorted(unknown))}: known are {', '.join(TOPOLOGIES)}")
+    if unknown := set(args.transport) - set(TRANSPORTS):
+        parser.error(f"unknown transports {', '.join(sorted(unknown))}: known are {', '.join(TRANSPORTS)}")
     if args.jpeg and not knows_jpeg:
         parser.error("these archives have no setting jpeg")
     if args.checkpoint is None and not args.quick:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -21,8 +22,13 @@ import numpy as np
 import psutil
 
 from bench.topologies.frames import Body
-from eden_client.api.errors import EdenError
-from loadtest._answers import WrongAnswer, check
+from eden_client.api.carriers import RegionCarrier
+from eden_client.api.errors import EdenError, envelope_in
+from eden_client.api.regions import RegionPool
+from eden_client.api.traffic import Traffic
+from loadtest._answers import NO_LIMIT, WrongAnswer, check
+from media import decode_npy
+from media.region_format import FOLDER
 
 PATIENCE = 30.0
 """Seconds that an answer may take."""
@@ -45,6 +51,8 @@ class Target:
     """frames in an answer"""
     size: tuple[int, int]
     """(H, W) of these"""
+    by_region: bool = False
+    """whether bodies, all .npy, are put into shared memory for each call, and the answers copied out of it"""
 
 
 @dataclass(frozen=True)
@@ -66,24 +74,28 @@ class Caller:
         self._target, self._bodies = target, bodies
         where = urlsplit(target.url)
         self._connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=PATIENCE)
+        self._regions = RegionPool(Path(FOLDER)) if target.by_region else None
+        self._clips = (
+            [decode_npy(body, max_pixels=NO_LIMIT, max_frames=NO_LIMIT) for body in bodies] if target.by_region else []
+        )
 
     def call(self, number: int) -> Answered:
         """Send request `number` (they come round) and check its answer; whatever fails is told, not raised."""
         target, which = self._target, number % len(self._bodies)
-        headers = target.headers | {
-            "Content-Type": target.bodies[which].content_type,
-            "X-Eden-Format": target.format,
-        }
         began, failure = time.monotonic(), ""
+        ended = began
         try:
-            self._connection.request("POST", target.path, self._bodies[which], headers)
-            reply = self._connection.getresponse()
-            answer = reply.read()
-            ended = time.monotonic()
-            check(answer, target.format, target.count, target.size)
-            if reply.status != 200:
-                failure = f"status {reply.status}"
+            if self._regions:
+                status = self._by_region(self._regions, which)
+                ended = time.monotonic()
+            else:
+                status, answer = self._send(self._bodies[which], target.bodies[which].content_type, target.format)
+                ended = time.monotonic()
+                check(answer, target.format, target.count, target.size)
+            if status != 200:
+                failure = f"status {status}"
         except EdenError as error:
+            ended = time.monotonic()
             failure = f"{type(error).__name__}: {str(error)[:100]}"
         except WrongAnswer as error:
             failure = f"wrong answer: {str(error)[:100]}"
@@ -96,6 +108,23 @@ class Caller:
     def close(self) -> None:
         """Give the connection up."""
         self._connection.close()
+        if self._regions:
+            self._regions.close()
+
+    def _send(self, body: bytes, content_type: str, format: str) -> tuple[int, bytes]:
+        headers = self._target.headers | {"Content-Type": content_type, "X-Eden-Format": format}
+        self._connection.request("POST", self._target.path, body, headers)
+        reply = self._connection.getresponse()
+        return reply.status, reply.read()
+
+    def _by_region(self, regions: RegionPool, which: int) -> int:
+        with RegionCarrier(regions).carry(list(self._clips[which]), Traffic()) as carried:
+            request = carried.request
+            status, answer = self._send(request.body, request.content_type, carried.format(streamed=False))
+            if error := envelope_in(answer):
+                raise error
+            carried.all(answer)
+        return status
 
 
 def generate(pipe: Connection, stop: Any, answered: Any) -> None:

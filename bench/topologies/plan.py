@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from bench.capacity_plan import Setting
 
 SPLIT, BOTH, FUSED = "split", "split, decoders on both GPUs", "fused"
 TOPOLOGIES = {"split": SPLIT, "both": BOTH, "fused": FUSED}
 """By the names that the command line has for them."""
+TRANSPORTS = ("npy", "region")
+"""Ways of raw frames to a server."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,14 @@ class Work:
     """clips that the model computes together, in process"""
     users: int
     """requests in flight, served"""
+    by_region: bool = False
+    """whether a served clip's frames go and come in shared memory, not in the bodies of `format`"""
 
     @property
     def name(self) -> str:
         """As the results have it: 480x854, K = 24, JPEG."""
-        return f"{self.size[0]}x{self.size[1]}, K = {self.clip}, {'JPEG' if self.format == 'jpeg' else '.npy'}"
+        way = "shared memory" if self.by_region else {"jpeg": "JPEG", "npy": ".npy"}[self.format]
+        return f"{self.size[0]}x{self.size[1]}, K = {self.clip}, {way}"
 
     @property
     def file(self) -> str:
@@ -104,10 +110,17 @@ class Plan:
         ]
         return first + other_jpeg + more
 
-    def works_of(self, serving: Serving, jpeg: list[str]) -> list[Work]:
-        """What is sent to a server: all; another way to code JPEG, or another setting, is told by JPEG alone."""
+    def works_of(self, serving: Serving, jpeg: list[str], transports: Sequence[str] = ("npy",)) -> list[Work]:
+        """What is sent to a server: all; another way to code JPEG, or another setting, is told by JPEG alone.
+
+        transports: of TRANSPORTS, the ways in which .npy clips are sent, one after the other.
+        """
         if serving.first and (not jpeg or serving.jpeg == jpeg[0]):
-            return list(self.works)
+            return [
+                replace(work, by_region=transport == "region")
+                for work in self.works
+                for transport in (transports if work.format == "npy" else ("npy",))
+            ]
         return [work for work in self.works if work.format == "jpeg"]
 
 

@@ -16,7 +16,7 @@ def shares(rows: Sequence[dict[str, Any]]) -> None:
     """Add to each served row its share of what the same topology does in process, where that was measured."""
     model = {(row["topology"], row["work"]): row for row in rows if row["part"] == "model"}
     for row in rows:
-        own = model.get((row["topology"], row["work"]))
+        own = model.get((row["topology"], row.get("in_process", row["work"])))
         if row["part"] == "served" and own:
             row["share"] = row["pairs_s"] / own["pairs_s"]
             if "with_pictures_pairs_s" in own:

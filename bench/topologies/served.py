@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ def target(server: Server, work: Work, folder: Path) -> Target:
         work.format,
         work.pairs,
         work.size,
+        work.by_region,
     )
 
 
@@ -119,4 +121,5 @@ def _row(part: str, serving: Serving, work: Work) -> dict[str, Any]:
         "setting": serving.name,
         "jpeg": serving.jpeg,
         "work": work.name,
+        "in_process": replace(work, by_region=False).name,
     }

@@ -10,27 +10,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Self
 
 import numpy as np
 from PIL import Image
 
 from eden_client.api.adaptive_timeout import AdaptiveTimeout, Timed
-from eden_client.api.auto_route import AutoRoute
 from eden_client.api.errors import Refused, ServerAway, ServerFailed, ServerLost, ServerTrouble, TooLarge
-from eden_client.api.http_connection import HttpConnection
 from eden_client.api.in_thread import in_thread
 from eden_client.api.local import token_for
-from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
-from eden_client.api.sessions import TokenInClear, clear_note
+from eden_client.api.open_route import RouteName, open_route
+from eden_client.api.regions import RegionPool
+from eden_client.api.sessions import TokenInClear, clear_note, is_loopback
 from eden_client.api.tokens import KeyFile, Token
 from eden_client.api.traffic import Traffic
 from eden_client.api.transport import Transport
 from media import Frame
+from media.region_format import FOLDER
 
 Picture = Frame | Image.Image
-RouteName = Literal["auto", "workflow", "chain", "grpc", "fused"]
-ROUTES: tuple[RouteName, ...] = get_args(RouteName)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 """Seconds between attempts: the first pause, doubled each time up to the longest."""
@@ -53,7 +51,9 @@ class EdenClient:
     ca_file         certificates (PEM) of the authorities to trust by https:// and, for gRPC, grpcs:// (default: what
                     REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE names, else certifi's)
     decoder_*       the second server of a chain (default: the first)
-    transport       "npy" or "png", both lossless
+    transport       "region": in memory shared with a server of this host; "npy" or "png": in bodies; all lossless.
+                    "auto": region where the server is at a loopback address and can open it, else npy; by gRPC npy
+    region_folder   where regions are made: what the server's setting handler.regions names
     seed            of the noise: equal seeds give equal frames
     timeout         seconds without a byte after which a call counts as lost; its first attempt gets fewer
                     (see AdaptiveTimeout)
@@ -81,7 +81,8 @@ class EdenClient:
         decoder_key_file: str | Path | None = None,
         decoder_management: str | None = None,
         ca_file: str | Path | None = None,
-        transport: Transport = "npy",
+        transport: Transport = "auto",
+        region_folder: str | Path = FOLDER,
         seed: int = 0,
         timeout: float = 300.0,
         patience: float = 120.0,
@@ -95,37 +96,21 @@ class EdenClient:
         self._largest: dict[tuple[int, int], int] = {}
         """frames of a clip at most, by their height and width, where the server has said"""
         authorities = _path(ca_file)
-        first = token_for(server, token, _path(key_file), management, authorities)
-        _warn_in_clear(server, first)
-        second = first
+        encoder = server, token_for(server, token, _path(key_file), management, authorities)
+        _warn_in_clear(*encoder)
+        decoder = None
         if decoder_server:
             decoder_keys = _path(decoder_key_file)
             second = token_for(decoder_server, decoder_token, decoder_keys, decoder_management, authorities)
             _warn_in_clear(decoder_server, second)
-            route = "chain" if route == "auto" else route
-        at = decoder_server or server
-        self._route: Route
-        if route == "grpc":
-            try:  # gRPC is slow to import, rarely wanted, and an extra of the distribution
-                from eden_client.api.grpc_route import GrpcConnection, GrpcRoute
-            except ModuleNotFoundError as error:
-                raise ValueError(f"the route grpc needs {error.name}: pip install 'eden-client[grpc]'") from error
-
-            encoder = GrpcConnection(server, first, self.traffic, authorities)
-            decoder = GrpcConnection(at, second, self.traffic, authorities)
-            self._route = GrpcRoute(encoder, decoder, transport, seed, self.traffic)
-        else:
-            encoder_http = HttpConnection(server, first, self.traffic, window, authorities)
-            if route == "chain":
-                decoder_http = HttpConnection(at, second, self.traffic, window, authorities)
-                self._route = ChainRoute(encoder_http, decoder_http, transport, seed, self.traffic)
-            elif decoder_server:
-                raise ValueError(f"the route {route} is through one server: two need the route chain or grpc")
-            else:
-                how = encoder_http, transport, seed, self.traffic
-                one_call: dict[str, Route] = {FUSED_PATH: FusedRoute(*how), WORKFLOW_PATH: WorkflowRoute(*how)}
-                named = {"fused": FUSED_PATH, "workflow": WORKFLOW_PATH}
-                self._route = one_call[named[route]] if route in named else AutoRoute(encoder_http, one_call)
+            decoder = decoder_server, second
+        shares = route != "grpc" and is_loopback(server) and is_loopback(decoder_server or server)
+        self._regions: RegionPool | None = None
+        if transport == "region" or (transport == "auto" and shares and Path(region_folder).is_dir()):
+            self._regions = RegionPool(Path(region_folder))
+        self._route = open_route(
+            route, encoder, decoder, authorities, transport, self._regions, seed, self.traffic, window
+        )
 
     def interpolate_pair(self, first: Picture, second: Picture) -> Frame:
         """The frame halfway between two: [H, W, 3] uint8."""
@@ -207,8 +192,10 @@ class EdenClient:
         return seconds > self._patience or failures >= FAILURES
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections and regions."""
         self._route.close()
+        if self._regions:
+            self._regions.close()
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 EdenError
 ├── Refused              the request itself is at fault: sending it again is no use
 │   ├── TokenRejected    no token, a wrong one, or one that has expired and could not be renewed
+│   ├── RegionUnavailable  no shared memory between client and server: the frames have to travel in the body
 │   └── TooLarge         more than the server takes at once; it may have said how many such frames it does take
 └── ServerTrouble        may pass: the client tries again as long as its patience lasts
     ├── ServerLost       no connection, no answer in time, an answer that breaks off
@@ -50,6 +51,10 @@ class TooLarge(Refused):
         self.largest_clip = largest_clip
 
 
+class RegionUnavailable(Refused):
+    """No shared memory region that both client and server can use; `code` is None where the client could make none."""
+
+
 class ServerTrouble(EdenError):
     """Something that may pass. `retry_after`: seconds after which to ask again, None where the answer does not say."""
 
@@ -80,7 +85,8 @@ class ServerFailed(ServerTrouble):
     """The server failed over a request that it should have served."""
 
 
-_TORCHSERVE: dict[str, type[EdenError]] = {
+_BY_KIND: dict[str, type[EdenError]] = {
+    "RegionUnavailable": RegionUnavailable,
     "InvalidKeyException": TokenRejected,
     # While a server starts it answers already, but does not know its models yet.
     "WorkflowNotFoundException": NotOffered,
@@ -101,7 +107,7 @@ _UNSAID: dict[str, type[EdenError]] = {
 
 def error_told(code: int, kind: str, message: str, retry: object = None, largest_clip: object = None) -> EdenError:
     """The error that a server's envelope {"code", "type", "message", "retry", "largest_clip"} stands for."""
-    error = _TORCHSERVE.get(kind) or _by_retry(code, retry) or _UNSAID.get(kind) or _by_code(code)
+    error = _BY_KIND.get(kind) or _by_retry(code, retry) or _UNSAID.get(kind) or _by_code(code)
     if error is Refused and code == 413:
         return TooLarge(message.strip(), code, kind, largest_clip if isinstance(largest_clip, int) else None)
     return error(message.strip(), code, kind)

@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
 
+from eden_client.api.carriers import FromBody
 from eden_client.api.errors import EdenError, Refused, ServerBusy, ServerFailed, ServerLost, TokenRejected
 from eden_client.api.routes import DECODER, ENCODER, check_ticket, frames_in
 from eden_client.api.sessions import grpc_proxy_note, is_loopback, is_tls, with_scheme
 from eden_client.api.tls import root_certificates, tls_note
 from eden_client.api.tokens import Token
 from eden_client.api.traffic import Traffic
-from eden_client.api.transport import Transport, pack_fields
+from eden_client.api.transport import BodyFormat, pack_fields
 from media import Frame
 
 PACKAGE = "org.pytorch.serve.grpc.inference"
@@ -155,7 +156,7 @@ class GrpcRoute:
 
     encoder: GrpcConnection
     decoder: GrpcConnection
-    transport: Transport
+    transport: BodyFormat
     seed: int
     traffic: Traffic
 
@@ -164,7 +165,8 @@ class GrpcRoute:
             fields = pack_fields(frames, self.transport)
         ticket = check_ticket(self.encoder.call(ENCODER, fields | {"seed": str(self.seed).encode()}, within))
         asked = {"data": ticket, "format": self.transport.encode(), "stream": b"1"}
-        yield from frames_in(self.decoder.streamed(DECODER, asked, within), frames)
+        carried = FromBody(len(frames) - 1, frames[0].shape[:2])
+        yield from frames_in(self.decoder.streamed(DECODER, asked, within), carried)
 
     def close(self) -> None:
         self.encoder.close()

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from eden_client.api.carriers import Awaited, Carrier
 from eden_client.api.errors import PayloadLost, ServerFailed, envelope_in
 from eden_client.api.http_connection import HttpConnection
 from eden_client.api.parts import read_parts
 from eden_client.api.traffic import Traffic
-from eden_client.api.transport import Request, Transport, accepted, pack, unpack
 from media import Frame
 
 ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
@@ -33,19 +33,19 @@ class WorkflowRoute:
     """Encoder and decoder in one call; all frames come back at once."""
 
     server: HttpConnection
-    transport: Transport
+    carrier: Carrier
     seed: int
     traffic: Traffic
 
     def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
-        request = _packed(frames, self.transport, self.traffic)
-        headers = {
-            "Content-Type": request.content_type,
-            "X-Eden-Seed": str(self.seed),
-            "X-Eden-Format": accepted(self.transport, len(frames) - 1),
-        }
-        answer = self.server.call(WORKFLOW_PATH, request.body, headers, within)
-        yield from unpack(answer, len(frames) - 1, frames[0].shape[:2])
+        with self.carrier.carry(frames, self.traffic) as carried:
+            headers = {
+                "Content-Type": carried.request.content_type,
+                "X-Eden-Seed": str(self.seed),
+                "X-Eden-Format": carried.format(streamed=False),
+            }
+            made = carried.all(self.server.call(WORKFLOW_PATH, carried.request.body, headers, within))
+        yield from made
 
     def close(self) -> None:
         self.server.close()
@@ -60,24 +60,25 @@ class FusedRoute:
     """
 
     server: HttpConnection
-    transport: Transport
+    carrier: Carrier
     seed: int
     traffic: Traffic
 
     def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
-        request = _packed(frames, self.transport, self.traffic)
-        headers = {
-            "Content-Type": request.content_type,
-            "X-Eden-Seed": str(self.seed),
-            "X-Eden-Format": self.transport,
-        }
-        if len(frames) == 2:
-            answer = self.server.call(FUSED_PATH, request.body, headers, within)
-            yield from unpack(answer, 1, frames[0].shape[:2])
-            return
-        headers["X-Eden-Stream"] = "1"
-        with self.server.streamed(FUSED_PATH, request.body, headers, within) as chunks:
-            yield from frames_in(chunks, frames)
+        streamed = len(frames) > 2
+        with self.carrier.carry(frames, self.traffic) as carried:
+            headers = {
+                "Content-Type": carried.request.content_type,
+                "X-Eden-Seed": str(self.seed),
+                "X-Eden-Format": carried.format(streamed),
+            }
+            if streamed:
+                headers["X-Eden-Stream"] = "1"
+                with self.server.streamed(FUSED_PATH, carried.request.body, headers, within) as chunks:
+                    yield from frames_in(chunks, carried)
+                return
+            made = carried.all(self.server.call(FUSED_PATH, carried.request.body, headers, within))
+        yield from made
 
     def close(self) -> None:
         self.server.close()
@@ -89,27 +90,25 @@ class ChainRoute:
 
     encoder: HttpConnection
     decoder: HttpConnection
-    transport: Transport
+    carrier: Carrier
     seed: int
     traffic: Traffic
 
     def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
-        request = _packed(frames, self.transport, self.traffic)
-        headers = {"Content-Type": request.content_type, "X-Eden-Seed": str(self.seed)}
-        ticket = check_ticket(self.encoder.call(f"/predictions/{ENCODER}", request.body, headers, within))
-        headers = {"Content-Type": "application/octet-stream", "X-Eden-Format": self.transport, "X-Eden-Stream": "1"}
-        with self.decoder.streamed(f"/predictions/{DECODER}", ticket, headers, within) as chunks:
-            yield from frames_in(chunks, frames)
+        with self.carrier.carry(frames, self.traffic) as carried:
+            headers = {"Content-Type": carried.request.content_type, "X-Eden-Seed": str(self.seed)}
+            ticket = check_ticket(self.encoder.call(f"/predictions/{ENCODER}", carried.request.body, headers, within))
+            headers = {
+                "Content-Type": "application/octet-stream",
+                "X-Eden-Format": carried.format(streamed=True),
+                "X-Eden-Stream": "1",
+            }
+            with self.decoder.streamed(f"/predictions/{DECODER}", ticket, headers, within) as chunks:
+                yield from frames_in(chunks, carried)
 
     def close(self) -> None:
         self.encoder.close()
         self.decoder.close()
-
-
-def _packed(frames: Sequence[Frame], transport: Transport, traffic: Traffic) -> Request:
-    """Frames as a request's body; the time that it takes counts as sending."""
-    with traffic.timed("send_seconds"):
-        return pack(frames, transport)
 
 
 def check_ticket(answer: bytes) -> bytes:
@@ -121,17 +120,17 @@ def check_ticket(answer: bytes) -> bytes:
     return answer
 
 
-def frames_in(chunks: Iterator[bytes], sources: Sequence[Frame]) -> Iterator[Frame]:
-    """The frames of a streamed answer to `sources`, each as soon as it is there. Raises EdenError."""
-    expected = len(sources) - 1
+def frames_in(chunks: Iterator[bytes], awaited: Awaited) -> Iterator[Frame]:
+    """The frames of a streamed answer, each as soon as it is there. Raises EdenError."""
+    expected = awaited.expected
     count = 0
     for part in read_parts(chunks):
         if error := envelope_in(part.body):
             raise error
-        (frame,) = unpack(part.body, 1, sources[0].shape[:2])
-        count += 1
-        if count > expected:
+        if count == expected:
             raise ServerFailed(f"more than the {expected} frames asked for")
+        frame = awaited.one(count, part.body)
+        count += 1
         yield frame
     if count < expected:
         raise PayloadLost(f"the stream ended after {count} of {expected} frames")

@@ -17,6 +17,7 @@ class Traffic:
     pairs: int = 0
     retries: int = 0
     bytes_sent: int = 0
+    """in bodies and in shared memory"""
     bytes_received: int = 0
     send_seconds: float = 0.0
     """packing frames and pushing them out"""

@@ -1,4 +1,4 @@
-"""How frames travel: lossless by default, as raw .npy arrays or as PNG pictures."""
+"""How frames travel, always lossless: in shared memory, or in HTTP bodies as .npy arrays or PNG pictures."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from urllib3 import encode_multipart_formdata
 from eden_client.api.errors import ServerFailed
 from media import NPY_MAGIC, Frame, MediaError, decode_image, decode_npy, encode_image, encode_npy
 
-Transport = Literal["npy", "png"]
+BodyFormat = Literal["npy", "png"]
+Transport = Literal["auto", "region", "npy", "png"]
 TRANSPORTS: tuple[Transport, ...] = get_args(Transport)
+"""auto: region where client and server share memory, else npy."""
 
 ANY = 1 << 62
 """No limit: the answer is from a server that the user trusts, to a request of known size."""
@@ -29,14 +31,14 @@ class Request:
     content_type: str
 
 
-def pack_fields(frames: Sequence[Frame], transport: Transport) -> dict[str, bytes]:
+def pack_fields(frames: Sequence[Frame], transport: BodyFormat) -> dict[str, bytes]:
     """Frames [H, W, 3] of one size as a request's fields: `data` for all, or `frame0`, `frame1`, ..."""
     if transport == "npy":
         return {"data": encode_npy(np.stack(frames))}
     return {f"frame{i}": encode_image(frame, "png") for i, frame in enumerate(frames)}
 
 
-def pack(frames: Sequence[Frame], transport: Transport) -> Request:
+def pack(frames: Sequence[Frame], transport: BodyFormat) -> Request:
     """Frames [H, W, 3] of one size as an HTTP body."""
     fields = pack_fields(frames, transport)
     if transport == "npy":
@@ -46,7 +48,7 @@ def pack(frames: Sequence[Frame], transport: Transport) -> Request:
     return Request(body, content_type)
 
 
-def accepted(transport: Transport, count: int) -> str:
+def accepted(transport: BodyFormat, count: int) -> str:
     """The format to ask for where `count` frames come back: an answer with several pictures is a zip of PNGs."""
     return "npy" if transport == "npy" else ("png" if count == 1 else "zip")
 

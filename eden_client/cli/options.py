@@ -8,7 +8,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
-from eden_client.api.client import ROUTES
+from eden_client.api.open_route import ROUTES
 from eden_client.api.transport import TRANSPORTS
 from eden_client.film.plan.cuts import SENSITIVITY
 from eden_client.film.write.budget import DEFAULT
@@ -137,7 +137,13 @@ def _sending(parser: argparse.ArgumentParser) -> None:
     way("--workflow", dest="route", action="store_const", const="workflow", help="short for --route workflow")
     way("--chain", dest="route", action="store_const", const="chain", help="short for --route chain")
     way("--grpc", dest="route", action="store_const", const="grpc", help="short for --route grpc")
-    add("--transport", choices=TRANSPORTS, default="npy", help="both are lossless (default: npy)")
+    add(
+        "--transport",
+        choices=TRANSPORTS,
+        default="auto",
+        help="region: in memory shared with a server of this host; npy, png: in bodies; all are lossless; auto: region "
+        "where it works, else npy (default: auto)",
+    )
     add("--seed", type=int, default=0, help="of the noise that frames are made from (default: 0)")
 
 

@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 import requests
+from client_films import client_of
 
 import media
 from server import Server
@@ -30,6 +31,16 @@ def test_both_draw_the_same_frames(both: Server, count: int):
     one, other = (frames(both.api.call(path, data=body, headers=headers)) for path in (FUSED, WORKFLOW))
     assert len(one) == count - 1
     assert np.array_equal(one, other)
+
+
+def test_by_shared_memory_fused_draws_the_same_frames(both: Server):
+    clip = list(moving_frames(4, seed=3))
+    answers = []
+    for transport in ("region", "npy"):
+        with client_of(both, route="fused", transport=transport, seed=9) as client:
+            answers.append([client.interpolate_clip(clip), client.interpolate_pair(*clip[:2])])
+    for one, other in zip(*answers, strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_fused_says_what_it_answers(both: Server):

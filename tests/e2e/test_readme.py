@@ -1,7 +1,8 @@
-"""The README's curl lines do what it says, pasted as they stand but for the server's place."""
+"""The examples of the README and of docs/http-api.md do what is said of them, pasted but for the server's place."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,21 +16,25 @@ import media
 from server import Server
 from server.settings import PROJECT
 
-SHELL = re.findall(r"```sh\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+PAGES = [(PROJECT / name).read_text() for name in ("README.md", "docs/http-api.md")]
+SHELL = re.findall(r"```sh\n(.*?)```", "".join(PAGES), re.DOTALL)
+(PYTHON,) = re.findall(r"```python\n(.*?)```", PAGES[1], re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def demo(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What lies in run/demo once `make demo` has drawn its clip and all the README's curl lines have run."""
+    """What lies in run/demo once `make demo` has drawn its clip and all examples have run."""
     root = tmp_path_factory.mktemp("root")
     (root / "run" / "demo").mkdir(parents=True)
     (root / "run" / "server").symlink_to(server.folder)
     drawing = [sys.executable, "-m", "eden_client.cli.demo_clip", "--stills", str(root / "run" / "demo" / "clip.mp4")]
     subprocess.run(drawing, cwd=PROJECT, check=True, capture_output=True, timeout=60)
     lines = "\n".join(block for block in SHELL if "TOKEN=" in block or "curl" in block)
-    assert lines.count("curl ") == 6
+    assert len(re.findall("^curl ", lines, re.MULTILINE)) == 7
     lines = lines.replace("http://127.0.0.1:8080", server.url).replace(".venv/bin/python", sys.executable)
     subprocess.run(["bash", "-euc", lines], cwd=root, check=True, capture_output=True, timeout=240)
+    script = PYTHON.replace("http://127.0.0.1:8080", server.url)
+    subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, timeout=240)
     return root / "run" / "demo"
 
 
@@ -55,3 +60,10 @@ def test_the_two_halves(demo: Path) -> None:
     parts = (demo / "frames.multipart").read_bytes()
     assert parts.count(b"--eden-frame\r\nContent-Type: image/png") == 4
     assert parts.endswith(b"--eden-frame--\r\n")
+
+
+def test_shared_memory_regions(demo: Path) -> None:
+    expected = np.load(demo / "between.npy")
+    assert np.array_equal(np.load(demo / "by-region.npy"), expected)
+    assert (demo / "between.rgb").read_bytes() == expected.tobytes()
+    assert json.loads((demo / "written.json").read_text())["shape"] == [4, 256, 448, 3]

@@ -41,7 +41,7 @@ PAUSE = 0.1
 INSIDE = re.compile(
     rb"""Traceback|Worker\ died|File\ \\?"|\.py\b|\.java\b|\bat\ [a-z]+\.[a-z]+\.    # traces
     |(?:/(?:home|root|usr|tmp|opt|var|work|dev|proc)/)|site-packages               # paths
-    |\b(?:eden|handoff|media|serving|handlers|ts|torch|numpy|PIL|av|msgspec)\.[a-z_]+\b(?!\.\w+\.com)  # modules
+    |(?<!/vnd\.)\b(?:eden|handoff|media|serving|handlers|ts|torch|numpy|PIL|av|msgspec)\.[a-z_]+\b(?!\.\w+\.com) # names
     |\b(?:java|io\.netty|org\.pytorch)\.[a-z]""",
     re.VERBOSE,
 )

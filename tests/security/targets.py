@@ -181,6 +181,7 @@ MAGICS = (
     media.NPY_MAGIC,
     b"PK\x03\x04",
     b"--eden-frame\r\n",
+    b'{"layout": "rgb24"',
 )
 
 

@@ -175,6 +175,32 @@ def test_each_topology_is_served_before_any_is_served_again():
         assert all(each.jpeg is None for each in plan.servings([SPLIT, FUSED], []))
 
 
+def test_raw_frames_are_served_in_each_way_that_is_named():
+    (serving, *_) = QUICK_PLAN.servings([FUSED], [])
+    works = QUICK_PLAN.works_of(serving, [], ["npy", "region"])
+    assert [(work.format, work.by_region) for work in works] == [("jpeg", False), ("npy", False), ("npy", True)]
+    assert works[1].file == works[2].file and works[1].name != works[2].name
+    assert QUICK_PLAN.works_of(serving, []) == list(QUICK_PLAN.works)
+
+
+def test_a_caller_by_region_copies_frames_in_and_out(peer, target, tmp_path):
+    work = Work((32, 48), 3, "npy", batch=2, users=4)
+    frames.draw(work, tmp_path)
+    bodies = tuple(frames.bodies(work, tmp_path))
+    shared = Target(target.url, target.path, {}, bodies, "npy", work.pairs, work.size, by_region=True)
+    caller = Caller(shared, [body.path.read_bytes() for body in bodies])
+    size = 32 * 48 * 3
+    told = {"layout": "rgb24", "dtype": "uint8", "shape": [2, 32, 48, 3], "offset": 4096 + -(-3 * size // 4096) * 4096}
+    peer.answer = (200, json.dumps(told).encode())
+    assert not caller.call(0).failure
+    peer.answer = (200, json.dumps(BUSY).encode())
+    assert caller.call(1).failure.startswith("ServerBusy")
+    peer.answer = (200, json.dumps(told | {"shape": [1, 32, 48, 3]}).encode())
+    assert caller.call(2).failure.startswith("ServerFailed")
+    caller.close()
+    assert all(len(body) < 1000 for _, _, body, _ in peer.seen)
+
+
 def test_shares_are_of_the_same_topology_and_work():
     rows = [
         {"part": "model", "topology": FUSED, "work": "a", "pairs_s": 200.0, "with_pictures_pairs_s": 100.0},
@@ -212,12 +238,15 @@ def test_a_small_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
     out = tmp_path / "results" / "small"
-    assert main(f"--device cpu --quick --topologies fused --out {out}".split()) == 0
+    assert main(f"--device cpu --quick --topologies fused --transport npy,region --out {out}".split()) == 0
     found = json.loads(out.with_suffix(".json").read_text())
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    assert [row["part"] for row in printed] == ["model", "model", "served", "lone", "served"]
+    assert [row["part"] for row in printed] == ["model", "model", "served", "lone", "served", "served"]
     assert not found["left_out"]
-    model, _, served, lone, _ = found["rows"]
+    model, raw, served, lone, by_body, by_region = found["rows"]
+    assert by_region["work"].endswith("shared memory") and by_region["failed"] == by_body["failed"] == 0
+    for row in (by_body, by_region):
+        assert row["share"] == pytest.approx(row["pairs_s"] / raw["pairs_s"])
     assert model["pairs_s"] > 0 and model["with_pictures_pairs_s"] > 0
     assert served["failed"] == 0 and served["pairs_s"] > 0
     assert served["share"] == pytest.approx(served["pairs_s"] / model["pairs_s"])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eden_client.api.carriers import FromBody
 from eden_client.api.errors import PayloadLost, ServerBusy, ServerLost
 from eden_client.api.parts import read_parts
 from eden_client.api.routes import frames_in
@@ -52,15 +53,15 @@ def frames(count):
 
 
 def test_frames_and_what_ends_them():
-    sources = frames(4)
+    awaited = FromBody(3, (16, 16))
     parts = [as_part(encode_npy(frame[None]), "application/x-npy") for frame in frames(3)]
     whole = b"".join(parts) + stream_end()
-    for got, sent in zip(frames_in(chunked(whole, [11]), sources), frames(3), strict=True):
+    for got, sent in zip(frames_in(chunked(whole, [11]), awaited), frames(3), strict=True):
         assert np.array_equal(got, sent)
     with pytest.raises(PayloadLost, match="2 of 3"):
-        list(frames_in(iter([parts[0] + parts[1] + stream_end()]), sources))
+        list(frames_in(iter([parts[0] + parts[1] + stream_end()]), awaited))
     error = as_part(b'{"code": 503, "type": "OverCapacity", "message": "later"}', "application/json")
-    reading = frames_in(iter([parts[0] + error + stream_end()]), sources)
+    reading = frames_in(iter([parts[0] + error + stream_end()]), awaited)
     next(reading)
     with pytest.raises(ServerBusy, match="later") as told:
         next(reading)

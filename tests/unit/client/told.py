@@ -13,6 +13,7 @@ import numpy as np
 
 from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH
 from media import decode_npy, encode_npy
+from media.region_format import CONTENT_TYPE as REGION
 from serving.answer import as_part, stream_end
 
 FRAMES = list(np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8))
@@ -30,6 +31,9 @@ class Told:
         self.offers = {WORKFLOW_PATH}
         self.asked: list[str] = []
         """paths of empty requests, which leave no trace elsewhere"""
+        self.takes_regions = False
+        """else a region is refused, which leaves no trace but this:"""
+        self.regions_asked = 0
         self.answers: list = []
         self.draw: Callable[[bytes], object] = between
         self.paths: list[str] = []
@@ -47,6 +51,10 @@ class Told:
                 if not body and self.path in (WORKFLOW_PATH, FUSED_PATH):
                     told.asked.append(self.path)
                     self.answer(*told.known(self.path))
+                    return
+                if self.headers["Content-Type"] == REGION and not told.takes_regions:
+                    told.regions_asked += 1
+                    self.answer(409, envelope(409, "RegionUnavailable", retry="never"))
                     return
                 told.paths.append(self.path)
                 told.tokens.append(self.headers.get("Authorization"))

@@ -21,6 +21,7 @@ from serving.encode import ClipReader, EncodeService
 from serving.expected_wait import ExpectedWait
 from serving.fused import FusedService
 from serving.limits import TokenLayout, clip_limits
+from serving.regions import RegionFolder
 from serving.request import Caller, Request
 from serving.settings import Limits
 from serving.telemetry import Silent
@@ -72,20 +73,30 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoder, DitDeco
 
 @pytest.fixture
 def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator[Callable[..., Nodes]]:
-    """Makes nodes with these limits, and these settings of the hand-off."""
+    """Makes nodes with these limits, and these settings of the hand-off; regions: where the nodes look for them."""
     opened: list[Handoff] = []
     pools = ThreadPoolExecutor(BATCH), ThreadPoolExecutor(2)
 
-    def make(limits: Limits | None = None, window_bytes: int = 1 << 30, **handoff: object) -> Nodes:
+    def make(
+        limits: Limits | None = None,
+        window_bytes: int = 1 << 30,
+        regions: RegionFolder | None = None,
+        decoder_regions: RegionFolder | None = None,
+        **handoff: object,
+    ) -> Nodes:
         encoder, decoder = networks
         settings = HandoffSettings(**{"kind": "in_process", "folder": tmp_path, "shared_folder": tmp_path} | handoff)
         opened.append(open_handoff(settings))
         layout = TokenLayout(encoder.config.hidden_dim, encoder.config.patch_size, encoder.dtype, settings.wire)
         reader = ClipReader(
-            clip_limits(limits or Limits(), layout, settings.max_payload_bytes), encoder.config.patch_size, pools[1]
+            clip_limits(limits or Limits(), layout, settings.max_payload_bytes),
+            encoder.config.patch_size,
+            pools[1],
+            regions=regions,
         )
-        alone = ClipReader(clip_limits(limits or Limits(), layout, None), encoder.config.patch_size, pools[1])
-        drawing = Drawing(decoder, *pools, Silent())
+        whole = clip_limits(limits or Limits(), layout, None)
+        alone = ClipReader(whole, encoder.config.patch_size, pools[1], regions=regions)
+        drawing = Drawing(decoder, *pools, Silent(), regions=decoder_regions or regions)
         backlog = Backlog(lambda: (0, 1), 256)
         wait = ExpectedWait(opened[-1].queue, BATCH, 5.0)
         return Nodes(

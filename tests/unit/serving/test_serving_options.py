@@ -47,7 +47,7 @@ def test_accept_chooses_the_format(accept, expected):
         ({"seed": b"\xff"}, {}, "seed is not text", 400),
         ({"quality": b"0"}, {}, "quality is 0, outside 1 to 100", 400),
         ({"quality": b"101"}, {}, "quality is 101, outside 1 to 100", 400),
-        ({"format": b"bmp"}, {}, "format is 'bmp', not one of png, jpeg, webp, npy, zip, mp4", 400),
+        ({"format": b"bmp"}, {}, "format is 'bmp', not one of png, jpeg, webp, npy, zip, mp4, region", 400),
         ({"fps": b"0"}, {}, "fps is '0', outside", 400),
         ({"fps": b"1/0"}, {}, "fps is '1/0', not a number", 400),
         ({"stream": b"perhaps"}, {}, "stream is 'perhaps', not one of", 400),

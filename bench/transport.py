@@ -1,0 +1,93 @@
+"""What a clip's way to a server and back costs: in HTTP's bodies, and in shared memory.
+
+python -m bench.transport [--size 1080x1920] [--clip 8] [--calls 20]
+
+One caller of a TorchServe of its own whose model only carries: it reads the frames as the fused model does, and answers
+with all but the first. Calls by bodies (.npy) and by shared memory take turns, so that both meet the same machine.
+By shared memory the caller's copies into it and out of it are within the time, as they are in eden_client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from bench import machine
+from bench.topologies import frames, served
+from bench.topologies.load import Caller
+from bench.topologies.plan import TRANSPORTS, Work
+from server.settings import PROJECT
+from server.staging import stage_autostart, stage_model
+from server.topology import FUSED, TOPOLOGIES
+
+WARM_CALLS = 5
+HANDLERS = {FUSED: "bench/transport_handlers", "autostart": "handlers"}
+
+
+def pack(store: Path) -> None:
+    """A model store of the fused topology whose model only carries."""
+    store.mkdir()
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Path(folder)
+        stage_model(FUSED, stage / FUSED, {}, 1, [])
+        stage_autostart(stage / "autostart", TOPOLOGIES["fused"])
+        for model, handlers in HANDLERS.items():
+            command = [
+                str(Path(sys.executable).parent / "torch-model-archiver"), "--model-name", model, "--version", "1.0",
+                "--archive-format", "zip-store", "--handler", f"{handlers}/{model}.py",
+                "--extra-files", str(stage / model / "files"),
+                "--config-file", str(stage / model / "model-config.yaml"), "--export-path", str(store),
+            ]  # fmt: skip
+            subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+
+
+def measure(work: Work, calls: int, folder: Path) -> dict[str, list[float]]:
+    """Seconds of each call, by transport. Raises RuntimeError for one that fails."""
+    pack(folder / "store")
+    frames.draw(work, folder)
+    taken: dict[str, list[float]] = {name: [] for name in TRANSPORTS}
+    with served.started(folder / "store", folder / "server", 120) as server:
+        callers = {}
+        for name in TRANSPORTS:
+            target = served.target(server, replace(work, by_region=name == "region"), folder)
+            callers[name] = Caller(target, [body.path.read_bytes() for body in target.bodies])
+        for number in range(WARM_CALLS + calls):
+            for name, caller in callers.items():
+                call = caller.call(number)
+                if call.failure:
+                    raise RuntimeError(f"{name}: {call.failure}")
+                taken[name].append(call.taken)
+        for caller in callers.values():
+            caller.close()
+    return {name: seconds[WARM_CALLS:] for name, seconds in taken.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.transport", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", default="1080x1920", help="HxW (default: %(default)s)")
+    parser.add_argument("--clip", type=int, default=8, help="frames (default: %(default)s)")
+    parser.add_argument("--calls", type=int, default=20, help="by each transport (default: %(default)s)")
+    args = parser.parse_args()
+    height, width = map(int, args.size.split("x"))
+    work = Work((height, width), args.clip, "npy", batch=1, users=1)
+    with tempfile.TemporaryDirectory(prefix="transport-") as folder:
+        found = measure(work, args.calls, Path(folder))
+    megabytes = (2 * args.clip - 1) * height * width * 3 / 1e6
+    print(
+        f"{machine.cpu()}: {args.clip} frames of {args.size} there, {work.pairs} back, {megabytes:.0f} MB; ms of a call"
+    )
+    for name, seconds in found.items():
+        median, fastest, slowest = (1e3 * each for each in (statistics.median(seconds), min(seconds), max(seconds)))
+        print(f"{name:>6}: median {median:.0f}, fastest {fastest:.0f}, slowest {slowest:.0f}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

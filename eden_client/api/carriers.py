@@ -1,0 +1,161 @@
+"""The two ways of frames to a server and back: in the bodies of HTTP, or beside it in shared memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from eden_client.api.errors import ServerFailed
+from eden_client.api.regions import Region, RegionPool
+from eden_client.api.traffic import Traffic
+from eden_client.api.transport import BodyFormat, Request, accepted, pack, unpack
+from media import Frame
+from media.region_format import CONTENT_TYPE, HEADER
+
+PAGE = 4096
+
+
+class Awaited(Protocol):
+    """The frames between of a clip that is being sent."""
+
+    @property
+    def expected(self) -> int:
+        """How many come back."""
+
+    def all(self, answer: bytes) -> list[Frame]:
+        """The frames of a whole answer. Raises ServerFailed."""
+
+    def one(self, number: int, part: bytes) -> Frame:
+        """The frame of a streamed answer's part `number`. Raises ServerFailed."""
+
+
+class Carried(Awaited, Protocol):
+    """A clip that is being sent."""
+
+    @property
+    def request(self) -> Request:
+        """What to send of it by HTTP."""
+
+    def format(self, streamed: bool) -> str:
+        """What to ask for as X-Eden-Format."""
+
+
+class Carrier(Protocol):
+    """A way of sending clips."""
+
+    def carry(self, frames: Sequence[Frame], traffic: Traffic) -> AbstractContextManager[Carried]:
+        """Frames [H, W, 3] of one size; what was carried is to be read before the block ends. Raises EdenError."""
+
+
+@dataclass(frozen=True)
+class FromBody:
+    """The frames between in an answer's body."""
+
+    expected: int
+    size: tuple[int, int]
+
+    def all(self, answer: bytes) -> list[Frame]:
+        return unpack(answer, self.expected, self.size)
+
+    def one(self, number: int, part: bytes) -> Frame:
+        (frame,) = unpack(part, 1, self.size)
+        return frame
+
+
+@dataclass(frozen=True)
+class InBody(FromBody):
+    """Frames in the request's body, those between in its answer's."""
+
+    request: Request
+    transport: BodyFormat
+
+    def format(self, streamed: bool) -> str:
+        return self.transport if streamed else accepted(self.transport, self.expected)
+
+
+@dataclass(frozen=True)
+class BodyCarrier:
+    """Sends frames in bodies."""
+
+    transport: BodyFormat
+
+    @contextmanager
+    def carry(self, frames: Sequence[Frame], traffic: Traffic) -> Iterator[Carried]:
+        with traffic.timed("send_seconds"):
+            request = pack(frames, self.transport)
+        height, width = frames[0].shape[:2]
+        yield InBody(len(frames) - 1, (height, width), request, self.transport)
+
+
+@dataclass(frozen=True)
+class InRegion:
+    """Frames in a region, those between behind them."""
+
+    request: Request
+    expected: int
+    shape: tuple[int, ...]
+    """of a frame"""
+    region: Region
+    answer: int
+    """where in the region the frames between begin"""
+    traffic: Traffic
+
+    def format(self, streamed: bool) -> str:
+        return "region"
+
+    def all(self, answer: bytes) -> list[Frame]:
+        return self._read(0, self.expected, answer)
+
+    def one(self, number: int, part: bytes) -> Frame:
+        (frame,) = self._read(number, 1, part)
+        return frame
+
+    def _read(self, first: int, count: int, told: bytes) -> list[Frame]:
+        height, width, channels = self.shape
+        size = height * width * channels
+        start = self.answer + first * size
+        wanted = {"shape": [count, *self.shape], "offset": start, "dtype": "uint8", "layout": "rgb24"}
+        if not 0 <= first < self.expected or not _says(told, wanted):
+            raise ServerFailed(f"the answer does not say that {wanted} was written, is this an EDEN server?")
+        self.traffic.add(bytes_received=count * size)
+        frames = self.region.bytes[start : start + count * size].reshape(count, *self.shape)
+        return [frame.copy() for frame in frames]  # the region's next call overwrites them
+
+
+@dataclass(frozen=True)
+class RegionCarrier:
+    """Writes frames into regions, and sends descriptions of them."""
+
+    pool: RegionPool
+
+    @contextmanager
+    def carry(self, frames: Sequence[Frame], traffic: Traffic) -> Iterator[Carried]:
+        count, size = len(frames), frames[0].nbytes
+        answer = HEADER + -(-count * size // PAGE) * PAGE
+        with self.pool.lease(answer + (count - 1) * size) as region:
+            with traffic.timed("send_seconds"):
+                room = region.bytes[HEADER : HEADER + count * size].reshape(count, *frames[0].shape)
+                for place, frame in zip(room, frames, strict=True):
+                    place[...] = frame
+            traffic.add(bytes_sent=count * size)
+            place_of = {"file": region.name, "key": region.key.hex()}
+            told = {
+                "layout": "rgb24",
+                "dtype": "uint8",
+                "shape": [count, *frames[0].shape],
+                "frames": place_of | {"offset": HEADER},
+                "answer": place_of | {"offset": answer},
+            }
+            request = Request(json.dumps(told).encode(), CONTENT_TYPE)
+            yield InRegion(request, count - 1, frames[0].shape, region, answer, traffic)
+
+
+def _says(told: bytes, wanted: dict[str, object]) -> bool:
+    try:
+        said = json.loads(told)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and all(said.get(key) == value for key, value in wanted.items())

@@ -1,0 +1,72 @@
+"""The route that a client's options name, with frames sent as they are to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args
+
+from eden_client.api.auto_route import AutoRoute
+from eden_client.api.carriers import BodyCarrier, Carrier, RegionCarrier
+from eden_client.api.fallback_route import FallbackRoute
+from eden_client.api.http_connection import HttpConnection
+from eden_client.api.regions import RegionPool
+from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
+from eden_client.api.tokens import Token
+from eden_client.api.traffic import Traffic
+from eden_client.api.transport import BodyFormat, Transport
+
+RouteName = Literal["auto", "workflow", "chain", "grpc", "fused"]
+ROUTES: tuple[RouteName, ...] = get_args(RouteName)
+Server = tuple[str, Token]
+"""An address, and the token for it."""
+
+
+def open_route(
+    name: RouteName,
+    encoder: Server,
+    decoder: Server | None,
+    authorities: Path | None,
+    transport: Transport,
+    regions: RegionPool | None,
+    seed: int,
+    traffic: Traffic,
+    connections: int,
+) -> Route:
+    """The route `name` through one server, or two.
+
+    authorities: certificates to trust; None: the usual ones. regions: None: frames go in bodies.
+    Raises ValueError for what cannot be had together, or is not installed.
+    """
+    in_body: BodyFormat = "png" if transport == "png" else "npy"
+    if name == "grpc":
+        if transport == "region":
+            raise ValueError("shared memory regions are for HTTP: the route grpc takes the transports npy and png")
+        try:  # gRPC is slow to import, rarely wanted, and an extra of the distribution
+            from eden_client.api.grpc_route import GrpcConnection, GrpcRoute
+        except ModuleNotFoundError as error:
+            raise ValueError(f"the route grpc needs {error.name}: pip install 'eden-client[grpc]'") from error
+
+        first, second = (GrpcConnection(*server, traffic, authorities) for server in (encoder, decoder or encoder))
+        return GrpcRoute(first, second, in_body, seed, traffic)
+    if decoder and name not in ("auto", "chain"):
+        raise ValueError(f"the route {name} is through one server: two need the route chain or grpc")
+
+    def sending(make: Callable[[Carrier], Route]) -> Route:
+        by_bodies = make(BodyCarrier(in_body))
+        if regions is None:
+            return by_bodies
+        by_regions = make(RegionCarrier(regions))
+        return by_regions if transport == "region" else FallbackRoute(by_regions, by_bodies)
+
+    server = HttpConnection(*encoder, traffic, connections, authorities)
+    if decoder or name == "chain":
+        other = HttpConnection(*(decoder or encoder), traffic, connections, authorities)
+        return sending(lambda carrier: ChainRoute(server, other, carrier, seed, traffic))
+    one_call = {
+        FUSED_PATH: sending(lambda carrier: FusedRoute(server, carrier, seed, traffic)),
+        WORKFLOW_PATH: sending(lambda carrier: WorkflowRoute(server, carrier, seed, traffic)),
+    }
+    if name == "auto":
+        return AutoRoute(server, one_call)
+    return one_call[FUSED_PATH if name == "fused" else WORKFLOW_PATH]

@@ -1,0 +1,159 @@
+"""Shared memory regions of this process: files in memory through which frames reach a server of the same host.
+
+media.region_format says how they look. A region is locked (flock) for as long as its process lives, so that one left
+behind by a process that was killed is known by its lock being free, and removed by the next client of this user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import secrets
+import stat
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from eden_client.api.errors import RegionUnavailable
+from media import Frame
+from media.region_format import (
+    KEY_BYTES,
+    PREFIX,
+    SUFFIX,
+    UNFINISHED,
+    region_header,
+    region_name,
+)
+
+GRAIN = 1 << 20
+"""Bytes; regions are made in multiples of it."""
+START_S = 60.0
+"""How old a region without a lock and a final name is before it counts as left behind."""
+
+
+class Region:
+    """One such file, mapped. Raises RegionUnavailable: the folder has no room for it, or it cannot be made there."""
+
+    def __init__(self, folder: Path, capacity: int) -> None:
+        self.name = region_name(os.getuid(), secrets.token_hex(16))
+        self.key = secrets.token_bytes(KEY_BYTES)
+        self.capacity = capacity
+        path = folder / self.name
+        try:
+            self.bytes: Frame = _made(path, capacity)
+        except OSError as error:
+            what = f"no room for {capacity} bytes" if error.errno == errno.ENOSPC else str(error.strerror)
+            raise RegionUnavailable(f"a shared memory region cannot be made in {folder}: {what}") from error
+        header = region_header(self.key)
+        self.bytes[: len(header)] = np.frombuffer(header, np.uint8)
+        self._remove = weakref.finalize(self, _remove, path, os.getpid())
+
+    def discard(self) -> None:
+        """Remove the file; what others have open of it stays theirs."""
+        self._remove()
+
+
+class RegionPool:
+    """The regions of one client: one for each call in flight, used again and again. Thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._free: list[Region] = []
+        self._closed = False
+        self._lock = threading.Lock()
+        remove_abandoned(folder)
+
+    @contextlib.contextmanager
+    def lease(self, nbytes: int) -> Iterator[Region]:
+        """A region of at least `nbytes`, header included, that no other call uses. Raises RegionUnavailable.
+
+        It is used again only if the block ends well: after anything else the server may be at work on it still.
+        """
+        region = self._acquire(nbytes)
+        try:
+            yield region
+        except BaseException:
+            region.discard()
+            raise
+        self._give_back(region)
+
+    def close(self) -> None:
+        """Remove all regions; those in use once they are given back."""
+        with self._lock:
+            self._closed = True
+            for region in self._free:
+                region.discard()
+            self._free.clear()
+
+    def _acquire(self, nbytes: int) -> Region:
+        with self._lock:
+            fitting = [region for region in self._free if region.capacity >= nbytes]
+            if fitting:
+                region = min(fitting, key=lambda region: region.capacity)
+                self._free.remove(region)
+                return region
+            if self._free:  # too small: the new one takes its place
+                self._free.pop().discard()
+        return Region(self._folder, -(-nbytes // GRAIN) * GRAIN)
+
+    def _give_back(self, region: Region) -> None:
+        with self._lock:
+            if not self._closed:
+                self._free.append(region)
+                return
+        region.discard()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove this user's regions that no process holds any longer."""
+    mine = f"{PREFIX}{os.getuid()}-"
+    for path in folder.glob(f"{mine}*"):
+        if path.suffix in (SUFFIX, UNFINISHED):
+            with contextlib.suppress(OSError):
+                _remove_if_abandoned(path)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        held = os.fstat(file)
+        if not stat.S_ISREG(held.st_mode) or held.st_uid != os.getuid():
+            return
+        if path.suffix == UNFINISHED and time.time() - held.st_mtime < START_S:
+            return  # its maker is about to lock it
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    finally:
+        os.close(file)
+
+
+def _made(path: Path, capacity: int) -> Frame:
+    """A new file's bytes; locked before it has its name, or it could pass for one left behind. Raises OSError."""
+    hidden = path.with_suffix(UNFINISHED)
+    held = os.statvfs(path.parent)
+    if capacity > held.f_bavail * held.f_frsize // 2:  # the server's hand-off lives there too
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.posix_fallocate(file, 0, capacity)  # a full folder would otherwise end this process at its first touch
+        pages = mmap.mmap(file, capacity)  # holds the open file, and so the lock
+        hidden.rename(path)
+    except BaseException:
+        hidden.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
+    return np.frombuffer(pages, np.uint8)
+
+
+def _remove(path: Path, maker: int) -> None:
+    if os.getpid() == maker:  # a forked child ends without taking its parent's
+        path.unlink(missing_ok=True)

@@ -1,0 +1,219 @@
+"""Frames that travel beside TorchServe: in files in memory that a caller on this host has made, and describes.
+
+Callers may be hostile. A file is opened only in one folder, by a name of one pattern, and used only if it is a plain
+file of this user alone that begins with the key which the caller names. It may be cut short at any moment, which would
+kill whoever has it mapped: so it is never mapped, but read into memory of our own, and written, by system calls.
+Only the bytes described are read or written; the file is never removed, and never made longer: where it has become too
+short for them, nothing more is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hmac
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from media.region_format import CONTENT_TYPE, HEADER, KEY, MAGIC, NAME, region_header
+from serving.errors import BadRequest, RegionUnavailable, shown
+
+LONGEST = 4096
+"""Bytes of a description."""
+STEP = 16 << 20
+"""Bytes written at once: before each the file's length is looked at."""
+FOREIGN = stat.S_IRWXG | stat.S_IRWXO
+
+Side = Annotated[int, Meta(ge=1, le=1 << 31)]
+Offset = Annotated[int, Meta(ge=HEADER, le=1 << 48)]
+
+
+class Place(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where in a region something lies."""
+
+    file: str
+    key: str
+    """64 hexadecimal digits: those that the region begins with"""
+    offset: Offset
+
+    @classmethod
+    def of_ticket(cls, told: dict[str, Any]) -> Self:
+        """A place that has travelled in a ticket. Raises BadRequest."""
+        try:
+            return msgspec.convert(told, cls)
+        except msgspec.ValidationError as error:
+            raise _unreadable(error) from error
+
+    def check_names(self, what: str) -> None:
+        """Raises BadRequest where file or key cannot be those of a region."""
+        if not NAME.fullmatch(self.file):
+            raise BadRequest(f"{what}.file is {shown(self.file)}: no name of a region")
+        if not KEY.fullmatch(self.key):
+            raise BadRequest(f"{what}.key is not 64 hexadecimal digits")
+
+
+class Description(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a request says of its region."""
+
+    layout: Literal["rgb24"]
+    dtype: Literal["uint8"]
+    shape: tuple[Side, Side, Side, Literal[3]]
+    """[K, H, W, 3], of the frames"""
+    frames: Place
+    answer: Place | None = None
+    """room for [K-1, H, W, 3]; None: the answer comes as an HTTP body"""
+
+
+@dataclass(frozen=True)
+class RegionSource:
+    """A request's frames, where they lie; checked, but the file may change until they are read."""
+
+    folder: RegionFolder
+    description: Description
+
+    def read(self) -> np.ndarray:
+        """[K, H, W, 3] uint8 in memory of our own. Raises BadRequest, RegionUnavailable."""
+        return self.folder.read(self.description.frames, self.description.shape)
+
+
+@dataclass(frozen=True)
+class RegionFolder:
+    """Regions of this process's user in one folder."""
+
+    path: Path
+
+    def look_at(self, data: bytes) -> RegionSource:
+        """What a request's description stands for; no frame is read.
+
+        Raises BadRequest, naming what is wrong with it, or RegionUnavailable: no such region here.
+        """
+        described = _parsed(data)
+        described.frames.check_names("frames")
+        count, height, width, _ = described.shape
+        size = math.prod(described.shape)
+        with self._opened(described.frames, size):
+            pass
+        if described.answer is not None:
+            described.answer.check_names("answer")
+            room = (count - 1) * height * width * 3
+            if described.answer.file == described.frames.file:
+                _check_apart(described.frames.offset, size, described.answer.offset, room)
+            with self._opened(described.answer, room):
+                pass
+        return RegionSource(self, described)
+
+    def read(self, place: Place, shape: tuple[int, ...]) -> np.ndarray:
+        """An array of uint8 of its own. Raises BadRequest, RegionUnavailable."""
+        made = np.empty(shape, np.uint8)
+        left = made.reshape(-1).data
+        with self._opened(place, made.nbytes) as file:
+            at = place.offset
+            while left:
+                count = os.preadv(file, [left], at)
+                if count == 0:
+                    raise BadRequest("the region was cut short while it was read")
+                left, at = left[count:], at + count
+        return made
+
+    def write(self, place: Place, frames: np.ndarray, first: int = 0) -> bytes:
+        """Write `frames` [n, H, W, 3] uint8 as those from number `first` on; the answer, which says what was written.
+
+        Raises BadRequest, RegionUnavailable.
+        """
+        offset = place.offset + first * math.prod(frames.shape[1:])
+        left = np.ascontiguousarray(frames).reshape(-1).data
+        at, end = offset, offset + frames.nbytes
+        with self._opened(place, end - place.offset) as file:
+            while left:
+                if os.fstat(file).st_size < end:
+                    raise BadRequest("the region was cut short while it was written")
+                try:
+                    count = os.pwrite(file, left[:STEP], at)
+                except OSError as error:
+                    raise RegionUnavailable(f"the region cannot be written: {error.strerror}") from error
+                left, at = left[count:], at + count
+        said = {"layout": "rgb24", "dtype": "uint8", "shape": frames.shape, "offset": offset, "first": first}
+        return json.dumps(said).encode()
+
+    @contextlib.contextmanager
+    def _opened(self, place: Place, nbytes: int) -> Iterator[int]:
+        """The region's descriptor, if it is one that may be used, and holds so many bytes at that place."""
+        place.check_names("region")
+        file = self._open(place.file)
+        try:
+            held = os.fstat(file)
+            if not stat.S_ISREG(held.st_mode):
+                raise BadRequest("the region is no plain file")
+            if held.st_uid != os.geteuid():
+                raise RegionUnavailable("the region belongs to another user than the server's")
+            if held.st_mode & FOREIGN:
+                raise BadRequest(
+                    f"the region's mode is {held.st_mode & 0o777:o}: nobody but its owner may open it (600)"
+                )
+            if held.st_nlink != 1:
+                raise BadRequest(f"the region has {held.st_nlink} names: it has to have one")
+            wanted = region_header(bytes.fromhex(place.key))
+            if not hmac.compare_digest(os.pread(file, len(wanted), 0), wanted):
+                raise BadRequest(f"the region does not begin with {MAGIC[:11].decode()} and the key that is named")
+            if held.st_size < place.offset + nbytes:
+                raise BadRequest(
+                    f"the region has {held.st_size} bytes, too few for {nbytes} of them from {place.offset} on"
+                )
+            yield file
+        finally:
+            os.close(file)
+
+    def _open(self, name: str) -> int:
+        try:
+            # O_NONBLOCK: to open a pipe would wait for its other end
+            return os.open(self.path / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise BadRequest("the region is a link") from None
+            if error.errno == errno.EISDIR:
+                raise BadRequest("the region is no plain file") from None
+            raise RegionUnavailable(
+                f"no such region that the server can open ({error.strerror}): send the frames in the body"
+            ) from error
+
+
+def is_region(content_type: str) -> bool:
+    """Whether a request's content type says that its body describes a region."""
+    return content_type.partition(";")[0].strip().lower() == CONTENT_TYPE
+
+
+def look_at_region(data: bytes, folder: RegionFolder | None) -> RegionSource:
+    """What a description stands for. Raises BadRequest, RegionUnavailable."""
+    if folder is None:
+        raise RegionUnavailable("this server takes no shared memory regions: send the frames in the body")
+    return folder.look_at(data)
+
+
+def _parsed(data: bytes) -> Description:
+    if len(data) > LONGEST:
+        raise BadRequest(f"a region's description of {len(data)} bytes: at most {LONGEST} are read")
+    try:
+        return msgspec.json.decode(data, type=Description)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> BadRequest:
+    return BadRequest(f"the region's description: {str(error).replace('`', '').replace('$.', '')}")
+
+
+def _check_apart(frames: int, size: int, answer: int, room: int) -> None:
+    if frames < answer + room and answer < frames + size:
+        raise BadRequest(
+            f"the answer, {room} bytes from {answer} on, would overwrite the frames: {size} from {frames} on"
+        )

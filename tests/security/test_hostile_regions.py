@@ -1,0 +1,81 @@
+"""Shared memory regions: descriptions that lie, files that are none of the caller's, and files that change."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from media.region_format import CONTENT_TYPE
+from tests.region_files import DESCRIBED, FILES, FRAMES, RegionFile
+from tests.security.group import Case, attack, for_target
+from tests.security.targets import ENCODER_TARGET, FUSED_TARGET, READ_FRAMES, WORKFLOW_TARGET, Call, Client, Target
+from tests.security.wire import Part
+
+SHARED = Path("/dev/shm")
+UNAVAILABLE = frozenset({409})
+
+
+@pytest.fixture
+def regions() -> Iterator[list[RegionFile]]:
+    """Made in the server's folder, one for each hostile change of a file; removed in the end, whatever became of it."""
+    made = [RegionFile.write(SHARED, FRAMES) for _ in (*FILES, "left as it is")]
+    beside = [SHARED / f"eden-hostile-{os.getpid()}-{i}" for i in range(len(made))]
+    yield made
+    for path in (*(region.path for region in made), *beside):
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        path.unlink(missing_ok=True)
+
+
+def described(body: bytes, target: Target) -> Call:
+    """By content type, or as a field where the way in has no headers."""
+    return Call(body, content_type=CONTENT_TYPE) if target.protocol == "HTTP" else Call((Part("region", body),))
+
+
+@pytest.mark.parametrize("target", READ_FRAMES, ids=str)
+def test_descriptions(client: Client, target: Target, regions: list[RegionFile]):
+    region = regions[-1]
+    before = region.path.read_bytes()
+    bodies = {what: (said if isinstance(said, bytes) else region.body(**said)) for what, (said, _) in DESCRIBED.items()}
+    cases = [Case(what, described(body, target), words=(DESCRIBED[what][1],)) for what, body in bodies.items()]
+    attack(client, target, [case for case in for_target(target, cases) if target.takes(case.call)])
+    assert region.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("target", [ENCODER_TARGET, FUSED_TARGET, WORKFLOW_TARGET], ids=str)
+def test_files(client: Client, target: Target, regions: list[RegionFile]):
+    cases = []
+    for number, ((make, word), region) in enumerate(zip(FILES.items(), regions, strict=False)):
+        make(region.path, SHARED / f"eden-hostile-{os.getpid()}-{number}")
+        cases.append(Case(make.__name__, described(region.body(), target), words=(word,), type="BadRequest"))
+    gone = regions[-1].body(answer__file=regions[-1].path.name[:-8] + "0.region")
+    cases.append(Case("gone", described(gone, target), UNAVAILABLE, type="RegionUnavailable"))
+    attack(client, target, cases)
+
+
+@pytest.mark.parametrize("target", [ENCODER_TARGET, FUSED_TARGET], ids=str)
+def test_a_file_that_is_cut_short_and_made_longer_all_the_while(client: Client, target: Target, regions):
+    """Nothing worse than a refusal: a worker that had it mapped would die."""
+    region, over = regions[-1], threading.Event()
+    size = region.path.stat().st_size
+
+    def change() -> None:
+        for length in itertools.cycle((region.answer - 1, size, 5000, size)):
+            if over.is_set():
+                return
+            os.truncate(region.path, length)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        cases = [Case(str(i), described(region.body(), target), frozenset({200, 400})) for i in range(40)]
+        attack(client, target, cases)
+    finally:
+        over.set()
+        changing.join()
+    assert region.path.stat().st_size <= size
