@@ -69,5 +69,8 @@ def lost_of(frame: VideoFrame) -> tuple[str, ...]:
 
 
 def _data(frame: VideoFrame, kind: Type) -> bytes | None:
-    entries: Any = frame.side_data  # a container, whatever PyAV's types say
+    try:
+        entries: Any = frame.side_data  # a container, whatever PyAV's types say
+    except ValueError:  # PyAV reads none where it has no name for one, EXIF's among them
+        return None
     return next((bytes(each) for each in entries if each.type == kind), None)
