@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import mmap
 import os
 import secrets
 import stat
+import sys
 import threading
 import time
 import weakref
@@ -31,6 +31,9 @@ from media.region_format import (
     region_header,
     region_name,
 )
+
+if sys.platform != "win32":
+    import fcntl
 
 GRAIN = 1 << 20
 """Bytes; regions are made in multiples of it."""
@@ -64,6 +67,9 @@ class RegionPool:
     """The regions of one client: one for each call in flight, used again and again. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
+        """Raises RegionUnavailable where the platform has no such memory."""
+        if sys.platform == "win32":
+            raise RegionUnavailable("Windows has no shared memory regions: the transports npy and png go everywhere")
         self._folder = folder
         self._free: list[Region] = []
         self._closed = False

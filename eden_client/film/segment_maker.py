@@ -32,6 +32,7 @@ class FilmTask:
 
     source: str
     source_rate: Fraction | None
+    strict: bool
     sinks: Sinks
     window: int
     """calls side by side"""
@@ -45,7 +46,7 @@ class SegmentMaker:
 
     def __init__(self, task: FilmTask, between: Between, wrote: Wrote) -> None:
         self._task, self._between, self._wrote = task, between, wrote
-        self._reader = RangeReader(task.source, task.source_rate)
+        self._reader = RangeReader(task.source, task.source_rate, task.strict)
 
     def make(self, job: SegmentJob) -> Entry:
         """Make a segment; returns what is to be noted of it. Raises MediaError, EdenError or OSError."""

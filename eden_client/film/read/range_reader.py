@@ -25,8 +25,8 @@ class RangeReader:
     lead elsewhere (no key frames, a clock that starts anew, damaged data): then the file is read from its start.
     """
 
-    def __init__(self, source: str, rate: Fraction | None) -> None:
-        self._source, self._rate = source, rate
+    def __init__(self, source: str, rate: Fraction | None, strict: bool = False) -> None:
+        self._source, self._rate, self._strict = source, rate, strict
         self._open = ExitStack()
         self._film: Film | None = None
         self._coming: Iterator[Picture] = iter(())
@@ -76,7 +76,7 @@ class RangeReader:
         return self._counted(self._coming, 0)
 
     def _opened(self) -> Film:
-        self._film = self._open.enter_context(open_film(self._source, self._rate))
+        self._film = self._open.enter_context(open_film(self._source, self._rate, self._strict))
         self._coming, self._next = self._film.pictures(), 0
         return self._film
 

@@ -70,9 +70,10 @@ def lost_of(frame: VideoFrame) -> tuple[str, ...]:
 
 
 def _data(frame: VideoFrame, kind: Type) -> bytes | None:
-    entries: Any = frame.side_data  # a container, whatever PyAV's types say
-    for each in entries:
-        with suppress(ValueError):  # FFmpeg has kinds that PyAV has no name for, EXIF's among them
-            if each.type == kind:
-                return bytes(each)
+    with suppress(ValueError):  # FFmpeg has kinds that PyAV has no name for, EXIF's among them
+        entries: Any = frame.side_data  # a container, whatever PyAV's types say
+        for each in entries:
+            with suppress(ValueError):
+                if each.type == kind:
+                    return bytes(each)
     return None

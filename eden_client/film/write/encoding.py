@@ -69,8 +69,8 @@ STEREO_MODES = {
 """Ways of putting two views into one picture, by the containers that say so."""
 _REFUSED = {"mov": ("vp8", "vp9", "av1")}
 """Codecs that FFmpeg has a tag for in a container, and its muxer does not take."""
-_LEAST = {"libx265": (16, 64), "libsvtav1": (4, 4), "ffv1": (4, 4)}
-"""Rows and columns of a picture. With fewer than 64 columns, x265 overwrites memory that is not its own."""
+_LEAST = {"libx265": (16, 64)}
+"""Rows and columns of a picture. With fewer than 64 columns it overwrites memory that is not its own."""
 _MOST_PER_SECOND = {"libsvtav1": 240}
 _FAMILIES = {
     "hevc": "hevc",

@@ -121,8 +121,15 @@ def pictures(height: int, width: int) -> dict[str, bytes]:
     }
 
 
+VIDEOS = (
+    *("mp4", "mp4-10-bit", "mp4-444", "mp4-hevc", "mp4-fragmented", "mp4-mpeg4"),
+    *("mov", "matroska", "matroska-ffv1", "webm"),
+)
+"""What `videos` makes."""
+
+
 def videos(height: int, width: int, count: int) -> dict[str, bytes]:
-    """A video of each kind."""
+    """A video of each kind, of five frames or more: of one or two, x265 sometimes gives times that no mp4 can hold."""
     size = {"height": height, "width": width, "count": count}
     fast = {"preset": "ultrafast"}
     plain = video("libx264", "yuv420p", **size, **fast, ref="16", bf="3")

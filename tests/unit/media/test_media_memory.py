@@ -12,7 +12,7 @@ import pytest
 
 from media import peek
 from media.peek import DECODE_BYTES_PER_PIXEL
-from tests.unit.media.media_samples import clip, pictures, videos
+from tests.unit.media.media_samples import VIDEOS, clip, pictures, videos
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,7 +34,7 @@ def taken(samples, tmp_path_factory) -> dict[str, dict[str, int]]:
     return {Path(name).name: numbers for name, numbers in json.loads(done.stdout).items()}
 
 
-KINDS = [*pictures(16, 16), *videos(64, 64, 1), "npy"]
+KINDS = [*pictures(16, 16), *VIDEOS, "npy"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
