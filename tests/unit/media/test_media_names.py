@@ -55,7 +55,7 @@ def test_any_name_is_written_and_read(tmp_path, monkeypatch, stem):
     source = write_source(Path(f"{stem}.mkv"), [Sound("aac")])
     assert joiner(source, folder / "film.mp4") == [] and hear(folder / "film.mp4").seconds > 0.9
     joint, segments = joiner.parts(source, ".mkv")
-    assert write_gif(segments, joint.look, folder / "film.gif") == []
+    assert write_gif(segments, joint.video_format, folder / "film.gif") == []
     with open_film_file(folder / "film.gif") as gif:
         assert len(list(gif.pictures())) == 10
     assert {path.name for path in tmp_path.iterdir()} == {f"{stem}.mp4", f"{stem}.mkv", f"{stem}.parts"}

@@ -77,6 +77,12 @@ def parts_of(body: bytes) -> list[dict]:
     return [json.loads(part.partition(b"\r\n\r\n")[2]) for part in body.split(b"--eden-frame") if b"rgb24" in part]
 
 
+def assert_alike(streamed: np.ndarray, together: np.ndarray) -> None:
+    """A stream is drawn pair by pair: what is drawn together may be rounded by one grey level more or less."""
+    assert streamed.shape == together.shape
+    assert np.abs(streamed.astype(int) - together).max() <= 1
+
+
 def test_a_stream_says_of_each_frame_that_it_is_there(nodes, region):
     streams = []
     for node in ("fused", "chain"):
@@ -87,7 +93,7 @@ def test_a_stream_says_of_each_frame_that_it_is_there(nodes, region):
             (ticket,) = nodes.encoder.serve([request(region.body())])
             asked = {"x-eden-stream": "1", "accept": "*/*"}
             nodes.decoder.serve([Request(0, {"body": ticket.body}, asked)], outbox)
-        assert np.array_equal(region.between, by_body(nodes))
+        assert_alike(region.between, by_body(nodes))
         streams.append(parts_of(b"".join(outbox.parts[0])))
     size = FRAMES[0].nbytes
     assert [part["offset"] for part in streams[0]] == [region.answer + i * size for i in range(3)]
@@ -103,7 +109,7 @@ def test_a_streamed_frame_is_written_before_it_is_told_of(nodes, region):
 
     seen: list[np.ndarray] = []
     nodes.fused.serve([request(region.body(), **{"x-eden-stream": "1"})], Looking())
-    assert np.array_equal(seen, by_body(nodes))
+    assert_alike(np.stack(seen), by_body(nodes))
 
 
 def test_the_answer_may_lie_in_a_second_region_or_come_as_a_body(nodes, region, tmp_path):
