@@ -45,6 +45,7 @@ PICTURE_TABLES_PER_PIXEL = 1
 
 _BESIDE = 8 << 20
 """Bytes of what does not grow with the picture: a decoder's tables, a tile in conversion, malloc's rounding."""
+_BESIDE_WEBP = 12 << 20
 _BESIDE_VIDEO = 24 << 20
 _SAMPLE = 64
 """Bytes of FFmpeg's index for each sample of a video file."""
@@ -108,7 +109,8 @@ def _picture_bytes(header: Header, length: int) -> int:
     else:
         per_pixel = DECODE_BYTES_PER_PIXEL["png of one channel" if header.channels == 1 else "png"]
     rows = _ROWS * 8 * header.width if header.format == "PNG" else 0
-    return int(per_pixel * pixels) + rows + _COPIES * length + _BESIDE
+    beside = _BESIDE_WEBP if header.format == "WEBP" else _BESIDE
+    return int(per_pixel * pixels) + rows + _COPIES * length + beside
 
 
 def _video_bytes(header: VideoHeader, length: int) -> int:

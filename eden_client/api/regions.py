@@ -38,7 +38,7 @@ if sys.platform != "win32":
 GRAIN = 1 << 20
 """Bytes; regions are made in multiples of it."""
 START_S = 60.0
-"""How old a region without a lock and a final name is before it counts as left behind."""
+"""Seconds since a region was last written to from which on it counts as left behind, if nobody holds its lock."""
 
 
 class Region:
@@ -132,8 +132,8 @@ def _remove_if_abandoned(path: Path) -> None:
         held = os.fstat(file)
         if not stat.S_ISREG(held.st_mode) or held.st_uid != os.getuid():
             return
-        if path.suffix == UNFINISHED and time.time() - held.st_mtime < START_S:
-            return  # its maker is about to lock it
+        if time.time() - held.st_mtime < START_S:
+            return  # its maker may be about to lock it
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
     finally:

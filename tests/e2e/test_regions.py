@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +75,8 @@ def test_a_caller_that_is_killed_leaves_nothing_for_long(server: Server):
         name = caller.stdout.readline().decode().strip()
         assert (SHARED / name).exists()
         caller.send_signal(signal.SIGKILL)
-    assert (SHARED / name).exists()
+    with suppress(FileNotFoundError):  # a client of another test's may have come by
+        os.utime(SHARED / name, (0, 0))
     RegionPool(SHARED)
     assert not (SHARED / name).exists()
     assert interpolates(server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +15,19 @@ from tests.security.targets import ENCODER_TARGET, READ_FRAMES, Client, client_o
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where callers of the server may leave frames: a folder of its own, in which no client tidies up."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="session")
+def server(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of all that there is to attack. Its frames are small: on a CPU large ones keep a node busy for long.
 
     And each node has one thread: on cores that others use as well, two wait for each other busily.
     """
     settings = ("threads=1", "encoder:limits.max_pixels=1000000", "eden_fused:limits.max_pixels=1000000")
+    settings += (f"encoder:regions={shared}", f"dit_decoder:regions={shared}", f"eden_fused:regions={shared}")
     options = (option for setting in settings for option in ("--set", setting))
     store = pack(tmp_path_factory.mktemp("model_store"), "--topology", "both", *options)
     with Server(store, folder=tmp_path_factory.mktemp("server"), ports="free") as running:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,13 @@ from tests.security.group import Case, attack, for_target
 from tests.security.targets import ENCODER_TARGET, FUSED_TARGET, READ_FRAMES, WORKFLOW_TARGET, Call, Client, Target
 from tests.security.wire import Part
 
-SHARED = Path("/dev/shm")
 UNAVAILABLE = frozenset({409})
 
 
 @pytest.fixture
-def regions() -> Iterator[list[RegionFile]]:
-    """Made in the server's folder, one for each hostile change of a file; removed in the end, whatever became of it."""
-    made = [RegionFile.write(SHARED, FRAMES) for _ in (*FILES, "left as it is")]
-    beside = [SHARED / f"eden-hostile-{os.getpid()}-{i}" for i in range(len(made))]
-    yield made
-    for path in (*(region.path for region in made), *beside):
-        if path.is_dir() and not path.is_symlink():
-            path.rmdir()
-        path.unlink(missing_ok=True)
+def regions(shared: Path) -> list[RegionFile]:
+    """Made in the server's folder, one for each hostile change of a file."""
+    return [RegionFile.write(shared, FRAMES) for _ in (*FILES, "left as it is")]
 
 
 def described(body: bytes, target: Target) -> Call:
@@ -50,8 +42,8 @@ def test_descriptions(client: Client, target: Target, regions: list[RegionFile])
 @pytest.mark.parametrize("target", [ENCODER_TARGET, FUSED_TARGET, WORKFLOW_TARGET], ids=str)
 def test_files(client: Client, target: Target, regions: list[RegionFile]):
     cases = []
-    for number, ((make, word), region) in enumerate(zip(FILES.items(), regions, strict=False)):
-        make(region.path, SHARED / f"eden-hostile-{os.getpid()}-{number}")
+    for (make, word), region in zip(FILES.items(), regions, strict=False):
+        make(region.path, region.path.with_name(f"beside-{region.path.stem}"))
         cases.append(Case(make.__name__, described(region.body(), target), words=(word,), type="BadRequest"))
     gone = regions[-1].body(answer__file=regions[-1].path.name[:-8] + "0.region")
     cases.append(Case("gone", described(gone, target), UNAVAILABLE, type="RegionUnavailable"))

@@ -256,6 +256,8 @@ def test_what_a_killed_client_left_is_removed_by_the_next_and_what_a_living_one_
         others = tmp_path / "eden-handoff-0.ledger", tmp_path / f"eden-pixels-{os.getuid() + 1}-{32 * '0'}.region"
         for other in others:
             other.touch()
+        for path in tmp_path.iterdir():
+            os.utime(path, (0, 0))
         remove_abandoned(tmp_path)
         assert (tmp_path / name).exists()
         keeper.send_signal(signal.SIGKILL)
@@ -265,8 +267,9 @@ def test_what_a_killed_client_left_is_removed_by_the_next_and_what_a_living_one_
     assert set(tmp_path.iterdir()) == set(others)
 
 
-def test_one_that_is_about_to_get_its_name_is_not_taken_for_left_behind(tmp_path):
-    new = tmp_path / f"eden-pixels-{os.getuid()}-{32 * '0'}.new"
+@pytest.mark.parametrize("ending", ["new", "region"])
+def test_one_that_is_about_to_be_locked_is_not_taken_for_left_behind(tmp_path, ending):
+    new = tmp_path / f"eden-pixels-{os.getuid()}-{32 * '0'}.{ending}"
     new.touch()
     remove_abandoned(tmp_path)
     assert new.exists()
