@@ -64,6 +64,9 @@ bench-handoff: install ## every hand-off beside a plain copy of the same bytes (
 bench-topologies: install ## split, decoders on both GPUs and fused side by side: two GPUs (BENCH='--device cpu --quick ...')
 	@$(PYTHON_IN_VENV) -m bench.topologies $(or $(BENCH),--checkpoint run/published --precision bf16 --out bench/results/topologies-2xh100)
 
+bench-film: install ## a film by the command beside ffmpeg and all cores writing (BENCH='...': see bench/film/__main__.py)
+	@$(PYTHON_IN_VENV) -m bench.film $(BENCH)
+
 quality: install ## the demo weights on held-out scenes, beside simpler ways and ffmpeg's minterpolate (QUALITY='...')
 	@$(PYTHON_IN_VENV) -m bench.quality $(QUALITY)
 
@@ -84,11 +87,12 @@ test: lint ## all checks and tests that need no GPU
 	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@.venv/bin/pytest -m alone tests/e2e
 
-test-quick: lint ## the checks and the tests that start no server, in under a minute
-	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
+test-quick: lint ## the checks and the quick ones of the tests that start no server, in under a minute
+	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/unit \
+		--ignore tests/unit/training --ignore tests/unit/bench
 
 test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status demo client loadtest capacity bench-model bench-handoff bench-topologies quality train lint test test-quick test-gpu
+.PHONY: help install archive serve stop status demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film quality train lint test test-quick test-gpu

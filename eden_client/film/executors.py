@@ -33,6 +33,9 @@ class Hearer(Protocol):
     def wrote(self, seconds: float) -> None:
         """A frame is encoded; it took so long."""
 
+    def lost(self, frames: int) -> None:
+        """So many frames that were encoded have to be made again."""
+
     def trouble(self, error: ServerTrouble) -> None:
         """A call is tried again."""
 
@@ -51,6 +54,8 @@ class Executor(Protocol):
 class _Worker:
     process: subprocess.Popen[bytes]
     job: SegmentJob | None = None
+    frames: int = 0
+    """that it has encoded for this job"""
     listener: threading.Thread | None = None
 
     def close(self) -> int:
@@ -143,11 +148,12 @@ class _Run:
     def _told(self, worker: _Worker, message: Message) -> None:
         match message:
             case Wrote(seconds):
+                worker.frames += 1
                 self.hearer.wrote(seconds)
             case Trouble(error):
                 self.hearer.trouble(error)
             case Finished(entry, traffic):
-                worker.job = None
+                worker.job, worker.frames = None, 0
                 self._room.release()
                 self.hearer.finished(entry, traffic)
             case Failed(error):
@@ -163,6 +169,7 @@ class _Run:
         self._tries[job.number] = self._tries.get(job.number, 0) + 1
         if self._tries[job.number] >= TRIES:
             raise MediaError(f"the process that made segment {job.number} ended {TRIES} times ({_ended(code)})")
+        self.hearer.lost(worker.frames)
         self.hearer.note(f"a process that made a segment was lost ({_ended(code)}); another makes it")
         self._waiting.insert(0, job)
 

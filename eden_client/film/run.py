@@ -183,6 +183,11 @@ class _Run:
             self._written += 1
             self._report.progress(self._written)
 
+    def lost(self, frames: int) -> None:
+        """So many of them have to be made again."""
+        with self._counting:
+            self._written -= frames
+
     def _compare_one(self) -> Summary:
         """The pair with the most motion, as one picture."""
         gap = liveliest(self._gaps(self._counted()))
@@ -285,6 +290,9 @@ class _Hearer:
 
     def wrote(self, seconds: float) -> None:
         self.run.wrote(seconds)
+
+    def lost(self, frames: int) -> None:
+        self.run.lost(frames)
 
     def trouble(self, error: ServerTrouble) -> None:
         self.run.trouble(error)

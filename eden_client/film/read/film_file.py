@@ -98,6 +98,7 @@ class FilmFile:
         first, self._first = self._first, []
         clock = PictureClock(self._stream.time_base or Fraction(1, 1000), self.look.rate, self._even)
         interlaced = late_alpha = False
+        before: Picture | None = None
         for index, decoded in enumerate(chain(first, self._decoded)):
             frame = self._fitted(self._prepared(decoded.frame))
             time = clock.time(decoded.pts)
@@ -115,6 +116,9 @@ class FilmFile:
                     late_alpha = True
                     self.warnings.append(LATE_ALPHA.format(shown_at(time - self.start)))
             picture.stamp = decoded.pts
+            if before is not None and picture.original is before.original:
+                picture.lock = before.lock  # the same frame is shown again, and two segments may have it
+            before = picture
             yield picture
         if clock.restarts.count:
             self.warnings.append(f"clock restarts bridged: {clock.restarts.count}")

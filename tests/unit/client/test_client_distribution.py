@@ -16,6 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[3]
 CLIENT = tomllib.loads((PROJECT / "packaging/eden-client/pyproject.toml").read_text())["project"]
 SERVER = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]

@@ -13,6 +13,8 @@ from eden import CheckpointError, ConfigError, DitDecoder, EdenConfig, Encoder
 from eden.checkpoint import expected_shapes, main, split_checkpoint
 from eden.random_weights import random_tensors
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[2] / "data"
 TINY = DATA / "parity" / "tiny"
 HALVES = {"encoder": Encoder, "decoder": DitDecoder}

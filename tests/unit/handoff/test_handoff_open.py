@@ -16,6 +16,8 @@ from handoff.link import Full
 from handoff.memory import Landing, MemoryPool
 from handoff.segments import segment_maker
 
+pytestmark = pytest.mark.slow
+
 
 def clip(tokens: int = 4) -> EncoderOutput:
     ones = torch.ones

@@ -21,6 +21,8 @@ from handoff.ledger import reading
 from handoff.link import Full
 from handoff.memory import MemoryPool, private_memory
 
+pytestmark = pytest.mark.slow
+
 KIB, MIB = 1 << 10, 1 << 20
 KINDS = ["shared_memory", "http", "nccl", "in_process"]
 """A pool of shared memory, one of private memory, slabs (on the CPU here), and none."""

@@ -10,6 +10,8 @@ from bench.capacity_plan import Setting, Workload
 from bench.capacity_report import write_report
 from bench.capacity_verdict import advice, bottleneck, held_cameras, knee_of, overheads, saturated_pairs, sweep
 
+pytestmark = pytest.mark.slow
+
 ONE, TWO = Setting(), Setting(batch=1, delay=0)
 PAIRS, CLIPS = Workload(64, 96, 2, "png", ()), Workload(64, 96, 24, "jpeg", ())
 

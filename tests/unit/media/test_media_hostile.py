@@ -19,6 +19,8 @@ from media import MediaError, decode_image, decode_npy, encode_image, encode_vid
 from tests.unit.media.media_samples import chunk, clip, fragmented, pictures, png, scene, video, videos
 from tests.unit.media.peak_memory import peak
 
+pytestmark = pytest.mark.slow
+
 MAX_PIXELS, MAX_FRAMES = 1 << 20, 32
 SEEDS = {**pictures(30, 44), **videos(64, 96, 5), "npy": clip(3, 12, 20)}
 MP4 = SEEDS["mp4"]

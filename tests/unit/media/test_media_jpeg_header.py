@@ -17,6 +17,8 @@ from PIL import Image, ImageCms
 from media import decode_image
 from media.jpeg_header import JpegHeader, read_jpeg_header
 
+pytestmark = pytest.mark.slow
+
 HEIGHT, WIDTH = 48, 72
 LIMIT = 1_000_000
 SAMPLING = {"4:4:4": (1, 1), "4:2:2": (2, 1), "4:2:0": (2, 2)}

@@ -14,6 +14,8 @@ from media import peek
 from media.peek import DECODE_BYTES_PER_PIXEL
 from tests.unit.media.media_samples import VIDEOS, clip, pictures, videos
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

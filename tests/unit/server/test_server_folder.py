@@ -13,6 +13,8 @@ from server.folder import OWN, FolderError, ServerFolder
 from server.processes import Identity
 from server.settings import PROJECT
 
+pytestmark = pytest.mark.slow
+
 HOLD = """
 import sys
 from pathlib import Path

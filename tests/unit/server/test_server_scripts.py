@@ -10,6 +10,8 @@ import pytest
 
 from server.settings import PROJECT
 
+pytestmark = pytest.mark.slow
+
 
 def run(*command: str | Path, **options) -> subprocess.CompletedProcess:
     return subprocess.run([str(each) for each in command], capture_output=True, text=True, timeout=120, **options)

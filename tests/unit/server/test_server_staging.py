@@ -11,6 +11,8 @@ import yaml
 from server.settings import PROJECT
 from server.staging import PACKAGES, parse_setting, stage_model, stage_workflow
 
+pytestmark = pytest.mark.slow
+
 
 def config_of(folder):
     return yaml.safe_load((folder / "model-config.yaml").read_text())

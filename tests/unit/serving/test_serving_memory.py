@@ -13,6 +13,8 @@ from PIL import Image
 
 from tests.unit.serving.read_memory import REQUESTS
 
+pytestmark = pytest.mark.slow
+
 SIDE = 1024
 SLACK = 48 << 20
 """Bytes of threads' stacks, their heaps and the allocator's rounding."""

@@ -52,14 +52,15 @@ class Drawing:
 
 
 class Silent:
-    """A report that takes down its notes."""
+    """A report that takes down its notes, and how many frames it was told of last."""
 
     def __init__(self):
-        self.notes = []
+        self.notes, self.frames = [], 0
 
     def begin(self, source, expected, done): ...
 
     def note(self, text):
         self.notes.append(text)
 
-    def progress(self, frames): ...
+    def progress(self, frames):
+        self.frames = frames

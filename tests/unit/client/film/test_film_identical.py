@@ -17,6 +17,8 @@ from eden_client.film.write import budget
 from media import encode_video
 from tests.unit.client.film.drawing import Drawing, Gone, Silent
 
+pytestmark = pytest.mark.slow
+
 COUNT = 60
 
 
@@ -120,6 +122,7 @@ def test_a_killed_process_costs_nothing_but_time(source, tmp_path):
     make(source, tmp_path / "out.mp4", processes=2, killed=tmp_path, report=report)
     assert (tmp_path / "by whom").exists()
     assert report.notes == ["a process that made a segment was lost (signal 9); another makes it"]
+    assert report.frames == 2 * COUNT - 1
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 

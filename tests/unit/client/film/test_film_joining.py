@@ -35,6 +35,8 @@ from tests.unit.client.film.sound_films import (
     write_source,
 )
 
+pytestmark = pytest.mark.slow
+
 ENDINGS = [".mp4", ".mov", ".mkv", ".webm"]
 
 

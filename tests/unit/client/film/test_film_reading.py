@@ -27,6 +27,8 @@ from tests.unit.client.film.odd_films import (
     with_empty_samples,
 )
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[3] / "data"
 
 

@@ -13,6 +13,8 @@ from eden_client.film.join.joining import join, rehearse
 from eden_client.film.write.encoding import CONTAINERS
 from tests.unit.client.film.sound_films import Heard, Joiner, Sound, hear, write_source
 
+pytestmark = pytest.mark.slow
+
 ENDINGS = [".mp4", ".mov", ".mkv", ".webm"]
 SECONDS = 0.15
 SOURCES = [".mkv", ".mov", ".wmv", ".avi", ".ts", ".nut", ".flv"]

@@ -21,6 +21,8 @@ from media import MediaError, encode_video
 from tests.unit.client.film.odd_films import damaged
 from tests.unit.client.film.sound_films import Sound, hear, patch, write_source
 
+pytestmark = pytest.mark.slow
+
 FRAMES = [np.full((32, 64, 3), level, np.uint8) for level in range(0, 240, 20)]
 
 
