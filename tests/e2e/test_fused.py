@@ -73,9 +73,10 @@ def test_fused_batches_as_it_was_told(both: Server):
 
 def test_a_worker_that_dies_comes_back(both: Server):
     (pid,) = both.worker_pids("eden_fused")
-    os.kill(pid, 9)
     body = media.encode_npy(moving_frames())
-    wait_for(lambda: both.api.call(FUSED, data=body, headers=BINARY).content.startswith(media.NPY_MAGIC))
+    os.kill(pid, 9)
+    # TorchServe never answers a call that comes as it sees a worker die: one of thirty here, and then the next is asked.
+    wait_for(lambda: both.api.call(FUSED, timeout=15, data=body, headers=BINARY).content.startswith(media.NPY_MAGIC))
     assert both.worker_pids("eden_fused") != [pid]
 
 

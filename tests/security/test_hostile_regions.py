@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from media.region_format import CONTENT_TYPE
+from media.region_format import CONTENT_TYPE, region_name
 from tests.region_files import DESCRIBED, FILES, FRAMES, RegionFile
 from tests.security.group import Case, attack, for_target
 from tests.security.targets import ENCODER_TARGET, FUSED_TARGET, READ_FRAMES, WORKFLOW_TARGET, Call, Client, Target
@@ -45,7 +45,9 @@ def test_files(client: Client, target: Target, regions: list[RegionFile]):
     for (make, word), region in zip(FILES.items(), regions, strict=False):
         make(region.path, region.path.with_name(f"beside-{region.path.stem}"))
         cases.append(Case(make.__name__, described(region.body(), target), words=(word,), type="BadRequest"))
-    gone = regions[-1].body(answer__file=regions[-1].path.name[:-8] + "0.region")
+    absent = region_name(os.geteuid(), "0" * 32)
+    assert not (regions[-1].path.parent / absent).exists()
+    gone = regions[-1].body(answer__file=absent)
     cases.append(Case("gone", described(gone, target), UNAVAILABLE, type="RegionUnavailable"))
     attack(client, target, cases)
 
