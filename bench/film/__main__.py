@@ -1,65 +1,119 @@
 """How fast the command makes a film, in one run on one machine.
 
-    python -m bench.film     # without a server: ffmpeg, all cores writing, the client alone
-    python -m bench.film --sizes 480x854 --presets medium veryfast -- --server http://127.0.0.1:8080 --key-file FILE
+    python -m bench.film     # without a model: ffmpeg, all cores writing, the client alone
+    python weights/make_random.py run/published --published
+    python -m bench.film --checkpoint run/published --precision bf16 --presets medium veryfast   # and all with it
+    python -m bench.film -- --server http://127.0.0.1:8080 --key-file FILE
 
-What follows -- goes to the command: a server is then asked too. OUT.json and OUT.md are written anew after each row.
+With a checkpoint the model is measured in process, and then by a server of its own of the fused topology, on all GPUs,
+else on the CPU. What follows -- goes to the command, whose server is then asked instead. OUT.json, OUT.md and OUT.png
+are written anew after each row.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import tempfile
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench import machine
-from bench.film import ways
-from bench.film.report import markdown
+from bench.film import model, report, ways
 from bench.strategies import film_frames
 from media import encode_video
 
 SIZES = ("480x854", "1080x1920")
 PRESETS = ("medium", "ultrafast")
 RATE = Fraction(24)
+ENGINE_S = 3.0
+"""For how long the model is measured in process."""
+
+
+class Run:
+    """What is measured, and what was found so far."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.args, self.folder = args, folder
+        self.weights: model.Weights | None = None
+        if args.checkpoint:
+            self.weights = model.Weights(args.checkpoint, args.precision, args.devices)
+        self.found: dict[str, Any] = {"machine": machine.describe(), "memory": args.memory, "rows": []}
+
+    def all(self) -> None:
+        """Everything: first what needs no server, since that would take some of the cores."""
+        lengths = dict(zip(self.args.sizes, self.args.frames * len(self.args.sizes), strict=False))
+        films = [
+            (size, ways.Film(path, lengths[size], preset))
+            for size in self.args.sizes
+            for path in [_drawn(self.folder, size, lengths[size])]
+            for preset in self.args.presets
+        ]
+        for size, film in films:
+            for way, measured in self.without_server(size, film):
+                self.add(size, film, way, measured)
+        with self.server() as command:
+            for size, film in films if command else []:
+                self.add(size, film, "served", ways.served(film, self.folder, self.args.memory, command))
+
+    def without_server(self, size: str, film: ways.Film) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each way's name, and what it took."""
+        if (measured := ways.ffmpeg(film, self.folder)) is not None:
+            yield "ffmpeg", measured
+        yield "all cores writing", ways.writing(film, self.folder)
+        yield "client alone", ways.alone(film, self.folder, self.args.memory)
+        if self.weights:
+            yield "engine", self.engine(size)
+
+    def engine(self, size: str) -> dict[str, Any]:
+        """The model in process, measured once per size."""
+        assert self.weights
+        for row in self.found["rows"]:
+            if (row["size"], row["way"]) == (size, "engine"):
+                return {key: row[key] for key in ("frames", "seconds", "batch")}
+        height, width = map(int, size.split("x"))
+        return model.engine(self.weights, (height, width), ENGINE_S)
+
+    @contextlib.contextmanager
+    def server(self) -> Iterator[list[str]]:
+        """The command's options that name a server; none where there is none to be asked."""
+        if self.args.command or not self.weights:
+            yield self.args.command
+        else:
+            with model.serving(self.weights, self.folder) as options:
+                yield options
+
+    def add(self, size: str, film: ways.Film, way: str, measured: dict[str, Any]) -> None:
+        """Print a row, and write what there is."""
+        row = {"size": size, "preset": film.preset, "way": way, **measured}
+        print(json.dumps(row), flush=True)
+        self.found["rows"].append(row)
+        report.write(self.args.out, self.found)
 
 
 def main() -> None:
+    devices = tuple(f"cuda:{number}" for number in range(torch.cuda.device_count())) or ("cpu",)
     parser = argparse.ArgumentParser(prog="python -m bench.film", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--sizes", nargs="+", default=SIZES, metavar="HxW")
     add("--presets", nargs="+", default=PRESETS)
     add("--frames", nargs="+", type=int, default=[480, 120], help="of the source, for each size (default: 480 120)")
     add("--memory", type=int, default=2 << 30, help="bytes that the command may take (default: 2 GiB)")
+    add("--checkpoint", type=lambda text: Path(text).absolute(), help="the model is measured too, with these weights")
+    add("--precision", default="fp32")
+    add("--devices", nargs="+", type=str, default=devices, help=f"of the model (default: {' '.join(devices)})")
     add("--out", type=Path, default=Path("bench/results/film-cpu"))
     add("command", nargs="*", help="after --: options of eden-interpolate that name a server")
     args = parser.parse_args()
-    found: dict[str, Any] = {"machine": machine.describe(), "memory": args.memory, "rows": []}
+    args.devices = tuple(args.devices)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    frames = dict(zip(args.sizes, args.frames * len(args.sizes), strict=False))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for size in args.sizes:
-            path = _drawn(folder, size, frames[size])
-            for preset in args.presets:
-                film = ways.Film(path, frames[size], preset)
-                for way, measured in _measured(film, folder, args.memory, args.command):
-                    row = {"size": size, "preset": preset, "way": way, **measured}
-                    print(json.dumps(row), flush=True)
-                    found["rows"].append(row)
-                    args.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-                    args.out.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
-
-
-def _measured(film: ways.Film, folder: Path, memory: int, command: list[str]) -> Any:
-    if (measured := ways.ffmpeg(film, folder)) is not None:
-        yield "ffmpeg", measured
-    yield "all cores writing", ways.writing(film, folder)
-    yield "client alone", ways.alone(film, folder, memory)
-    if command:
-        yield "served", ways.served(film, folder, memory, command)
+        Run(args, Path(name)).all()
 
 
 def _drawn(folder: Path, size: str, count: int) -> Path:

@@ -1,31 +1,50 @@
-"""The table of what bench.film measured."""
+"""Table and picture of what bench.film measured."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 STAGES = ("decode", "send", "server", "encode")
+BOUND = "the bound"
+"""The smaller of what the model draws in process and what all cores write."""
+SHARES = ("ffmpeg", "all cores writing", BOUND)
+HEADINGS = (
+    "way",
+    "frames per second",
+    *(f"of {share}" for share in SHARES),
+    "first frame, s",
+    "peak, MB",
+    *(f"{stage}, s" for stage in STAGES),
+)
+COLOURS = {
+    "ffmpeg": "#9aa5b1",
+    "all cores writing": "#616e7c",
+    "engine": "#cbb26a",
+    "client alone": "#4c86a8",
+    "served": "#1f4e79",
+}
+
+
+def write(path: Path, found: dict[str, Any]) -> None:
+    """Write `path` with .json, .md and .png."""
+    path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
+    draw(path.with_suffix(".png"), found)
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """A table per size and preset, with each way's share of ffmpeg's rate and of what all cores can write."""
-    of = found["machine"]
-    gpus = f"{len(of['gpus'])} x {of['gpus'][0]}, " if of["gpus"] else ""
-    lines = [
-        f"{gpus}{of['cpu']}, {of['cores']} cores, {of['date']}. Twice the frames, libx264, crf 17; the start of each "
-        f"program included; the command may take {found['memory'] / 2**30:.3g} GiB.",
-    ]
-    for size, preset in dict.fromkeys((row["size"], row["preset"]) for row in found["rows"]):
-        rows = {row["way"]: row for row in found["rows"] if (row["size"], row["preset"]) == (size, preset)}
-        rates = {way: row["frames"] / row["seconds"] for way, row in rows.items()}
+    """A table per size and preset, with each way's share of ffmpeg's rate and of what the machine could do."""
+    lines = [f"{_machine(found)} The command may take {found['memory'] / 2**30:.3g} GiB."]
+    for (size, preset), rows in _films(found).items():
+        rates = _rates(rows)
         lines += [
             "",
             f"## {size}, {preset}",
             "",
-            "| way | frames per second | of ffmpeg | of all cores writing | first frame, s | peak, MB | "
-            + " | ".join(f"{stage}, s" for stage in STAGES)
-            + " |",
-            "|---" * (6 + len(STAGES)) + "|",
+            f"| {' | '.join(HEADINGS)} |",
+            "|---" * len(HEADINGS) + "|",
         ]
         for way, row in rows.items():
             shares = [f"{rates[way] / rates[other]:.2f}" if other in rates else "" for other in SHARES]
@@ -34,7 +53,54 @@ def markdown(found: dict[str, Any]) -> str:
             peak = f"{row['peak_bytes'] / 2**20:.0f}" if "peak_bytes" in row else ""
             times = [f"{stages[stage]:.1f}" if stages else "" for stage in STAGES]
             lines.append("| " + " | ".join([way, f"{rates[way]:.1f}", *shares, first, peak, *times]) + " |")
+    if any(row["way"] == "engine" for row in found["rows"]):
+        lines += ["", f"{BOUND.capitalize()}: the smaller of engine and all cores writing."]
     return "\n".join(lines) + "\n"
 
 
-SHARES = ("ffmpeg", "all cores writing")
+def draw(path: Path, found: dict[str, Any]) -> None:
+    """Frames per second of each way, a group of bars per size and preset."""
+    import matplotlib  # here, since it takes a second to import
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    films = _films(found)
+    figure, axes = plt.subplots(1, len(films), figsize=(3.2 * len(films) + 1, 3.2), layout="constrained", squeeze=False)
+    for axis, ((size, preset), rows) in zip(axes[0], films.items(), strict=True):
+        rates = {way: rate for way, rate in _rates(rows).items() if way != BOUND}
+        bars = axis.barh(list(rates), list(rates.values()), color=[COLOURS[way] for way in rates])
+        axis.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
+        axis.set_title(f"{size}, {preset}", fontsize=9)
+        axis.invert_yaxis()
+        axis.margins(x=0.2)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("frames per second", fontsize=9)
+    figure.suptitle(_machine(found), fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _films(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """The rows by size and preset, each with its way's name."""
+    films: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in found["rows"]:
+        films.setdefault((row["size"], row["preset"]), {})[row["way"]] = row
+    return films
+
+
+def _rates(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Frames per second of each way, and of the bound where it is known."""
+    rates = {way: row["frames"] / row["seconds"] for way, row in rows.items()}
+    if "engine" in rates and "all cores writing" in rates:
+        rates[BOUND] = min(rates["engine"], rates["all cores writing"])
+    return rates
+
+
+def _machine(found: dict[str, Any]) -> str:
+    of = found["machine"]
+    gpus = f"{len(of['gpus'])} x {of['gpus'][0]}, " if of["gpus"] else ""
+    return (
+        f"{gpus}{of['cpu']}, {of['cores']} cores, {of['date']}. Twice the frames, libx264, crf 17; the start of each "
+        "program included."
+    )

@@ -75,7 +75,7 @@ def test_a_worker_that_dies_comes_back(both: Server):
     (pid,) = both.worker_pids("eden_fused")
     body = media.encode_npy(moving_frames())
     os.kill(pid, 9)
-    # TorchServe never answers a call that comes as it sees a worker die: one of thirty here, and then the next is asked.
+    # TorchServe never answers a call that comes as it sees a worker die, one of thirty here: then another is made.
     wait_for(lambda: both.api.call(FUSED, timeout=15, data=body, headers=BINARY).content.startswith(media.NPY_MAGIC))
     assert both.worker_pids("eden_fused") != [pid]
 
