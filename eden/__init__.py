@@ -6,6 +6,7 @@ from eden.dit_decoder import DitDecoder
 from eden.encoder import Encoder
 from eden.geometry import MIN_SIDE, padded_grid
 from eden.output import EncoderOutput
+from eden.planes import Planes, YuvFormat
 
 __all__ = [
     "MIN_SIDE",
@@ -15,5 +16,7 @@ __all__ = [
     "EdenConfig",
     "Encoder",
     "EncoderOutput",
+    "Planes",
+    "YuvFormat",
     "padded_grid",
 ]

@@ -18,6 +18,7 @@ from eden.dit import Dit
 from eden.engine import Engine
 from eden.geometry import crop, one_grid, padded_grid
 from eden.output import EncoderOutput
+from eden.planes import YuvFormat, to_planes
 from eden.precision import dtype_of
 from eden.sampler import check_seed
 from eden.streams import Downloads, in_turn
@@ -51,6 +52,7 @@ class DitDecoder:
         noise: Sequence[Tensor] | None = None,
         as_uint8: bool = False,
         to_host: bool = True,
+        yuv: YuvFormat | None = None,
     ) -> list[Tensor]:
         """The frames between those of each clip: [K-1,3,H,W] float32 in [0,1], on this device, clip by clip.
 
@@ -60,11 +62,12 @@ class DitDecoder:
 
         With `as_uint8` the frames are rounded to 0..255 on the device and come back in the host's memory, unless
         `to_host` is False. In any case they lie in memory as pixels do: permute(0, 2, 3, 1) is contiguous.
+        With `yuv`, which goes with `as_uint8`, they are made planes on the device (see eden.planes): [K-1,H*3/2,W].
         A pass that runs out of memory is computed again in halves, down to single pairs.
-        Raises ValueError where there are two grids, naming both, and where seeds or noise do not fit the clips;
-        torch.OutOfMemoryError where a single pair is too much.
+        Raises ValueError where there are two grids, naming both, where seeds or noise do not fit the clips, and for
+        planes of odd sides or floats; torch.OutOfMemoryError where a single pair is too much.
         """
-        frames = self.begin(outputs, seeds, noise, as_uint8, to_host)
+        frames = self.begin(outputs, seeds, noise, as_uint8, to_host, yuv)
         if as_uint8 and to_host:
             self.finish()
         return frames
@@ -77,6 +80,7 @@ class DitDecoder:
         noise: Sequence[Tensor] | None = None,
         as_uint8: bool = False,
         to_host: bool = True,
+        yuv: YuvFormat | None = None,
     ) -> list[Tensor]:
         """As `interpolate`, for a caller with something else to do meanwhile: a GPU is only told what to do.
 
@@ -84,6 +88,8 @@ class DitDecoder:
         """
         if not outputs:
             return []
+        if yuv and not as_uint8:
+            raise ValueError("planes are uint8")
         grid = one_grid(output.grid for output in outputs)
         starts = self._starts(outputs, seeds, noise, grid)
         # clips of one size side by side, so that each pass delivers them in one piece
@@ -91,7 +97,7 @@ class DitDecoder:
         pairs = Counter[tuple[int, int]]()
         for output in outputs:
             pairs[output.size] += len(output) - 1
-        frames = {size: self._room_for(count, size, as_uint8, to_host) for size, count in pairs.items()}
+        frames = {size: self._room_for(count, size, as_uint8, to_host, yuv) for size, count in pairs.items()}
         with in_turn(self.engine.stream):
             whole = (Span(clip, 0, len(outputs[clip]) - 1) for clip in order)
             waiting = passes(whole, self.engine.pairs_a_pass(grid))
@@ -111,9 +117,12 @@ class DitDecoder:
                 waiting.pop(0)
                 for size, alike in groupby(parts, key=lambda part: part.size):
                     count = sum(len(part) - 1 for part in alike)
-                    self._deliver(crop(made[:count], size, grid, self.config.patch_size), free[size][:count])
+                    own = crop(made[:count], size, grid, self.config.patch_size)
+                    if yuv:
+                        own = to_planes(own.permute(0, 3, 1, 2), yuv).samples
+                    self._deliver(own, free[size][:count])
                     made, free[size] = made[count:], free[size][count:]
-        between = {size: made.permute(0, 3, 1, 2) for size, made in frames.items()}
+        between = frames if yuv else {size: made.permute(0, 3, 1, 2) for size, made in frames.items()}
         answers: dict[int, Tensor] = {}
         for clip in order:
             size, count = outputs[clip].size, len(outputs[clip]) - 1
@@ -160,9 +169,12 @@ class DitDecoder:
             raise ValueError(f"noise of the shapes {found}, wanted {wanted}")
         return list(noise)
 
-    def _room_for(self, count: int, size: tuple[int, int], as_uint8: bool, to_host: bool) -> Tensor:
-        """Where `count` frames of a size will lie, [count,H,W,3]."""
-        shape = (count, *size, 3)
+    def _room_for(
+        self, count: int, size: tuple[int, int], as_uint8: bool, to_host: bool, yuv: YuvFormat | None
+    ) -> Tensor:
+        """Where `count` frames of a size will lie, [count,H,W,3]; planes, [count,H*3/2,W]."""
+        height, width = size
+        shape = (count, height * 3 // 2, width) if yuv else (count, height, width, 3)
         if as_uint8 and to_host:
             return self.downloads.room_for(shape)
         return torch.empty(shape, device=self.device, dtype=torch.uint8 if as_uint8 else torch.float32)

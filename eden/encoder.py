@@ -13,12 +13,13 @@ from torch import Tensor
 from eden.batch import enough
 from eden.checkpoint import load_half
 from eden.config import EdenConfig
-from eden.geometry import one_grid, pad, padded_grid, to_patches
+from eden.geometry import as_intensities, one_grid, pad, padded_grid, to_patches
 from eden.graphs import GraphCache, drop_recorded
 from eden.output import EncoderOutput
 from eden.pass_size import PassSize, is_out_of_memory
 from eden.patch_tokens import PatchTokens
 from eden.place import place_of
+from eden.planes import Planes, YuvFormat, to_rgb
 from eden.precision import computing, dtype_of
 from eden.streams import in_turn, new_stream, stage
 
@@ -31,6 +32,9 @@ TOKENS_A_GRAPH = 16384
 """Patch tokens of the frames up to which launches are worth saving: two frames of 1080x1920."""
 
 GRAPHS_KEPT = 16
+
+Clip = Tensor | Planes
+"""K >= 2 frames, on any device: [K,3,H,W], uint8 or floating in [0,1]; or planes, which become RGB on the encoder's."""
 
 
 class Tokens(NamedTuple):
@@ -48,9 +52,9 @@ class Tokens(NamedTuple):
     """[F-1] float32, each frame's difference from the next, of its own clip or not"""
 
 
-def as_intensities(frames: Tensor) -> Tensor:
-    """[K,3,H,W] uint8 or floating in [0,1] -> float32 in [0,1]."""
-    return frames / 255 if frames.dtype == torch.uint8 else frames.float()
+def clip_size(clip: Clip) -> tuple[int, int]:
+    """(H, W) of a clip's frames, in pixels."""
+    return clip.size if isinstance(clip, Planes) else (clip.shape[-2], clip.shape[-1])
 
 
 def difference(frames: Tensor, config: EdenConfig) -> Tensor:
@@ -85,12 +89,12 @@ class Encoder:
         """How often memory ran out since the start, for a server's metrics. Each time passes become smaller a while."""
         return self.pass_size.out_of_memory
 
-    def encode(self, frames: Tensor) -> EncoderOutput:
-        """One clip of K >= 2 frames, uint8 or floating in [0,1], [K,3,H,W], on any device, -> its tokens."""
+    def encode(self, frames: Clip) -> EncoderOutput:
+        """One clip -> its tokens."""
         return self.encode_clips([frames])[0]
 
     @torch.inference_mode()
-    def encode_clips(self, clips: Sequence[Tensor]) -> list[EncoderOutput]:
+    def encode_clips(self, clips: Sequence[Clip]) -> list[EncoderOutput]:
         """Clips of one grid, computed together; their lengths and sizes may differ. Each as `encode` gives it.
 
         On a GPU the tokens are ready in the order of the current stream, and nothing here waits for them. What runs out
@@ -102,31 +106,32 @@ class Encoder:
         if not clips:
             return []
         grid = one_grid(map(self._grid, clips))
-        alike: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
+        alike: dict[tuple[torch.Size, torch.dtype, YuvFormat | None], list[int]] = {}
         for i, clip in enumerate(clips):
-            alike.setdefault((clip.shape[1:], clip.dtype), []).append(i)
+            samples = _samples(clip)
+            alike.setdefault((samples.shape[1:], samples.dtype, _yuv(clip)), []).append(i)
         outputs: dict[int, EncoderOutput] = {}
-        for indices in alike.values():
-            frames = [stage(clips[i], self.device) for i in indices]
+        for (_, _, yuv), indices in alike.items():
+            frames = [stage(_samples(clips[i]), self.device) for i in indices]
             with in_turn(self.stream) as made:
-                cond_dit, cond_dec, mean, std, apart = tokens = self._tokens(frames, grid)
+                cond_dit, cond_dec, mean, std, apart = tokens = self._tokens(frames, grid, yuv)
                 made.extend(tokens)
             first = 0
             for i in indices:
                 own = slice(first, first + len(clips[i]))
                 inner = slice(first, own.stop - 1)
-                size = (clips[i].shape[-2], clips[i].shape[-1])
+                size = clip_size(clips[i])
                 outputs[i] = EncoderOutput(cond_dit[own], cond_dec[own], mean[own], std[own], apart[inner], grid, size)
                 first = own.stop
         return [outputs[i] for i in range(len(clips))]
 
-    def _tokens(self, clips: Sequence[Tensor], grid: tuple[int, int]) -> Tokens:
-        """Clips of one size, F frames in all -> their tokens."""
+    def _tokens(self, clips: Sequence[Tensor], grid: tuple[int, int], yuv: YuvFormat | None) -> Tokens:
+        """Clips of one size, F frames in all -> their tokens. `yuv`: of those that are planes."""
         tokens = grid[0] * grid[1]
         few = min(sum(map(len, clips)), self.pass_size.items(tokens))
         while True:
             try:
-                made = self._in_passes(clips, few, grid)
+                made = self._in_passes(clips, few, grid, yuv)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -141,15 +146,20 @@ class Encoder:
                 raise torch.OutOfMemoryError(reason)
             few = max(1, min(few // 2, self.pass_size.items(tokens)))
 
-    def _in_passes(self, clips: Sequence[Tensor], few: int, grid: tuple[int, int]) -> Tokens:
+    def _in_passes(self, clips: Sequence[Tensor], few: int, grid: tuple[int, int], yuv: YuvFormat | None) -> Tokens:
         """As `_tokens`, `few` frames at a time."""
         count = sum(map(len, clips))
         if self.graphs is not None and few == count and count * grid[0] * grid[1] <= TOKENS_A_GRAPH:
-            return self._replayed(self.graphs, clips, count, grid)
+            return self._replayed(self.graphs, [self._pixels(clip, yuv) for clip in clips], count, grid)
         frames = torch.cat([clip.to(self.device, non_blocking=True) for clip in clips])
         # one frame more than is encoded, for the difference between the last and it
-        parts = [self._compute(frames[i : i + few + 1], few, grid) for i in range(0, count, few)]
+        passes = (self._pixels(frames[i : i + few + 1], yuv) for i in range(0, count, few))
+        parts = [self._compute(pixels, few, grid) for pixels in passes]
         return parts[0] if len(parts) == 1 else Tokens(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _pixels(self, samples: Tensor, yuv: YuvFormat | None) -> Tensor:
+        """Frames [F,3,H,W]: as they are, or planes of that format as RGB on the device."""
+        return samples if yuv is None else to_rgb(Planes(samples.to(self.device, non_blocking=True), yuv))
 
     def _replayed(
         self, graphs: GraphCache[Tensor, Tokens], clips: Sequence[Tensor], count: int, grid: tuple[int, int]
@@ -178,23 +188,36 @@ class Encoder:
         return Tokens(cond_dit, cond_dec, mean.flatten(), std.flatten(), difference(intensities, self.config))
 
     def warm(self, sizes: Iterable[tuple[int, int]], batch_sizes: Iterable[int] = (1,)) -> None:
-        """Encode black frames of every size (H, W), laid out pixel by pixel: pairs, as many as each batch size says.
+        """Encode black frames of every size (H, W), laid out pixel by pixel, and as planes where both sides are even:
+        pairs, as many as each batch size says.
 
         What is compiled or chosen at first use is so before the first request comes.
         """
         for (height, width), pairs in product(sizes, batch_sizes):
+            if height % 2 == width % 2 == 0:
+                black = torch.zeros(2, height * 3 // 2, width, dtype=torch.uint8)
+                self.encode_clips([Planes(black, YuvFormat())] * pairs)
             black = torch.zeros(2, height, width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
             self.encode_clips([black] * pairs)
 
-    def _grid(self, clip: Tensor) -> tuple[int, int]:
+    def _grid(self, clip: Clip) -> tuple[int, int]:
         """The grid that a clip gets. Raises ValueError, TypeError for what is no clip."""
-        if clip.ndim != 4 or clip.shape[1] != 3:
-            raise ValueError(f"frames have the shape [K,3,H,W], not {list(clip.shape)}")
+        if isinstance(clip, Tensor):
+            if clip.ndim != 4 or clip.shape[1] != 3:
+                raise ValueError(f"frames have the shape [K,3,H,W], not {list(clip.shape)}")
+            if clip.dtype != torch.uint8 and not clip.is_floating_point():
+                raise TypeError(f"frames are uint8 or floating point, not {clip.dtype}")
         if len(clip) < 2:
             raise ValueError(f"a clip has at least 2 frames, not {len(clip)}")
-        if clip.dtype != torch.uint8 and not clip.is_floating_point():
-            raise TypeError(f"frames are uint8 or floating point, not {clip.dtype}")
-        return padded_grid(clip.shape[-2], clip.shape[-1], self.config.patch_size)
+        return padded_grid(*clip_size(clip), self.config.patch_size)
+
+
+def _samples(clip: Clip) -> Tensor:
+    return clip.samples if isinstance(clip, Planes) else clip
+
+
+def _yuv(clip: Clip) -> YuvFormat | None:
+    return clip.format if isinstance(clip, Planes) else None
 
 
 def _room_for(count: int, like: Tensor, by_pixel: bool, device: torch.device) -> Tensor:

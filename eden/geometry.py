@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 MIN_SIDE = 16
 """The smallest height or width of a frame, in pixels."""
+
+
+def as_intensities(frames: Tensor) -> Tensor:
+    """[K,3,H,W] uint8 or floating in [0,1] -> float32 in [0,1]."""
+    return frames / 255 if frames.dtype == torch.uint8 else frames.float()
 
 
 def padded_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:

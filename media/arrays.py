@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from media.errors import MediaError, shown
+from media.frame_layout import SHAPES, FrameLayout, frame_size
 from media.images import Frame
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -29,23 +30,31 @@ _ITEM = re.compile(
 _RECORDS = re.compile(r"""['"]descr['"]\s*:\s*\[""")
 
 
-def decode_npy(data: bytes, *, max_pixels: int, max_frames: int, max_clip_pixels: int | None = None) -> Frame:
-    """The frames uint8 [K, H, W, 3] in a .npy file, copied once.
+def decode_npy(
+    data: bytes,
+    *,
+    max_pixels: int,
+    max_frames: int,
+    max_clip_pixels: int | None = None,
+    layout: FrameLayout = "rgb24",
+) -> Frame:
+    """The frames in a .npy file, copied once: uint8, of the shape that their layout has.
 
     max_pixels        of one frame
     max_clip_pixels   of all frames together; None: as many as `max_frames` and `max_pixels` allow
     Nothing is allocated before the header has been checked against the bytes that are there; objects are never loaded.
     Raises MediaError: not a .npy, another shape or type, too large, or not as many bytes as the header says.
     """
-    shape, fortran_order, start = _frames_header(data)
+    shape, fortran_order, start = _frames_header(data, layout)
     if shape[0] > max_frames:
         raise MediaError(f"{shape[0]} frames in one .npy; {max_frames} are allowed")
-    pixels = shape[1] * shape[2]
+    height, width = frame_size(shape, layout)
+    pixels = height * width
     if pixels > max_pixels:
-        raise MediaError(f"frames of {shape[2]}x{shape[1]} = {pixels} pixels; {max_pixels} are allowed")
+        raise MediaError(f"frames of {width}x{height} = {pixels} pixels; {max_pixels} are allowed")
     if max_clip_pixels is not None and shape[0] * pixels > max_clip_pixels:
         raise MediaError(
-            f"{shape[0]} frames of {shape[2]}x{shape[1]} = {shape[0] * pixels} pixels in one .npy; "
+            f"{shape[0]} frames of {width}x{height} = {shape[0] * pixels} pixels in one .npy; "
             f"{max_clip_pixels} are allowed"
         )
     count = _checked_length(data, shape, start)
@@ -54,23 +63,27 @@ def decode_npy(data: bytes, *, max_pixels: int, max_frames: int, max_clip_pixels
     return np.array(frames, order="C")  # a copy: the buffer is read-only, and torch warns on that
 
 
-def npy_shape(data: bytes) -> tuple[int, ...]:
-    """(K, H, W, 3) of a .npy, by its header and its length. Raises MediaError as `decode_npy` does, but for limits."""
-    shape, _, start = _frames_header(data)
+def npy_shape(data: bytes, layout: FrameLayout = "rgb24") -> tuple[int, ...]:
+    """The shape of a .npy of frames, by its header and its length.
+
+    Raises MediaError as `decode_npy` does, but for limits.
+    """
+    shape, _, start = _frames_header(data, layout)
     _checked_length(data, shape, start)
     return shape
 
 
-def _frames_header(data: bytes) -> tuple[tuple[int, ...], bool, int]:
-    """Shape, whether in Fortran's order, where the frames start. MediaError: not uint8 [K, H, W, 3]."""
+def _frames_header(data: bytes, layout: FrameLayout) -> tuple[tuple[int, ...], bool, int]:
+    """Shape, whether in Fortran's order, where the frames start. MediaError: not uint8, or no shape of that layout."""
     try:
         shape, fortran_order, dtype, start = read_header(data)
     except MediaError:
         raise
     except (ValueError, TypeError) as error:
         raise MediaError("not a .npy array, or one with a damaged header") from error
-    if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or min(shape) < 1:
-        raise MediaError(f"a .npy must hold uint8 [K, H, W, 3], not {dtype} {shown(list(shape))}")
+    if dtype != np.uint8:
+        raise MediaError(f"a .npy must hold uint8 {SHAPES[layout]}, not {dtype} {shown(list(shape))}")
+    frame_size(shape, layout)
     return shape, fortran_order, start
 
 
@@ -105,7 +118,7 @@ def read_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
     if not (text.startswith("{") and text.endswith("}")):
         raise ValueError("a header without its braces")
     if _RECORDS.search(text):
-        raise MediaError("a .npy must hold uint8 [K, H, W, 3], not records")
+        raise MediaError("a .npy must hold uint8, not records")
     items = _items(text[1:-1].strip())
     if items.keys() != {"descr", "fortran_order", "shape"}:
         raise ValueError("a header without its items")
@@ -127,7 +140,7 @@ def _items(text: str) -> dict[str, str]:
 
 
 def encode_npy(frames: Frame) -> bytes:
-    """`frames` [K, H, W, 3] as a .npy file."""
+    """`frames`, in any layout, as a .npy file."""
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.ascontiguousarray(frames), version=(1, 0), allow_pickle=False)
     return buffer.getvalue()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from media.arrays import NPY_MAGIC, npy_shape
 from media.errors import MediaError
+from media.frame_layout import FrameLayout, frame_size
 from media.headers import Header
 from media.images import readable_header
 from media.video_headers import VideoHeader, is_video
@@ -24,7 +26,6 @@ DECODE_BYTES_PER_PIXEL = {
     "png of 16 bits": FRAME_BYTES_PER_PIXEL + 8 + 4,
     "jpeg": FRAME_BYTES_PER_PIXEL + 4 + 8,
     "webp": 4 + 4 + 8,
-    "npy": FRAME_BYTES_PER_PIXEL,
 }
 """The most bytes that decoding holds at once for each pixel, by kind of picture, the frame handed over included.
 
@@ -32,7 +33,6 @@ png, jpeg   the frame, and Pillow's pixels: 4 bytes each, 1 in grey or with a pa
 16 bits     FFmpeg's pixels, up to four channels of 2 bytes, and Pillow's, of which malloc may keep the memory
 jpeg        all DCT coefficients too where it is progressive, 2 bytes for each sample of up to 4 channels
 webp        two canvases of the decoder, its answer, and Pillow's pixels, each of 4 bytes; the frame comes after
-npy         one copy
 """
 
 HELD_PICTURES = 20
@@ -74,20 +74,21 @@ class Peeked:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one frame [height, width, 3]."""
+        """Bytes of one frame of a picture or a video, [height, width, 3]."""
         return FRAME_BYTES_PER_PIXEL * self.height * self.width
 
 
-def peek(data: bytes, kinds: Collection[Kind] = ("picture", "npy", "video")) -> Peeked:
+def peek(data: bytes, kinds: Collection[Kind] = ("picture", "npy", "video"), layout: FrameLayout = "rgb24") -> Peeked:
     """What `data` holds, from its header: no pixel is decoded, nothing allocated that grows with what it states.
 
-    `kinds` are those that the caller takes; what is none of them is called unreadable, as decoding calls it.
+    `kinds` are those that the caller takes; what is none of them is called unreadable, as decoding calls it. `layout`:
+    of the frames in a .npy.
     Raises MediaError: no bytes, none of `kinds`, or a damaged header, with the message of `decode_image`, `decode_npy`
     or `open_video`. Limits are not looked at.
     """
     if "npy" in kinds and data.startswith(NPY_MAGIC):
-        count, height, width, _ = npy_shape(data)
-        return Peeked("npy", height, width, count, DECODE_BYTES_PER_PIXEL["npy"] * count * height * width + _BESIDE)
+        shape = npy_shape(data, layout)
+        return Peeked("npy", *frame_size(shape, layout), shape[0], math.prod(shape) + _BESIDE)  # one copy
     if "video" in kinds and ("picture" not in kinds or is_video(data)):
         video = readable_video_header(data)
         return Peeked("video", *video.size, video.frames, _video_bytes(video, len(data)))

@@ -51,9 +51,10 @@ def encode_answer(
 ) -> Answer:
     """Frames in the format asked for; pictures are encoded side by side in a pool, if one is given.
 
-    between: [K-1, H, W, 3] uint8, the new frames. source: [K, H, W, 3] uint8, only for mp4, which holds the whole clip
-    at twice the rate. An image format with several frames gives a zip of such images. regions: where frames go that are
-    wanted in a shared memory region; the answer says then what was written.
+    between: uint8 [K-1, H, W, 3], the new frames; or planes, [K-1, H*3/2, W], which only npy and regions hold. source:
+    uint8 [K, H, W, 3], only for mp4, which holds the whole clip at twice the rate. An image format with several frames
+    gives a zip of such images. regions: where frames go that are wanted in a shared memory region; the answer says then
+    what was written.
     Raises BadRequest where the format needs what is not there.
     """
     if how.format == "mp4":
@@ -83,8 +84,9 @@ def answer_of_pictures(pictures: list[bytes], format: str) -> Answer:
 
 
 def encode_part(frame: np.ndarray, how: Rendering, number: int = 0, regions: RegionFolder | None = None) -> bytes:
-    """One frame [H, W, 3] uint8, the answer's `number`th, as a part of a streamed answer (multipart/x-mixed-replace).
+    """One frame, the answer's `number`th, as a part of a streamed answer (multipart/x-mixed-replace).
 
+    frame: uint8 [H, W, 3]; or planes, [H*3/2, W], which only npy and regions hold.
     Of a frame that is wanted in a region, the part says that it has been written there.
     """
     if how.format == "region":

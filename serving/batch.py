@@ -15,15 +15,15 @@ from serving.request import Job, Request
 logger = logging.getLogger(__name__)
 
 
-class GridJob(Job, Protocol):
-    """A job that can be computed together with others of its grid."""
+class SortedJob(Job, Protocol):
+    """A job that can be computed together with others of its kind: of one grid, above all."""
 
     @property
-    def grid(self) -> Hashable: ...
+    def kind(self) -> Hashable: ...
 
 
 In = TypeVar("In", bound=Job)
-OnGrid = TypeVar("OnGrid", bound=GridJob)
+OfKind = TypeVar("OfKind", bound=SortedJob)
 Out = TypeVar("Out")
 
 
@@ -67,12 +67,12 @@ class Batch:
 
         return [made for made_of_one in (pool.map if pool else map)(attempt, jobs) for made in made_of_one]
 
-    def together(self, jobs: Iterable[OnGrid], step: Callable[[list[OnGrid]], list[Out]]) -> list[Out]:
-        """What `step` makes of the jobs of each grid together; where that fails, of each alone, so that a bad one
+    def together(self, jobs: Iterable[OfKind], step: Callable[[list[OfKind]], list[Out]]) -> list[Out]:
+        """What `step` makes of the jobs of each kind together; where that fails, of each alone, so that a bad one
         spares the others."""
-        groups: dict[Hashable, list[OnGrid]] = {}
+        groups: dict[Hashable, list[OfKind]] = {}
         for job in jobs:
-            groups.setdefault(job.grid, []).append(job)
+            groups.setdefault(job.kind, []).append(job)
         made: list[Out] = []
         for group in groups.values():
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
@@ -11,11 +12,13 @@ from fractions import Fraction
 import numpy as np
 
 import media
+from eden import YuvFormat
 from media import Peeked, peek
+from media.frame_layout import FrameLayout
 from media.peek import Kind
 from serving.errors import BadRequest, shown
 from serving.limits import ClipLimits
-from serving.options import FIELDS
+from serving.options import FIELDS, check_agreement
 from serving.regions import RegionFolder, RegionSource, look_at_region
 from serving.request import as_bytes
 
@@ -43,6 +46,8 @@ class ClipSource:
     """of the part that takes most to decode; all have one size"""
     count: int | None
     """frames, as stated; None where only decoding tells"""
+    yuv: YuvFormat | None = None
+    """of frames that are planes; None: RGB"""
     region: RegionSource | None = None
     """where the frames lie, if the request only describes that"""
 
@@ -72,18 +77,22 @@ class Clip:
     """Frames as they came."""
 
     frames: np.ndarray
-    """[K, H, W, 3] uint8"""
+    """uint8 [K, H, W, 3]; planes, [K, H*3/2, W]"""
     rate: Fraction | None = None
     """frames a second, where the source has a rate"""
 
 
 def look_at(
-    fields: Mapping[str, object], limits: ClipLimits, regions: RegionFolder | None = None, is_region: bool = False
+    fields: Mapping[str, object],
+    limits: ClipLimits,
+    regions: RegionFolder | None = None,
+    is_region: bool = False,
+    yuv: YuvFormat | None = None,
 ) -> ClipSource:
     """What a request's fields hold; no pixel is decoded, and no header read of more pictures than may be.
 
     regions: where shared memory regions lie, if such are taken. is_region: the one body describes a region, as a field
-    `region` always does.
+    `region` always does. yuv: of frames that come as planes; a region's description says by itself what they are.
     Raises RegionUnavailable, BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it.
     """
     frames = {name: value for name, value in fields.items() if _FRAME.fullmatch(name)}
@@ -99,32 +108,38 @@ def look_at(
         ((name, value),) = whole.items()
         data = as_bytes(name, value)
         if is_region or name == _REGION:
-            return _look_at_region(name, data, regions)
-        return _look_at_whole(name, data)
+            return _look_at_region(name, data, regions, yuv)
+        return _look_at_whole(name, data, yuv)
     if len(frames) < 2:
         raise _too_few(len(frames))
     limits.check_frames(len(frames))
+    if yuv:
+        raise BadRequest("layout is i420, but the frames are pictures: send a .npy, or describe a region")
     return _look_at_pictures(frames)
 
 
-def _look_at_whole(name: str, data: bytes) -> ClipSource:
+def _look_at_whole(name: str, data: bytes, yuv: YuvFormat | None) -> ClipSource:
     if not data:
         raise BadRequest("the request is empty: send frames frame0, frame1, ..., a .npy array or a video")
     if data.startswith(_PICTURE_MAGIC):
         raise _too_few(1)
-    peeked = peek(data, _CLIPS)
+    if yuv and not data.startswith(media.NPY_MAGIC):
+        raise BadRequest("layout is i420, but the body is no .npy: send one, or describe a region")
+    peeked = peek(data, _CLIPS, "i420" if yuv else "rgb24")
     if peeked.frames is not None and peeked.frames < 2:
         raise _too_few(peeked.frames)
-    return ClipSource(((name, data),), peeked, peeked.frames)
+    return ClipSource(((name, data),), peeked, peeked.frames, yuv)
 
 
-def _look_at_region(name: str, data: bytes, regions: RegionFolder | None) -> ClipSource:
+def _look_at_region(name: str, data: bytes, regions: RegionFolder | None, yuv: YuvFormat | None) -> ClipSource:
     region = look_at_region(data, regions)
-    count, height, width, channels = region.description.shape
+    described = region.description
+    check_agreement(yuv, described.yuv, "the region's description")
+    count = described.shape[0]
     if count < 2:
         raise _too_few(count)
-    frames = Peeked("npy", height, width, count, count * height * width * channels)  # as a .npy's, without its header
-    return ClipSource(((name, data),), frames, count, region)
+    frames = Peeked("npy", *described.size, count, math.prod(described.shape))  # as a .npy's, without its header
+    return ClipSource(((name, data),), frames, count, described.yuv, region)
 
 
 def _look_at_pictures(fields: Mapping[str, object]) -> ClipSource:
@@ -161,7 +176,9 @@ def read_clip(source: ClipSource, limits: ClipLimits, pool: Executor | None = No
         return Clip(_read_pictures(source, limits, pool))
     ((_, data),) = source.parts
     if source.peeked.kind == "npy":
-        return Clip(media.decode_npy(data, max_pixels=limits.max_pixels, max_frames=limits.max_frames))
+        layout: FrameLayout = "i420" if source.yuv else "rgb24"
+        frames = media.decode_npy(data, max_pixels=limits.max_pixels, max_frames=limits.max_frames, layout=layout)
+        return Clip(frames)
     return _read_video(data, source, limits, with_frames)
 
 

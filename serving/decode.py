@@ -11,7 +11,7 @@ from itertools import count, islice
 import numpy as np
 import torch
 
-from eden import DitDecoder, EncoderOutput
+from eden import DitDecoder, EncoderOutput, YuvFormat
 from handoff import Handoff, Ticket
 from serving.answer import (
     STREAM_CONTENT_TYPE,
@@ -59,8 +59,9 @@ class DrawJob:
     how: Rendering
 
     @property
-    def grid(self) -> tuple[int, int]:
-        return self.output.grid
+    def kind(self) -> tuple[tuple[int, int], YuvFormat | None]:
+        """What those have in common that are drawn together."""
+        return self.output.grid, self.how.yuv
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Drawn:
 
     request: Request
     frames: torch.Tensor
-    """[K-1, 3, H, W] uint8, on the host or the device"""
+    """[K-1, 3, H, W] uint8, or planes, [K-1, H*3/2, W]; on the host or the device"""
     source: torch.Tensor | None
     """[K, 3, H, W] uint8, where the answer holds the source frames too"""
     how: Rendering
@@ -107,7 +108,7 @@ class Drawing:
         self._jpeg, self._regions = jpeg, regions
 
     def whole(self, batch: Batch, jobs: Sequence[DrawJob], outbox: Outbox) -> None:
-        """Clips of each grid together; each answer is encoded by itself."""
+        """Clips of each kind together; each answer is encoded by itself."""
         self.answer(batch, batch.together(jobs, self.draw), outbox)
 
     def answer(self, batch: Batch, drawn: Sequence[Drawn], outbox: Outbox) -> None:
@@ -118,8 +119,8 @@ class Drawing:
             if pictures:
                 answer = answer_of_pictures(pictures, "jpeg")
             else:
-                source = None if made.source is None else _as_pictures(made.source)
-                answer = encode_answer(_as_pictures(made.frames), source, made.how, self._pictures, self._regions)
+                source = None if made.source is None else _as_array(made.source)
+                answer = encode_answer(_as_array(made.frames), source, made.how, self._pictures, self._regions)
             gone = outbox.ahead(made.request.index, answer)
             return made, replace(answer, body=b"") if gone else answer
 
@@ -161,13 +162,14 @@ class Drawing:
                 batch.answer(job.request, Answer(error + stream_end(), STREAM_CONTENT_TYPE))
 
     def draw(self, jobs: list[DrawJob]) -> list[Drawn]:
-        """The frames of clips of one grid, computed together."""
+        """The frames of clips of one kind, computed together."""
         with self._telemetry.stage("denoise_decode"):
             frames = self._decoder.interpolate(
                 [job.output for job in jobs],
                 seeds=[job.seed for job in jobs],
                 as_uint8=True,
                 to_host=not self._on_device(jobs),
+                yuv=jobs[0].how.yuv,
             )
             pairs = zip(jobs, frames, strict=True)
             drawn = [Drawn(job.request, own, job.output.frames, job.how) for job, own in pairs]
@@ -182,7 +184,7 @@ class Drawing:
     def _part(self, drawn: Drawn, pictures: list[bytes] | None, number: int) -> bytes:
         if pictures:
             return as_part(pictures[0], CONTENT_TYPES["jpeg"])
-        return encode_part(_as_pictures(drawn.frames)[0], drawn.how, number, self._regions)
+        return encode_part(_as_array(drawn.frames)[0], drawn.how, number, self._regions)
 
     def _coded(self, drawn: Sequence[Drawn]) -> dict[int, list[bytes]]:
         """The frames of those that want JPEG and are on the device, as JPEG, by the request's index."""
@@ -259,6 +261,6 @@ def _next_pair(job: StreamJob) -> tuple[StreamJob, DrawJob | None]:
     return job, None if output is None else DrawJob(job.request, output, job.seed, job.how)
 
 
-def _as_pictures(frames: torch.Tensor) -> np.ndarray:
-    """[K, 3, H, W] uint8 on any device -> [K, H, W, 3] on the CPU."""
-    return frames.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+def _as_array(frames: torch.Tensor) -> np.ndarray:
+    """[K, 3, H, W] uint8 on any device -> [K, H, W, 3] on the CPU; planes as they are."""
+    return (frames if frames.ndim == 3 else frames.permute(0, 2, 3, 1)).contiguous().cpu().numpy()

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from eden import Encoder, EncoderOutput, padded_grid
+from eden import Encoder, EncoderOutput, Planes, padded_grid
+from eden.encoder import Clip, clip_size
 from handoff import Handoff
 from serving.admission import Admission
 from serving.answer import Answer
@@ -31,17 +32,28 @@ class EncodeJob:
     """A request whose frames have been read."""
 
     request: Request
-    frames: torch.Tensor
-    """[K, 3, H, W] uint8, on the host; or on the device, if that has decoded them"""
+    frames: Clip
+    """uint8, on the host; or on the device, if that has decoded them"""
     options: Options
     default_format: str
     """of an answer, where the request names none"""
     grid: tuple[int, int]
 
     @property
-    def with_frames(self) -> bool:
-        """Whether the answer holds the source frames too."""
-        return _with_frames(self.options, self.default_format)
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the frames, in pixels."""
+        return clip_size(self.frames)
+
+    @property
+    def kind(self) -> tuple[int, int]:
+        """What those have in common that are encoded together."""
+        return self.grid
+
+    @property
+    def source(self) -> torch.Tensor | None:
+        """[K, 3, H, W] uint8, where the answer holds the source frames too."""
+        wanted = _with_frames(self.options, self.default_format)
+        return self.frames if wanted and isinstance(self.frames, torch.Tensor) else None
 
 
 @dataclass(frozen=True)
@@ -90,9 +102,9 @@ class ClipReader:
         """Refuses, before a pixel is decoded, what can never be served. Raises BadRequest, TooLarge, MediaError."""
         options = read_options(request.fields, request.headers)
         described = is_region(request.headers.get("content-type", ""))
-        source = look_at(request.fields, self._limits, self._regions, described)
+        source = look_at(request.fields, self._limits, self._regions, described, options.yuv)
         if source.region:
-            options = replace(options, place=source.region.description.answer)
+            options = replace(options, place=source.region.description.answer, yuv=source.yuv)
         rendering(options, source.default_format, options.stream)  # what it refuses is refused before any work
         height, width = source.peeked.height, source.peeked.width
         with_frames = _with_frames(options, source.default_format)
@@ -143,10 +155,11 @@ class ClipReader:
         options = job.options
         if job.with_frames and clip.rate is not None and options.fps is None:
             options = replace(options, fps=own_rate(clip.rate))
-        return self._job(job, torch.from_numpy(clip.frames).permute(0, 3, 1, 2), options)
+        frames = torch.from_numpy(clip.frames)
+        return self._job(job, Planes(frames, options.yuv) if options.yuv else frames.permute(0, 3, 1, 2), options)
 
-    def _job(self, job: ReadJob, frames: torch.Tensor, options: Options) -> EncodeJob:
-        grid = padded_grid(frames.shape[2], frames.shape[3], self._patch_size)
+    def _job(self, job: ReadJob, frames: Clip, options: Options) -> EncodeJob:
+        grid = padded_grid(*clip_size(frames), self._patch_size)
         return EncodeJob(job.request, frames, options, job.source.default_format, grid)
 
 
@@ -160,10 +173,7 @@ def encode_together(encoder: Encoder, telemetry: Telemetry) -> Callable[[list[En
     def step(jobs: list[EncodeJob]) -> list[Encoded]:
         with telemetry.stage("encode"):
             outputs = encoder.encode_clips([job.frames for job in jobs])
-        return [
-            Encoded(job, replace(output, frames=job.frames) if job.with_frames else output)
-            for job, output in zip(jobs, outputs, strict=True)
-        ]
+        return [Encoded(job, replace(output, frames=job.source)) for job, output in zip(jobs, outputs, strict=True)]
 
     return step
 

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 import torch
 
 from eden import Encoder, EncoderOutput
+from eden.encoder import Clip
 from serving.admission import Admission
 from serving.answer import Answer
 from serving.batch import Batch
@@ -69,10 +70,10 @@ class FusedService:
 
     def _window(self, job: EncodeJob) -> int:
         """The most frames of a clip whose tokens are on the device at once."""
-        return max(2, self._layout.largest_clip(self._window_bytes, *job.frames.shape[2:]))
+        return max(2, self._layout.largest_clip(self._window_bytes, *job.size))
 
-    def _windows(self, job: EncodeJob) -> Iterator[torch.Tensor]:
-        """A clip's frames [.., 3, H, W], cut where the tokens would be too many."""
+    def _windows(self, job: EncodeJob) -> Iterator[Clip]:
+        """A clip, cut where the tokens would be too many."""
         pairs = self._window(job) - 1
         return (job.frames[start : start + pairs + 1] for start in range(0, len(job.frames) - 1, pairs))
 
@@ -81,13 +82,13 @@ class FusedService:
             self._drawing.draw([DrawJob(job.request, self._encoded(frames), _seed(job), _how(job))])[0].frames.cpu()
             for frames in self._windows(job)
         ]
-        return Drawn(job.request, torch.cat(drawn), job.frames if job.with_frames else None, _how(job))
+        return Drawn(job.request, torch.cat(drawn), job.source, _how(job))
 
     def _stream_job(self, job: EncodeJob) -> StreamJob:
         pairs = (pair for frames in self._windows(job) for pair in self._encoded(frames))
         return StreamJob(job.request, pairs, _seed(job), _how(job))
 
-    def _encoded(self, frames: torch.Tensor) -> EncoderOutput:
+    def _encoded(self, frames: Clip) -> EncoderOutput:
         with self._telemetry.stage("encode"):
             return self._encoder.encode(frames)
 

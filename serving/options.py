@@ -11,11 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
+from eden.planes import Matrix, Range, YuvFormat
 from media import video_writer
+from media.frame_layout import FrameLayout
 from media.region_format import CONTENT_TYPE as REGION
 from serving.errors import BadRequest, NotAcceptable, shown
 from serving.regions import Place
@@ -32,7 +34,7 @@ CONTENT_TYPES = {
 }
 """Formats of an answer and their content types."""
 
-FIELDS = ("seed", "format", "quality", "fps", "stream")
+FIELDS = ("seed", "format", "quality", "fps", "stream", "layout", "matrix", "range")
 """Names of the form fields; the headers are X-Eden-Seed, X-Eden-Format, ... and Accept."""
 
 SLOWEST, FASTEST = video_writer.SLOWEST, video_writer.FASTEST / 2
@@ -55,6 +57,8 @@ class Options:
     fps: str | None = None
     """Frames a second of the source, as "24" or "30000/1001": for an mp4 made of frames that carry no rate."""
     stream: bool = False
+    yuv: YuvFormat | None = None
+    """Of frames that come, and go, as planes; None: they are RGB."""
     place: Place | None = None
     """Where in a shared memory region the frames between go."""
 
@@ -68,11 +72,14 @@ class Options:
     def with_ticket(self, said: Mapping[str, Any]) -> tuple[Options, str]:
         """These options of a decoder's request, and what the encoder's had said, which counts for more.
 
-        Also the format of an answer where neither named one. `said`: of a ticket whose signature is good.
+        Also the format of an answer where neither named one. `said`: of a ticket whose signature is good. Raises
+        BadRequest where frames came otherwise than they are to go.
         """
+        yuv = YuvFormat(**said["yuv"]) if "yuv" in said else None
+        check_agreement(self.yuv, yuv, "the ticket")
         named = {name: said[name] for name in ("seed", "format", "quality", "fps") if name in said}
         place = Place.of_ticket(said["place"]) if "place" in said else None
-        return replace(self, place=place, **named), str(said["answer"])
+        return replace(self, place=place, yuv=yuv, **named), str(said["answer"])
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,8 @@ class Rendering:
     fps: str | None
     place: Place | None = None
     """of the frames in a region, where that is the format"""
+    yuv: YuvFormat | None = None
+    """of frames as planes; None: RGB"""
 
 
 def rendering(options: Options, default_format: str, stream: bool) -> Rendering:
@@ -93,7 +102,15 @@ def rendering(options: Options, default_format: str, stream: bool) -> Rendering:
     format = options.format or single
     if format == "region" and options.place is None:
         raise BadRequest("format is region, but the request describes no region with room for the answer")
-    return Rendering(format, options.quality, options.fps, options.place)
+    if options.yuv and format not in ("npy", "region"):
+        raise BadRequest(f"layout is i420, which {format} does not hold: ask for npy, or a region")
+    return Rendering(format, options.quality, options.fps, options.place, options.yuv)
+
+
+def check_agreement(asked: YuvFormat | None, told: YuvFormat | None, who: str) -> None:
+    """Raises BadRequest where the options ask for planes, and `who` tells of other ones, or of RGB."""
+    if asked and asked != told:
+        raise BadRequest(f"layout is i420 ({asked}), but {who} says {f'i420 ({told})' if told else 'rgb24'}")
 
 
 def read_options(fields: Mapping[str, object], headers: Mapping[str, str]) -> Options:
@@ -111,7 +128,25 @@ def read_options(fields: Mapping[str, object], headers: Mapping[str, str]) -> Op
         quality=_whole("quality", said["quality"], 1, 100) if "quality" in said else None,
         fps=_rate(said["fps"]) if "fps" in said else None,
         stream=_truth("stream", said.get("stream", "0")),
+        yuv=_yuv(said),
     )
+
+
+def _yuv(said: Mapping[str, str]) -> YuvFormat | None:
+    layout: FrameLayout = _one_of("layout", said.get("layout", "rgb24"), get_args(FrameLayout))
+    matrix: Matrix = _one_of("matrix", said.get("matrix", "bt709"), get_args(Matrix))
+    range: Range = _one_of("range", said.get("range", "limited"), get_args(Range))
+    if layout == "i420":
+        return YuvFormat(matrix, range)
+    if named := [name for name in ("matrix", "range") if name in said]:
+        raise BadRequest(f"{named[0]} is {shown(said[named[0]])}, but the layout is {layout}: it goes with i420")
+    return None
+
+
+def _one_of(name: str, value: str, known: tuple[Any, ...]) -> Any:
+    if value.strip().lower() not in known:
+        raise BadRequest(f"{name} is {shown(value)}, not one of {', '.join(known)}")
+    return value.strip().lower()
 
 
 def _whole(name: str, value: str, low: int, high: int) -> int:

@@ -25,6 +25,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from eden.planes import Matrix, Range, YuvFormat
+from media.frame_layout import frame_size
 from media.region_format import CONTENT_TYPE, HEADER, KEY, MAGIC, NAME, region_header
 from serving.errors import BadRequest, RegionUnavailable, shown
 
@@ -62,16 +64,52 @@ class Place(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise BadRequest(f"{what}.key is not 64 hexadecimal digits")
 
 
-class Description(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a request says of its region."""
-
-    layout: Literal["rgb24"]
+class _Described(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="layout"):
     dtype: Literal["uint8"]
-    shape: tuple[Side, Side, Side, Literal[3]]
-    """[K, H, W, 3], of the frames"""
     frames: Place
     answer: Place | None = None
-    """room for [K-1, H, W, 3]; None: the answer comes as an HTTP body"""
+    """room for K-1 frames; None: the answer comes as an HTTP body"""
+
+
+class RgbDescription(_Described, frozen=True, tag="rgb24"):
+    """What a request says of its region, of frames that lie there as RGB."""
+
+    shape: tuple[Side, Side, Side, Literal[3]]
+    """[K, H, W, 3], of the frames"""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W), in pixels."""
+        return frame_size(self.shape, "rgb24")
+
+    @property
+    def yuv(self) -> None:
+        """RGB."""
+
+
+class PlanesDescription(_Described, frozen=True, tag="i420"):
+    """What a request says of its region, of frames that lie there as planes."""
+
+    shape: tuple[Side, Side, Side]
+    """[K, H*3/2, W], of the frames"""
+    matrix: Matrix = "bt709"
+    range: Range = "limited"
+
+    def __post_init__(self) -> None:
+        frame_size(self.shape, "i420")  # what it raises is a msgspec.ValidationError here
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W), in pixels."""
+        return frame_size(self.shape, "i420")
+
+    @property
+    def yuv(self) -> YuvFormat:
+        """What the levels mean."""
+        return YuvFormat(self.matrix, self.range)
+
+
+Description = RgbDescription | PlanesDescription
 
 
 @dataclass(frozen=True)
@@ -82,7 +120,7 @@ class RegionSource:
     description: Description
 
     def read(self) -> np.ndarray:
-        """[K, H, W, 3] uint8 in memory of our own. Raises BadRequest, RegionUnavailable."""
+        """The frames, uint8, as described, in memory of our own. Raises BadRequest, RegionUnavailable."""
         return self.folder.read(self.description.frames, self.description.shape)
 
 
@@ -99,13 +137,12 @@ class RegionFolder:
         """
         described = _parsed(data)
         described.frames.check_names("frames")
-        count, height, width, _ = described.shape
         size = math.prod(described.shape)
         with self._opened(described.frames, size):
             pass
         if described.answer is not None:
             described.answer.check_names("answer")
-            room = (count - 1) * height * width * 3
+            room = size - math.prod(described.shape[1:])
             if described.answer.file == described.frames.file:
                 _check_apart(described.frames.offset, size, described.answer.offset, room)
             with self._opened(described.answer, room):
@@ -126,7 +163,9 @@ class RegionFolder:
         return made
 
     def write(self, place: Place, frames: np.ndarray, first: int = 0) -> bytes:
-        """Write `frames` [n, H, W, 3] uint8 as those from number `first` on; the answer, which says what was written.
+        """Write `frames`, uint8 [n, H, W, 3] or planes [n, H*3/2, W], as those from number `first` on.
+
+        Returns the answer, which says what was written.
 
         Raises BadRequest, RegionUnavailable.
         """
@@ -142,7 +181,8 @@ class RegionFolder:
                 except OSError as error:
                     raise RegionUnavailable(f"the region cannot be written: {error.strerror}") from error
                 left, at = left[count:], at + count
-        said = {"layout": "rgb24", "dtype": "uint8", "shape": frames.shape, "offset": offset, "first": first}
+        layout = "i420" if frames.ndim == 3 else "rgb24"
+        said = {"layout": layout, "dtype": "uint8", "shape": frames.shape, "offset": offset, "first": first}
         return json.dumps(said).encode()
 
     @contextlib.contextmanager
@@ -203,7 +243,7 @@ def _parsed(data: bytes) -> Description:
     if len(data) > LONGEST:
         raise BadRequest(f"a region's description of {len(data)} bytes: at most {LONGEST} are read")
     try:
-        return msgspec.json.decode(data, type=Description)
+        return msgspec.json.decode(data, type=RgbDescription | PlanesDescription)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _unreadable(error) from error
 

@@ -18,7 +18,7 @@ from server.settings import PROJECT
 
 PAGES = [(PROJECT / name).read_text() for name in ("README.md", "docs/http-api.md")]
 SHELL = re.findall(r"```sh\n(.*?)```", "".join(PAGES), re.DOTALL)
-(PYTHON,) = re.findall(r"```python\n(.*?)```", PAGES[1], re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", PAGES[1], re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,9 @@ def demo(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert len(re.findall("^curl ", lines, re.MULTILINE)) == 7
     lines = lines.replace("http://127.0.0.1:8080", server.url).replace(".venv/bin/python", sys.executable)
     subprocess.run(["bash", "-euc", lines], cwd=root, check=True, capture_output=True, timeout=240)
-    script = PYTHON.replace("http://127.0.0.1:8080", server.url)
-    subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, timeout=240)
+    for example in PYTHON:
+        script = example.replace("http://127.0.0.1:8080", server.url)
+        subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, timeout=240)
     return root / "run" / "demo"
 
 
@@ -53,6 +54,10 @@ def test_a_video_at_twice_the_rate(demo: Path) -> None:
 
 def test_an_array(demo: Path) -> None:
     assert np.load(demo / "between.npy").shape == (4, 256, 448, 3)
+
+
+def test_planes(demo: Path) -> None:
+    assert np.load(demo / "planes.npy").shape == (4, 384, 448)
 
 
 def test_the_two_halves(demo: Path) -> None:

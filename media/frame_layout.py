@@ -1,0 +1,25 @@
+"""How the samples of a clip's frames lie in an array of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from media.errors import MediaError, shown
+
+FrameLayout = Literal["rgb24", "i420"]
+"""rgb24: [K, H, W, 3], red, green and blue of each pixel.
+
+i420: [K, H*3/2, W] with even H and W: H rows of luma, then two planes of H/2 x W/2 samples of chroma (Cb, Cr), one
+after the other in rows of W. What that means in colours is said beside it.
+"""
+SHAPES: dict[FrameLayout, str] = {"rgb24": "[K, H, W, 3]", "i420": "[K, H*3/2, W] with even H and W"}
+
+
+def frame_size(shape: Sequence[int], layout: FrameLayout) -> tuple[int, int]:
+    """(H, W), pixels of each frame of an array of `shape`. Raises MediaError where it is none of `layout`."""
+    if layout == "rgb24" and len(shape) == 4 and shape[3] == 3 and min(shape) > 0:
+        return shape[1], shape[2]
+    if layout == "i420" and len(shape) == 3 and min(shape) > 0 and shape[1] % 3 == 0 and shape[2] % 2 == 0:
+        return shape[1] // 3 * 2, shape[2]
+    raise MediaError(f"frames as {layout} are {SHAPES[layout]}, not {shown(list(shape))}")
