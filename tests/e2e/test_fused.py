@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
+import torch
 from client_films import client_of
 
 import media
+from eden.planes import YuvFormat, to_planes, to_rgb
+from media.region_format import CONTENT_TYPE, FOLDER
 from server import Server
 from server.api import BINARY
 from tests.e2e.servers import TAKEN, WORKFLOW, moving_frames, wait_for
+from tests.region_files import RegionFile
 
 FUSED = "/predictions/eden_fused"
 PICTURES = {f"frame{i}": (f"{i}.png", media.encode_image(f, "png")) for i, f in enumerate(moving_frames())}
@@ -41,6 +46,39 @@ def test_by_shared_memory_fused_draws_the_same_frames(both: Server):
             answers.append([client.interpolate_clip(clip), client.interpolate_pair(*clip[:2])])
     for one, other in zip(*answers, strict=True):
         assert np.array_equal(one, other)
+
+
+def test_planes_come_back_as_planes_of_what_rgb_shows(both: Server):
+    format = YuvFormat("bt601", "full")
+    planes = to_planes(torch.from_numpy(moving_frames(4, seed=3)).permute(0, 3, 1, 2), format)
+    sent = planes.samples.numpy()
+    said = {"X-Eden-Layout": "i420", "X-Eden-Matrix": "bt601", "X-Eden-Range": "full", "X-Eden-Seed": "9"}
+    answers = []
+    for path in (FUSED, WORKFLOW):
+        reply = both.api.call(path, data=media.encode_npy(sent), headers=BINARY | said)
+        assert reply.content.startswith(media.NPY_MAGIC), reply.text
+        answers.append(media.decode_npy(reply.content, max_pixels=10**6, max_frames=100, layout="i420"))
+        region = RegionFile.write(Path(FOLDER), sent)
+        try:
+            body = region.body(layout="i420", matrix="bt601", range="full")
+            reply = both.api.call(path, data=body, headers={"Content-Type": CONTENT_TYPE, "X-Eden-Seed": "9"})
+            told = {"layout": "i420", "dtype": "uint8", "shape": [3, 96, 96], "offset": region.answer, "first": 0}
+            assert reply.json() == told
+            answers.append(region.between.copy())
+        finally:
+            region.path.unlink()
+    for answer in answers[1:]:
+        assert np.array_equal(answer, answers[0])
+
+    shown = (to_rgb(planes) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    body = media.encode_npy(shown.numpy())
+    between = torch.from_numpy(frames(both.api.call(FUSED, data=body, headers=BINARY | {"X-Eden-Seed": "9"})))
+    expected = to_planes(between.permute(0, 3, 1, 2), format).samples.numpy()
+    assert answers[0].shape == expected.shape == (3, 96, 96)
+    assert np.abs(answers[0].astype(int) - expected).max() <= 2  # what the network saw was not rounded to bytes
+
+    reply = both.api.call(FUSED, data=media.encode_npy(sent), headers=BINARY | said | {"Accept": "video/mp4"})
+    assert reply.status_code == 400 and "layout is i420, which mp4 does not hold" in reply.json()["message"]
 
 
 def test_fused_says_what_it_answers(both: Server):

@@ -247,9 +247,29 @@ NPY = {
 }
 
 
+PLANES = {
+    "a huge K": stated_npy(shaped(BIG, 96, 96)),
+    "a huge H": stated_npy(shaped(2, 3 * BIG, 96)),
+    "a huge W": stated_npy(shaped(2, 96, BIG)),
+    "2**64 bytes wrap to 0": stated_npy(shaped(2**32, 3 * 2**16, 2**16)),
+    "no height": stated_npy(shaped(2, 0, 96)),
+    "no whole height": stated_npy(shaped(2, 97, 96), bytes(2 * 97 * 96)),
+    "an odd width": stated_npy(shaped(2, 96, 95), bytes(2 * 96 * 95)),
+    "8x8": stated_npy(shaped(2, 12, 8), bytes(2 * 12 * 8)),
+    "one more frame than is there": stated_npy(shaped(3, 96, 96), bytes(2 * 96 * 96)),
+    "RGB": media.encode_npy(moving_frames(2)),
+    "no array": PNGS[0],
+}
+
+
 @pytest.mark.parametrize("target", READ_FRAMES, ids=str)
 def test_an_array_whose_header_lies(client: Client, target: Target):
-    attack(client, target, for_target(target, [Case(what, Call(data), TOO_LARGE) for what, data in NPY.items()]))
+    cases = [Case(what, Call(data), TOO_LARGE) for what, data in NPY.items()]
+    cases += [
+        Case(f"planes: {what}", Call((Part("clip", data), Part("layout", b"i420"))), REFUSED)
+        for what, data in PLANES.items()
+    ]
+    attack(client, target, for_target(target, cases))
 
 
 def patched(box: bytes, offset: int, value: bytes, times: int = 1) -> bytes:

@@ -153,6 +153,9 @@ OUT_OF_BOUNDS = [
     ("quality", b"9" * MEGABYTE, "1 to 100"),
     ("format", b"x" * MEGABYTE, "not one of"),
     ("stream", b"x" * MEGABYTE, "not one of"),
+    ("layout", b"x" * MEGABYTE, "not one of rgb24, i420"),
+    ("matrix", b"x" * MEGABYTE, "not one of bt709"),
+    ("range", b"\0" * MEGABYTE, "not one of limited"),
 ]
 
 
@@ -187,6 +190,8 @@ EVERY = [
         Call((*PICTURES, Part("format", b"webp")), [("Accept", "application/json")]),
         frozenset({200}),
     ),
+    Case("a matrix of RGB", Call((*PICTURES, Part("matrix", b"bt709"))), words=("matrix is 'bt709'",)),
+    Case("pictures as planes", Call((*PICTURES, Part("layout", b"i420"))), words=("the frames are pictures",)),
     Case("a bad field beside a good header", Call((*PICTURES, Part("seed", b"x")), [("X-Eden-Seed", "1")])),
     Case("the header twice", Call(PICTURES, [("X-Eden-Seed", "1"), ("X-Eden-Seed", "x")]), frozenset({200, 400})),
     Case("5,000 headers", Call(PICTURES, [("X-Eden-Seed", "1")] * 5000)),
