@@ -143,7 +143,8 @@ def cropped(path: Path, left: int, top: int, right: int, bottom: int) -> Path:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     data = path.read_bytes()
-    at = data.index(b"\x55\xb0")  # the element of colours, its length in a byte
+    track = data.index(b"V_FFV1")  # random numbers stand before it
+    at = data.index(b"\x55\xb0", track)  # the element of colours, its length in a byte
     length = 3 + (data[at + 2] & 0x7F)
     edges = {b"\x54\xcc": left, b"\x54\xbb": top, b"\x54\xdd": right, b"\x54\xaa": bottom}
     stated = b"".join(name + b"\x81" + bytes([value]) for name, value in edges.items())
