@@ -120,7 +120,7 @@ def test_strangers_at_the_port_do_no_harm(pair: tuple[Handoff, Handoff]) -> None
 def test_one_that_hangs_up_when_greeted_is_a_lost_peer(
     settings: HandoffSettings, reads_first: bool, reset: bool
 ) -> None:
-    with open_handoff(settings) as producer:
+    with open_handoff(replace(settings, port=Ports.free().inference)) as producer:  # that no outgoing call can take
         ticket = producer.put(make_output(1))
         port = producer.read(ticket).routes[0]["port"]
 

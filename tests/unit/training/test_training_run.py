@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 from dataclasses import asdict, replace
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import multiprocessing
 
+from server.settings import Ports
 from training.batches import Batch, Batches
 from training.judging import Figures
 from training.ranks import Ranks
@@ -171,8 +171,7 @@ def test_a_diverged_run_keeps_its_last_state(copied):
 def test_two_processes_take_the_same_steps_on_triplets_of_their_own(settings, tmp_path):
     alone = Batches(settings).at(0, 1.0)
     together = replace(settings, batch=4, plan_samples=16, judgements=1)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = Ports.free().inference  # that no outgoing call can take until both have started
     multiprocessing.spawn(one_of_two, (together, tmp_path, port), nprocs=2)
     leader, follower = (torch.load(tmp_path / f"rank{number}.pt", weights_only=True) for number in range(2))
     assert leader["samples"] == follower["samples"] >= 16
