@@ -48,10 +48,10 @@ def test_leaving_a_stream_waits_for_no_call_and_repeats_none(told, then):
     first = pack(FRAMES[:2], "npy").body
 
     def held(body):
-        under_way.wait(20)
+        under_way.wait(60)
         if body == first:
             return between(body)
-        if not let_go.wait(20):
+        if not let_go.wait(60):
             gave_up.append(body)
         return then(body)
 

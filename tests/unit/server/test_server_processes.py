@@ -1,5 +1,6 @@
 """Ending a server's processes: all of them, and only them."""
 
+import re
 import subprocess
 import sys
 import time
@@ -87,10 +88,11 @@ def test_a_clock_that_is_set_makes_no_other_process_of_one(spawn, tmp_path):
     child = spawn(SLEEP)
     for name in (str(child.pid), "self", "sys"):
         (tmp_path / name).symlink_to(f"/proc/{name}")
-    boot = f"btime {psutil.boot_time():.0f}"
-    stat = Path("/proc/stat").read_text()
-    assert boot in stat
-    (tmp_path / "stat").write_text(stat.replace(boot, f"btime {psutil.boot_time() + 5:.0f}"))
+    stat, count = re.subn(
+        r"(?m)^btime (\d+)$", lambda line: f"btime {int(line[1]) + 5}", Path("/proc/stat").read_text()
+    )
+    assert count == 1
+    (tmp_path / "stat").write_text(stat)
     call = [sys.executable, "-c", ASK, tmp_path, str(child.pid), Identity.of(child.pid).started]
     said = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True).stdout.split()
     assert float(said[0]) - psutil.Process(child.pid).create_time() > 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,8 +21,13 @@ FRAME = np.zeros((64, 64, 3), np.uint8)
 
 
 def real_time() -> list[int]:
-    threads = [int(each.name) for each in Path("/proc/self/task").iterdir()]
-    return [each for each in threads if os.sched_getscheduler(each) != os.SCHED_OTHER]
+    """Threads of this process, of which others than those of a test may end meanwhile."""
+    found = []
+    for each in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):
+            if os.sched_getscheduler(int(each.name)) != os.SCHED_OTHER:
+                found.append(int(each.name))
+    return found
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1", "prores", "ffv1"])
