@@ -67,10 +67,6 @@ class SegmentMaker:
             sink.abandon()
             raise
 
-    def close(self) -> None:
-        """Let go of the source."""
-        self._reader.close()
-
 
 def _with_pictures(gaps: Sequence[PlannedGap], pictures: Iterable[Picture]) -> Iterator[Gap]:
     """The gaps with their pictures, each as soon as those are there."""
