@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eden_client.api.carriers import Awaited, Carrier
+from eden_client.api.carriers import Awaited, Carried, Carrier
 from eden_client.api.errors import PayloadLost, ServerFailed, envelope_in
 from eden_client.api.http_connection import HttpConnection
 from eden_client.api.parts import read_parts
@@ -39,11 +39,7 @@ class WorkflowRoute:
 
     def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
         with self.carrier.carry(frames, self.traffic) as carried:
-            headers = {
-                "Content-Type": carried.request.content_type,
-                "X-Eden-Seed": str(self.seed),
-                "X-Eden-Format": carried.format(streamed=False),
-            }
+            headers = asked_for(carried, self.seed)
             made = carried.all(self.server.call(WORKFLOW_PATH, carried.request.body, headers, within))
         yield from made
 
@@ -67,13 +63,8 @@ class FusedRoute:
     def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
         streamed = len(frames) > 2
         with self.carrier.carry(frames, self.traffic) as carried:
-            headers = {
-                "Content-Type": carried.request.content_type,
-                "X-Eden-Seed": str(self.seed),
-                "X-Eden-Format": carried.format(streamed),
-            }
+            headers = asked_for(carried, self.seed, streamed)
             if streamed:
-                headers["X-Eden-Stream"] = "1"
                 with self.server.streamed(FUSED_PATH, carried.request.body, headers, within) as chunks:
                     yield from frames_in(chunks, carried)
                 return
@@ -109,6 +100,16 @@ class ChainRoute:
     def close(self) -> None:
         self.encoder.close()
         self.decoder.close()
+
+
+def asked_for(carried: Carried, seed: int, streamed: bool = False) -> dict[str, str]:
+    """Headers of the call that sends a clip and gets its frames."""
+    headers = {
+        "Content-Type": carried.request.content_type,
+        "X-Eden-Seed": str(seed),
+        "X-Eden-Format": carried.format(streamed),
+    }
+    return headers | {"X-Eden-Stream": "1"} if streamed else headers
 
 
 def check_ticket(answer: bytes) -> bytes:
