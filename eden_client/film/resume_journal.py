@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from eden_client.folder_lock import FolderLock, LockTaken
 
@@ -39,6 +39,11 @@ class Entry:
     frames: int
     reorder: int = 0
     """by how many frames its coding order runs ahead of the order shown"""
+
+    @classmethod
+    def empty(cls, number: int) -> Self:
+        """Of a segment that shows nothing."""
+        return cls(number, "", "0", 0)
 
 
 class ResumeJournal:

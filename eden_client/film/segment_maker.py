@@ -51,7 +51,7 @@ class SegmentMaker:
     def make(self, job: SegmentJob) -> Entry:
         """Make a segment; returns what is to be noted of it. Raises MediaError, EdenError or OSError."""
         if not any(gap.shown for gap in job.gaps):
-            return Entry(job.number, "", "0", 0)
+            return Entry.empty(job.number)
         task = self._task
         gaps = _with_pictures(job.gaps, self._reader.read(job.pictures))
         frames = Pipeline(gaps, self._between, task.window, task.clip).frames()

@@ -46,7 +46,6 @@ class FolderResult:
         self.sinks.folder.mkdir(exist_ok=True)
         self.done = journal.done
         self.record = journal.record
-        self._begun = set[int]()
         self._threads = SegmentThreads(lambda number: self.sinks.open(number, wrote), journal.record, at_once, waiting)
 
     @property
@@ -57,16 +56,11 @@ class FolderResult:
     def write(self, segment: int, frame: FilmFrame) -> None:
         """Hand a frame to its segment's thread. Raises MediaError."""
         pixels, alpha = frame.rgb
-        self._begun.add(segment)
         self._threads.write(segment, FilmFrame(frame.number, frame.time, None, pixels, alpha))
 
     def end_segment(self, segment: int) -> None:
         """It is noted as soon as all its pictures are there."""
-        if segment in self._begun:
-            self._begun.discard(segment)
-            self._threads.complete(segment)
-        else:
-            self._journal.record(Entry(segment, self.sinks.folder.name, "0", 0))
+        self._threads.complete(segment)
 
     def finish(self) -> list[str]:
         """Put the pictures in their place, at once or, where a folder is there, in place of an earlier film's."""

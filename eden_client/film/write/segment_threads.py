@@ -73,8 +73,11 @@ class SegmentThreads(Generic[T]):
         self._running[segment].frames.put(frame)
 
     def complete(self, segment: int) -> None:
-        """This segment has all its frames."""
-        self._running[segment].frames.put(_Mark.COMPLETE)
+        """This segment has all its frames; one that has none is noted at once."""
+        if segment in self._running:
+            self._running[segment].frames.put(_Mark.COMPLETE)
+        else:
+            self._ended(Entry.empty(segment))
 
     def finish(self) -> None:
         """Wait for all segments, which are complete."""

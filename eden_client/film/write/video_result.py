@@ -11,7 +11,7 @@ import numpy as np
 from eden_client.film.join.joining import MuxPlan, join, rehearse
 from eden_client.film.join.stream_copier import Plan
 from eden_client.film.read.film import Film
-from eden_client.film.resume_journal import Entry, ResumeJournal
+from eden_client.film.resume_journal import ResumeJournal
 from eden_client.film.write.gif import write_gif
 from eden_client.film.write.results import FilmFrame, Wrote
 from eden_client.film.write.segment_encoder import SegmentEncoder, SegmentRecipe, VideoSinks
@@ -43,7 +43,6 @@ class VideoResult:
         self.done = journal.done
         self.sinks = VideoSinks(recipe, journal.folder)
         self.record = journal.record
-        self._begun = set[int]()
         self._threads = SegmentThreads(lambda number: self.sinks.open(number, wrote), journal.record, at_once, waiting)
 
     @property
@@ -70,16 +69,11 @@ class VideoResult:
 
     def write(self, segment: int, frame: FilmFrame) -> None:
         """Hand a frame to its segment's encoder. Raises MediaError."""
-        self._begun.add(segment)
         self._threads.write(segment, frame)
 
     def end_segment(self, segment: int) -> None:
         """It is finished, and noted, as soon as its encoder has done with it."""
-        if segment in self._begun:
-            self._begun.discard(segment)
-            self._threads.complete(segment)
-        else:
-            self._journal.record(Entry(segment, "", "0", 0))
+        self._threads.complete(segment)
 
     def finish(self) -> list[str]:
         """Put the finished film in its place. Raises MediaError."""

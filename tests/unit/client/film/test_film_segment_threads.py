@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from eden_client.film.resume_journal import Entry
 from eden_client.film.write.segment_threads import SegmentThreads
 
 WITHIN = 60
@@ -58,6 +59,19 @@ def test_each_segment_gets_its_frames_in_order_and_is_noted():
     assert [sink.taken for sink in sinks] == [list(range(10 * i, 10 * i + 10)) for i in range(5)]
     assert {sink.ended for sink in sinks} == {"closed"}
     assert {id(sink) for sink in NOTED} == {id(sink) for sink in sinks}
+
+
+def test_a_segment_without_a_frame_is_noted_as_empty():
+    NOTED.clear()
+    sink = Sink()
+    threads = SegmentThreads(lambda number: sink, NOTED.append, at_once=1, waiting=1)
+    threads.complete(0)
+    threads.write(1, "a")
+    threads.complete(1)
+    threads.complete(2)
+    threads.finish()
+    assert [each for each in NOTED if each is not sink] == [Entry.empty(0), Entry.empty(2)]
+    assert sink.taken == ["a"] and sink in NOTED
 
 
 def test_a_later_segment_may_end_first():
