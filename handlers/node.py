@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from handlers import quirks
 from handlers.metrics import Metrics
 from handlers.worker_exit import exit_after_answer
 from handoff import Handoff, open_handoff
+from media.machine import cores
 from serving.answer import Answer
 from serving.device_health import DeviceGuard
 from serving.errors import envelope
@@ -51,7 +51,7 @@ class NodeHandler(ABC):
         self.metrics = Metrics(context.metrics, self.device, self.batch_size, self.handoff)
         # two pools: a request waits for its pictures, so those must never wait for a request
         self.requests = ThreadPoolExecutor(self.batch_size, thread_name_prefix="requests")
-        self.pictures = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="pictures")
+        self.pictures = ThreadPoolExecutor(min(16, cores()), thread_name_prefix="pictures")
         self.guard = DeviceGuard(torch.device(self.device))
         self.start()
         logger.info("%s ready on %s: %s", self.model_name, self.device, self.settings.precision)

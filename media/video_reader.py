@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -18,6 +17,7 @@ from av.video.reformatter import Interpolation
 
 from media.errors import MediaError
 from media.images import Frame
+from media.machine import cores
 from media.names import open_input
 from media.truncation import missing_bytes
 from media.video_headers import NoVideo, VideoHeader, read_video_header
@@ -118,7 +118,7 @@ def check_pixels(height: int, width: int, max_pixels: int | None) -> None:
 
 def threads(pixels: int) -> int:
     """How many threads decode pictures of `pixels`: each holds one of its own."""
-    return max(min(_PIXELS_AT_ONCE // max(pixels, 1), MOST_THREADS, os.cpu_count() or 1), 1)
+    return max(min(_PIXELS_AT_ONCE // max(pixels, 1), MOST_THREADS, cores()), 1)
 
 
 def coded_pixels(header: VideoHeader) -> int:

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from eden import MIN_SIDE
 from handoff import HandoffError, HandoffSettings
+from media.machine import cores
 from serving.regions import RegionFolder
 
 Count = Annotated[int, Meta(ge=1)]
@@ -112,7 +113,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def sensible_threads(device: str, workers: int, nodes: int = 2) -> int:
     """Where a GPU computes, two feed it. On a CPU all nodes' workers share the cores: more threads than cores, each
     waiting busily for the others, cost most of the throughput."""
-    return 2 if device != "cpu" else max(1, (os.cpu_count() or 1) // (nodes * workers))
+    return 2 if device != "cpu" else max(1, cores() // (nodes * workers))
 
 
 def server_folder() -> Path:

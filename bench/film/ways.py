@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 
 import psutil
 
-from eden_client.film.machine import cores
 from eden_client.film.plan.segmentation import LONGEST
 from eden_client.film.read.film import Picture
 from eden_client.film.read.film_file import open_film_file
 from eden_client.film.write.encoding import choose_encoding
 from eden_client.film.write.results import FilmFrame, Timing
 from eden_client.film.write.segment_encoder import SegmentEncoder, SegmentRecipe
+from media.machine import cores
 
 T = TypeVar("T")
 

@@ -15,7 +15,6 @@ from eden_client.api.errors import ServerTrouble
 from eden_client.film.compare import compared, liveliest, look_of, side_by_side
 from eden_client.film.executors import LocalProcesses
 from eden_client.film.jobs import Planner, SegmentJob
-from eden_client.film.machine import cores
 from eden_client.film.order import Interrupted, Order, Report, Summary
 from eden_client.film.pipeline import Made, Pipeline
 from eden_client.film.plan.segmentation import Segmentation
@@ -35,6 +34,7 @@ from eden_client.film.write.segments import common_tick
 from eden_client.film.write.targets import Kind, check_target, kind_of, open_result
 from eden_client.film.write.video_result import VideoResult
 from media import MediaError, encode_image
+from media.machine import cores
 
 MANY_CORES = 4
 """From which on several processes make a film sooner than the threads of one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eden_client.film.machine import cores
+from media.machine import cores
 
 DEFAULT = 2 << 30
 """Bytes, all together."""

@@ -55,6 +55,11 @@ def test_alone_or_by_another_kind_there_is_nothing_to_warn_of(start, caplog, kin
     assert caplog.text == ""
 
 
+def test_pictures_are_decoded_by_as_many_threads_as_the_container_grants_cores(start, grant_cores):
+    grant_cores(3)
+    assert start("inline", 1).pictures._max_workers == 3
+
+
 def test_without_the_gpu_that_it_asks_for_it_runs_where_it_can_and_says_so(start, caplog):
     assert start("inline", 1, deviceIds=[1]).device == "cpu"
     assert "deviceIds asks for GPU [1], this host has 0: running on cpu" in caplog.text

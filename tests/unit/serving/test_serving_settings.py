@@ -1,7 +1,5 @@
 """The `handler:` section of a model's yaml."""
 
-import os
-
 import pytest
 import yaml
 
@@ -62,8 +60,8 @@ def test_a_dead_decoders_batch_is_kept_until_all_that_waited_is_done(tmp_path):
     assert settings.handoff.keep_taken >= settings.handoff.max_in_flight + batch
 
 
-def test_both_nodes_share_a_cpu_and_a_gpu_needs_few(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+def test_both_nodes_share_a_cpu_and_a_gpu_needs_few(grant_cores):
+    grant_cores(16)
     assert sensible_threads("cpu", 1) == 8
     assert sensible_threads("cpu", 16) == 1
     assert sensible_threads("cuda:1", 1) == 2

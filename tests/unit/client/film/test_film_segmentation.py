@@ -7,7 +7,6 @@ from itertools import groupby
 
 import pytest
 
-from eden_client.film import machine
 from eden_client.film.plan.segmentation import Segmentation
 from eden_client.film.write import budget
 from eden_client.film.write.budget import Budget
@@ -63,14 +62,3 @@ def test_a_budget_is_kept_and_always_allows_some_work(monkeypatch, size, memory)
 def test_more_memory_allows_more_segments(monkeypatch):
     monkeypatch.setattr(budget, "cores", lambda: 32)
     assert Budget(2 << 30, (1080, 1920), 2, 8).segments < Budget(16 << 30, (1080, 1920), 2, 8).segments
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("", 8), ("9900000 100000", 8)],
-)
-def test_cores_are_those_that_a_container_grants(monkeypatch, tmp_path, quota, expected):
-    (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(machine, "_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert machine.cores() == expected

@@ -1,0 +1,28 @@
+"""A container for a test to be in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from media import machine
+
+
+@pytest.fixture
+def write_quota(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Have the machine be one of 64 cores, and the container's file say this of them."""
+
+    def write(quota: str) -> None:
+        (tmp_path / "cpu.max").write_text(quota)
+        monkeypatch.setattr(machine, "_QUOTA", tmp_path / "cpu.max")
+        monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+
+    return write
+
+
+@pytest.fixture
+def grant_cores(write_quota: Callable[[str], None]) -> Callable[[int], None]:
+    """Have the container grant so many of them."""
+    return lambda count: write_quota(f"{count}00000 100000")
