@@ -39,7 +39,7 @@ NETWORK = ["http", "websocket", "grpc", "zeromq"]
 @pytest.fixture(params=NETWORK)
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> HandoffSettings:
     """Each network kind in turn."""
-    return HandoffSettings(kind=request.param, folder=tmp_path, timeout_s=2)
+    return HandoffSettings(kind=request.param, folder=tmp_path, timeout_s=20)
 
 
 @pytest.fixture
@@ -120,7 +120,8 @@ def test_strangers_at_the_port_do_no_harm(pair: tuple[Handoff, Handoff]) -> None
 def test_one_that_hangs_up_when_greeted_is_a_lost_peer(
     settings: HandoffSettings, reads_first: bool, reset: bool
 ) -> None:
-    with open_handoff(replace(settings, port=Ports.free().inference)) as producer:  # that no outgoing call can take
+    settings = replace(settings, timeout_s=2, port=Ports.free().inference)  # a port that no outgoing call can take
+    with open_handoff(settings) as producer:
         ticket = producer.put(make_output(1))
         port = producer.read(ticket).routes[0]["port"]
 
@@ -197,7 +198,8 @@ def test_tls_is_used_and_a_stranger_certificate_is_refused(
     kind: str, tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     plain = HandoffSettings(kind=kind, folder=tmp_path, timeout_s=3)
-    secure = replace(plain, tls_certificate=certificate[0], tls_key=certificate[1], tls_authority=certificate[0])
+    signed = {"tls_certificate": certificate[0], "tls_key": certificate[1], "tls_authority": certificate[0]}
+    secure = replace(plain, **signed, timeout_s=20)
     with open_handoff(secure) as producer:
         ticket = producer.put(make_output(1, tokens=3000))
         with open_handoff(plain) as talks_plain, pytest.raises(HandoffError):
@@ -211,7 +213,7 @@ def test_tls_is_used_and_a_stranger_certificate_is_refused(
 
 def test_curve_encrypts_zeromq(tmp_path: Path) -> None:
     plain = HandoffSettings(kind="zeromq", folder=tmp_path, timeout_s=1)
-    secure = replace(plain, curve=True)
+    secure = replace(plain, curve=True, timeout_s=20)
     with open_handoff(secure) as producer:
         ticket = producer.put(make_output(1, tokens=3000))
         with open_handoff(plain) as talks_plain, pytest.raises(HandoffError):
