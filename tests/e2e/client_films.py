@@ -159,10 +159,3 @@ def start(server, source, target, *options: str, **popen) -> subprocess.Popen:
     command = [sys.executable, "-m", "eden_client", str(source), str(target), *options_for(server), *options]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # such a job ignores it, and so would its children
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=popen.pop("text", True), env=os.environ, **popen)
-
-
-def assert_same(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> None:
-    """Rounding may move a value by one grey level, in at most one of 10,000."""
-    assert len(first) == len(second)
-    apart = np.abs(np.stack(list(first)).astype(int) - np.stack(list(second)))
-    assert apart.max() <= 1 and (apart > 0).mean() <= 1e-4, f"up to {apart.max()}, {(apart > 0).mean():.2%} differ"

@@ -9,9 +9,10 @@ import time
 
 import psutil
 import pytest
-from client_films import assert_same, long_clip, look_at, run, start, write_film
+from client_films import long_clip, look_at, run, start, write_film
 
 from server import Server
+from tests.e2e.servers import assert_same, wait_for
 
 FRAMES = 150
 """Enough for what is killed after its first 48 to be far from its end."""
@@ -81,7 +82,7 @@ def test_control_c_leaves_what_is_done_usable(own_server, film, undisturbed, tmp
     process = start(own_server, film, target)
     wait_for_segments(tmp_path / "smooth.mkv.parts", 3, process)  # of 12, 24 and 48 frames
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     last = err.splitlines()[-1]
     assert "interrupted" in last and "--resume" in last and "Traceback" not in err
@@ -111,7 +112,7 @@ def test_a_killed_worker_is_ridden_out(own_server, film, undisturbed, tmp_path, 
     assert process.returncode == 0, err
     assert json.loads(out.splitlines()[-1])["frames_out"] == 2 * FRAMES - 1
     assert_equal_films(target, undisturbed)
-    assert own_server.worker_pids(model) != [pid]
+    wait_for(lambda: own_server.worker_pids(model) != [pid])  # a film may be over before TorchServe has seen the death
 
 
 def test_a_killed_process_of_the_command_costs_nothing(own_server, film, undisturbed, tmp_path):
@@ -128,11 +129,11 @@ def test_a_killed_process_of_the_command_costs_nothing(own_server, film, undistu
 
 def test_control_c_ends_the_processes_too(own_server, film, tmp_path):
     process = start(own_server, film, tmp_path / "smooth.mkv", "--processes", "2")
-    wait_for_segments(tmp_path / "smooth.mkv.parts", 3, process)
+    wait_for_segments(tmp_path / "smooth.mkv.parts", 2, process)  # and each is at another, one of them at the last
     children = psutil.Process(process.pid).children()
     assert len(children) == 2
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "--resume" in err.splitlines()[-1] and "Traceback" not in err
     psutil.wait_procs(children, timeout=60)
@@ -142,12 +143,12 @@ def test_control_c_ends_the_processes_too(own_server, film, tmp_path):
 def test_a_server_that_is_away_is_waited_for_as_long_as_patience_lasts(own_server, film, undisturbed, tmp_path):
     """Stopped in mid-film and started again: one run rides it out, an impatient one ends and is resumed later."""
     runs = {}
-    for name, patience in (("patient", "120"), ("hasty", "0.5")):
+    for name, patience in (("patient", "600"), ("hasty", "0.5")):
         runs[name] = start(own_server, film, tmp_path / f"{name}.mkv", "--patience", patience, "--json", stdout=-1)
     for name, process in runs.items():
         wait_for_segments(tmp_path / f"{name}.mkv.parts", 1, process)
     own_server.stop()
-    out, err = runs["hasty"].communicate(timeout=60)
+    out, err = runs["hasty"].communicate(timeout=120)
     assert runs["hasty"].returncode == 1
     assert "--resume" in err.splitlines()[-1] and "Traceback" not in err
     assert runs["patient"].poll() is None

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from client_films import CLIP, assert_same, client_of, look_at, run, told, write_film
+from client_films import CLIP, client_of, look_at, run, told, write_film
 
 from bench.capacity_samples import Readings
 from eden_client import NotOffered, TooLarge
 from server import Server
 from server.topology import FUSED, NODES
-from tests.e2e.servers import wait_for
+from tests.e2e.servers import assert_same, wait_for
 
 FRAMES = 12
 """Of the film: more than the server takes at once."""

@@ -14,7 +14,7 @@ import media
 from eden import DitDecoder, Encoder
 from eden.random_weights import write_random
 from server.api import BINARY
-from tests.e2e.servers import PREDICT, WORKFLOW, moving_frames
+from tests.e2e.servers import PREDICT, WORKFLOW, assert_same, moving_frames
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,6 @@ def expected(model, frames: np.ndarray, seed: int = 0) -> np.ndarray:
     clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
     (between,) = decoder.interpolate([encoder.encode(clip)], seeds=[seed])
     return (between * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
-def assert_same(got: np.ndarray, wanted: np.ndarray) -> None:
-    assert got.shape == wanted.shape
-    difference = np.abs(got.astype(int) - wanted.astype(int))
-    assert difference.max() <= 1
-    assert (difference > 0).mean() < 1e-4
 
 
 def pictures(frames: np.ndarray, format: str = "png") -> list[tuple[str, tuple[str, bytes]]]:
