@@ -6,6 +6,7 @@ import io
 import os
 import re
 import signal
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,16 +17,21 @@ from server.api import BINARY
 from server.topology import NODES
 from tests.e2e.servers import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, wait_for
 
+Counts = dict[tuple[str, str], float]
 
-def counted(server) -> dict[tuple[str, str], float]:
-    """Requests and batches of each node, once they move no longer: TorchServe reads them from the workers' logs."""
-    seen: list[dict[tuple[str, str], float]] = []
+
+def counted(server, reached: Callable[[Counts], bool] = lambda counts: True) -> Counts:
+    """Requests and batches of each node, once so many are counted and no more come.
+
+    TorchServe reads them from the workers' logs, and so may be late.
+    """
+    seen: list[Counts] = []
 
     def settled() -> bool:
         text = requests.get(server.metrics_url, timeout=10).text
         found = re.findall(r'^eden_(requests|batches)_total\{[^}]*"(eden__\w+)"[^}]*\} (\S+)$', text, re.MULTILINE)
         seen.append({(what, node): float(value) for what, node, value in found})
-        return len(seen) > 2 and seen[-3] == seen[-2] == seen[-1]
+        return reached(seen[-1]) and len(seen) > 4 and all(each == seen[-1] for each in seen[-5:])
 
     wait_for(settled)
     return seen[-1]
@@ -54,9 +60,13 @@ def test_16_concurrent_pairs_share_batches_at_both_nodes_and_each_gets_its_own(s
         finally:
             os.kill(encoder, signal.SIGCONT)
         together = [future.result() for future in futures]
-    after = counted(server)
+
+    def since(counts: Counts, what: str, node: str) -> float:
+        return counts.get((what, node), 0) - before.get((what, node), 0)
+
+    after = counted(server, lambda counts: all(since(counts, "requests", node) >= 16 for node in NODES))
     for node in NODES:
-        served, batches = (after[what, node] - before.get((what, node), 0) for what in ("requests", "batches"))
+        served, batches = (since(after, what, node) for what in ("requests", "batches"))
         assert served == 16
         assert batches <= 8, f"{node}: {batches} batches for 16 requests"
     for number, result in enumerate(together):

@@ -96,6 +96,7 @@ def stop(root: Path) -> None:
     assert left == []
 
 
+@pytest.mark.timeout(600)  # three starts and two recoveries, on a machine that may have other work
 def test_a_plain_start_serves_again_and_again(root):
     start(root)
     stop(root)
