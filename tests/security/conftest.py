@@ -27,6 +27,7 @@ def server(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     And each node has one thread: on cores that others use as well, two wait for each other busily.
     """
     settings = ("threads=1", "encoder:limits.max_pixels=1000000", "eden_fused:limits.max_pixels=1000000")
+    settings += ("encoder:max_wait_s=600",)  # on such cores a queue may be slow, which is not what is tried here
     settings += (f"encoder:regions={shared}", f"dit_decoder:regions={shared}", f"eden_fused:regions={shared}")
     options = (option for setting in settings for option in ("--set", setting))
     store = pack(tmp_path_factory.mktemp("model_store"), "--topology", "both", *options)

@@ -246,7 +246,7 @@ def test_requests_that_are_none(client: Client):
 
     def told(item: tuple[str, bytes]) -> list[str]:
         what, data = item
-        answer = client.raw(data, within=20)
+        answer = client.raw(data)
         case = Case(what, Call(b""), frozenset({0, 400, 403, 404, 405}))
         return [f"{what}: {wrong}: {answer}" for wrong in complaints(case, answer, WORKFLOW_TARGET)]
 
@@ -297,7 +297,7 @@ def test_what_torchserve_fails_over_by_itself_reaches_no_handler(client: Client,
                 assert answer.code == 500 and answer.envelope, f"{what}: {answer}"
                 assert answer.envelope["type"] in ITS_WORDS and len(answer.body) < 500, f"{what}: {answer}"
         assert client.call(target, good).code == 200
-        wait_for(lambda: batches(client.server, model) > before, 20)
+        wait_for(lambda: batches(client.server, model) > before)
         return counted(client.server, model) - before
 
     # counters come late: one of an earlier call may be among them once, but not again
@@ -313,7 +313,7 @@ def counted(server: Server, model: str) -> float:
         seen.append(batches(server, model))
         return len(seen) > 3 and len(set(seen[-4:])) == 1
 
-    wait_for(settled, 20)
+    wait_for(settled)
     return seen[-1]
 
 
