@@ -39,7 +39,7 @@ def test_a_server_that_cannot_load_says_why_soon_and_is_gone(tmp_path):
     begun = time.monotonic()
     with pytest.raises(ServerError, match="fp7"):
         server.start()
-    assert time.monotonic() - begun < 90
+    assert time.monotonic() - begun < 240  # not the ten minutes that a start may take; beside other work it took one
     assert not server.is_running()
     assert processes_of(tmp_path) == []
 
