@@ -46,7 +46,7 @@ def test_requests_survive_a_killed_decoder(server):
     (victim,) = server.worker_pids("eden__dit_decoder")
     with ThreadPoolExecutor(40) as pool:  # so many callers, of whom each sends the next when it is answered
         running = [pool.submit(interpolate, server, number, (128, 160)) for number in range(160)]
-        time.sleep(1)
+        wait_for(lambda: sum(future.done() for future in running) >= 20)
         os.kill(victim, signal.SIGKILL)
         results = [future.result(timeout=150) for future in running]
     wait_for_new_worker(server, "eden__dit_decoder", victim)
