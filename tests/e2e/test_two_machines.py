@@ -29,7 +29,8 @@ def test_a_ticket_from_one_server_becomes_a_frame_on_another(
     servers = []
     for name, memory in zip(("cloud", "edge"), memories, strict=True):
         memory.mkdir()
-        store = pack(tmp_path / f"{name}-store", "--handoff", kind, "--set", f"handoff.shared_folder={memory}")
+        settings = "--set", f"handoff.shared_folder={memory}", "--set", "threads=1"  # of which rounding depends
+        store = pack(tmp_path / f"{name}-store", "--handoff", kind, *settings)
         servers.append(Server(store, folder=tmp_path / name, ports="free"))
     cloud, edge = servers
     body = io.BytesIO()
