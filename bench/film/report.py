@@ -14,7 +14,7 @@ HEADINGS = (
     "way",
     "frames per second",
     *(f"of {share}" for share in SHARES),
-    "first frame, s",
+    "first new frame, s",
     "peak, MB",
     *(f"{stage}, s" for stage in STAGES),
 )
@@ -49,7 +49,7 @@ def markdown(found: dict[str, Any]) -> str:
         for way, row in rows.items():
             shares = [f"{rates[way] / rates[other]:.2f}" if other in rates else "" for other in SHARES]
             stages = row.get("stages", {})
-            first = f"{stages['to_first_frame']:.2f}" if stages else ""
+            first = f"{stages['to_first_new_frame']:.2f}" if stages else ""
             peak = f"{row['peak_bytes'] / 2**20:.0f}" if "peak_bytes" in row else ""
             times = [f"{stages[stage]:.1f}" if stages else "" for stage in STAGES]
             lines.append("| " + " | ".join([way, f"{rates[way]:.1f}", *shares, first, peak, *times]) + " |")

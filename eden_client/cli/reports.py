@@ -121,5 +121,13 @@ def told(summary: Summary) -> str:
     repeated = "".join(f", {count} at a {reason}" for reason, count in summary.repeated.items() if count)
     return (
         f"{summary.target}: {summary.frames_out} frames from {summary.frames_in} in {seconds:.1f} s "
-        f"({made / seconds:.1f} a second, the first after {summary.seconds['to_first_frame']:.1f} s{repeated})"
+        f"({made / seconds:.1f} a second{_firsts(summary)}{repeated})"
+    )
+
+
+def _firsts(summary: Summary) -> str:
+    """When the first frames were there; none are new where all is resumed, or nothing moves."""
+    names = {"to_first_frame": "the first", "to_first_new_frame": "the first new one"}
+    return "".join(
+        f", {name} after {summary.seconds[key]:.1f} s" for key, name in names.items() if key in summary.seconds
     )

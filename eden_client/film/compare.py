@@ -25,10 +25,10 @@ def look_of(look: VideoFormat) -> VideoFormat:
     return replace(look, size=(height, 3 * width + 2 * _GAP), alpha=False, bits=8)
 
 
-def compared(frames: Iterable[tuple[Gap, list[Made]]]) -> Iterator[tuple[Gap, list[Made]]]:
-    """Each gap, its frames as three panels."""
+def compared(frames: Iterable[tuple[Gap, Iterable[Made]]]) -> Iterator[tuple[Gap, Iterator[Made]]]:
+    """Each gap, its frames as three panels, each as soon as it is there."""
     for gap, made in frames:
-        yield gap, [replace(each, position=Fraction(1, 2), pixels=panels(each), alpha=None) for each in made]
+        yield gap, (replace(each, position=Fraction(1, 2), pixels=panels(each), alpha=None) for each in made)
 
 
 def panels(made: Made) -> Frame:

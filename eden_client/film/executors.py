@@ -18,6 +18,7 @@ from eden_client.film.jobs import SegmentJob
 from eden_client.film.messages import Failed, Finished, Message, Start, Trouble, Wrote
 from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask
+from eden_client.film.write.results import Written
 from media import MediaError
 
 TRIES = 3
@@ -30,8 +31,8 @@ class Hearer(Protocol):
     def finished(self, entry: Entry, traffic: dict[str, float]) -> None:
         """A segment is made."""
 
-    def wrote(self, seconds: float) -> None:
-        """A frame is encoded; it took so long."""
+    def wrote(self, frame: Written) -> None:
+        """A frame is encoded."""
 
     def lost(self, frames: int) -> None:
         """So many frames that were encoded have to be made again."""
@@ -147,9 +148,9 @@ class _Run:
 
     def _told(self, worker: _Worker, message: Message) -> None:
         match message:
-            case Wrote(seconds):
+            case Wrote(frame):
                 worker.frames += 1
-                self.hearer.wrote(seconds)
+                self.hearer.wrote(frame)
             case Trouble(error):
                 self.hearer.trouble(error)
             case Finished(entry, traffic):

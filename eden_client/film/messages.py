@@ -9,6 +9,7 @@ from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
 from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask
+from eden_client.film.write.results import Written
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Start:
 class Wrote:
     """A frame is encoded."""
 
-    seconds: float
+    frame: Written
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ class Summary:
     repeated: dict[str, int] = field(default_factory=dict)
     """gaps in which a frame was repeated, by reason"""
     seconds: dict[str, float] = field(default_factory=dict)
-    """total, to the first frame, and by stage; send and server are summed over calls that run side by side"""
+    """total, to the first frame and to the first that is drawn, and by stage; send and server are summed over calls
+    that run side by side"""
     traffic: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 

@@ -33,12 +33,20 @@ class Made:
     alpha: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A frame that the server has drawn, and its transparency, if the film has any."""
+
+    pixels: Frame
+    alpha: np.ndarray | None
+
+
 @dataclass
 class _Run:
-    """Neighbouring gaps that one thread asks for, and what became of them so far."""
+    """Neighbouring gaps that one thread asks for, and the frames of theirs that have come, in order."""
 
     gaps: list[Gap]
-    answers: queue.SimpleQueue[list[Made] | BaseException] = field(default_factory=queue.SimpleQueue)
+    answers: queue.SimpleQueue[_Drawn | BaseException] = field(default_factory=queue.SimpleQueue)
 
 
 PATIENCE = 10.0
@@ -55,11 +63,14 @@ class Pipeline:
     between   asks the server
     window    runs in the air at once: read, but not yet given out
     clip      frames sent in one call; a run is as many gaps as fit
+    at_first  calls at once until there are answers, each of which adds one, up to `window`: what is shown first does
+              not queue behind what is shown later
     """
 
-    def __init__(self, gaps: Iterable[Gap], between: Between, window: int, clip: int) -> None:
+    def __init__(self, gaps: Iterable[Gap], between: Between, window: int, clip: int, at_first: int = 1) -> None:
         self._gaps, self._between, self._clip = gaps, between, clip
         self._window, self._size = window, clip - 1
+        self._asking, self._at_first, self._counting = 0, at_first, threading.Lock()
         self._room = threading.Semaphore(window)
         self._runs: queue.SimpleQueue[_Run | BaseException | None] = queue.SimpleQueue()
         self._open: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
@@ -67,15 +78,21 @@ class Pipeline:
         self.read_seconds = 0.0
         """Spent by the reading thread on pictures: decoding, comparing."""
 
-    def frames(self) -> Generator[tuple[Gap, list[Made]], None, None]:
-        """Each gap and its frames, in order, as soon as they are next. What a thread raised is raised here."""
+    def frames(self) -> Generator[tuple[Gap, Iterator[Made]], None, None]:
+        """Each gap and its frames, in order, each as soon as it is next. What a thread raised is raised here.
+
+        The frames of a gap are to be taken before the next one is; those that are not are left out.
+        """
         reader = _started(self._read, "read")
-        for _ in range(self._window):
-            _started(self._ask, "ask")
+        for _ in range(self._at_first):
+            self._ask_more()
         try:
             while (run := _raised(self._runs.get())) is not None:
                 for gap in run.gaps:
-                    yield gap, _raised(run.answers.get())
+                    made = _made(gap, run.answers)
+                    yield gap, made
+                    for _ in made:
+                        pass
                 self._room.release()
         finally:
             self._stop.set()
@@ -110,11 +127,18 @@ class Pipeline:
             if gap is None:
                 return
 
+    def _ask_more(self) -> None:
+        """Another thread that asks, unless there are enough."""
+        with self._counting:
+            if self._asking < self._window:
+                self._asking += 1
+                _started(self._ask, "ask")
+
     def _ask(self) -> None:
         while (run := self._open.get()) is not None and not self._stop.is_set():
             try:
-                for made in _answers(run.gaps, self._asked, self._clip):
-                    run.answers.put(made)
+                for drawn in _drawn(run.gaps, self._asked, self._clip):
+                    run.answers.put(drawn)
             except BaseException as error:
                 run.answers.put(error)
 
@@ -122,34 +146,32 @@ class Pipeline:
         for frame in self._between(frames):
             if self._stop.is_set():
                 raise Stopped
+            self._ask_more()
             yield frame
 
 
-def _answers(gaps: list[Gap], between: Between, clip: int) -> Iterator[list[Made]]:
+def _made(gap: Gap, answers: queue.SimpleQueue[_Drawn | BaseException]) -> Iterator[Made]:
+    """The frames of a gap, each as soon as it is next: its own left and right picture wait for no answer."""
+    for number, shown in enumerate(gap.shown, gap.before):
+        if shown.position in (LEFT, RIGHT):
+            yield Made(gap, number, shown.position, shown.time)
+        else:
+            drawn = _raised(answers.get())
+            yield Made(gap, number, shown.position, shown.time, drawn.pixels, drawn.alpha)
+
+
+def _drawn(gaps: list[Gap], between: Between, clip: int) -> Iterator[_Drawn]:
     if not any(gap.missing for gap in gaps):  # nothing to ask for: no picture has to be converted
-        yield from (_made(gap, {}, None) for gap in gaps)
         return
     with_alpha = any(side.alpha is not None for gap in gaps for side in (gap.left, gap.right or gap.left))
     colours = synthesise(gaps, [(gap.left.pixels, (gap.right or gap.left).pixels) for gap in gaps], between, clip)
     if not with_alpha:
-        for gap, frames in zip(gaps, colours, strict=True):
-            yield _made(gap, frames, None)
+        yield from (_Drawn(pixels, None) for pixels in colours)
         return
     # Transparency is a picture of its own to the model: grey, asked for like any other.
     sides = [(_grey(gap.left), _grey(gap.right or gap.left)) for gap in gaps]
-    for gap, frames, alphas in zip(gaps, colours, synthesise(gaps, sides, between, clip), strict=True):
-        yield _made(gap, frames, alphas)
-
-
-def _made(gap: Gap, frames: dict[Fraction, Frame], alphas: dict[Fraction, Frame] | None) -> list[Made]:
-    made = []
-    for number, shown in enumerate(gap.shown, gap.before):
-        pixels = alpha = None
-        if shown.position not in (LEFT, RIGHT):
-            pixels = frames[shown.position]
-            alpha = None if alphas is None else np.rint(alphas[shown.position].mean(axis=2)).astype(np.uint8)
-        made.append(Made(gap, number, shown.position, shown.time, pixels, alpha))
-    return made
+    for pixels, grey in zip(colours, synthesise(gaps, sides, between, clip), strict=True):
+        yield _Drawn(pixels, np.rint(grey.mean(axis=2)).astype(np.uint8))
 
 
 def _grey(picture: Picture) -> Frame:

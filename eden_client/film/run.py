@@ -29,7 +29,7 @@ from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask
 from eden_client.film.write.budget import Budget
 from eden_client.film.write.folder_result import FORMATS, FolderResult
-from eden_client.film.write.results import Result, Timing, frame_of
+from eden_client.film.write.results import Result, Timing, Written, frame_of
 from eden_client.film.write.segments import common_tick
 from eden_client.film.write.targets import Kind, check_target, kind_of, open_result
 from eden_client.film.write.video_result import VideoResult
@@ -161,7 +161,7 @@ class _Run:
                 return
             yield job
 
-    def _write(self, frames: Iterator[tuple[Gap, list[Made]]], result: Result) -> None:
+    def _write(self, frames: Iterator[tuple[Gap, Iterator[Made]]], result: Result) -> None:
         """Hand all frames to the result, segment by segment."""
         open_: int | None = None
         for gap, made in frames:
@@ -175,11 +175,14 @@ class _Run:
         if open_ is not None:
             result.end_segment(open_)
 
-    def wrote(self, seconds: float) -> None:
+    def wrote(self, frame: Written) -> None:
         """A frame is encoded."""
         with self._counting:
-            self._summary.seconds.setdefault("to_first_frame", time.perf_counter() - self._started)
-            self._encode_seconds += seconds
+            since_start = time.perf_counter() - self._started
+            self._summary.seconds.setdefault("to_first_frame", since_start)
+            if frame.drawn:
+                self._summary.seconds.setdefault("to_first_new_frame", since_start)
+            self._encode_seconds += frame.seconds
             self._written += 1
             self._report.progress(self._written)
 
@@ -196,7 +199,9 @@ class _Run:
         left, right = gap.left.pixels, gap.right.pixels
         blended = ((left.astype(int) + right + 1) // 2).astype(left.dtype)
         between = self._client.interpolate_pair(left, right)
-        self._summary.seconds["to_first_frame"] = time.perf_counter() - self._started
+        self._summary.seconds["to_first_frame"] = self._summary.seconds["to_first_new_frame"] = (
+            time.perf_counter() - self._started
+        )
         target = Path(self._order.target)
         data = encode_image(side_by_side([left, blended, between]), FORMATS[target.suffix.lower()], self._order.crf)
         place = target.resolve()
@@ -288,8 +293,8 @@ class _Hearer:
         self.run.add_traffic(traffic)
         self.result.record(entry)
 
-    def wrote(self, seconds: float) -> None:
-        self.run.wrote(seconds)
+    def wrote(self, frame: Written) -> None:
+        self.run.wrote(frame)
 
     def lost(self, frames: int) -> None:
         self.run.lost(frames)

@@ -54,7 +54,7 @@ class SegmentMaker:
             return Entry.empty(job.number)
         task = self._task
         gaps = _with_pictures(job.gaps, self._reader.read(job.pictures))
-        frames = Pipeline(gaps, self._between, task.window, task.clip).frames()
+        frames = Pipeline(gaps, self._between, task.window, task.clip, at_first=task.window).frames()
         sink = task.sinks.open(job.number, self._wrote)
         try:
             for gap, made in compared(frames) if task.compare else frames:

@@ -1,4 +1,4 @@
-"""Midpoints of midpoints: every frame that a run of gaps needs, asked for level by level in clips of neighbours."""
+"""Midpoints of midpoints: all frames that a run of gaps needs, asked for in the order shown, in clips of neighbours."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ class Midpoint:
     position: Fraction
 
     @property
-    def sides(self) -> tuple[Fraction, Fraction]:
-        """The positions that it lies halfway between."""
-        step = Fraction(1, self.position.denominator)
-        return self.position - step, self.position + step
+    def left(self) -> Midpoint:
+        """The earlier of the two frames that it lies halfway between."""
+        return Midpoint(self.gap, self.position - Fraction(1, self.position.denominator))
+
+    @property
+    def right(self) -> Midpoint:
+        """The later of the two."""
+        return Midpoint(self.gap, self.position + Fraction(1, self.position.denominator))
 
 
 def needed(positions: Iterable[Fraction]) -> list[Fraction]:
@@ -35,55 +39,79 @@ def needed(positions: Iterable[Fraction]) -> list[Fraction]:
     open_ = set(positions) - {LEFT, RIGHT}
     while open_:
         found |= open_
-        open_ = {side for position in open_ for side in Midpoint(0, position).sides} - found - {LEFT, RIGHT}
+        mids = [Midpoint(0, position) for position in open_]
+        open_ = {side.position for mid in mids for side in (mid.left, mid.right)} - found - {LEFT, RIGHT}
     return sorted(found, key=lambda position: (position.denominator, position))
 
 
 def synthesise(
     run: Sequence[Gap], sources: Sequence[tuple[Frame, Frame]], between: Between, clip: int
-) -> Iterator[dict[Fraction, Frame]]:
-    """For each gap of the run, in order and as soon as it is complete: its frames by position, the two sides included.
+) -> Iterator[Frame]:
+    """The frames that are shown in the run's gaps and are not sides of one, in order, each as soon as it is there.
 
     sources   each gap's left and right frame
-    between   asked with at most `clip` frames at a time, which are neighbours in the result of the level before
+    between   asked with at most `clip` frames at a time
+    What the next frame is made of is asked for first, with as many of its neighbours as a clip holds.
     """
-    frames = [{LEFT: left, RIGHT: right} for left, right in sources]
-    levels = _levels(run)
-    open_ = [sum(mid.gap == gap for level in levels for mid in level) for gap in range(len(run))]
-    complete = 0
-    for level in levels:
-        for part in _neighbours(level, run, clip):
-            asked = [frames[part[0].gap][part[0].sides[0]], *(frames[mid.gap][mid.sides[1]] for mid in part)]
-            for mid, frame in zip(part, between(asked), strict=True):
-                frames[mid.gap][mid.position] = frame
-                open_[mid.gap] -= 1
-                while complete < len(run) and not open_[complete]:
-                    yield frames[complete]
-                    complete += 1
-    yield from frames[complete:]
+    synthesis = _Synthesis(run, sources, between, clip)
+    coming: Iterator[None] = iter(())
+    for number, gap in enumerate(run):
+        for shown in gap.shown:
+            wanted = Midpoint(number, shown.position)
+            while wanted not in synthesis.frames:
+                if next(coming, True):  # all frames of the call before are there
+                    coming = synthesis.ask(wanted)
+            if shown.position not in (LEFT, RIGHT):
+                yield synthesis.frames[wanted]
+    for _ in coming:  # a call ends when its last frame has been taken
+        pass
 
 
-def _levels(run: Sequence[Gap]) -> list[list[Midpoint]]:
-    every = [Midpoint(number, position) for number, gap in enumerate(run) for position in needed(gap.missing)]
-    depths = sorted({mid.position.denominator for mid in every})
-    return [[mid for mid in every if mid.position.denominator == depth] for depth in depths]
+class _Synthesis:
+    """The frames of a run that are there, and what is still to be asked for."""
 
+    def __init__(self, run: Sequence[Gap], sources: Sequence[tuple[Frame, Frame]], between: Between, clip: int) -> None:
+        self._run, self._between, self._clip = run, between, clip
+        self.frames = {
+            Midpoint(number, position): frame
+            for number, sides in enumerate(sources)
+            for position, frame in zip((LEFT, RIGHT), sides, strict=True)
+        }
+        every = [Midpoint(number, position) for number, gap in enumerate(run) for position in needed(gap.missing)]
+        self._missing = dict.fromkeys(sorted(every, key=lambda mid: (mid.gap, mid.position)))
 
-def _neighbours(level: Sequence[Midpoint], run: Sequence[Gap], clip: int) -> Iterator[list[Midpoint]]:
-    """A level cut into parts whose pairs share their frames, of at most clip - 1 pairs."""
-    part: list[Midpoint] = []
-    for mid in level:
-        if part and (len(part) == clip - 1 or not _meet(part[-1], mid, run)):
-            yield part
-            part = []
-        part.append(mid)
-    if part:
-        yield part
+    def ask(self, wanted: Midpoint) -> Iterator[None]:
+        """One call that leads to a frame: each step of the iterator, another frame is there."""
+        part = self._part(self._first(wanted))
+        asked = [self.frames[part[0].left], *(self.frames[mid.right] for mid in part)]
+        for mid, frame in zip(part, self._between(asked), strict=True):
+            self.frames[mid] = frame
+            del self._missing[mid]
+            yield
+
+    def _first(self, wanted: Midpoint) -> Midpoint:
+        """What can be made now and leads to a frame: itself, or one that it is made of."""
+        side = next((side for side in (wanted.left, wanted.right) if side not in self.frames), None)
+        return wanted if side is None else self._first(side)
+
+    def _part(self, first: Midpoint) -> list[Midpoint]:
+        """A frame to be made and those after it that can be asked for in the same clip: neighbours as far apart."""
+        part = [first]
+        step = first.position.denominator
+        for mid in self._missing:
+            behind = (mid.gap, mid.position) > (first.gap, first.position)
+            if not behind or mid.position.denominator != step:
+                continue
+            known = mid.left in self.frames and mid.right in self.frames
+            if len(part) == self._clip - 1 or not known or not _meet(part[-1], mid, self._run):
+                break
+            part.append(mid)
+        return part
 
 
 def _meet(first: Midpoint, second: Midpoint, run: Sequence[Gap]) -> bool:
     """Whether the first one's right side is the second one's left side."""
     if first.gap == second.gap:
-        return first.sides[1] == second.sides[0]
+        return first.right == second.left
     next_to = second.gap == first.gap + 1 and run[first.gap].right is run[second.gap].left
-    return next_to and first.sides[1] == RIGHT and second.sides[0] == LEFT
+    return next_to and first.right.position == RIGHT and second.left.position == LEFT

@@ -63,7 +63,7 @@ def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None
     assert isinstance(start, Start)
     with start.connect() as client:
         client.on_trouble = lambda error: outbox.tell(Trouble(error))
-        maker = SegmentMaker(start.task, client.between, lambda seconds: outbox.tell(Wrote(seconds)))
+        maker = SegmentMaker(start.task, client.between, lambda frame: outbox.tell(Wrote(frame)))
         told = client.traffic.counts()
         while True:
             job = inbox.get()

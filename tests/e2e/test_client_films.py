@@ -153,8 +153,10 @@ def test_json_tells_everything(server, film, tmp_path, capsys):
     assert (summary["frames_in"], summary["frames_out"], summary["traffic"]["pairs"]) == (24, 47, 23)
     assert summary["traffic"]["bytes_sent"] > 23 * 2 * 64 * 112 * 3
     assert summary["traffic"]["bytes_received"] > 23 * 64 * 112 * 3
-    assert set(summary["seconds"]) == {"total", "to_first_frame", "decode", "send", "server", "encode"}
-    assert 0 < summary["seconds"]["to_first_frame"] < summary["seconds"]["total"]
+    stages = {"decode", "send", "server", "encode"}
+    assert set(summary["seconds"]) == {"total", "to_first_frame", "to_first_new_frame"} | stages
+    first, new = (summary["seconds"][f"to_first_{name}"] for name in ("frame", "new_frame"))
+    assert 0 < first < new < summary["seconds"]["total"]
     assert all(value > 0 for value in summary["seconds"].values())
 
 

@@ -6,14 +6,14 @@ import io
 import re
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from eden_client.film.resume_journal import Entry, ResumeJournal
-from eden_client.film.write.results import FilmFrame, Wrote
+from eden_client.film.write.results import FilmFrame, Written, Wrote
 from eden_client.film.write.segment_threads import SegmentThreads
 from media import MediaError, encode_image
 from media.images import Frame, ImageFormat
@@ -56,7 +56,7 @@ class FolderResult:
     def write(self, segment: int, frame: FilmFrame) -> None:
         """Hand a frame to its segment's thread. Raises MediaError."""
         pixels, alpha = frame.rgb
-        self._threads.write(segment, FilmFrame(frame.number, frame.time, None, pixels, alpha))
+        self._threads.write(segment, replace(frame, source=None, pixels=pixels, alpha=alpha))
 
     def end_segment(self, segment: int) -> None:
         """It is noted as soon as all its pictures are there."""
@@ -121,7 +121,7 @@ class PictureSink:
         data = _encoded(*frame.rgb, self._sinks.format, self._sinks.quality)
         (self._sinks.folder / self._sinks.named(frame.number)).write_bytes(data)
         self._count += 1
-        self._wrote(time.perf_counter() - begun)
+        self._wrote(Written(time.perf_counter() - begun, frame.drawn))
 
     def close(self) -> Entry:
         """All are there."""

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from eden_client.film.read.film import Colours, VideoFormat
 from eden_client.film.resume_journal import Entry
 from eden_client.film.write.frame_converter import FrameConverter
-from eden_client.film.write.results import FilmFrame, Timing, Wrote, converted
+from eden_client.film.write.results import FilmFrame, Timing, Written, Wrote, converted
 from eden_client.film.write.segments import tag
 from media import MediaError
 from media.video_reader import reason
@@ -53,7 +53,7 @@ class PipeResult:
         except (av.FFmpegError, OSError) as error:
             raise MediaError(f"standard output cannot be written to: {reason(error)}") from error
         self.frames += 1
-        self._wrote(time.perf_counter() - begun)
+        self._wrote(Written(time.perf_counter() - begun, frame.drawn))
 
     def record(self, entry: Entry) -> None:
         """Nothing is made elsewhere."""

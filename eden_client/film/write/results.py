@@ -41,6 +41,8 @@ class FilmFrame:
     source: Picture | None = None
     pixels: Frame | None = None
     alpha: np.ndarray | None = None
+    drawn: bool = False
+    """It is none of the source's own."""
 
     @property
     def rgb(self) -> tuple[Frame, np.ndarray | None]:
@@ -54,7 +56,7 @@ class FilmFrame:
 def frame_of(made: Made) -> FilmFrame:
     """What is to be written of a frame, without the gap that it lies in."""
     if made.pixels is not None:
-        return FilmFrame(made.number, made.time, None, made.pixels, made.alpha)
+        return FilmFrame(made.number, made.time, None, made.pixels, made.alpha, drawn=True)
     return FilmFrame(made.number, made.time, made.gap.left if made.position == LEFT else made.gap.right)
 
 
@@ -67,8 +69,18 @@ def converted(frame: FilmFrame, converter: FrameConverter) -> VideoFrame:
         return converter.kept(source.original)
 
 
-Wrote = Callable[[float], None]
-"""Told of each frame that is written, with the seconds that it took; by several threads."""
+@dataclass(frozen=True)
+class Written:
+    """A frame is written."""
+
+    seconds: float
+    """that it took"""
+    drawn: bool
+    """it is none of the source's own"""
+
+
+Wrote = Callable[[Written], None]
+"""Told of each frame that is written; by several threads."""
 
 
 class Result(Protocol):

@@ -12,7 +12,7 @@ from eden_client.film.read.film import VideoFormat
 from eden_client.film.resume_journal import Entry
 from eden_client.film.write.encoding import Encoding
 from eden_client.film.write.frame_converter import FrameConverter
-from eden_client.film.write.results import FilmFrame, Timing, Wrote, converted
+from eden_client.film.write.results import FilmFrame, Timing, Written, Wrote, converted
 from eden_client.film.write.segments import Segment, SegmentWriter
 
 
@@ -81,7 +81,7 @@ class VideoSink:
         """Encode a frame. Raises MediaError."""
         begun = time.perf_counter()
         self._encoder.write(frame)
-        self._wrote(time.perf_counter() - begun)
+        self._wrote(Written(time.perf_counter() - begun, frame.drawn))
 
     def close(self) -> Entry:
         """Finish the file. Raises MediaError."""

@@ -19,7 +19,8 @@ NAME = "[subs] a film [/x].mkv"
 
 
 def summary(target=NAME):
-    return Summary("in.mkv", target, 5, 9, seconds={"total": 2.0, "to_first_frame": 0.5}, repeated={"cut": 1})
+    seconds = {"total": 2.0, "to_first_frame": 0.5, "to_first_new_frame": 0.8}
+    return Summary("in.mkv", target, 5, 9, seconds=seconds, repeated={"cut": 1})
 
 
 def test_a_bar_shows_frames_rate_and_time_left(monkeypatch):
@@ -38,7 +39,13 @@ def test_a_bar_shows_frames_rate_and_time_left(monkeypatch):
     assert shown.count(NAME) >= 2
     assert "10/40" in shown and " 1.0 frames/s" in shown and "0:00:" in shown
     bar.done(summary())
-    assert f"{NAME}: 9 frames from 5 in 2.0 s (4.5 a second, the first after 0.5 s, 1 at a cut)" in screen.getvalue()
+    firsts = "the first after 0.5 s, the first new one after 0.8 s"
+    assert f"{NAME}: 9 frames from 5 in 2.0 s (4.5 a second, {firsts}, 1 at a cut)" in screen.getvalue()
+
+
+def test_a_run_that_found_everything_done_tells_of_no_first_frame(capsys):
+    Lines().done(Summary("in.mkv", "out.mkv", 5, 9, resumed_at=9, seconds={"total": 2.0}))
+    assert "out.mkv: 9 frames from 5 in 2.0 s (0.0 a second)" in capsys.readouterr().err
 
 
 def test_lines_tell_begin_notes_and_end(capsys):

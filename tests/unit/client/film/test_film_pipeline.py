@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import random
 import subprocess
 import sys
@@ -53,7 +54,8 @@ def test_transparency_is_asked_for_too():
 @pytest.mark.parametrize(("window", "clip"), [(1, 2), (3, 2), (2, 5)])
 def test_reading_stays_within_the_window(window, clip):
     read = []
-    for given_out, _ in enumerate(Pipeline(gaps(60, read=read), mean, window, clip).frames(), 1):
+    for given_out, (_, made) in enumerate(Pipeline(gaps(60, read=read), mean, window, clip).frames(), 1):
+        assert len(list(made)) == (2 if given_out < 60 else 1)
         time.sleep(0.005)
         # runs in the air, one that waits for room, the picture that closes a gap, and one being handed over
         assert len(read) - given_out <= (window + 2) * (clip - 1) + 2
@@ -68,9 +70,10 @@ def test_an_error_of_a_call_is_raised_and_everything_ends():
     before = threading.active_count()
     got = 0
     with pytest.raises(Refused):
-        for _ in Pipeline(gaps(1000), failing, 4, 2).frames():
-            got += 1
-    assert got == 7
+        for _, made in Pipeline(gaps(1000), failing, 4, 2).frames():
+            for _ in made:
+                got += 1
+    assert got == 2 * 7 + 1  # the next one is a picture of the film's own
     _wait_for_threads(before)
 
 
@@ -84,6 +87,56 @@ def test_an_error_of_the_film_is_raised_after_what_came_before_it():
         for made in Pipeline(plan(broken(), Multiply(2), 1, Fraction(1)), mean, 2, 2).frames():
             got.append(made)
     assert len(got) == 4
+
+
+def test_the_films_own_pictures_wait_for_no_answer():
+    answered = threading.Event()
+
+    def held_back(frames):
+        assert answered.wait(60)
+        yield from mean(frames)
+
+    frames = Pipeline(gaps(3), held_back, 2, 2).frames()
+    _, made = next(frames)
+    assert next(made).position == 0 and not answered.is_set()
+    answered.set()
+    assert next(made).position == Fraction(1, 2)
+    assert len(list(frames)) == 2
+
+
+def test_a_gap_that_is_left_early_does_not_spoil_the_next():
+    made = [next(of_gap) for _, of_gap in Pipeline(gaps(5), mean, 3, 2).frames()]
+    assert [each.time for each in made] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("at_first", [1, 3, 4])
+def test_calls_side_by_side_grow_with_the_answers(at_first):
+    begun, go_on = queue.SimpleQueue(), threading.Semaphore(0)
+
+    def held_back(frames):
+        begun.put(frames)
+        assert go_on.acquire(timeout=60)
+        yield from mean(frames)
+
+    def calls_begin(count):
+        for _ in range(count):
+            begun.get(timeout=60)
+
+    frames = Pipeline(gaps(31), held_back, 4, 2, at_first).frames()
+    taking = threading.Thread(target=lambda: [list(made) for _, made in frames])
+    taking.start()
+    calls_begin(at_first)
+    for under_way in range(at_first, 4):
+        go_on.release()  # an answer: its thread calls again, and another one for the first time
+        calls_begin(2)
+        assert begun.empty(), f"more than {under_way + 1} calls"
+    for _ in range(10):
+        go_on.release()
+        calls_begin(1)
+        assert begun.empty()
+    go_on.release(30)
+    taking.join(60)
+    assert not taking.is_alive()
 
 
 def test_leaving_early_ends_the_threads():

@@ -47,10 +47,7 @@ def solved(run, clip):
 def test_every_frame_is_where_it_belongs_whatever_the_clip(wanted, clip):
     run = run_of(wanted)
     frames, calls = solved(run, clip)
-    for each, found in zip(run, frames, strict=True):
-        assert each.missing | {Fraction(0), Fraction(1)} <= set(found)
-        for position, frame in found.items():
-            assert float(frame[0, 0, 0]) == each.index + position
+    assert [frame[0, 0, 0] for frame in frames] == [shown.time for each in run for shown in each.shown]
     assert all(2 <= call <= clip for call in calls)
     assert sum(call - 1 for call in calls) == sum(len(needed(each.missing)) for each in run)
 
@@ -77,15 +74,44 @@ def test_gaps_that_do_not_touch_are_not_joined():
     assert calls == [2, 2]
 
 
-def test_frames_come_as_soon_as_their_gap_is_complete():
-    run = run_of([[Fraction(1, 2)]] * 3)
-    asked = []
+def test_sides_are_not_asked_for_and_places_shown_twice_once():
+    frames, calls = solved(run_of([[Fraction(0), Fraction(1, 4), Fraction(1, 4), Fraction(1)]]), clip=2)
+    assert [frame[0, 0, 0] for frame in frames] == [0.25, 0.25] and calls == [2, 2]
 
-    def server(frames):
-        for left, right in itertools.pairwise(frames):
-            asked.append(left)
-            yield (left + right) / 2
 
-    solving = synthesise(run, [(each.left.pixels, each.right.pixels) for each in run], server, 4)
+class Watched(Server):
+    """Takes down what it has drawn, and how many of its calls have come to their end."""
+
+    def __init__(self):
+        super().__init__()
+        self.drawn, self.ended = [], 0
+
+    def __call__(self, frames):
+        for frame in super().__call__(frames):
+            self.drawn.append(float(frame[0, 0, 0]))
+            yield frame
+        self.ended += 1
+
+
+def watched(wanted, clip):
+    run, server = run_of(wanted), Watched()
+    return synthesise(run, [(each.left.pixels, each.right.pixels) for each in run], server, clip), server
+
+
+def test_what_is_shown_first_is_asked_for_first():
+    solving, server = watched([[Fraction(i, 8) for i in (2, 3, 5, 6)]], clip=2)  # 60 frames of 12
+    assert [(float(frame[0, 0, 0]), len(server.drawn)) for frame in solving] == [
+        (0.25, 2),
+        (0.375, 3),
+        (0.625, 5),
+        (0.75, 5),
+    ]
+    assert server.drawn == [0.5, 0.25, 0.375, 0.75, 0.625]
+
+
+def test_frames_come_before_the_call_that_brings_them_ends():
+    solving, server = watched([[Fraction(1, 2)]] * 3, clip=4)
     next(solving)
-    assert len(asked) == 1
+    assert (server.drawn, server.ended) == ([0.5], 0)
+    assert len(list(solving)) == 2
+    assert server.ended == len(server.calls) == 1
