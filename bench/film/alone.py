@@ -9,6 +9,7 @@ from dataclasses import asdict
 from bench.film.instant import Instant
 from eden_client.film.order import Order
 from eden_client.film.run import interpolate_film
+from eden_client.film.stages import Stage
 
 
 class Silent:
@@ -18,7 +19,7 @@ class Silent:
 
     def note(self, text: str) -> None: ...
 
-    def progress(self, frames: int) -> None: ...
+    def progress(self, frames: int, limit: Stage | None) -> None: ...
 
 
 def main() -> None:

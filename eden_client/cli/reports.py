@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from eden_client.film.order import Report, Summary
 from eden_client.film.read.sources import PIPE
+from eden_client.film.stages import Stage
 
 EVERY = 5.0
 """Seconds between plain lines."""
@@ -38,7 +39,7 @@ class Bar:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:5.1f} frames/s"),
+            TextColumn("{task.fields[rate]:5.1f} frames/s{task.fields[limit]}"),
             TimeRemainingColumn(),
             console=self._console,
         )
@@ -47,15 +48,15 @@ class Bar:
 
     def begin(self, source: str, expected: int | None, done: int) -> None:
         self._started, self._before = time.monotonic(), done
-        self._task = self._progress.add_task(source, total=expected, completed=done, rate=0.0)
+        self._task = self._progress.add_task(source, total=expected, completed=done, rate=0.0, limit="")
         self._progress.start()
 
     def note(self, text: str) -> None:
         self._console.print(f"[yellow]note[/] {escape(text)}", highlight=False, soft_wrap=True)
 
-    def progress(self, frames: int) -> None:
+    def progress(self, frames: int, limit: Stage | None) -> None:
         rate = (frames - self._before) / max(time.monotonic() - self._started, 1e-6)
-        self._progress.update(self._task, completed=frames, rate=rate)
+        self._progress.update(self._task, completed=frames, rate=rate, limit=_limited(limit))
 
     def done(self, summary: Summary) -> None:
         self._progress.update(self._task, total=summary.frames_out, completed=summary.frames_out)
@@ -83,10 +84,11 @@ class Lines:
     def note(self, text: str) -> None:
         self._say(f"note: {text}")
 
-    def progress(self, frames: int) -> None:
+    def progress(self, frames: int, limit: Stage | None) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY
-            self._say(f"{frames} of about {self._expected} frames" if self._expected else f"{frames} frames")
+            of = f" of about {self._expected}" if self._expected else ""
+            self._say(f"{frames}{of} frames{_limited(limit)}")
 
     def done(self, summary: Summary) -> None:
         self._say(told(summary))
@@ -114,14 +116,28 @@ class Json(Lines):
         print(json.dumps({"error": message}), file=self._stream, flush=True)
 
 
+LIMITS: dict[Stage, str] = {
+    "reading": "reading INPUT: a faster disk, or a source that is easier to decode",
+    "server": "the server: more workers or GPUs there, or more calls at once (--window) if it has some to spare",
+    "encoding": "encoding: a faster --preset, where the encoder has presets, or another --codec",
+}
+"""What bounds the speed, and what would be faster."""
+LIMIT_OF_PIPE = "whatever reads the frames from standard output"
+
+
+def _limited(limit: Stage | None) -> str:
+    """The stage that bounds the speed so far, to be put behind a rate."""
+    return f", limited by {'the server' if limit == 'server' else limit}" if limit else ""
+
+
 def told(summary: Summary) -> str:
-    """What was done, in one line."""
+    """What was done, and what bounded the speed: a line each."""
     seconds = summary.seconds["total"]
     made = summary.frames_out - summary.resumed_at
     repeated = "".join(f", {count} at a {reason}" for reason, count in summary.repeated.items() if count)
     return (
         f"{summary.target}: {summary.frames_out} frames from {summary.frames_in} in {seconds:.1f} s "
-        f"({made / seconds:.1f} a second{_firsts(summary)}{repeated})"
+        f"({made / seconds:.1f} a second{_firsts(summary)}{repeated}){_hint(summary)}"
     )
 
 
@@ -131,3 +147,10 @@ def _firsts(summary: Summary) -> str:
     return "".join(
         f", {name} after {summary.seconds[key]:.1f} s" for key, name in names.items() if key in summary.seconds
     )
+
+
+def _hint(summary: Summary) -> str:
+    if summary.limit is None:
+        return ""
+    limit = LIMIT_OF_PIPE if (summary.limit, summary.target) == ("encoding", PIPE) else LIMITS[summary.limit]
+    return f"\nlimited by {limit} ({summary.busy[summary.limit]:.0%} of its time at work)"

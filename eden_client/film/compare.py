@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 
@@ -13,7 +13,7 @@ from eden_client.film.pipeline import Made
 from eden_client.film.plan.timeline import Gap
 from eden_client.film.read.film import VideoFormat
 from eden_client.film.synthesis import LEFT, RIGHT
-from media import Frame
+from media import Frame, MediaError
 
 NAMES = ("repeated", "blended", "EDEN")
 _GAP = 4
@@ -53,6 +53,16 @@ def side_by_side(pictures: list[Frame]) -> Frame:
     for number, name in enumerate(NAMES):
         draw.text((number * (width + _GAP) + 6, 4), name, fill="white", stroke_width=2, stroke_fill="black", font=font)
     return np.array(canvas)
+
+
+def liveliest_compared(gaps: Iterable[Gap], draw: Callable[[Frame, Frame], Frame], name: str) -> Frame:
+    """The film's pair with the most motion, repeated, blended and drawn. Raises MediaError: nothing moves."""
+    gap = liveliest(gaps)
+    if gap is None or gap.right is None:
+        raise MediaError(f"{name}: nothing moves, there is nothing to compare")
+    left, right = gap.left.pixels, gap.right.pixels
+    blended = ((left.astype(int) + right + 1) // 2).astype(left.dtype)
+    return side_by_side([left, blended, draw(left, right)])
 
 
 def liveliest(gaps: Iterable[Gap]) -> Gap | None:

@@ -7,7 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,9 +15,10 @@ from typing import Protocol
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
 from eden_client.film.jobs import SegmentJob
-from eden_client.film.messages import Failed, Finished, Message, Start, Trouble, Wrote
+from eden_client.film.messages import Failed, Finished, Message, Ready, Start, Trouble, Wrote
 from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask
+from eden_client.film.stages import Stage
 from eden_client.film.write.results import Written
 from media import MediaError
 
@@ -28,11 +29,14 @@ TRIES = 3
 class Hearer(Protocol):
     """Who is told how the segments come along; by one thread."""
 
+    def joined(self) -> None:
+        """One more process is at work; not told of one in place of another that was lost."""
+
     def finished(self, entry: Entry, traffic: dict[str, float]) -> None:
         """A segment is made."""
 
-    def wrote(self, frame: Written) -> None:
-        """A frame is encoded."""
+    def wrote(self, what: Written, times: Mapping[Stage, float]) -> None:
+        """A frame is encoded, or what an encoder held back; meanwhile other stages were so long at work."""
 
     def lost(self, frames: int) -> None:
         """So many frames that were encoded have to be made again."""
@@ -55,6 +59,7 @@ class Executor(Protocol):
 class _Worker:
     process: subprocess.Popen[bytes]
     job: SegmentJob | None = None
+    ready: bool = False
     frames: int = 0
     """that it has encoded for this job"""
     listener: threading.Thread | None = None
@@ -107,6 +112,7 @@ class _Run:
     _workers: list[_Worker] = field(default_factory=list)
     _waiting: list[SegmentJob] = field(default_factory=list)
     _tries: dict[int, int] = field(default_factory=dict)
+    _most_ready: int = 0
     _all_planned: bool = False
     _stopped: bool = False
 
@@ -148,9 +154,14 @@ class _Run:
 
     def _told(self, worker: _Worker, message: Message) -> None:
         match message:
-            case Wrote(frame):
-                worker.frames += 1
-                self.hearer.wrote(frame)
+            case Ready():
+                worker.ready = True
+                if sum(each.ready for each in self._workers) > self._most_ready:
+                    self._most_ready += 1
+                    self.hearer.joined()
+            case Wrote(what, times):
+                worker.frames += what.frames
+                self.hearer.wrote(what, times)
             case Trouble(error):
                 self.hearer.trouble(error)
             case Finished(entry, traffic):

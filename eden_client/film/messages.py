@@ -9,6 +9,7 @@ from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
 from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask
+from eden_client.film.stages import Stage
 from eden_client.film.write.results import Written
 
 
@@ -22,10 +23,17 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Wrote:
-    """A frame is encoded."""
+class Ready:
+    """The process has started, and makes what it is told to."""
 
-    frame: Written
+
+@dataclass(frozen=True)
+class Wrote:
+    """A frame is encoded, or what an encoder held back."""
+
+    what: Written
+    times: dict[Stage, float]
+    """seconds of other stages' work in this process since it last told"""
 
 
 @dataclass(frozen=True)
@@ -51,4 +59,4 @@ class Failed:
     error: Exception
 
 
-Message = Wrote | Trouble | Finished | Failed
+Message = Ready | Wrote | Trouble | Finished | Failed

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from eden_client.film.plan.cuts import SENSITIVITY
+from eden_client.film.stages import Stage
 from eden_client.film.write.budget import DEFAULT as DEFAULT_MEMORY
 
 
@@ -63,8 +64,11 @@ class Summary:
     repeated: dict[str, int] = field(default_factory=dict)
     """gaps in which a frame was repeated, by reason"""
     seconds: dict[str, float] = field(default_factory=dict)
-    """total, to the first frame and to the first that is drawn, and by stage; send and server are summed over calls
-    that run side by side"""
+    """total, to the first frame and to the first that is drawn, and by stage, summed over what runs side by side"""
+    busy: dict[Stage, float] = field(default_factory=dict)
+    """of the time that each stage could be at work at most, the part that it was: 0 to 1"""
+    limit: Stage | None = None
+    """the stage that bounded the speed"""
     traffic: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -78,8 +82,8 @@ class Report(Protocol):
     def note(self, text: str) -> None:
         """Something to know."""
 
-    def progress(self, frames: int) -> None:
-        """So many frames of the result are written."""
+    def progress(self, frames: int, limit: Stage | None) -> None:
+        """So many frames of the result are written; the stage that bounds the speed so far, if one does."""
 
 
 class Interrupted(Exception):

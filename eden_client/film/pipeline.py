@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,6 +13,7 @@ import numpy as np
 
 from eden_client.film.plan.timeline import Gap
 from eden_client.film.read.film import Picture
+from eden_client.film.stages import StageTimes
 from eden_client.film.synthesis import LEFT, RIGHT, Between, synthesise
 from media import Frame
 
@@ -65,24 +65,26 @@ class Pipeline:
     clip      frames sent in one call; a run is as many gaps as fit
     at_first  calls at once until there are answers, each of which adds one, up to `window`: what is shown first does
               not queue behind what is shown later
+    times     told how long there was reading and asking
     """
 
-    def __init__(self, gaps: Iterable[Gap], between: Between, window: int, clip: int, at_first: int = 1) -> None:
-        self._gaps, self._between, self._clip = gaps, between, clip
+    def __init__(
+        self, gaps: Iterable[Gap], between: Between, window: int, clip: int, times: StageTimes, at_first: int = 1
+    ) -> None:
+        self._gaps, self._between, self._clip, self._times = gaps, between, clip, times
         self._window, self._size = window, clip - 1
         self._asking, self._at_first, self._counting = 0, at_first, threading.Lock()
         self._room = threading.Semaphore(window)
         self._runs: queue.SimpleQueue[_Run | BaseException | None] = queue.SimpleQueue()
         self._open: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self.read_seconds = 0.0
-        """Spent by the reading thread on pictures: decoding, comparing."""
 
     def frames(self) -> Generator[tuple[Gap, Iterator[Made]], None, None]:
         """Each gap and its frames, in order, each as soon as it is next. What a thread raised is raised here.
 
         The frames of a gap are to be taken before the next one is; those that are not are left out.
         """
+        self._times.begin("reading")
         reader = _started(self._read, "read")
         for _ in range(self._at_first):
             self._ask_more()
@@ -116,9 +118,8 @@ class Pipeline:
     def _in_runs(self) -> Iterator[_Run]:
         gaps, pending = iter(self._gaps), list[Gap]()
         while not self._stop.is_set():
-            started = time.perf_counter()
-            gap = next(gaps, None)
-            self.read_seconds += time.perf_counter() - started
+            with self._times.at_work("reading"):
+                gap = next(gaps, None)
             if gap is not None:
                 pending.append(gap)
             if pending and (gap is None or len(pending) == self._size):
@@ -132,6 +133,7 @@ class Pipeline:
         with self._counting:
             if self._asking < self._window:
                 self._asking += 1
+                self._times.begin("server")
                 _started(self._ask, "ask")
 
     def _ask(self) -> None:
@@ -143,7 +145,12 @@ class Pipeline:
                 run.answers.put(error)
 
     def _asked(self, frames: Sequence[Frame]) -> Iterator[Frame]:
-        for frame in self._between(frames):
+        answers = iter(self._between(frames))
+        while True:
+            with self._times.at_work("server"):
+                frame = next(answers, None)
+            if frame is None:
+                return
             if self._stop.is_set():
                 raise Stopped
             self._ask_more()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
-from eden_client.film.compare import compared, liveliest, look_of, side_by_side
+from eden_client.film.compare import compared, liveliest_compared, look_of
 from eden_client.film.executors import LocalProcesses
 from eden_client.film.jobs import Planner, SegmentJob
 from eden_client.film.order import Interrupted, Order, Report, Summary
@@ -27,6 +27,7 @@ from eden_client.film.read.rotated_film import RotatedFilm
 from eden_client.film.read.sources import PIPE, identity, open_film
 from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask
+from eden_client.film.stages import Stage, StageTimes, limit_of
 from eden_client.film.write.budget import Budget
 from eden_client.film.write.folder_result import FORMATS, FolderResult
 from eden_client.film.write.results import Result, Timing, Written, frame_of
@@ -87,8 +88,8 @@ class _Run:
         self._segments = Segmentation(self._ratio, order.clip, film.look.size)
         self._budget = Budget(order.memory, film.look.size, order.clip, client.window)
         self._connect = connect
-        self._counting = threading.Lock()
-        self._read_seconds, self._encode_seconds, self._written = 0.0, 0.0, 0
+        self._counting, self._written = threading.Lock(), 0
+        self._times = StageTimes()
 
     def make(self) -> Summary:
         if self._order.compare and kind_of(self._order.target) is Kind.PICTURE:
@@ -103,8 +104,9 @@ class _Run:
             self._budget.segments,
             self._budget.waiting,
         )
+        self._result = result
         try:
-            self.tell(*notes)
+            self.note(*notes)
             self._summary.resumed_at = self._written = result.frames
             expected = None if self._film.expected is None else round(self._film.expected * self._ratio)
             self._report.begin(self._film.name, expected, result.frames)
@@ -113,12 +115,12 @@ class _Run:
                     self._by_processes(result, count)
                 else:
                     self._in_this_process(result)
-                self.tell(*result.finish())
+                self.note(*result.finish())
             except BaseException as error:
                 raise error from _rescued(result)
         finally:
             result.close()
-        self.tell()
+        self.note()
         return self._finished(result.frames)
 
     def _processes(self) -> int:
@@ -133,14 +135,13 @@ class _Run:
 
     def _in_this_process(self, result: Result) -> None:
         done = result.done
+        self._times.begin("encoding", self._encoders())
         gaps = (gap for gap in self._gaps(self._counted()) if self._segments.number(gap.index) not in done)
-        pipeline = Pipeline(gaps, self._client.between, self._budget.window, self._order.clip)
-        frames = pipeline.frames()
+        frames = Pipeline(gaps, self._client.between, self._budget.window, self._order.clip, self._times).frames()
         try:
             self._write(compared(frames) if self._order.compare else frames, result)
         finally:
             frames.close()
-            self._read_seconds = pipeline.read_seconds
 
     def _by_processes(self, result: Result, count: int) -> None:
         assert self._connect is not None
@@ -150,13 +151,21 @@ class _Run:
         task = FilmTask(order.source, order.source_fps, order.strict, result.sinks, window, order.clip, order.compare)
         planner = Planner(self._segments, result.done)
         jobs = planner.jobs(self._gaps(planner.seen(self._counted())))
-        LocalProcesses(count, self._connect).run(task, self._timed(jobs), _Hearer(self, result))
+        self._calls_of_each = window
+        self._times.begin("planning")
+        LocalProcesses(count, self._connect).run(task, self._timed(jobs), self)
+
+    def _encoders(self) -> int:
+        """How many threads of this process can encode at the same time: no more than there are segments."""
+        if kind_of(self._order.target) is Kind.PIPE:
+            return 1
+        most, expected = self._budget.segments, self._film.expected
+        return most if expected is None else min(most, self._segments.number(max(expected - 1, 0)) + 1)
 
     def _timed(self, jobs: Iterator[SegmentJob]) -> Iterator[SegmentJob]:
         while True:
-            begun = time.perf_counter()
-            job = next(jobs, None)
-            self._read_seconds += time.perf_counter() - begun
+            with self._times.at_work("planning"):
+                job = next(jobs, None)
             if job is None:
                 return
             yield job
@@ -175,35 +184,48 @@ class _Run:
         if open_ is not None:
             result.end_segment(open_)
 
-    def wrote(self, frame: Written) -> None:
-        """A frame is encoded."""
+    def wrote(self, what: Written, times: Mapping[Stage, float] | None = None) -> None:
+        """A frame is encoded, or what an encoder held back; other stages' work of another process comes with it."""
+        for stage, seconds in (*(times or {}).items(), ("encoding", what.seconds)):
+            self._times.add(stage, seconds)
         with self._counting:
             since_start = time.perf_counter() - self._started
             self._summary.seconds.setdefault("to_first_frame", since_start)
-            if frame.drawn:
+            if what.drawn:
                 self._summary.seconds.setdefault("to_first_new_frame", since_start)
-            self._encode_seconds += frame.seconds
-            self._written += 1
-            self._report.progress(self._written)
+            self._written += what.frames
+            self._report.progress(self._written, limit_of(self._times.busy()))
 
     def lost(self, frames: int) -> None:
         """So many of them have to be made again."""
         with self._counting:
             self._written -= frames
 
+    def joined(self) -> None:
+        """Another process is at work: it reads, has its calls, and encodes by one thread."""
+        self._times.begin("reading")
+        self._times.begin("server", self._calls_of_each)
+        self._times.begin("encoding")
+
+    def finished(self, entry: Entry, traffic: dict[str, float]) -> None:
+        """Another process has made a segment, and sent and received so much for it."""
+        self._client.traffic.add(**traffic)
+        self._result.record(entry)
+
+    def trouble(self, error: ServerTrouble) -> None:
+        """Another process tries a call again."""
+        if self._client.on_trouble:
+            self._client.on_trouble(error)
+
     def _compare_one(self) -> Summary:
         """The pair with the most motion, as one picture."""
-        gap = liveliest(self._gaps(self._counted()))
-        if gap is None or gap.right is None:
-            raise MediaError(f"{self._film.name}: nothing moves, there is nothing to compare")
-        left, right = gap.left.pixels, gap.right.pixels
-        blended = ((left.astype(int) + right + 1) // 2).astype(left.dtype)
-        between = self._client.interpolate_pair(left, right)
+        gaps = self._gaps(self._counted())
+        picture = liveliest_compared(gaps, self._client.interpolate_pair, self._film.name)
         self._summary.seconds["to_first_frame"] = self._summary.seconds["to_first_new_frame"] = (
             time.perf_counter() - self._started
         )
         target = Path(self._order.target)
-        data = encode_image(side_by_side([left, blended, between]), FORMATS[target.suffix.lower()], self._order.crf)
+        data = encode_image(picture, FORMATS[target.suffix.lower()], self._order.crf)
         place = target.resolve()
         fresh = place.with_name(place.name + ".new")
         try:
@@ -251,7 +273,7 @@ class _Run:
         told["version of eden-interpolate"] = JOURNAL_VERSION
         return told | {"INPUT": identity(self._order.source), "--seed": self._client.seed}
 
-    def tell(self, *notes: str) -> None:
+    def note(self, *notes: str) -> None:
         """Pass on these notes, and what the film has to say since the last time."""
         of_film = self._film.warnings[self._told :]
         self._told += len(of_film)
@@ -264,43 +286,12 @@ class _Run:
         self._summary.frames_out = frames
         self._summary.seconds |= {
             "total": time.perf_counter() - self._started,
-            "decode": self._read_seconds,
+            "decode": self._times.seconds("planning", "reading"),
             "send": traffic.pop("send_seconds"),
             "server": traffic.pop("server_seconds"),
-            "encode": self._encode_seconds,
+            "encode": self._times.seconds("encoding"),
         }
+        self._summary.busy = self._times.busy()
+        self._summary.limit = limit_of(self._summary.busy)
         self._summary.traffic = traffic
         return self._summary
-
-    def trouble(self, error: ServerTrouble) -> None:
-        """Another process tries a call again."""
-        if self._client.on_trouble:
-            self._client.on_trouble(error)
-
-    def add_traffic(self, counts: dict[str, float]) -> None:
-        """What another process has sent and received."""
-        self._client.traffic.add(**counts)
-
-
-@dataclass(frozen=True)
-class _Hearer:
-    """Takes down what other processes have made."""
-
-    run: _Run
-    result: Result
-
-    def finished(self, entry: Entry, traffic: dict[str, float]) -> None:
-        self.run.add_traffic(traffic)
-        self.result.record(entry)
-
-    def wrote(self, frame: Written) -> None:
-        self.run.wrote(frame)
-
-    def lost(self, frames: int) -> None:
-        self.run.lost(frames)
-
-    def trouble(self, error: ServerTrouble) -> None:
-        self.run.trouble(error)
-
-    def note(self, text: str) -> None:
-        self.run.tell(text)

@@ -14,6 +14,7 @@ from eden_client.film.plan.timeline import Gap
 from eden_client.film.read.film import Picture
 from eden_client.film.read.range_reader import RangeReader
 from eden_client.film.resume_journal import Entry
+from eden_client.film.stages import StageTimes
 from eden_client.film.synthesis import Between
 from eden_client.film.write.results import FilmFrame, Wrote, frame_of
 from eden_client.film.write.segment_threads import SegmentSink
@@ -42,10 +43,10 @@ class FilmTask:
 
 
 class SegmentMaker:
-    """Makes segments of one film, one after the other."""
+    """Makes segments of one film, one after the other. `times` is told how long there was reading and asking."""
 
-    def __init__(self, task: FilmTask, between: Between, wrote: Wrote) -> None:
-        self._task, self._between, self._wrote = task, between, wrote
+    def __init__(self, task: FilmTask, between: Between, wrote: Wrote, times: StageTimes) -> None:
+        self._task, self._between, self._wrote, self._times = task, between, wrote, times
         self._reader = RangeReader(task.source, task.source_rate, task.strict)
 
     def make(self, job: SegmentJob) -> Entry:
@@ -54,7 +55,8 @@ class SegmentMaker:
             return Entry.empty(job.number)
         task = self._task
         gaps = _with_pictures(job.gaps, self._reader.read(job.pictures))
-        frames = Pipeline(gaps, self._between, task.window, task.clip, at_first=task.window).frames()
+        pipeline = Pipeline(gaps, self._between, task.window, task.clip, self._times, at_first=task.window)
+        frames = pipeline.frames()
         sink = task.sinks.open(job.number, self._wrote)
         try:
             for gap, made in compared(frames) if task.compare else frames:

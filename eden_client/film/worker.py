@@ -17,8 +17,9 @@ from typing import BinaryIO
 
 from eden_client.api.sessions import TokenInClear
 from eden_client.film.jobs import SegmentJob
-from eden_client.film.messages import Failed, Finished, Message, Start, Trouble, Wrote
+from eden_client.film.messages import Failed, Finished, Message, Ready, Start, Trouble, Wrote
 from eden_client.film.segment_maker import SegmentMaker
+from eden_client.film.stages import StageTimes
 from media import MediaError
 
 
@@ -63,8 +64,10 @@ def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None
     assert isinstance(start, Start)
     with start.connect() as client:
         client.on_trouble = lambda error: outbox.tell(Trouble(error))
-        maker = SegmentMaker(start.task, client.between, lambda frame: outbox.tell(Wrote(frame)))
+        times = StageTimes()
+        maker = SegmentMaker(start.task, client.between, lambda what: outbox.tell(Wrote(what, times.taken())), times)
         told = client.traffic.counts()
+        outbox.tell(Ready())
         while True:
             job = inbox.get()
             assert isinstance(job, SegmentJob)

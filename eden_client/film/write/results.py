@@ -71,12 +71,13 @@ def converted(frame: FilmFrame, converter: FrameConverter) -> VideoFrame:
 
 @dataclass(frozen=True)
 class Written:
-    """A frame is written."""
+    """A frame is written; or none, but what an encoder held back."""
 
     seconds: float
     """that it took"""
-    drawn: bool
+    drawn: bool = False
     """it is none of the source's own"""
+    frames: int = 1
 
 
 Wrote = Callable[[Written], None]

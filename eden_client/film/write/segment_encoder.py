@@ -85,7 +85,9 @@ class VideoSink:
 
     def close(self) -> Entry:
         """Finish the file. Raises MediaError."""
+        begun = time.perf_counter()
         segment = self._encoder.close()
+        self._wrote(Written(time.perf_counter() - begun, frames=0))
         return Entry(self._number, segment.path.name, str(segment.start), segment.count, segment.reorder)
 
     def abandon(self) -> None:

@@ -33,14 +33,46 @@ def test_a_bar_shows_frames_rate_and_time_left(monkeypatch):
     for frames in (5, 10):
         clock[0] += 5
         time.sleep(0.02)  # the library guesses what is left by a clock of its own, which has to have moved
-        bar.progress(frames)
+        bar.progress(frames, "server")
     bar._progress.refresh()
     shown = screen.getvalue()
     assert shown.count(NAME) >= 2
-    assert "10/40" in shown and " 1.0 frames/s" in shown and "0:00:" in shown
+    assert "10/40" in shown and " 1.0 frames/s, limited by the server" in shown and "0:00:" in shown
     bar.done(summary())
     firsts = "the first after 0.5 s, the first new one after 0.8 s"
     assert f"{NAME}: 9 frames from 5 in 2.0 s (4.5 a second, {firsts}, 1 at a cut)" in screen.getvalue()
+
+
+def test_lines_tell_the_limit_so_far(capsys):
+    lines = Lines()
+    lines.begin(NAME, 9, 0)
+    for limit in (None, "reading"):
+        lines._next = 0  # it is time for another
+        lines.progress(4, limit)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "4 of about 9 frames",
+        "4 of about 9 frames, limited by reading",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "target", "hint"),
+    [
+        ("server", "out.mkv", "limited by the server: more workers or GPUs there, or more calls at once (--window)"),
+        ("encoding", "out.mkv", "limited by encoding: a faster --preset"),
+        ("encoding", "-", "limited by whatever reads the frames from standard output (90% of its time at work)"),
+        ("reading", "-", "limited by reading INPUT: "),
+    ],
+)
+def test_the_end_tells_the_limit_and_what_helps(capsys, limit, target, hint):
+    busy = {"reading": 0.1, "server": 0.1, "encoding": 0.1} | {limit: 0.9}
+    Lines().done(Summary("in.mkv", target, 5, 9, seconds={"total": 2.0}, busy=busy, limit=limit))
+    first, second = capsys.readouterr().err.splitlines()
+    assert (
+        first.startswith(f"{target}: 9 frames")
+        and second.startswith(hint)
+        and second.endswith("(90% of its time at work)")
+    )
 
 
 def test_a_run_that_found_everything_done_tells_of_no_first_frame(capsys):
@@ -65,5 +97,6 @@ def test_json_stays_out_of_the_way_of_a_film_on_standard_output(capsys, target):
     out, err = capsys.readouterr()
     told = out if target != "-" else err
     done, *_, failed = (line for line in told.splitlines() if line.startswith("{"))
-    assert json.loads(done)["frames_out"] == 9 and json.loads(failed) == {"error": "no"}
+    assert json.loads(done)["frames_out"] == 9 and json.loads(done)["limit"] is None
+    assert json.loads(failed) == {"error": "no"}
     assert target != "-" or not out

@@ -52,15 +52,15 @@ class Drawing:
 
 
 class Silent:
-    """A report that takes down its notes, and how many frames it was told of last."""
+    """A report that takes down its notes, and what it was told last: of how many frames, and of which limit."""
 
     def __init__(self):
-        self.notes, self.frames = [], 0
+        self.notes, self.frames, self.limit = [], 0, None
 
     def begin(self, source, expected, done): ...
 
     def note(self, text):
         self.notes.append(text)
 
-    def progress(self, frames):
-        self.frames = frames
+    def progress(self, frames, limit):
+        self.frames, self.limit = frames, limit

@@ -46,7 +46,7 @@ class Counting(Silent):
         super().__init__()
         self.written = queue.SimpleQueue()
 
-    def progress(self, frames):
+    def progress(self, frames, limit):
         self.written.put(frames)
 
 

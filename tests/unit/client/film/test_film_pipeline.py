@@ -18,6 +18,7 @@ from eden_client.api.errors import Refused
 from eden_client.film.pipeline import Pipeline
 from eden_client.film.plan.timeline import Multiply, Relation, plan
 from eden_client.film.read.film import Picture
+from eden_client.film.stages import StageTimes
 
 
 def pictures(count, alpha=False, read=None):
@@ -32,6 +33,10 @@ def gaps(*args, **options):
     return plan(pictures(*args, **options), Multiply(2), 1, Fraction(1))
 
 
+def pipeline(*args, **options):
+    return Pipeline(*args, StageTimes(), **options)
+
+
 def mean(frames):
     for left, right in itertools.pairwise(frames):
         time.sleep(random.random() / 200)
@@ -40,21 +45,21 @@ def mean(frames):
 
 @pytest.mark.parametrize("clip", [2, 3, 8, 100])
 def test_frames_come_in_order(clip):
-    made = [each for _, gap in Pipeline(gaps(40), mean, 5, clip).frames() for each in gap]
+    made = [each for _, gap in pipeline(gaps(40), mean, 5, clip).frames() for each in gap]
     assert [each.time for each in made] == [Fraction(i, 2) for i in range(79)]
     assert [each.pixels[0, 0, 0] for each in made[1::2]] == list(range(1, 40))
     assert all(each.pixels is None for each in made[::2])
 
 
 def test_transparency_is_asked_for_too():
-    made = [each for _, gap in Pipeline(gaps(6, alpha=True), mean, 2, 3).frames() for each in gap]
+    made = [each for _, gap in pipeline(gaps(6, alpha=True), mean, 2, 3).frames() for each in gap]
     assert [each.alpha[0, 0] for each in made[1::2]] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(("window", "clip"), [(1, 2), (3, 2), (2, 5)])
 def test_reading_stays_within_the_window(window, clip):
     read = []
-    for given_out, (_, made) in enumerate(Pipeline(gaps(60, read=read), mean, window, clip).frames(), 1):
+    for given_out, (_, made) in enumerate(pipeline(gaps(60, read=read), mean, window, clip).frames(), 1):
         assert len(list(made)) == (2 if given_out < 60 else 1)
         time.sleep(0.005)
         # runs in the air, one that waits for room, the picture that closes a gap, and one being handed over
@@ -70,7 +75,7 @@ def test_an_error_of_a_call_is_raised_and_everything_ends():
     before = threading.active_count()
     got = 0
     with pytest.raises(Refused):
-        for _, made in Pipeline(gaps(1000), failing, 4, 2).frames():
+        for _, made in pipeline(gaps(1000), failing, 4, 2).frames():
             for _ in made:
                 got += 1
     assert got == 2 * 7 + 1  # the next one is a picture of the film's own
@@ -84,7 +89,7 @@ def test_an_error_of_the_film_is_raised_after_what_came_before_it():
 
     got = []
     with pytest.raises(ValueError, match="damaged"):
-        for made in Pipeline(plan(broken(), Multiply(2), 1, Fraction(1)), mean, 2, 2).frames():
+        for made in pipeline(plan(broken(), Multiply(2), 1, Fraction(1)), mean, 2, 2).frames():
             got.append(made)
     assert len(got) == 4
 
@@ -96,7 +101,7 @@ def test_the_films_own_pictures_wait_for_no_answer():
         assert answered.wait(60)
         yield from mean(frames)
 
-    frames = Pipeline(gaps(3), held_back, 2, 2).frames()
+    frames = pipeline(gaps(3), held_back, 2, 2).frames()
     _, made = next(frames)
     assert next(made).position == 0 and not answered.is_set()
     answered.set()
@@ -105,7 +110,7 @@ def test_the_films_own_pictures_wait_for_no_answer():
 
 
 def test_a_gap_that_is_left_early_does_not_spoil_the_next():
-    made = [next(of_gap) for _, of_gap in Pipeline(gaps(5), mean, 3, 2).frames()]
+    made = [next(of_gap) for _, of_gap in pipeline(gaps(5), mean, 3, 2).frames()]
     assert [each.time for each in made] == [0, 1, 2, 3, 4]
 
 
@@ -122,7 +127,7 @@ def test_calls_side_by_side_grow_with_the_answers(at_first):
         for _ in range(count):
             begun.get(timeout=60)
 
-    frames = Pipeline(gaps(31), held_back, 4, 2, at_first).frames()
+    frames = pipeline(gaps(31), held_back, 4, 2, at_first=at_first).frames()
     taking = threading.Thread(target=lambda: [list(made) for _, made in frames])
     taking.start()
     calls_begin(at_first)
@@ -141,7 +146,7 @@ def test_calls_side_by_side_grow_with_the_answers(at_first):
 
 def test_leaving_early_ends_the_threads():
     before = threading.active_count()
-    frames = Pipeline(gaps(1000), mean, 4, 2).frames()
+    frames = pipeline(gaps(1000), mean, 4, 2).frames()
     next(frames)
     frames.close()
     _wait_for_threads(before)
