@@ -14,8 +14,19 @@ _SENT = 12
 """Bytes per pixel of a frame on its way: as decoded, as RGB, as sent, as answered."""
 _WAITING = 3
 """Bytes per pixel of a frame that waits for its encoder."""
-_ENCODED = 150
-"""Bytes per pixel that an encoder holds: some fifty frames that it looks ahead at and refers to, and what it knows."""
+_ENCODER = 60 << 20
+"""Bytes that an encoder takes for pictures of any size."""
+_ENCODED = 220
+"""Bytes per pixel that an encoder holds: some fifty frames that it looks ahead at and refers to, and what it knows.
+
+With the other constant, above what libx264, libx265 and libvpx-vp9 were measured to take at their default presets, and
+libx264 at slow; libsvtav1 takes a seventh more at 480x854, slower presets more, libx264's ultrafast a sixth.
+"""
+
+
+def encoder_bytes(pixels: int) -> int:
+    """What the encoder of one segment may take, for pictures of so many pixels."""
+    return _ENCODER + _ENCODED * pixels
 
 
 class Budget:
@@ -33,8 +44,8 @@ class Budget:
         """Calls side by side."""
         self.waiting = max(2, free // 4 // (pixels * _WAITING))
         """Frames that wait for their encoders."""
-        self.segments = max(1, min(cores(), free // 2 // (pixels * _ENCODED)))
+        self.segments = max(1, min(cores(), free // 2 // encoder_bytes(pixels)))
         """Segments encoded at the same time, by this process alone."""
-        each = _PROCESS + pixels * (_ENCODED + clip * _SENT)
+        each = _PROCESS + encoder_bytes(pixels) + pixels * clip * _SENT
         self.processes = max(1, min(cores(), free // each))
         """Processes that make a segment each at the same time."""
