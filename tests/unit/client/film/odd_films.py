@@ -108,14 +108,17 @@ def with_empty_samples(path: Path, numbers: Sequence[int], codec: str = "mpeg4")
     return path
 
 
-def with_another_stream(path: Path, first: bool, disposition: av.stream.Disposition | None = None) -> Path:
-    """A film with a still of another size, before or behind it."""
+def with_another_stream(
+    path: Path, first: bool, disposition: av.stream.Disposition | None = None, hold: int = 1
+) -> Path:
+    """A film with a still of another size, before or behind it, each named; the last picture is shown `hold` times."""
     (still,) = coded("mjpeg", drawings(1, (96, 96)), "yuvj420p")[1]
     with av.open(path, "w") as container:
         for kind in ("still", "film") if first else ("film", "still"):
             stream = container.add_stream("mjpeg", rate=RATE)
             stream.height, stream.width = (96, 96) if kind == "still" else SIZE
             stream.pix_fmt = "yuvj420p"
+            stream.metadata.update(title=kind, handler_name=kind)
             if kind == "still":
                 cover = stream
                 if disposition:
@@ -125,7 +128,9 @@ def with_another_stream(path: Path, first: bool, disposition: av.stream.Disposit
         container.start_encoding()
         still.stream, still.time_base = cover, Fraction(1, RATE)
         container.mux(still)
-        for packet in coded("mjpeg", drawings(6), "yuvj420p")[1]:
+        packets = coded("mjpeg", drawings(6), "yuvj420p")[1]
+        packets[-1].duration = hold
+        for packet in packets:
             packet.stream, packet.time_base = pictures, Fraction(1, RATE)
             container.mux(packet)
     return path
