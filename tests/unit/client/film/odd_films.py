@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -71,6 +72,19 @@ def damaged(path: Path, numbers: Sequence[int], how: str = "overwritten") -> Pat
         data[at : at + len(spoilt)] = spoilt
     (path.parent / f"damaged-{path.name}").write_bytes(data)
     return path.parent / f"damaged-{path.name}"
+
+
+def with_changed_bits(path: Path, numbers: Sequence[int], seed: int = 0) -> Path:
+    """The same film with three bits changed within each of these samples: hardly a decoder takes that for an error."""
+    chance = random.Random(seed)
+    data = bytearray(path.read_bytes())
+    with av.open(path) as container:
+        samples = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for place, size in (samples[number] for number in numbers):
+        for _ in range(3):
+            data[place + chance.randrange(16, size)] ^= 1 << chance.randrange(8)
+    (path.parent / f"changed-{path.name}").write_bytes(data)
+    return path.parent / f"changed-{path.name}"
 
 
 def joined(path: Path, parts: Sequence[tuple[str, Sequence[np.ndarray], dict[str, str]]]) -> Path:
