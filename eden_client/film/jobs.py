@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from eden_client.film.plan.segmentation import Segmentation
 from eden_client.film.plan.timeline import Gap, Relation, Shown
@@ -76,30 +77,44 @@ class Planner:
 
     def __init__(self, segments: Segmentation, done: frozenset[int]) -> None:
         self._segments, self._done = segments, done
-        self._pictures: dict[int, PlannedPicture] = {}
+        self._seen: dict[int, Picture] = {}
+        self._planned: dict[int, PlannedPicture] = {}
 
     def seen(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
         """The pictures as they are, noted on their way to where gaps are made of them."""
         for picture in pictures:
-            self._pictures[picture.number] = PlannedPicture.of(picture)
+            self._seen[picture.number] = picture
             yield picture
 
     def jobs(self, gaps: Iterable[Gap]) -> Iterator[SegmentJob]:
         """A job for each segment that is not done, in order, as soon as its last gap is known."""
         pending: list[PlannedGap] = []
         for gap in gaps:
-            right = None if gap.right is None else gap.right.number
-            pending.append(PlannedGap(gap.index, gap.left.number, right, gap.shown, gap.relation, gap.before))
-            if self._segments.ends_with(gap.index):
-                yield from self._job(pending)
+            number = self._segments.number(gap.index)
+            if number not in self._done:
+                pending.append(self._plan(gap))
+            _forget(self._seen, (gap.right or gap.left).number)
+            if pending and self._segments.ends_with(gap.index):
+                yield self._job(number, pending)
                 pending = []
         if pending:
-            yield from self._job(pending)
+            yield self._job(number, pending)
 
-    def _job(self, gaps: list[PlannedGap]) -> Iterator[SegmentJob]:
-        number = self._segments.number(gaps[0].index)
+    def _plan(self, gap: Gap) -> PlannedGap:
+        left, right = gap.left.number, None if gap.right is None else gap.right.number
+        for each in range(left, (left if right is None else right) + 1):
+            if each not in self._planned:
+                self._planned[each] = PlannedPicture.of(self._seen[each])
+        return PlannedGap(gap.index, left, right, gap.shown, gap.relation, gap.before)
+
+    def _job(self, number: int, gaps: list[PlannedGap]) -> SegmentJob:
         first, last = gaps[0].left, gaps[-1].left if gaps[-1].right is None else gaps[-1].right
-        pictures = tuple(self._pictures[each] for each in range(first, last + 1))
-        self._pictures = {each: picture for each, picture in self._pictures.items() if each >= last}
-        if number not in self._done:
-            yield SegmentJob(number, pictures, tuple(gaps))
+        pictures = tuple(self._planned[each] for each in range(first, last + 1))
+        _forget(self._planned, last)
+        return SegmentJob(number, pictures, tuple(gaps))
+
+
+def _forget(pictures: dict[int, Any], first: int) -> None:
+    """Drop what comes before picture number `first`."""
+    for number in [each for each in pictures if each < first]:
+        del pictures[number]

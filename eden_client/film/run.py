@@ -148,7 +148,8 @@ class _Run:
         assert isinstance(result, VideoResult | FolderResult)
         order = self._order
         window = max(1, self._client.window // count)
-        task = FilmTask(order.source, order.source_fps, order.strict, result.sinks, window, order.clip, order.compare)
+        source = order.source, identity(order.source), order.source_fps, order.strict
+        task = FilmTask(*source, result.sinks, window, order.clip, order.compare)
         planner = Planner(self._segments, result.done)
         jobs = planner.jobs(self._gaps(planner.seen(self._counted())))
         self._calls_of_each = window

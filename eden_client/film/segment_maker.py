@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
 from eden_client.film.compare import compared
 from eden_client.film.jobs import PlannedGap, SegmentJob
@@ -32,6 +32,8 @@ class FilmTask:
     """What is the same for all segments of a film: plain data."""
 
     source: str
+    identity: list[Any]
+    """what tells the source from another of the same name (sources.py)"""
     source_rate: Fraction | None
     strict: bool
     sinks: Sinks
@@ -47,7 +49,7 @@ class SegmentMaker:
 
     def __init__(self, task: FilmTask, between: Between, wrote: Wrote, times: StageTimes) -> None:
         self._task, self._between, self._wrote, self._times = task, between, wrote, times
-        self._reader = RangeReader(task.source, task.source_rate, task.strict)
+        self._reader = RangeReader(task.source, task.source_rate, task.strict, task.identity)
 
     def make(self, job: SegmentJob) -> Entry:
         """Make a segment; returns what is to be noted of it. Raises MediaError, EdenError or OSError."""

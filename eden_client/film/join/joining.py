@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from eden_client.film.join.stream_copier import Part, PartError, Plan, StreamCopier, Way, tags_of
 from eden_client.film.read.film import VideoFormat
+from eden_client.film.read.streams import film_stream
 from eden_client.film.write.encoding import STEREO_MODES, Encoding
 from eden_client.film.write.segments import Segment, packets, tag
 from media.errors import MediaError
@@ -161,7 +162,7 @@ def _write(segments: Sequence[Segment], joint: MuxPlan, target: Path, ways: dict
             merged: list[Iterator[tuple[Fraction, Packet[Any]]]] = [_pictures(segments, joint, stream)]
             if source is not None:
                 if "tags" in ways:
-                    stream.metadata.update(_words(source.streams.video[0]))
+                    stream.metadata.update(_words(source))
                 carried = StreamCopier(source, out, ways, joint.start, None if trial else _end(segments, joint), trial)
                 merged.append(carried.packets())
             out.start_encoding()
@@ -214,8 +215,8 @@ def _pictures(
         yield timed.decoded - joint.start, packet
 
 
-def _words(stream: VideoStream) -> dict[str, str]:
-    """What a person wrote about the video stream."""
-    return {
-        name: text for name, text in stream.metadata.items() if name.lower() in ("title", "language", "handler_name")
-    }
+def _words(source: InputContainer) -> dict[str, str]:
+    """What a person wrote about the stream that is the film."""
+    film = film_stream(source)
+    tags = {} if film is None else film.metadata
+    return {name: text for name, text in tags.items() if name.lower() in ("title", "language", "handler_name")}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from eden_client.film.plan import cuts
-from eden_client.film.plan.duplicates import is_same
+from eden_client.film.plan.cuts import detect_cuts
+from eden_client.film.plan.differences import steps
 from eden_client.film.plan.timeline import Relation
 from eden_client.film.read.film import Picture
 
@@ -14,16 +14,10 @@ def classify_transitions(
     pictures: Iterable[Picture], cut_sensitivity: float | None, duplicates: bool
 ) -> Iterator[tuple[Picture, Relation]]:
     """Each picture and its relation to the one before; None and False leave cuts and duplicates undetected."""
-    before: Picture | None = None
-    found = (
-        ((each, False) for each in pictures) if cut_sensitivity is None else cuts.detect_cuts(pictures, cut_sensitivity)
-    )
-    for picture, is_cut in found:
+    film = steps(pictures, cut_sensitivity is not None, duplicates)
+    found = ((step, False) for step in film) if cut_sensitivity is None else detect_cuts(film, cut_sensitivity)
+    for step, is_cut in found:
         if is_cut:
-            relation = Relation.CUT
-        elif duplicates and before is not None and is_same(before, picture):
-            relation = Relation.DUPLICATE
+            yield step.picture, Relation.CUT
         else:
-            relation = Relation.MOTION
-        yield picture, relation
-        before = picture
+            yield step.picture, Relation.DUPLICATE if duplicates and step.same else Relation.MOTION

@@ -1,7 +1,8 @@
 """A film's samples to pictures, past those that are empty or damaged: there the picture before is shown again.
 
 What comes for a sample depends on the samples since the key frame before it, and on no others: a reading that begins
-at a key frame gives the same pictures from there on.
+at a key frame gives the same pictures from there on. (Only where a sample is damaged and the decoder does not say so,
+parts of a picture may be whatever was in memory.)
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ class Decoded:
 class Decoder:
     """Decodes one stream of a container. `strict`: what cannot be decoded ends it. `findings` are added to.
 
-    Pictures are decoded one by one, with threads for the parts of each: threads for whole pictures tell late of a
-    damaged one, and lose those behind it at the end.
+    Pictures are decoded one by one, with threads for the parts of each, as many as the machine has cores: in all that
+    read a film the same number, since H.264's decoder mends damage of which it does not tell only where it has a
+    single one. Threads for whole pictures tell late of a damaged one, lose those behind it at the end, and mend again
+    in another way: from what they give, it cannot be told that there was damage.
     """
 
     def __init__(

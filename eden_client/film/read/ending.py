@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
+from eden_client.film.read.streams import film_stream
 from media.names import open_input
 
 _READ_WHOLE = ("gif", "apng", "webp")
@@ -19,7 +20,9 @@ def hold_of_last(path: Path) -> Fraction:
     last, hold = None, Fraction(0)
     try:
         with open_input(path) as container:
-            stream = container.streams.video[0]
+            stream = film_stream(container)
+            if stream is None:
+                return hold
             if stream.duration and container.format.name not in _READ_WHOLE:
                 container.seek((stream.start_time or 0) + stream.duration, stream=stream)
             for packet in container.demux(stream):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
 from media.images import Frame
@@ -23,6 +23,20 @@ _BRIGHTNESS_FIRST = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "y
 
 SMALL = (64, 40)
 """Columns and rows of a picture made small, to be compared with others."""
+
+
+class _Shrinker(threading.local):
+    """Makes pictures small, in each thread its own: to set it up takes longer than to use it."""
+
+    def __init__(self) -> None:
+        self._scaler = VideoReformatter()
+
+    def shrunk(self, frame: VideoFrame) -> Frame:
+        small = self._scaler.reformat(frame, *SMALL, "rgb24", interpolation=Interpolation.AREA, threads=1)
+        return small.to_ndarray().astype(np.uint8, copy=False)
+
+
+_shrinker = _Shrinker()
 
 
 class Picture:
@@ -78,8 +92,7 @@ class Picture:
         """[40, 64, 3] uint8 RGB, each pixel the mean of those that it stands for."""
         if self._pixels is None and self.original is not None:
             with self.lock:
-                shrunk = self.original.reformat(*SMALL, "rgb24", interpolation=Interpolation.AREA)
-            return shrunk.to_ndarray().astype(np.uint8, copy=False)
+                return _shrinker.shrunk(self.original)
         return np.asarray(Image.fromarray(self.pixels).resize(SMALL, Image.Resampling.BOX))
 
     def brightness(self) -> np.ndarray | None:

@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
+from typing import Any
 
 from eden_client.film.jobs import PlannedPicture
 from eden_client.film.read.film import Film, Picture
 from eden_client.film.read.film_file import FilmFile
 from eden_client.film.read.image_film import ImageFilm
-from eden_client.film.read.sources import open_film
+from eden_client.film.read.sources import identity, open_film
 from media import MediaError
 
 NEAR = 48
@@ -22,11 +23,15 @@ class RangeReader:
     """Reads ranges of a source that can be opened again. Raises MediaError, or OSError.
 
     What counts is the plan: a picture is taken if its time stamp and its checksum are those of the plan. A jump may
-    lead elsewhere (no key frames, a clock that starts anew, damaged data): then the file is read from its start.
+    lead elsewhere (no key frames, a clock that starts anew, damaged data): then the file is read from its start. There
+    the time stamp is enough, in a source that has not changed: where data are damaged and no error tells, a decoder
+    leaves parts of a picture as they happen to be in memory.
+
+    was   the source's identity (sources.py) when the film was begun
     """
 
-    def __init__(self, source: str, rate: Fraction | None, strict: bool = False) -> None:
-        self._source, self._rate, self._strict = source, rate, strict
+    def __init__(self, source: str, rate: Fraction | None, strict: bool, was: list[Any]) -> None:
+        self._source, self._rate, self._strict, self._was = source, rate, strict, was
         self._open = ExitStack()
         self._film: Film | None = None
         self._coming: Iterator[Picture] = iter(())
@@ -43,9 +48,9 @@ class RangeReader:
             found += 1
         if found == len(wanted):
             return
-        left = wanted[found:]
+        left, changed = wanted[found:], identity(self._source) != self._was
         for planned, picture in zip(left, itertools.islice(self._anew(), left[0].number, None), strict=False):
-            if not planned.is_shown_by(picture):
+            if picture.stamp != planned.stamp or (changed and not planned.is_shown_by(picture)):
                 break
             yield _numbered(picture, planned)
             found += 1

@@ -50,12 +50,8 @@ def _opened(source: str, rate: Fraction | None, strict: bool) -> Iterator[Film]:
             raise MediaError("standard input is closed")
         with open_film_file(sys.stdin.buffer, format="yuv4mpegpipe", rate=rate, strict=strict) as film:
             yield film
-    elif path.is_dir():
-        found = [each for each in path.iterdir() if _is_picture(each)]
-        yield ImageFilm(found, path.name, rate or PICTURE_RATE)
-    elif not path.exists() and glob.has_magic(source):
-        found = [Path(each) for each in glob.glob(source)]  # noqa: PTH207  (Path.glob takes no absolute pattern)
-        yield ImageFilm(found, source, rate or PICTURE_RATE)
+    elif (found := _pictures(source)) is not None:
+        yield ImageFilm(found, path.name if path.is_dir() else source, rate or PICTURE_RATE)
     elif path.exists() and not path.is_file():
         raise MediaError(f"{source}: not a file (INPUT - reads y4m from a pipe)")
     elif is_animation(path):
@@ -66,21 +62,28 @@ def _opened(source: str, rate: Fraction | None, strict: bool) -> Iterator[Film]:
             yield film
 
 
-def _is_picture(path: Path) -> bool:
-    """By its name; hidden files, as other systems leave them behind beside each picture (._0001.png), are none."""
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+def _pictures(source: str) -> list[Path] | None:
+    """The pictures of a folder or pattern, in any order; None where INPUT is neither.
+
+    Hidden files, as other systems leave them behind beside each picture (._0001.png), are none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return [each for each in path.iterdir() if each.suffix.lower() in ENDINGS and not each.name.startswith(".")]
+    if path.exists() or not glob.has_magic(source):
+        return None
+    return [Path(each) for each in glob.glob(source)]  # noqa: PTH207  (Path.glob takes no absolute pattern)
 
 
 def identity(source: str) -> list[Any]:
     """What tells INPUT from another one of the same name: size and time of the file, or of every picture."""
+    if source == PIPE:
+        return [source]
     path = Path(source)
-    if path.is_dir():
-        return [str(path.absolute()), _digest(each for each in path.iterdir() if each.suffix.lower() in ENDINGS)]
-    if path.exists():
-        told = path.stat()
-        return [str(path.absolute()), told.st_size, told.st_mtime_ns]
-    found = glob.glob(source) if source != PIPE else []  # noqa: PTH207  (Path.glob takes no absolute pattern)
-    return [str(path.absolute()), _digest(map(Path, found))]
+    if (found := _pictures(source)) is not None:
+        return [str(path.absolute()), _digest(found)]
+    told = path.stat()
+    return [str(path.absolute()), told.st_size, told.st_mtime_ns]
 
 
 def _digest(files: Iterable[Path]) -> str:

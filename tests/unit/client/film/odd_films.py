@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -73,6 +74,19 @@ def damaged(path: Path, numbers: Sequence[int], how: str = "overwritten") -> Pat
     return path.parent / f"damaged-{path.name}"
 
 
+def with_changed_bits(path: Path, numbers: Sequence[int], seed: int = 0) -> Path:
+    """The same film with three bits changed within each of these samples: hardly a decoder takes that for an error."""
+    chance = random.Random(seed)
+    data = bytearray(path.read_bytes())
+    with av.open(path) as container:
+        samples = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for place, size in (samples[number] for number in numbers):
+        for _ in range(3):
+            data[place + chance.randrange(16, size)] ^= 1 << chance.randrange(8)
+    (path.parent / f"changed-{path.name}").write_bytes(data)
+    return path.parent / f"changed-{path.name}"
+
+
 def joined(path: Path, parts: Sequence[tuple[str, Sequence[np.ndarray], dict[str, str]]]) -> Path:
     """One stream of what several encoders made: codec, frames, options; of the size that the first states."""
     with av.open(path, "w") as container:
@@ -108,14 +122,17 @@ def with_empty_samples(path: Path, numbers: Sequence[int], codec: str = "mpeg4")
     return path
 
 
-def with_another_stream(path: Path, first: bool, disposition: av.stream.Disposition | None = None) -> Path:
-    """A film with a still of another size, before or behind it."""
+def with_another_stream(
+    path: Path, first: bool, disposition: av.stream.Disposition | None = None, hold: int = 1
+) -> Path:
+    """A film with a still of another size, before or behind it, each named; the last picture is shown `hold` times."""
     (still,) = coded("mjpeg", drawings(1, (96, 96)), "yuvj420p")[1]
     with av.open(path, "w") as container:
         for kind in ("still", "film") if first else ("film", "still"):
             stream = container.add_stream("mjpeg", rate=RATE)
             stream.height, stream.width = (96, 96) if kind == "still" else SIZE
             stream.pix_fmt = "yuvj420p"
+            stream.metadata.update(title=kind, handler_name=kind)
             if kind == "still":
                 cover = stream
                 if disposition:
@@ -125,7 +142,9 @@ def with_another_stream(path: Path, first: bool, disposition: av.stream.Disposit
         container.start_encoding()
         still.stream, still.time_base = cover, Fraction(1, RATE)
         container.mux(still)
-        for packet in coded("mjpeg", drawings(6), "yuvj420p")[1]:
+        packets = coded("mjpeg", drawings(6), "yuvj420p")[1]
+        packets[-1].duration = hold
+        for packet in packets:
             packet.stream, packet.time_base = pictures, Fraction(1, RATE)
             container.mux(packet)
     return path

@@ -52,6 +52,7 @@ def test_pictures_that_changed_are_another_input(shots, pattern, change):
     source = str(shots / pattern)
     before = identity(source)
     (shots / "notes.txt").write_text("no picture")
+    (shots / "._a1.png").write_text("left behind by another system")
     assert identity(source) == before
     change(shots)
     assert identity(source) != before

@@ -14,6 +14,7 @@ from eden_client.film.read.ending import gif_loops, hold_of_last
 from eden_client.film.read.film import Mastering
 from eden_client.film.read.film_file import open_film_file
 from eden_client.film.write.encoding import CONTAINERS, STEREO_MODES, choose_encoding
+from tests.unit.client.film.odd_films import with_another_stream
 from tests.unit.client.film.sound_films import write_source
 from tests.unit.client.film.test_film_targets import make
 
@@ -170,6 +171,17 @@ def test_tags_without_a_place_are_named(tmp_path):
     assert tags(tmp_path / "out.mp4")["title"] == "Paris"
     assert make(source, tmp_path / "out.mkv") == ([], [])
     assert tags(tmp_path / "out.mkv").items() >= {"director": "someone", "mood": "blue"}.items()
+
+
+@pytest.mark.parametrize("name", ["still.mov", "still.mkv"])
+def test_what_is_said_of_the_film_is_kept_and_not_what_is_said_of_a_still_before_it(tmp_path, name):
+    source = with_another_stream(tmp_path / name, True, hold=30)
+    target = tmp_path / f"out-{name}"
+    make(source, target)
+    said = "title" if name.endswith("mkv") else "handler_name"
+    with av.open(target) as made:
+        assert made.streams.video[0].metadata[said] == "film"
+    assert [float(hold_of_last(path)) for path in (source, target)] == pytest.approx(2 * [30 / 24], abs=0.001)
 
 
 # ---------------------------------------------------------------- how it ends

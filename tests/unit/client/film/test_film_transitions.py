@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 
+import av
 import numpy as np
 import pytest
+from av.video.reformatter import Interpolation
 
-from eden_client.film.plan.cuts import detect_cuts
+from eden_client.film.plan.cuts import SENSITIVITY
+from eden_client.film.plan.differences import difference, separated
 from eden_client.film.plan.duplicates import is_same
 from eden_client.film.plan.timeline import Relation
 from eden_client.film.plan.transitions import classify_transitions
-from eden_client.film.read.film import Picture
+from eden_client.film.read.film import SMALL, Picture
 from tests.clip import CLIP
 
 OTHER = [np.ascontiguousarray(255 - frame[::-1]) for frame in CLIP]
@@ -21,8 +25,9 @@ def film(frames):
     return [Picture(frame, Fraction(index)) for index, frame in enumerate(frames)]
 
 
-def cuts(frames, **options):
-    return [index for index, (_, is_cut) in enumerate(detect_cuts(film(frames), **options)) if is_cut]
+def cuts(frames, sensitivity=SENSITIVITY):
+    relations = [relation for _, relation in classify_transitions(film(frames), sensitivity, False)]
+    return [index for index, relation in enumerate(relations) if relation is Relation.CUT]
 
 
 def test_cuts_are_where_the_shots_meet():
@@ -76,14 +81,48 @@ def test_it_looks_no_further_ahead_than_it_says():
             read.append(picture)
             yield picture
 
-    found = detect_cuts(source())
+    found = classify_transitions(source(), SENSITIVITY, True)
     next(found)
     assert len(read) <= 5
 
 
 def test_every_picture_comes_once_in_order():
     for count in range(1, 9):
-        assert [picture.time for picture, _ in detect_cuts(film(CLIP[:count]))] == list(range(count))
+        assert [picture.time for picture, _ in classify_transitions(film(CLIP[:count]), 0.6, True)] == list(
+            range(count)
+        )
+
+
+def test_a_difference_is_what_is_left_when_each_block_is_where_it_fits_best():
+    first, second = (separated(frame[:40, :64]) for frame in (CLIP[0], CLIP[6]))
+    edges = np.pad(first, ((0, 0), (4, 4), (4, 4)), mode="edge").astype(float)
+    left = []
+    for y, x in product(range(0, 40, 8), range(0, 64, 8)):
+        block = second[:, y : y + 8, x : x + 8]
+        places = product(range(y, y + 9, 2), range(x, x + 9, 2))
+        left.append(min(np.abs(edges[:, i : i + 8, j : j + 8] - block).sum(0).mean() for i, j in places))
+    assert difference(first, second) == pytest.approx(np.mean(left), rel=1e-5)
+
+
+def test_a_picture_made_small_does_not_depend_on_those_before_it():
+    looks = product(("yuv420p", "yuv444p10le", "rgb24", "gray"), (1, 5), (1, 2), (CLIP[0], CLIP[0][:41, :65]))
+    for format, matrix, range_, pixels in looks:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(format=format)
+        frame.colorspace, frame.color_range = matrix, range_
+        alone = frame.reformat(*SMALL, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
+        assert np.array_equal(Picture(None, Fraction(0), None, frame).small(), alone)
+
+
+def test_each_two_pictures_are_compared_once():
+    looked_at = []
+
+    class Seen(Picture):
+        def brightness(self):
+            looked_at.append(self.time)
+            return super().brightness()
+
+    list(classify_transitions([Seen(frame, Fraction(i)) for i, frame in enumerate(CLIP[:8])], SENSITIVITY, True))
+    assert sorted(looked_at) == [0, *(number for number in range(1, 7) for _ in range(2)), 7]
 
 
 def test_duplicates_are_equal_up_to_the_noise_of_coding():

@@ -1,0 +1,64 @@
+"""How each picture of a film differs from the one before it: all that cuts and duplicates are told by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from eden_client.film.plan.duplicates import is_same
+from eden_client.film.read.film import Picture
+from media import Frame
+
+STILL = 0.5
+"""Grey levels below which nothing moved."""
+
+_BLOCK = 8
+_REACH, _STEP = 4, 2
+
+
+@dataclass(frozen=True)
+class Step:
+    """From the picture before it to `picture`; to the first one of a film, nothing differs."""
+
+    picture: Picture
+    difference: float = 0.0
+    """how much of the picture was not in the one before it, in grey levels; 0 where nobody asks"""
+    same: bool = False
+    """it shows the same as the one before it, noise of coding aside"""
+
+
+def steps(pictures: Iterable[Picture], differences: bool, duplicates: bool) -> Iterator[Step]:
+    """The step to each picture.
+
+    differences, duplicates   whether it matters how much it differs, and whether it shows the same
+    """
+    before: Picture | None = None
+    last: np.ndarray | None = None
+    for picture in pictures:
+        small = separated(picture.small()) if differences else None
+        apart = 0.0 if last is None or small is None else difference(last, small)
+        matters = duplicates or apart > STILL
+        yield Step(picture, apart, matters and before is not None and is_same(before, picture))
+        before, last = picture, small
+
+
+def separated(small: Frame) -> np.ndarray:
+    """RGB [H, W, 3] as brightness and two colour differences, float32 [3, H, W]."""
+    red, green, blue = np.moveaxis(small, -1, 0).astype(np.float32, order="C")
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue
+    return np.stack([bright, (red - bright) * 0.7, (blue - bright) * 0.6])
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> float:
+    """How much of `second` is not in `first`, in grey levels: each block is compared with its best place nearby."""
+    _, height, width = second.shape
+    padded = np.pad(first, ((0, 0), (_REACH, _REACH), (_REACH, _REACH)), mode="edge")
+    moved = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (1, 2))[:, ::_STEP, ::_STEP]
+    apart = np.subtract(moved, second[:, None, None], order="C")  # else laid out like `moved`, and slow to sum
+    apart = np.abs(apart, out=apart).sum(0)
+    while apart.shape[-1] > width // _BLOCK:
+        apart = apart[..., ::2] + apart[..., 1::2]
+    blocks = apart.reshape(-1, height // _BLOCK, _BLOCK, width // _BLOCK).sum(2) / _BLOCK**2
+    return float(blocks.min(0).mean())
