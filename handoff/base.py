@@ -15,7 +15,7 @@ from handoff.errors import HandoffError, OverCapacity, TicketRejected, out_of_de
 from handoff.key import load_key
 from handoff.layout import Layout
 from handoff.ledger import sweep
-from handoff.link import Full, Link, Post, Unusable, Written
+from handoff.link import Full, Link, MachineFull, Post, Unusable, Written
 from handoff.payloads import Payload, Payloads
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket, sign, sign_refusal, verify, verify_refusal
@@ -209,8 +209,12 @@ class Handoff:
             try:
                 return link.put(payload, output, layout, payloads.ledger)
             except Full as full:
-                if not payloads.make_room(lambda dropped: link.fits(layout.nbytes, dropped), payload.by_caller):
-                    raise OverCapacity(str(full)) from full
+                if payloads.make_room(lambda dropped: link.fits(layout.nbytes, dropped), payload.by_caller):
+                    continue
+                refusal = OverCapacity(str(full))
+                if isinstance(full, MachineFull):
+                    raise Unusable(str(full)) from refusal
+                raise refusal from full
 
     def _drop(self, payload: Payload) -> None:
         for link in self._links.values():

@@ -23,7 +23,8 @@ class HandoffSettings:
     wire: str | None = None
     """"fp32", "bf16" or "fp16": what tokens travel as; None: as the encoder computed them. Statistics stay float32."""
     budget_bytes: int = 2 << 30
-    """What one producer holds at most, taken payloads and its pool's free segments included."""
+    """What one producer holds at most in each kind of memory (a GPU's, shared, its own): what is free for the next
+    payload, and what was taken and stays for a retry, included."""
     max_payload_bytes: int = 1 << 30
     """The largest payload that is put, or taken."""
     max_in_flight: int = 64

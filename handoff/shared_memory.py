@@ -16,7 +16,7 @@ from handoff.link import Link, Post, Unusable, Written
 from handoff.machine import shared_folder_id
 from handoff.memory import Landing, MemoryPool, gpu_of
 from handoff.payloads import Payload
-from handoff.segments import Segment, SegmentMaps, check_folder, free_room, segment_maker
+from handoff.segments import REMEDY, Segment, SegmentMaps, check_folder, free_room, segment_maker, size_of
 from handoff.ticket import Ticket
 from handoff.wire import check_header, read, write
 
@@ -37,6 +37,10 @@ class SharedMemory(Link):
 
     def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
         device = output.cond_dit.device
+        if layout.nbytes > (size := size_of(self.post.settings.shared_folder)):
+            raise Unusable(
+                f"{layout.nbytes} bytes are more than {self.post.settings.shared_folder} ever holds, {size}: {REMEDY}"
+            )
         segment = self._producer_pool(ledger.producer, device).acquire(payload.id, layout.nbytes)
         write(output, layout, segment.bytes)
         wait_for_copies(device)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import torch
 
 from eden import EncoderOutput
 from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
-from tests.contract.peers import CONTEXT
+from tests.contract.confined import run_confined
 from tests.descriptors import exhaust
 
 LIMIT = 96
@@ -23,32 +21,16 @@ PAYLOADS = 100
 """More than descriptors."""
 
 
-def run(function: Callable[..., Any], kind: str, folder: Path) -> Any:
-    """What the function answers in such a process; what it raises there is an AssertionError here."""
-    ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=_limited, args=(theirs, function, kind, folder), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        assert ours.poll(120), "it gave no answer within 120 s"
-        answer, error = ours.recv()
-    finally:
-        process.kill()
-        process.join()
-    assert error is None, error
-    return answer
-
-
-def _limited(pipe: Connection, function: Callable[..., Any], kind: str, folder: Path) -> None:
-    torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+def run(function: Callable[[HandoffSettings], Any], kind: str, folder: Path) -> Any:
+    """What the function answers in such a process."""
     settings = HandoffSettings(
         kind=kind, folder=folder, shared_folder=folder, keep_taken=PAYLOADS, max_in_flight=PAYLOADS, timeout_s=5
     )
-    try:
-        pipe.send((function(settings), None))
-    except BaseException:
-        pipe.send((None, traceback.format_exc()))
+    return run_confined(_limit, function, settings)
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
 
 
 def clip(value: float = 0.0, tokens: int = 4) -> EncoderOutput:
