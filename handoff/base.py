@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,9 +44,9 @@ class Handoff:
         self._lock = threading.Lock()
         self._warned: set[str] = set()
         self._links = self._open(links)
-        swept = sweep(settings.ledger_folder) if settings.ledger_folder.is_dir() else 0
-        if swept:
-            _LOG.info("removed %d files that killed processes left in %s", swept, settings.ledger_folder)
+        for folder in filter(Path.is_dir, settings.ledger_folders):
+            if swept := sweep(folder):
+                _LOG.info("removed %d files that killed processes left in %s", swept, folder)
 
     def put(self, output: EncoderOutput, options: Mapping[str, Any] | None = None, *, by_caller: bool = False) -> bytes:
         """Keep `output` (on any device) until it is taken or expires; the signed ticket to it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 import threading
@@ -13,14 +12,10 @@ from pathlib import Path
 
 import torch
 
-from handoff.errors import HandoffError, OverCapacity, PeerLost
+from handoff.errors import NO_ROOM, REMEDY, HandoffError, OverCapacity, PeerLost
 from handoff.ledger import PREFIX
 from handoff.link import MachineFull
 from handoff.memory import Memory
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
-"""How a file system says that it is full; ENOMEM: the memory of the machine, or of its control group, is."""
-REMEDY = "make it larger (docker run --shm-size), budget_bytes smaller, or let other kinds help out (kind: auto)"
 
 
 class Segment(Memory):

@@ -79,6 +79,8 @@ class HandoffSettings:
             raise HandoffError(f"keep_taken is {self.keep_taken}; it has to be 0 or more")
 
     @functools.cached_property
-    def ledger_folder(self) -> Path:
-        """Where ledgers live: beside the segments, or in `folder` on a machine without shared memory."""
-        return self.shared_folder if self.shared_folder.is_dir() else self.folder
+    def ledger_folders(self) -> tuple[Path, ...]:
+        """Where ledgers live: beside the segments; or in `folder`, without room for them there, or such memory."""
+        if self.kind == "shared_memory" or self.shared_folder == self.folder:
+            return (self.shared_folder,)
+        return (self.shared_folder, self.folder) if self.shared_folder.is_dir() else (self.folder,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from typing import Any
 import torch
 
 from eden import EncoderOutput
-from handoff import HandoffError, HandoffSettings, open_handoff
+from handoff import HandoffError, HandoffSettings, OverCapacity, open_handoff
 from tests.contract.confined import mount_memory, run_confined
 
 MIB = 1 << 20
@@ -43,6 +45,15 @@ def _logged(function: Callable[[HandoffSettings, Log], Any], settings: HandoffSe
     return function(settings, Log())
 
 
+def fill(folder: Path) -> Path:
+    """A file that takes all the room."""
+    path = folder / "of somebody else"
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(MIB))
+    return path
+
+
 def beyond_what_fits(settings: HandoffSettings, log: Log) -> tuple[list[str], dict[str, int], list[str]]:
     """By which ways payloads of 24, 24, 24 and 70 MiB went, what was passed over, and the warnings; all arrive."""
     with open_handoff(settings) as producer, open_handoff(settings) as consumer:
@@ -55,6 +66,41 @@ def beyond_what_fits(settings: HandoffSettings, log: Log) -> tuple[list[str], di
         ways.append(producer.read(producer.put(clip(4, 60))).routes[0]["kind"])  # what was taken makes room
         fallbacks = {kind: n for (event, kind), n in producer.counters.items() if event == "fallback"}
         return ways, fallbacks, log.messages
+
+
+def beside_what_is_full(settings: HandoffSettings, log: Log) -> tuple[str, int, int, list[str]]:
+    """How puts go on where others have filled all of it before: the way, payloads in flight while one is out and when
+    it was taken, and the warnings."""
+    fill(settings.shared_folder)
+    with open_handoff(settings) as producer, open_handoff(settings) as consumer:
+        ticket = producer.put(clip(1, 1))
+        out = producer.in_flight()
+        assert same(consumer.take(ticket), clip(1, 1))
+        return producer.read(ticket).routes[0]["kind"], out, producer.in_flight(), log.messages
+
+
+def once_it_is_full_no_more(settings: HandoffSettings, log: Log) -> str:
+    """What a put was refused with; then there is room, and all is well."""
+    others = fill(settings.shared_folder)
+    with open_handoff(settings) as producer, open_handoff(settings) as consumer:
+        try:
+            producer.put(clip(1, 1))
+            told = "nothing"
+        except OverCapacity as error:
+            told = str(error)
+        others.unlink()
+        assert same(consumer.take(producer.put(clip(2, 1))), clip(2, 1))
+    return told
+
+
+def in_flight_though_it_fills_up(settings: HandoffSettings, log: Log) -> int:
+    """How many payloads may be in flight, of 300 that the settings allow, where no file can grow after the first."""
+    with open_handoff(dataclasses.replace(settings, max_in_flight=300)) as producer:
+        producer.put(clip(0, 0))
+        fill(settings.shared_folder)
+        for _ in range(299):
+            producer.put(clip(0, 0))
+        return producer.in_flight()
 
 
 def refusals(settings: HandoffSettings, log: Log) -> list[str]:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.little_room import beyond_what_fits, refusals, run
+from tests.contract.little_room import (
+    beside_what_is_full,
+    beyond_what_fits,
+    in_flight_though_it_fills_up,
+    once_it_is_full_no_more,
+    refusals,
+    run,
+)
 
 
 @pytest.fixture
@@ -37,3 +44,20 @@ def test_shared_memory_alone_tells_what_passes_from_what_does_not(folder: Path) 
     assert large.startswith("HandoffError")
     assert "more than" in large
     assert all("--shm-size" in told for told in (full, large))
+
+
+@pytest.mark.parametrize(("kind", "way"), [("auto", "http"), ("http", "http"), ("inline", "inline")])
+def test_a_full_folder_ends_no_other_way(kind: str, way: str, folder: Path) -> None:
+    went, out, left, warnings = run(beside_what_is_full, kind, folder)
+    assert (went, out, left) == (way, 1, 0)
+    assert "has no room for a ledger" in warnings[0]
+    assert "--shm-size" in warnings[0]
+    assert sorted(path.name for path in folder.iterdir()) == ["handoff.key", "shared"]
+
+
+def test_shared_memory_alone_serves_once_the_folder_is_full_no_more(folder: Path) -> None:
+    assert "--shm-size" in run(once_it_is_full_no_more, "shared_memory", folder)
+
+
+def test_what_tells_of_payloads_has_its_room_from_the_start(folder: Path) -> None:
+    assert run(in_flight_though_it_fills_up, "inline", folder) == 300

@@ -46,7 +46,7 @@ def take(handoff: Handoff, ticket: bytes, value: int) -> None:
     if payload.body is not None:
         first, last = known.layout.entries[0].start, known.layout.entries[1].stop
         assert (payload.body[first:last].view(torch.float32) == value).all()
-    with reading(handoff.settings.ledger_folder, known.producer, known.slot, known.id) as held:
+    with reading(handoff.settings.ledger_folders, known.producer, known.slot, known.id) as held:
         held.mark_taken()
 
 
@@ -136,7 +136,7 @@ def test_a_payload_that_is_being_read_is_not_dropped_and_nothing_is_for_its_sake
         for number, ticket in enumerate(tickets):
             take(handoff, ticket, number)
         known = handoff.read(tickets[1])
-        with reading(tmp_path, known.producer, known.slot, known.id):
+        with reading([tmp_path], known.producer, known.slot, known.id):
             with pytest.raises(OverCapacity):
                 handoff.put(output(4 * MIB, 4))
             assert held(handoff) == {handoff.read(ticket).id for ticket in tickets}
