@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -16,6 +17,8 @@ from handoff.errors import NO_ROOM, REMEDY, HandoffError, OverCapacity, PeerLost
 from handoff.ledger import PREFIX
 from handoff.link import MachineFull
 from handoff.memory import Memory
+
+_LOG = logging.getLogger(__name__)
 
 
 class Segment(Memory):
@@ -116,12 +119,16 @@ class SegmentMaps:
         return self._maps[key]
 
 
-def check_folder(folder: Path) -> None:
-    """Raise `HandoffError` where segments cannot be made."""
+def check_folder(folder: Path, largest: int) -> None:
+    """Raise `HandoffError` where segments cannot be made; warn where one of the `largest` payload's bytes cannot."""
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise HandoffError(
             f"shared memory needs {folder}, which is missing or not writable here; mount a tmpfs there, "
             "name another place (shared_folder), or choose another kind of hand-off"
+        )
+    if (size := size_of(folder)) < largest:
+        _LOG.warning(
+            "%s holds %d bytes in all; a payload may have %d (max_payload_bytes): %s", folder, size, largest, REMEDY
         )
 
 

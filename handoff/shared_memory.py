@@ -29,7 +29,7 @@ class SharedMemory(Link):
 
     def __init__(self, post: Post) -> None:
         super().__init__(post)
-        check_folder(post.settings.shared_folder)
+        check_folder(post.settings.shared_folder, post.settings.max_payload_bytes)
         self._folder = shared_folder_id(post.settings.shared_folder)
         self._maps = SegmentMaps(post.settings.shared_folder, gpu_of(post.device))
         self._landing = Landing(post.settings.budget_bytes, gpu=None)
