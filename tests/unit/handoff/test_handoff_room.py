@@ -172,6 +172,34 @@ def test_slabs_stay_few_and_leave_room_for_the_largest(monkeypatch: pytest.Monke
         assert len(arena.acquire("largest", min(budget, largest)).bytes) == min(budget, largest)
 
 
+def test_a_device_that_is_full_costs_nothing_that_is_held_and_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 3 * MIB
+
+    def make(nbytes: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        nonlocal left
+        if nbytes > left:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        left -= nbytes
+        return torch.empty(nbytes, dtype=dtype)
+
+    monkeypatch.setattr("handoff.nccl.torch", SimpleNamespace(**{**vars(torch), "empty": make}))
+    monkeypatch.setattr("handoff.device_memory._FIRST_SLAB", 2 * MIB)
+    settings = HandoffSettings(kind="nccl", folder=tmp_path, shared_folder=tmp_path, budget_bytes=16 * MIB)
+    with open_handoff(settings) as handoff:
+        tickets = [handoff.put(output(MIB, number)) for number in range(3)]  # a slab of 2, and one of what was left
+        take(handoff, tickets[0], 0)
+        before = held(handoff)
+        with pytest.raises(OverCapacity, match="the device has no memory"):
+            handoff.put(output(2 * MIB, 3))
+        assert held(handoff) == before
+        left += 2 * MIB
+        take(handoff, handoff.put(output(2 * MIB, 4)), 4)
+        for number in (1, 2):
+            take(handoff, tickets[number], number)
+
+
 def test_a_pool_may_hold_all_of_a_budget_that_is_no_round_number() -> None:
     pool = MemoryPool(3 * MIB + 77, lambda size: private_memory(size, None))
     pool.acquire("small", 5)
