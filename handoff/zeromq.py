@@ -69,8 +69,15 @@ class ZeroMQ(NetworkLink[Line]):
         with self._lock:
             if self._context is None:
                 self._context = zmq.Context()
-        host, port = address
-        socket = self._context.socket(zmq.DEALER)
+            context = self._context
+        with contextlib.ExitStack() as unless_dialled, _as_os_error():
+            socket = context.socket(zmq.DEALER)
+            unless_dialled.callback(socket.close, linger=0)
+            line = self._connect(socket, *address)
+            unless_dialled.pop_all()
+        return line
+
+    def _connect(self, socket: zmq.Socket[bytes], host: str, port: int) -> Line:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IPV6, ":" in host)
         socket.setsockopt(zmq.MAXMSGSIZE, self.post.settings.max_payload_bytes)
@@ -191,6 +198,14 @@ class ZeroMQServer:
             refusal = {"error": error_name(error), "message": str(error)}
             self._router.send_multipart([consumer, json.dumps(refusal).encode()])
         return held, trackers
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except zmq.ZMQError as error:
+        raise OSError(error.errno, str(error)) from error
 
 
 def _wait_for(sending: list[tuple[contextlib.ExitStack, list[zmq.MessageTracker]]]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from eden import EncoderOutput
-from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
+from handoff import Handoff, HandoffError, HandoffSettings, OverCapacity, open_handoff
 from tests.contract.confined import run_confined
 from tests.descriptors import exhaust
 
@@ -82,6 +82,32 @@ def dropped_by_a_shortage(settings: HandoffSettings) -> int:
             assert values(consumer, first) == [1]
             assert values(consumer, producer.put(clip(4))) == [4]
         return producer.counters["dropped", ""]
+
+
+def told_without_a_descriptor(settings: HandoffSettings) -> list[str]:
+    """What is said where there is none: to who opens a hand-off, who asks by a connection that is kept, and who dials.
+
+    The payload outlives it, and is taken by both.
+    """
+    told = []
+    with (
+        open_handoff(settings) as producer,
+        open_handoff(settings) as first,
+        open_handoff(settings) as second,
+    ):
+        ticket = producer.put(clip(1))
+        assert values(first, ticket) == [1]
+        held = exhaust()
+        for action in (lambda: open_handoff(settings), lambda: first.take(ticket), lambda: second.take(ticket)):
+            try:
+                action()
+                told.append("nothing")
+            except HandoffError as error:
+                told.append(type(error).__name__)
+        for descriptor in held:
+            os.close(descriptor)
+        assert values(first, ticket) == values(second, ticket) == [1]
+    return told
 
 
 def put_without_a_descriptor(settings: HandoffSettings) -> str:
