@@ -15,7 +15,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from handoff.link import Full
+from handoff.errors import REMEDY
+from handoff.link import Full, MachineFull
 
 _LOG = logging.getLogger(__name__)
 _GRAIN = 1 << 20
@@ -120,6 +121,8 @@ class MemoryPool(Generic[M]):
 
     def _create(self, nbytes: int) -> M:
         held = sum(memory.capacity for memory in self._held.values())
+        if self._room is not None and nbytes > self._room() + self.nbytes:
+            raise MachineFull(f"others leave this machine no room for {nbytes} bytes, whatever is dropped: {REMEDY}")
         if held + nbytes > self._budget:
             raise Full(f"{held} of {self._budget} bytes are held (budget_bytes), and {nbytes} more are wanted")
         capacity = min(_rounded(nbytes), self._budget - held)

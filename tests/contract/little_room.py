@@ -6,15 +6,18 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import torch
 
 from eden import EncoderOutput
 from handoff import HandoffError, HandoffSettings, OverCapacity, open_handoff
 from tests.contract.confined import mount_memory, run_confined
+from tests.unit.handoff.traffic import BUDGET, TRAFFIC, check_traffic
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -117,6 +120,23 @@ def refusals(settings: HandoffSettings, log: Log) -> list[str]:
             assert same(consumer.take(ticket), clip(i, 24))
         assert same(consumer.take(producer.put(clip(3, 63))), clip(3, 63))
     return told
+
+
+def run_traffic(folder: Path) -> None:
+    """Random traffic, where others have left room in shared memory for half of the budget."""
+    run_confined(functools.partial(mount_memory, folder, 2 * BUDGET), _random_traffic, folder)
+
+
+def _random_traffic(folder: Path) -> None:
+    (folder / "of somebody else").write_bytes(bytes(3 * BUDGET // 2))
+
+    @hypothesis.settings(max_examples=8, derandomize=True, database=None, deadline=None)
+    @hypothesis.given(TRAFFIC)
+    def check(actions: list[tuple[str, float]]) -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            check_traffic("auto", Path(name), actions, BUDGET)
+
+    check()
 
 
 def clip(value: float, mib: int) -> EncoderOutput:

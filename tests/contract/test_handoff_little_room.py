@@ -14,6 +14,7 @@ from tests.contract.little_room import (
     once_it_is_full_no_more,
     refusals,
     run,
+    run_traffic,
 )
 
 
@@ -64,3 +65,7 @@ def test_shared_memory_alone_serves_once_the_folder_is_full_no_more(folder: Path
 
 def test_what_tells_of_payloads_has_its_room_from_the_start(folder: Path) -> None:
     assert run(in_flight_though_it_fills_up, "inline", folder) == 300
+
+
+def test_whatever_came_before_a_payload_of_all_the_budget_finds_room_by_one_way_or_another(folder: Path) -> None:
+    run_traffic(folder)
