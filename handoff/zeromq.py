@@ -52,12 +52,12 @@ class ZeroMQ(NetworkLink[Line]):
 
     def __init__(self, post: Post) -> None:
         super().__init__(post)
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.socket(zmq.PAIR).close()  # its threads start now: without a descriptor they would end the process
 
     def close(self) -> None:
         super().close()
-        if self._context:
-            self._context.destroy(linger=0)
+        self._context.destroy(linger=0)
 
     def _serve(self, desk: Desk, device: torch.device) -> Server:
         return ZeroMQServer(self.post, desk)
@@ -66,12 +66,8 @@ class ZeroMQ(NetworkLink[Line]):
         return self.post.settings.curve
 
     def _dial(self, address: Address) -> Line:
-        with self._lock:
-            if self._context is None:
-                self._context = zmq.Context()
-            context = self._context
         with contextlib.ExitStack() as unless_dialled, _as_os_error():
-            socket = context.socket(zmq.DEALER)
+            socket = self._context.socket(zmq.DEALER)
             unless_dialled.callback(socket.close, linger=0)
             line = self._connect(socket, *address)
             unless_dialled.pop_all()
