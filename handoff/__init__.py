@@ -13,7 +13,15 @@ from collections.abc import Callable
 import torch
 
 from handoff.base import Handoff
-from handoff.errors import HandoffError, HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected
+from handoff.errors import (
+    HandoffError,
+    HandoffTimeout,
+    OverCapacity,
+    PayloadGone,
+    PeerLost,
+    TicketRejected,
+    out_of_descriptors,
+)
 from handoff.link import Link, Post
 from handoff.settings import HandoffSettings
 from handoff.ticket import MAGIC, Ticket
@@ -42,14 +50,16 @@ KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in LINKS} | {
 def open_handoff(settings: HandoffSettings, device: torch.device | str = "cpu") -> Handoff:
     """A hand-off of the kind that the settings name; `device` is where this process takes outputs to.
 
-    Raises `HandoffError` for an unknown kind, or one that this machine cannot serve.
+    Raises `HandoffError` for an unknown kind, or one that this machine cannot serve; `OverCapacity` while too many
+    files are open.
     """
     if settings.kind not in KINDS:
         raise HandoffError(f"unknown kind of hand-off {settings.kind!r}; known are {', '.join(KINDS)}")
     kinds = KINDS[settings.kind]
     if settings.kind == "auto" and not torch.cuda.is_available():
         kinds = kinds[1:]  # nothing to fall back from
-    return Handoff(settings, device, {kind: _maker(kind) for kind in kinds})
+    with out_of_descriptors():
+        return Handoff(settings, device, {kind: _maker(kind) for kind in kinds})
 
 
 def _maker(kind: str) -> Callable[[Post], Link]:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from handoff.errors import HandoffError, OverCapacity, TicketRejected, out_of_de
 from handoff.key import load_key
 from handoff.layout import Layout
 from handoff.ledger import sweep
-from handoff.link import Full, Link, Post, Unusable, Written
+from handoff.link import Full, Link, MachineFull, Post, Unusable, Written
 from handoff.payloads import Payload, Payloads
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket, sign, sign_refusal, verify, verify_refusal
@@ -43,9 +44,9 @@ class Handoff:
         self._lock = threading.Lock()
         self._warned: set[str] = set()
         self._links = self._open(links)
-        swept = sweep(settings.ledger_folder) if settings.ledger_folder.is_dir() else 0
-        if swept:
-            _LOG.info("removed %d files that killed processes left in %s", swept, settings.ledger_folder)
+        for folder in filter(Path.is_dir, settings.ledger_folders):
+            if swept := sweep(folder):
+                _LOG.info("removed %d files that killed processes left in %s", swept, folder)
 
     def put(self, output: EncoderOutput, options: Mapping[str, Any] | None = None, *, by_caller: bool = False) -> bytes:
         """Keep `output` (on any device) until it is taken or expires; the signed ticket to it.
@@ -209,8 +210,12 @@ class Handoff:
             try:
                 return link.put(payload, output, layout, payloads.ledger)
             except Full as full:
-                if not payloads.make_room(lambda dropped: link.fits(layout.nbytes, dropped), payload.by_caller):
-                    raise OverCapacity(str(full)) from full
+                if payloads.make_room(lambda dropped: link.fits(layout.nbytes, dropped), payload.by_caller):
+                    continue
+                refusal = OverCapacity(str(full))
+                if isinstance(full, MachineFull):
+                    raise Unusable(str(full)) from refusal
+                raise refusal from full
 
     def _drop(self, payload: Payload) -> None:
         for link in self._links.values():

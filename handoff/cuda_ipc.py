@@ -69,7 +69,7 @@ class CudaIpc(Link):
     def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
         if route["host"] != host_id():
             raise Unusable("the payload is in the GPU of another machine")
-        with reading(self.post.settings.ledger_folder, ticket.producer, ticket.slot, ticket.id) as held:
+        with reading(self.post.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id) as held:
             try:
                 slab, first = self._open(ticket.producer, route)
                 payload = torch.empty(ticket.layout.nbytes, dtype=torch.uint8, device=self.post.device)
@@ -114,6 +114,7 @@ class CudaIpc(Link):
             return self._opened[key], not known
 
     def _close_those_of_the_dead(self) -> None:
-        folder = self.post.settings.ledger_folder
-        for key in [key for key in self._opened if not ledger_path(folder, key[0]).exists()]:
-            self._opened.pop(key).close()
+        folders = self.post.settings.ledger_folders
+        for key in list(self._opened):
+            if not any(ledger_path(folder, key[0]).exists() for folder in folders):
+                self._opened.pop(key).close()

@@ -14,6 +14,7 @@ import torch
 
 _COPY_DEFAULT = 4
 _LAZY_PEER_ACCESS = 1
+_OUT_OF_MEMORY = 2
 
 
 class CudaError(RuntimeError):
@@ -113,4 +114,5 @@ def _call(name: str, *arguments: Any) -> None:
     error = getattr(library, name)(*arguments)
     if error:
         library.cudaGetLastError()  # cleared: the next launch would report it as its own
-        raise CudaError(f"{name}: {library.cudaGetErrorString(error).decode()} ({error})")
+        kind = torch.OutOfMemoryError if error == _OUT_OF_MEMORY else CudaError
+        raise kind(f"{name}: {library.cudaGetErrorString(error).decode()} ({error})")

@@ -10,14 +10,21 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from handoff.errors import HandoffError, HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected
+from handoff.errors import (
+    HandoffError,
+    HandoffTimeout,
+    OverCapacity,
+    PayloadGone,
+    PeerLost,
+    TicketRejected,
+    out_of_descriptors,
+)
 from handoff.layout import Layout
-from handoff.ledger import Reading, reading
+from handoff.ledger import Ledger, Reading, reading
 from handoff.payloads import Payload
 from handoff.wire import write_header
 
@@ -71,10 +78,9 @@ class Parcel:
 class Desk:
     """The payloads of one producer, for whoever proves to hold the key."""
 
-    def __init__(self, key: bytes, ledger_folder: Path, producer: str, counters: Counter[tuple[str, str]]) -> None:
+    def __init__(self, key: bytes, ledger: Ledger, counters: Counter[tuple[str, str]]) -> None:
         self._key = key
-        self._ledger_folder = ledger_folder
-        self._producer = producer
+        self._ledger = ledger
         self._counters = counters
         self._payloads: dict[str, tuple[Payload, Layout]] = {}
 
@@ -101,12 +107,18 @@ class Desk:
 
     @contextlib.contextmanager
     def payload(self, name: str, shown: str) -> Iterator[tuple[Payload, Layout, Reading]]:
-        """A payload, held while this lasts. Raises `TicketRejected` for a bad proof, or `PayloadGone`."""
+        """A payload, held while this lasts.
+
+        Raises `TicketRejected` for a bad proof, `PayloadGone`, or `OverCapacity` where it cannot be held just now.
+        """
         self.check(name, shown)
         payload, layout = self._payloads.get(name, (None, None))
         if payload is None or layout is None or payload.slot is None or payload.body is None:
             raise PayloadGone("the payload is held no longer: taken and dropped since, or expired")
-        with reading(self._ledger_folder, self._producer, payload.slot, name) as held:
+        with contextlib.ExitStack() as while_held:
+            with out_of_descriptors():
+                folder, producer = self._ledger.path.parent, self._ledger.producer
+                held = while_held.enter_context(reading([folder], producer, payload.slot, name))
             yield payload, layout, held
 
     @contextlib.contextmanager

@@ -10,13 +10,14 @@ the largest payload: either what is left can hold it, or a slab that is made alr
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import torch
 
-from handoff.link import Full
+from handoff.link import Full, MachineFull
 
 _FIRST_SLAB = 256 << 20
 _ALIGNMENT = 512
@@ -52,7 +53,8 @@ class _Slab:
 class Arena:
     """Places by payload. Thread-safe. `make(nbytes)` gives the memory of a slab (uint8, [nbytes]).
 
-    Any payload of up to `largest` bytes fits once all others have been released.
+    Any payload of up to `largest` bytes fits once all others have been released, unless others use the device's memory:
+    slabs that are made stay as they are, and a larger one has to find its own.
     """
 
     def __init__(self, budget: int, largest: int, make: Callable[[int], torch.Tensor]) -> None:
@@ -68,12 +70,12 @@ class Arena:
         return sum(len(slab.bytes) for slab in self._slabs)
 
     def acquire(self, payload: str, nbytes: int) -> Place:
-        """A place for a payload. Raises `Full` where there is none within the budget."""
+        """A place for a payload. Raises `Full` where there is none: within the budget, or on the device."""
         length = _aligned(nbytes)
         with self._lock:
             found = next(self._gaps(length), None)
             if found is None:
-                self._slabs.append(_Slab(self._make(self._next_slab(length))))
+                self._slabs.append(_Slab(self._new_slab(length)))
                 found = len(self._slabs) - 1, 0
             number, start = found
             slab = self._slabs[number]
@@ -81,10 +83,10 @@ class Arena:
             return Place(number, start, slab.bytes[start : start + nbytes])
 
     def fits(self, nbytes: int, without: Collection[str]) -> bool:
-        """Whether `acquire` would find a place, were the payloads `without` released."""
+        """Whether `acquire`, which found none, would find a place, were the payloads `without` released."""
         length = _aligned(nbytes)
         with self._lock:
-            return length <= self._budget - self.nbytes or any(self._gaps(length, without))
+            return any(self._gaps(length, without))
 
     def release(self, payload: str) -> None:
         """The payload's place, if it has one, is free for the next."""
@@ -102,6 +104,12 @@ class Arena:
             start = slab.gap(length, without)
             if start is not None:
                 yield number, start
+
+    def _new_slab(self, length: int) -> torch.Tensor:
+        for size in dict.fromkeys((self._next_slab(length), length)):
+            with contextlib.suppress(torch.OutOfMemoryError):
+                return self._make(size)
+        raise MachineFull(f"the device has no memory for {length} bytes more: make budget_bytes smaller")
 
     def _next_slab(self, length: int) -> int:
         held = self.nbytes

@@ -39,6 +39,11 @@ class HandoffTimeout(HandoffError):
     """The other end did not answer within `timeout_s`."""
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
+"""How a file system says that it is full; ENOMEM: the memory of the machine, or of its control group, is."""
+REMEDY = "make it larger (docker run --shm-size), budget_bytes smaller, or let other kinds help out (kind: auto)"
+
+
 @contextlib.contextmanager
 def out_of_descriptors() -> Iterator[None]:
     """Say that there is no room now where a file or socket cannot be had because too many are open."""

@@ -9,7 +9,7 @@ import grpc  # type: ignore[import-untyped]
 import torch
 
 from handoff.desk import LARGEST_REQUEST, Desk, proof
-from handoff.errors import HandoffError, HandoffTimeout, PayloadGone, PeerLost, TicketRejected
+from handoff.errors import HandoffError, HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected
 from handoff.lines import Address, ports_to_try
 from handoff.network import NetworkLink
 from handoff.pull_pb2 import Piece, PullRequest
@@ -27,6 +27,7 @@ _QUIET = ("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000
 _ERRORS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: HandoffTimeout,
     grpc.StatusCode.NOT_FOUND: PayloadGone,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: OverCapacity,
     grpc.StatusCode.PERMISSION_DENIED: TicketRejected,
     grpc.StatusCode.UNAVAILABLE: PeerLost,
     grpc.StatusCode.CANCELLED: PeerLost,

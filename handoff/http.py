@@ -26,7 +26,7 @@ from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
 from handoff.tls import client_tls
 
-_STATUS = {"TicketRejected": 403, "PayloadGone": 410}
+_STATUS = {"TicketRejected": 403, "PayloadGone": 410, "OverCapacity": 503}
 
 
 class Http(NetworkLink[http.client.HTTPConnection]):

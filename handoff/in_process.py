@@ -56,7 +56,7 @@ class InProcess(Link):
         _HELD.pop(payload.id, None)
 
     def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
-        with reading(self.post.settings.ledger_folder, ticket.producer, ticket.slot, ticket.id) as held:
+        with reading(self.post.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id) as held:
             if ticket.id not in _HELD:
                 raise PeerLost("the payload is held by another process")
             output = _HELD[ticket.id].to(self.post.device)

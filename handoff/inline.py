@@ -44,7 +44,7 @@ class Inline(Link):
         output = read(body.to(self.post.device), ticket.layout)
         with (
             contextlib.suppress(HandoffError),  # the payload is here, whatever became of its producer
-            reading(self.post.settings.ledger_folder, ticket.producer, ticket.slot, ticket.id) as held,
+            reading(self.post.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id) as held,
         ):
             held.mark_taken()
         return output

@@ -15,6 +15,7 @@ The locks belong to the open file (`F_OFD_SETLK`), not to the process: threads o
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -23,11 +24,11 @@ import secrets
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handoff.errors import PayloadGone, PeerLost
+from handoff.errors import NO_ROOM, REMEDY, HandoffError, OverCapacity, PayloadGone, PeerLost
 
 _LOG = logging.getLogger(__name__)
 PREFIX = "eden-handoff-"
@@ -38,6 +39,7 @@ _SLOT = 2 * _ID
 _NOTHING = bytes(_ID)
 _START_S = 60.0
 """How old a ledger without a lock and a final name is before it counts as left behind."""
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _PRODUCER = re.compile("[0-9a-f]{32}")
 _SWEPT = re.compile(PREFIX + r"[0-9a-f]{32}\.(ledger|new|[0-9]+\.segment)")
 
@@ -48,26 +50,27 @@ def ledger_path(folder: Path, producer: str) -> Path:
 
 
 class Ledger:
-    """The producer's side. Not thread-safe: `Payloads` holds a lock around it."""
+    """The producer's side, in the first of `folders` that has room. Not thread-safe: `Payloads` holds a lock around it.
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    `slots`: how many are sure to find room later. Raises `OverCapacity` where no folder has room for them,
+    `HandoffError` where none may be written to.
+    """
+
+    def __init__(self, folders: Sequence[Path], slots: int = 1) -> None:
         self.producer = secrets.token_hex(_ID)
-        self.path = ledger_path(folder, self.producer)
-        hidden = self.path.with_suffix(".new")
-        self._file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        _lock(self._file, fcntl.F_WRLCK, 0)
-        hidden.rename(self.path)  # seen only once it is locked, so no sweep takes it for a dead one's
+        self.path, self._file = _create(folders, self.producer, _FIRST + slots * _SLOT)
         self._free: list[int] = []
         self._slots = 0
 
     def enter(self, payload: str) -> int:
-        """Write a payload into a free slot; its number."""
-        if not self._free:
-            self._free.append(self._slots)
+        """Write a payload into a free slot; its number. Raises `OverCapacity` where the file cannot grow."""
+        slot = self._free[-1] if self._free else self._slots
+        with _growing(self.path.parent):
+            os.pwrite(self._file, bytes.fromhex(payload) + _NOTHING, _FIRST + slot * _SLOT)
+        if self._free:
+            self._free.pop()
+        else:
             self._slots += 1
-        slot = self._free.pop()
-        os.pwrite(self._file, bytes.fromhex(payload) + _NOTHING, _FIRST + slot * _SLOT)
         return slot
 
     def taken(self) -> set[int]:
@@ -109,6 +112,47 @@ class Ledger:
         os.close(self._file)
 
 
+def _create(folders: Sequence[Path], producer: str, nbytes: int) -> tuple[Path, int]:
+    """A new ledger's path, and its open file."""
+    for folder in folders:
+        try:
+            return _create_in(folder, producer, nbytes)
+        except HandoffError as error:
+            if folder == folders[-1]:
+                raise
+            _LOG.warning("%s; what this process puts goes by no shared memory until it is started anew", error)
+    raise AssertionError("no folder was named")
+
+
+def _create_in(folder: Path, producer: str, nbytes: int) -> tuple[Path, int]:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = ledger_path(folder, producer)
+    hidden = path.with_suffix(".new")
+    with _growing(folder):
+        file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.posix_fallocate(file, 0, nbytes)
+            _lock(file, fcntl.F_WRLCK, 0)
+            hidden.rename(path)  # seen only once it is locked, so no sweep takes it for a dead one's
+        except BaseException:
+            os.close(file)
+            hidden.unlink()
+            raise
+    return path, file
+
+
+@contextlib.contextmanager
+def _growing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FORBIDDEN:
+            raise HandoffError(f"no ledger can be made in {folder}: {error}") from error
+        if error.errno in NO_ROOM:
+            raise OverCapacity(f"{folder} has no room for a ledger: {REMEDY}") from error
+        raise
+
+
 @dataclass(frozen=True)
 class Reading:
     """A payload that cannot be dropped while this is held."""
@@ -131,17 +175,14 @@ class Reading:
 
 
 @contextlib.contextmanager
-def reading(folder: Path, producer: str, slot: int, payload: str) -> Iterator[Reading]:
+def reading(folders: Sequence[Path], producer: str, slot: int, payload: str) -> Iterator[Reading]:
     """Hold a payload of another process (or of this one) while it is read.
 
     Raises `PeerLost` if its producer is gone, `PayloadGone` if the slot holds another payload, or none.
     """
     if not _PRODUCER.fullmatch(producer):
         raise PeerLost(f"{producer!r} is no producer")
-    try:
-        file = os.open(f"{folder}/{PREFIX}{producer}.ledger", os.O_RDWR)
-    except FileNotFoundError:
-        raise PeerLost("the process that held the payload has ended") from None
+    file = _open(folders, producer)
     try:
         if not _lock(file, fcntl.F_RDLCK, _FIRST + slot):
             raise PayloadGone("the payload is being dropped")
@@ -153,6 +194,13 @@ def reading(folder: Path, producer: str, slot: int, payload: str) -> Iterator[Re
         yield Reading(file, slot, wanted)
     finally:
         os.close(file)
+
+
+def _open(folders: Sequence[Path], producer: str) -> int:
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(f"{folder}/{PREFIX}{producer}.ledger", os.O_RDWR)
+    raise PeerLost("the process that held the payload has ended")
 
 
 def sweep(folder: Path) -> int:

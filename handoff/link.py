@@ -44,6 +44,10 @@ class Full(Exception):
     """`Link.put` found no room; the message says where. It is called again once payloads were dropped."""
 
 
+class MachineFull(Full):
+    """The same, and not for want of budget: the machine has no room for it. Another way may have some."""
+
+
 class Unusable(HandoffError):
     """This process cannot go this way; the next route of the ticket, if there is one, may do."""
 

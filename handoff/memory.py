@@ -15,7 +15,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from handoff.link import Full
+from handoff.errors import REMEDY
+from handoff.link import Full, MachineFull
 
 _LOG = logging.getLogger(__name__)
 _GRAIN = 1 << 20
@@ -88,7 +89,7 @@ class MemoryPool(Generic[M]):
                 memory = min(fitting, key=lambda memory: memory.capacity)
                 self._free.remove(memory)
             else:
-                memory = self._create(self._capacity(nbytes))
+                memory = self._create(nbytes)
             self._held[payload] = memory
             return memory
 
@@ -101,7 +102,7 @@ class MemoryPool(Generic[M]):
             left = self._budget - self.nbytes
             if self._room is not None:
                 left = min(left, self._room())
-            return self._capacity(nbytes) <= left + sum(memory.capacity for memory in free)
+            return nbytes <= left + sum(memory.capacity for memory in free)
 
     def release(self, payload: str) -> None:
         """The payload's memory, if it has any, is free for the next."""
@@ -118,22 +119,25 @@ class MemoryPool(Generic[M]):
             self._free.clear()
             self._held.clear()
 
-    def _create(self, capacity: int) -> M:
+    def _create(self, nbytes: int) -> M:
         held = sum(memory.capacity for memory in self._held.values())
-        if held + capacity > self._budget:
-            raise Full(f"{held} of {self._budget} bytes are held (budget_bytes), and {capacity} more are wanted")
+        if self._room is not None and nbytes > self._room() + self.nbytes:
+            raise MachineFull(f"others leave this machine no room for {nbytes} bytes, whatever is dropped: {REMEDY}")
+        if held + nbytes > self._budget:
+            raise Full(f"{held} of {self._budget} bytes are held (budget_bytes), and {nbytes} more are wanted")
+        capacity = min(_rounded(nbytes), self._budget - held)
         while self.nbytes + capacity > self._budget:
             self._free.pop(0).discard()
         while True:
             try:
                 return self._make(capacity)
             except Full:
-                if not self._free:
+                if self._free:
+                    self._free.pop(0).discard()
+                elif capacity > nbytes:
+                    capacity = nbytes
+                else:
                     raise
-                self._free.pop(0).discard()
-
-    def _capacity(self, nbytes: int) -> int:
-        return max(min(_rounded(nbytes), self._budget), nbytes)
 
 
 class Landing:

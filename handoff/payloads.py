@@ -58,7 +58,7 @@ class Payloads:
         """Deadline of the newest payload that was ever taken."""
         self._heard = 0.0
         """When that was noticed."""
-        self.ledger = Ledger(settings.ledger_folder)
+        self.ledger = Ledger(settings.ledger_folders, settings.max_in_flight + settings.keep_taken + 1)
 
     def admit(self, nbytes: int, by_caller: bool = False) -> Payload:
         """A place for a payload that is about to be written. Raises `OverCapacity` where there is none."""

@@ -58,7 +58,7 @@ class PulledLink(Link, Generic[C]):
         self._lock = threading.Lock()
 
     def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
-        desk, server = self._producer(ledger.producer, output.cond_dit.device)
+        desk, server = self._producer(ledger, output.cond_dit.device)
         if payload.body is None:
             payload.body = self._keep(payload, output, layout)
         desk.add(payload, layout)
@@ -91,7 +91,7 @@ class PulledLink(Link, Generic[C]):
         self._lines.close()
         self._landing.close()
 
-    def _producer(self, producer: str, device: torch.device) -> tuple[Desk, Server]:
+    def _producer(self, ledger: Ledger, device: torch.device) -> tuple[Desk, Server]:
         settings = self.post.settings
         with self._lock:
             if self._desk is None or self._server is None:
@@ -100,7 +100,7 @@ class PulledLink(Link, Generic[C]):
                 if not is_loopback(settings.bind) and not self._protected():
                     where = settings.bind
                     _LOG.warning("%s serves on %s unencrypted: for a network of your own only", self.kind, where)
-                self._desk = Desk(self.post.key, settings.ledger_folder, producer, self.post.counters)
+                self._desk = Desk(self.post.key, ledger, self.post.counters)
                 try:
                     with out_of_descriptors():
                         self._server = self._serve(self._desk, device)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import logging
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import torch
 
-from handoff.errors import HandoffError, OverCapacity, PeerLost
+from handoff.errors import NO_ROOM, REMEDY, HandoffError, OverCapacity, PeerLost
 from handoff.ledger import PREFIX
-from handoff.link import Full
+from handoff.link import MachineFull
 from handoff.memory import Memory
+
+_LOG = logging.getLogger(__name__)
 
 
 class Segment(Memory):
@@ -50,20 +53,20 @@ def segment_maker(folder: Path, producer: str, gpu: torch.device | None) -> Call
     def make(capacity: int) -> Segment:
         number = next(numbers)
         path = _path(folder, producer, number)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.posix_fallocate(file, 0, capacity)  # a full tmpfs would otherwise kill the writer with SIGBUS
-            return Segment(file, path, number, gpu)
-        except BaseException as error:
-            path.unlink()
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise Full(
-                    f"{folder} has no room for {capacity} bytes more: make it larger (docker run --shm-size), "
-                    "or budget_bytes smaller"
-                ) from error
-            raise
-        finally:
-            os.close(file)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.posix_fallocate(file, 0, capacity)  # a full tmpfs would otherwise kill the writer with SIGBUS
+                return Segment(file, path, number, gpu)
+            except BaseException:
+                path.unlink()
+                raise
+            finally:
+                os.close(file)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise MachineFull(f"{folder} has no room for {capacity} bytes more: {REMEDY}") from error
 
     return make
 
@@ -116,19 +119,29 @@ class SegmentMaps:
         return self._maps[key]
 
 
-def check_folder(folder: Path) -> None:
-    """Raise `HandoffError` where segments cannot be made."""
+def check_folder(folder: Path, largest: int) -> None:
+    """Raise `HandoffError` where segments cannot be made; warn where one of the `largest` payload's bytes cannot."""
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise HandoffError(
             f"shared memory needs {folder}, which is missing or not writable here; mount a tmpfs there, "
             "name another place (shared_folder), or choose another kind of hand-off"
         )
+    if (size := size_of(folder)) < largest:
+        _LOG.warning(
+            "%s holds %d bytes in all; a payload may have %d (max_payload_bytes): %s", folder, size, largest, REMEDY
+        )
+
+
+def size_of(folder: Path) -> int:
+    """How many bytes the folder has room for once it is empty."""
+    status = os.statvfs(folder)
+    return status.f_blocks * status.f_frsize or sys.maxsize  # a tmpfs without a bound says 0
 
 
 def free_room(folder: Path) -> int:
     """How many bytes more the folder has room for."""
     status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
+    return status.f_bavail * status.f_frsize if status.f_blocks else sys.maxsize
 
 
 def _map(file: int) -> torch.Tensor:

@@ -23,7 +23,8 @@ class HandoffSettings:
     wire: str | None = None
     """"fp32", "bf16" or "fp16": what tokens travel as; None: as the encoder computed them. Statistics stay float32."""
     budget_bytes: int = 2 << 30
-    """What one producer holds at most, taken payloads and its pool's free segments included."""
+    """What one producer holds at most in each kind of memory (a GPU's, shared, its own): what is free for the next
+    payload, and what was taken and stays for a retry, included."""
     max_payload_bytes: int = 1 << 30
     """The largest payload that is put, or taken."""
     max_in_flight: int = 64
@@ -78,6 +79,8 @@ class HandoffSettings:
             raise HandoffError(f"keep_taken is {self.keep_taken}; it has to be 0 or more")
 
     @functools.cached_property
-    def ledger_folder(self) -> Path:
-        """Where ledgers live: beside the segments, or in `folder` on a machine without shared memory."""
-        return self.shared_folder if self.shared_folder.is_dir() else self.folder
+    def ledger_folders(self) -> tuple[Path, ...]:
+        """Where ledgers live: beside the segments; or in `folder`, without room for them there, or such memory."""
+        if self.kind == "shared_memory" or self.shared_folder == self.folder:
+            return (self.shared_folder,)
+        return (self.shared_folder, self.folder) if self.shared_folder.is_dir() else (self.folder,)

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from eden.output import EncoderOutput
+from handoff.errors import REMEDY
 from handoff.layout import Layout
 from handoff.ledger import Ledger, reading
 from handoff.link import Link, Post, Unusable, Written
 from handoff.machine import shared_folder_id
 from handoff.memory import Landing, MemoryPool, gpu_of
 from handoff.payloads import Payload
-from handoff.segments import Segment, SegmentMaps, check_folder, free_room, segment_maker
+from handoff.segments import Segment, SegmentMaps, check_folder, free_room, segment_maker, size_of
 from handoff.ticket import Ticket
 from handoff.wire import check_header, read, write
 
@@ -28,7 +29,7 @@ class SharedMemory(Link):
 
     def __init__(self, post: Post) -> None:
         super().__init__(post)
-        check_folder(post.settings.shared_folder)
+        check_folder(post.settings.shared_folder, post.settings.max_payload_bytes)
         self._folder = shared_folder_id(post.settings.shared_folder)
         self._maps = SegmentMaps(post.settings.shared_folder, gpu_of(post.device))
         self._landing = Landing(post.settings.budget_bytes, gpu=None)
@@ -37,6 +38,12 @@ class SharedMemory(Link):
 
     def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
         device = output.cond_dit.device
+        if ledger.path.parent != self.post.settings.shared_folder:  # a sweep would take its segments for left behind
+            raise Unusable(f"{self.post.settings.shared_folder} had no room for this process's ledger: {REMEDY}")
+        if layout.nbytes > (size := size_of(self.post.settings.shared_folder)):
+            raise Unusable(
+                f"{layout.nbytes} bytes are more than {self.post.settings.shared_folder} ever holds, {size}: {REMEDY}"
+            )
         segment = self._producer_pool(ledger.producer, device).acquire(payload.id, layout.nbytes)
         write(output, layout, segment.bytes)
         wait_for_copies(device)
@@ -55,7 +62,7 @@ class SharedMemory(Link):
             raise Unusable("the payload is in the shared memory of another machine, or of another container")
         layout, device = ticket.layout, self.post.device
         with (
-            reading(self.post.settings.ledger_folder, ticket.producer, ticket.slot, ticket.id) as held,
+            reading(self.post.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id) as held,
             self._maps.mapped(ticket.producer, int(route["segment"])) as segment,
         ):
             check_header(segment, layout)

@@ -49,7 +49,7 @@ class TorchSave(Link):
         tensors = torch.load(io.BytesIO(ticket.payload), map_location=self.post.device, weights_only=True)
         with (
             contextlib.suppress(HandoffError),
-            reading(self.post.settings.ledger_folder, ticket.producer, ticket.slot, ticket.id) as held,
+            reading(self.post.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id) as held,
         ):
             held.mark_taken()
         return EncoderOutput(**tensors, grid=ticket.grid, size=ticket.size)

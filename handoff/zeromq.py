@@ -52,12 +52,12 @@ class ZeroMQ(NetworkLink[Line]):
 
     def __init__(self, post: Post) -> None:
         super().__init__(post)
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.socket(zmq.PAIR).close()  # its threads start now: without a descriptor they would end the process
 
     def close(self) -> None:
         super().close()
-        if self._context:
-            self._context.destroy(linger=0)
+        self._context.destroy(linger=0)
 
     def _serve(self, desk: Desk, device: torch.device) -> Server:
         return ZeroMQServer(self.post, desk)
@@ -66,11 +66,14 @@ class ZeroMQ(NetworkLink[Line]):
         return self.post.settings.curve
 
     def _dial(self, address: Address) -> Line:
-        with self._lock:
-            if self._context is None:
-                self._context = zmq.Context()
-        host, port = address
-        socket = self._context.socket(zmq.DEALER)
+        with contextlib.ExitStack() as unless_dialled, _as_os_error():
+            socket = self._context.socket(zmq.DEALER)
+            unless_dialled.callback(socket.close, linger=0)
+            line = self._connect(socket, *address)
+            unless_dialled.pop_all()
+        return line
+
+    def _connect(self, socket: zmq.Socket[bytes], host: str, port: int) -> Line:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IPV6, ":" in host)
         socket.setsockopt(zmq.MAXMSGSIZE, self.post.settings.max_payload_bytes)
@@ -191,6 +194,14 @@ class ZeroMQServer:
             refusal = {"error": error_name(error), "message": str(error)}
             self._router.send_multipart([consumer, json.dumps(refusal).encode()])
         return held, trackers
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except zmq.ZMQError as error:
+        raise OSError(error.errno, str(error)) from error
 
 
 def _wait_for(sending: list[tuple[contextlib.ExitStack, list[zmq.MessageTracker]]]) -> None:

@@ -279,8 +279,8 @@ def _sweep_shared_memory(folder: Path, shared_folder: str | None) -> None:
     from handoff import HandoffSettings  # here, since it takes a second to import and only a stop needs it
     from handoff.ledger import sweep
 
-    settings = HandoffSettings(folder=folder)
+    settings = HandoffSettings(kind="auto", folder=folder)
     if shared_folder:
         settings = dataclasses.replace(settings, shared_folder=Path(shared_folder))
-    if settings.ledger_folder.is_dir():
-        sweep(settings.ledger_folder)
+    for place in filter(Path.is_dir, settings.ledger_folders):
+        sweep(place)

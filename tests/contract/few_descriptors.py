@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
-import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from eden import EncoderOutput
-from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
-from tests.contract.peers import CONTEXT
+from handoff import Handoff, HandoffError, HandoffSettings, OverCapacity, open_handoff
+from tests.contract.confined import run_confined
 from tests.descriptors import exhaust
 
 LIMIT = 96
@@ -23,32 +21,16 @@ PAYLOADS = 100
 """More than descriptors."""
 
 
-def run(function: Callable[..., Any], kind: str, folder: Path) -> Any:
-    """What the function answers in such a process; what it raises there is an AssertionError here."""
-    ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=_limited, args=(theirs, function, kind, folder), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        assert ours.poll(120), "it gave no answer within 120 s"
-        answer, error = ours.recv()
-    finally:
-        process.kill()
-        process.join()
-    assert error is None, error
-    return answer
-
-
-def _limited(pipe: Connection, function: Callable[..., Any], kind: str, folder: Path) -> None:
-    torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+def run(function: Callable[[HandoffSettings], Any], kind: str, folder: Path) -> Any:
+    """What the function answers in such a process."""
     settings = HandoffSettings(
         kind=kind, folder=folder, shared_folder=folder, keep_taken=PAYLOADS, max_in_flight=PAYLOADS, timeout_s=5
     )
-    try:
-        pipe.send((function(settings), None))
-    except BaseException:
-        pipe.send((None, traceback.format_exc()))
+    return run_confined(_limit, function, settings)
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
 
 
 def clip(value: float = 0.0, tokens: int = 4) -> EncoderOutput:
@@ -100,6 +82,32 @@ def dropped_by_a_shortage(settings: HandoffSettings) -> int:
             assert values(consumer, first) == [1]
             assert values(consumer, producer.put(clip(4))) == [4]
         return producer.counters["dropped", ""]
+
+
+def told_without_a_descriptor(settings: HandoffSettings) -> list[str]:
+    """What is said where there is none: to who opens a hand-off, who asks by a connection that is kept, and who dials.
+
+    The payload outlives it, and is taken by both.
+    """
+    told = []
+    with (
+        open_handoff(settings) as producer,
+        open_handoff(settings) as first,
+        open_handoff(settings) as second,
+    ):
+        ticket = producer.put(clip(1))
+        assert values(first, ticket) == [1]
+        held = exhaust()
+        for action in (lambda: open_handoff(settings), lambda: first.take(ticket), lambda: second.take(ticket)):
+            try:
+                action()
+                told.append("nothing")
+            except HandoffError as error:
+                told.append(type(error).__name__)
+        for descriptor in held:
+            os.close(descriptor)
+        assert values(first, ticket) == values(second, ticket) == [1]
+    return told
 
 
 def put_without_a_descriptor(settings: HandoffSettings) -> str:

@@ -13,6 +13,7 @@ from tests.contract.few_descriptors import (
     open_after_many_payloads,
     put_without_a_descriptor,
     run,
+    told_without_a_descriptor,
 )
 
 
@@ -36,3 +37,8 @@ def test_a_shortage_of_descriptors_is_no_room_and_passes(kind: str, folder: Path
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_a_server_that_finds_no_descriptor_left_starts_once_there_are(kind: str, folder: Path) -> None:
     assert run(put_without_a_descriptor, kind, folder) == "no room"
+
+
+@pytest.mark.parametrize("kind", ["shared_memory", "http", "websocket", "grpc", "zeromq"])
+def test_a_shortage_costs_no_payload_and_is_named_on_either_side(kind: str, folder: Path) -> None:
+    assert run(told_without_a_descriptor, kind, folder) == ["OverCapacity"] * 3

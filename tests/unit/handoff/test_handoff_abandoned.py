@@ -49,8 +49,8 @@ class Producer:
 
     def take(self, payload: Payload) -> None:
         assert payload.slot is not None
-        folder = self.settings.ledger_folder
-        with reading(folder, self.payloads.ledger.producer, payload.slot, payload.id) as held:
+        folders = self.settings.ledger_folders
+        with reading(folders, self.payloads.ledger.producer, payload.slot, payload.id) as held:
             held.mark_taken()
 
     def make_room(self) -> bool:
@@ -189,9 +189,9 @@ def test_what_torchserve_itself_passes_on_never_counts_as_abandoned(producer: Pr
 
 def test_what_is_being_read_is_not_taken_away(producer: Producer) -> None:
     abandoned = producer.put(BOUND)
-    slow, folder = abandoned[0], producer.settings.ledger_folder
+    slow, folders = abandoned[0], producer.settings.ledger_folders
     assert slow.slot is not None
-    with reading(folder, producer.payloads.ledger.producer, slow.slot, slow.id):
+    with reading(folders, producer.payloads.ledger.producer, slow.slot, slow.id):
         producer.now += AFTER + 0.1
         producer.take(*producer.put())
         producer.put(2)

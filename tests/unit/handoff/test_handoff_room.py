@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,91 +12,27 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eden import EncoderOutput
-from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
+from handoff import HandoffSettings, OverCapacity, open_handoff
 from handoff.device_memory import Arena
-from handoff.layout import Layout
 from handoff.ledger import reading
 from handoff.link import Full
 from handoff.memory import MemoryPool, private_memory
+from tests.unit.handoff.traffic import BUDGET, MIB, TRAFFIC, check_traffic, held, output, take
 
 pytestmark = pytest.mark.slow
 
-KIB, MIB = 1 << 10, 1 << 20
 KINDS = ["shared_memory", "http", "nccl", "in_process"]
-"""A pool of shared memory, one of private memory, slabs (on the CPU here), and none."""
-FRONT = Layout.of(
-    EncoderOutput(*[torch.zeros(2, 0, 1)] * 2, *[torch.zeros(2)] * 2, torch.zeros(1), (1, 1), (1, 1)), None
-)
-
-
-def output(nbytes: int, value: int) -> EncoderOutput:
-    """An output that travels as `nbytes`, at most 15 fewer."""
-    tokens = (nbytes - FRONT.nbytes) // 16
-    filled = torch.full((2, tokens, 1), float(value))
-    return EncoderOutput(filled, filled, torch.zeros(2), torch.zeros(2), torch.zeros(1), (1, 1), (1, 1))
-
-
-def take(handoff: Handoff, ticket: bytes, value: int) -> None:
-    """What a consumer of another process does, without the way there: look at the payload, and mark it taken."""
-    known = handoff.read(ticket)
-    assert handoff._payloads is not None
-    payload = handoff._payloads._payloads[known.id]
-    if payload.body is not None:
-        first, last = known.layout.entries[0].start, known.layout.entries[1].stop
-        assert (payload.body[first:last].view(torch.float32) == value).all()
-    with reading(handoff.settings.ledger_folder, known.producer, known.slot, known.id) as held:
-        held.mark_taken()
-
-
-def held(handoff: Handoff) -> set[str]:
-    return set(handoff._payloads._payloads) if handoff._payloads else set()
-
-
-ACTIONS = st.one_of(
-    st.tuples(st.just("put"), st.floats(0, 1)),
-    st.tuples(st.just("put"), st.floats(0, 0.05)),
-    st.tuples(st.just("take"), st.floats(0, 1, exclude_max=True)),
-    st.tuples(st.just("expire"), st.just(0.0)),
-)
+"""A pool of shared memory, one of private memory as all network kinds have it, slabs (on the CPU here), and none."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(ACTIONS, max_size=50), st.sampled_from([5 * MIB, 5 * MIB - 1000, 2 * MIB]))
+@given(TRAFFIC, st.sampled_from([BUDGET, 2 * MIB]))
 def test_once_all_is_taken_any_payload_within_the_budget_fits(
     kind: str, actions: list[tuple[str, float]], largest: int
 ) -> None:
-    with (
-        tempfile.TemporaryDirectory(prefix="eden-test-", dir="/dev/shm") as name,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        clock = SimpleNamespace(ahead=0.0)
-        patch.setattr("handoff.device_memory._FIRST_SLAB", 512 * KIB)
-        moved = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + clock.ahead})
-        patch.setattr("handoff.payloads.time", moved)
-        patch.setattr("handoff.ticket.time", moved)
-        common: dict[str, Any] = {"budget_bytes": 5 * MIB - 1000, "max_payload_bytes": largest, "keep_taken": 1000}
-        with open_handoff(HandoffSettings(kind=kind, folder=Path(name), shared_folder=Path(name), **common)) as handoff:
-            waiting: list[tuple[bytes, int]] = []
-            for number, (action, size) in enumerate(actions):
-                if action == "put":
-                    before = held(handoff)
-                    try:
-                        waiting.append((handoff.put(output(int(KIB + size * (largest - KIB)), number)), number))
-                    except OverCapacity:
-                        assert waiting, "refused, though all that was put before has been taken"
-                        assert held(handoff) == before, "a try that failed dropped what others may need"
-                elif action == "take" and waiting:
-                    take(handoff, *waiting.pop(int(size * len(waiting))))
-                elif action == "expire":
-                    clock.ahead += 100
-                    waiting.clear()
-                    assert handoff.in_flight() == 0
-            for ticket, number in waiting:
-                take(handoff, ticket, number)
-            for size in (0.7, 1.0):
-                take(handoff, handoff.put(output(int(size * min(largest, 5 * MIB - 1000)), 7)), 7)
+    with tempfile.TemporaryDirectory(prefix="eden-test-", dir="/dev/shm") as name:
+        check_traffic(kind, Path(name), actions, largest)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,7 +71,7 @@ def test_a_payload_that_is_being_read_is_not_dropped_and_nothing_is_for_its_sake
         for number, ticket in enumerate(tickets):
             take(handoff, ticket, number)
         known = handoff.read(tickets[1])
-        with reading(tmp_path, known.producer, known.slot, known.id):
+        with reading([tmp_path], known.producer, known.slot, known.id):
             with pytest.raises(OverCapacity):
                 handoff.put(output(4 * MIB, 4))
             assert held(handoff) == {handoff.read(ticket).id for ticket in tickets}
@@ -170,6 +105,34 @@ def test_slabs_stay_few_and_leave_room_for_the_largest(monkeypatch: pytest.Monke
         for number in range(budget):
             arena.release(str(number))
         assert len(arena.acquire("largest", min(budget, largest)).bytes) == min(budget, largest)
+
+
+def test_a_device_that_is_full_costs_nothing_that_is_held_and_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 3 * MIB
+
+    def make(nbytes: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        nonlocal left
+        if nbytes > left:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        left -= nbytes
+        return torch.empty(nbytes, dtype=dtype)
+
+    monkeypatch.setattr("handoff.nccl.torch", SimpleNamespace(**{**vars(torch), "empty": make}))
+    monkeypatch.setattr("handoff.device_memory._FIRST_SLAB", 2 * MIB)
+    settings = HandoffSettings(kind="nccl", folder=tmp_path, shared_folder=tmp_path, budget_bytes=16 * MIB)
+    with open_handoff(settings) as handoff:
+        tickets = [handoff.put(output(MIB, number)) for number in range(3)]  # a slab of 2, and one of what was left
+        take(handoff, tickets[0], 0)
+        before = held(handoff)
+        with pytest.raises(OverCapacity, match="the device has no memory"):
+            handoff.put(output(2 * MIB, 3))
+        assert held(handoff) == before
+        left += 2 * MIB
+        take(handoff, handoff.put(output(2 * MIB, 4)), 4)
+        for number in (1, 2):
+            take(handoff, tickets[number], number)
 
 
 def test_a_pool_may_hold_all_of_a_budget_that_is_no_round_number() -> None:
