@@ -22,6 +22,7 @@ from eden_client.api.errors import (
     TooLarge,
 )
 from eden_client.api.sessions import TokenInClear
+from eden_client.api.yuv import YuvFormat
 
 __all__ = [
     "EdenClient",
@@ -38,4 +39,5 @@ __all__ = [
     "TokenInClear",
     "TokenRejected",
     "TooLarge",
+    "YuvFormat",
 ]

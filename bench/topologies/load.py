@@ -120,7 +120,7 @@ class Caller:
     def _by_region(self, regions: RegionPool, which: int) -> int:
         with RegionCarrier(regions).carry(list(self._clips[which]), Traffic()) as carried:
             request = carried.request
-            status, answer = self._send(request.body, request.content_type, carried.format(streamed=False))
+            status, answer = self._send(request.body, request.headers["Content-Type"], carried.format(streamed=False))
             if error := envelope_in(answer):
                 raise error
             carried.all(answer)

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from eden_client.api.errors import EdenError, NotOffered, ServerFailed
 from eden_client.api.http_connection import HttpConnection
 from eden_client.api.routes import Route
+from eden_client.api.yuv import YuvFormat
 from media import Frame
 
 ANSWERED = ("BadRequest", "OverCapacity")
@@ -26,10 +27,10 @@ class AutoRoute:
         self._lock = threading.Lock()
         self._choice: Future[Route] | None = None
 
-    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
+    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
         choice = self._choose(within)
         try:
-            yield from choice.result().between(frames, within)
+            yield from choice.result().between(frames, within, yuv)
         except NotOffered:
             self._forget(choice)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Protocol
 from eden_client.api.errors import ServerFailed
 from eden_client.api.regions import Region, RegionPool
 from eden_client.api.traffic import Traffic
-from eden_client.api.transport import BodyFormat, Request, accepted, pack, unpack
+from eden_client.api.transport import BodyFormat, Request, accepted, layout_of, pack, unpack
+from eden_client.api.yuv import YuvFormat
 from media import Frame
 from media.region_format import CONTENT_TYPE, HEADER
 
@@ -46,8 +48,13 @@ class Carried(Awaited, Protocol):
 class Carrier(Protocol):
     """A way of sending clips."""
 
-    def carry(self, frames: Sequence[Frame], traffic: Traffic) -> AbstractContextManager[Carried]:
-        """Frames [H, W, 3] of one size; what was carried is to be read before the block ends. Raises EdenError."""
+    def carry(
+        self, frames: Sequence[Frame], traffic: Traffic, yuv: YuvFormat | None = None
+    ) -> AbstractContextManager[Carried]:
+        """Frames of one size, RGB or planes of the format `yuv`. Raises EdenError.
+
+        What was carried is to be read before the block ends.
+        """
 
 
 @dataclass(frozen=True)
@@ -55,13 +62,14 @@ class FromBody:
     """The frames between in an answer's body."""
 
     expected: int
-    size: tuple[int, int]
+    shape: tuple[int, ...]
+    """of a frame"""
 
     def all(self, answer: bytes) -> list[Frame]:
-        return unpack(answer, self.expected, self.size)
+        return unpack(answer, self.expected, self.shape)
 
     def one(self, number: int, part: bytes) -> Frame:
-        (frame,) = unpack(part, 1, self.size)
+        (frame,) = unpack(part, 1, self.shape)
         return frame
 
 
@@ -83,11 +91,10 @@ class BodyCarrier:
     transport: BodyFormat
 
     @contextmanager
-    def carry(self, frames: Sequence[Frame], traffic: Traffic) -> Iterator[Carried]:
+    def carry(self, frames: Sequence[Frame], traffic: Traffic, yuv: YuvFormat | None = None) -> Iterator[Carried]:
         with traffic.timed("send_seconds"):
-            request = pack(frames, self.transport)
-        height, width = frames[0].shape[:2]
-        yield InBody(len(frames) - 1, (height, width), request, self.transport)
+            request = pack(frames, self.transport, yuv)
+        yield InBody(len(frames) - 1, frames[0].shape, request, self.transport)
 
 
 @dataclass(frozen=True)
@@ -114,10 +121,10 @@ class InRegion:
         return frame
 
     def _read(self, first: int, count: int, told: bytes) -> list[Frame]:
-        height, width, channels = self.shape
-        size = height * width * channels
+        size = math.prod(self.shape)
         start = self.answer + first * size
-        wanted = {"shape": [count, *self.shape], "offset": start, "dtype": "uint8", "layout": "rgb24"}
+        layout = layout_of(self.shape)
+        wanted = {"shape": [count, *self.shape], "offset": start, "dtype": "uint8", "layout": layout}
         if not 0 <= first < self.expected or not _says(told, wanted):
             raise ServerFailed(f"the answer does not say that {wanted} was written, is this an EDEN server?")
         self.traffic.add(bytes_received=count * size)
@@ -132,7 +139,7 @@ class RegionCarrier:
     pool: RegionPool
 
     @contextmanager
-    def carry(self, frames: Sequence[Frame], traffic: Traffic) -> Iterator[Carried]:
+    def carry(self, frames: Sequence[Frame], traffic: Traffic, yuv: YuvFormat | None = None) -> Iterator[Carried]:
         count, size = len(frames), frames[0].nbytes
         answer = HEADER + -(-count * size // PAGE) * PAGE
         with self.pool.lease(answer + (count - 1) * size) as region:
@@ -143,13 +150,15 @@ class RegionCarrier:
             traffic.add(bytes_sent=count * size)
             place_of = {"file": region.name, "key": region.key.hex()}
             told = {
-                "layout": "rgb24",
+                "layout": layout_of(frames[0].shape),
                 "dtype": "uint8",
                 "shape": [count, *frames[0].shape],
                 "frames": place_of | {"offset": HEADER},
                 "answer": place_of | {"offset": answer},
             }
-            request = Request(json.dumps(told).encode(), CONTENT_TYPE)
+            if yuv is not None:
+                told |= {"matrix": yuv.matrix, "range": yuv.range}
+            request = Request(json.dumps(told).encode(), {"Content-Type": CONTENT_TYPE})
             yield InRegion(request, count - 1, frames[0].shape, region, answer, traffic)
 
 

@@ -19,12 +19,13 @@ from eden_client.api.adaptive_timeout import AdaptiveTimeout, Timed
 from eden_client.api.errors import Refused, ServerAway, ServerFailed, ServerLost, ServerTrouble, TooLarge
 from eden_client.api.in_thread import in_thread
 from eden_client.api.local import token_for
-from eden_client.api.open_route import RouteName, open_route
+from eden_client.api.open_route import RouteName, open_route, takes_planes
 from eden_client.api.regions import RegionPool
 from eden_client.api.sessions import TokenInClear, clear_note, is_loopback
 from eden_client.api.tokens import KeyFile, Token
 from eden_client.api.traffic import Traffic
 from eden_client.api.transport import Transport
+from eden_client.api.yuv import YuvFormat
 from media import Frame
 from media.region_format import FOLDER
 
@@ -64,8 +65,10 @@ class EdenClient:
 
     Warns of a token that travels in clear to another machine (TokenInClear).
 
-    Its methods may be called from any thread. Raises EdenError. A clip that the server calls too large, saying how many
-    such frames it takes, is sent as several that share a frame; so are later ones of that size.
+    Its methods may be called from any thread. Raises EdenError. Frames are RGB: arrays [H, W, 3] or Pillow's pictures.
+    With `yuv` they are planes of that format, arrays [H*3/2, W], and so are those between (see YuvFormat).
+    A clip that the server calls too large, saying how many such frames it takes, is sent as several that share a frame;
+    so are later ones of that size.
     """
 
     def __init__(
@@ -93,8 +96,8 @@ class EdenClient:
         self.window, self.seed = window, seed
         self._patience, self.on_trouble, self._seen = patience, on_trouble, False
         self._pace = AdaptiveTimeout(timeout, window)
-        self._largest: dict[tuple[int, int], int] = {}
-        """frames of a clip at most, by their height and width, where the server has said"""
+        self._largest: dict[tuple[int, ...], int] = {}
+        """frames of a clip at most, by their shape, where the server has said"""
         authorities = _path(ca_file)
         encoder = server, token_for(server, token, _path(key_file), management, authorities)
         _warn_in_clear(*encoder)
@@ -108,20 +111,22 @@ class EdenClient:
         self._regions: RegionPool | None = None
         if transport == "region" or (transport == "auto" and shares and Path(region_folder).is_dir()):
             self._regions = RegionPool(Path(region_folder))
+        self.takes_planes = takes_planes(route, transport)
+        """Whether planes go to the server as they are, if that takes them; by gRPC and as PNGs they go as RGB."""
         self._route = open_route(
             route, encoder, decoder, authorities, transport, self._regions, seed, self.traffic, window
         )
 
-    def interpolate_pair(self, first: Picture, second: Picture) -> Frame:
+    def interpolate_pair(self, first: Picture, second: Picture, yuv: YuvFormat | None = None) -> Frame:
         """The frame halfway between two: [H, W, 3] uint8."""
-        (frame,) = self.between([first, second])
+        (frame,) = self.between([first, second], yuv)
         return frame
 
-    def interpolate_clip(self, frames: Sequence[Picture]) -> Frame:
+    def interpolate_clip(self, frames: Sequence[Picture], yuv: YuvFormat | None = None) -> Frame:
         """The K-1 frames between K: [K-1, H, W, 3] uint8. They travel, and are encoded, together."""
-        return np.stack(list(self.between(frames)))
+        return np.stack(list(self.between(frames, yuv)))
 
-    def stream(self, frames: Iterable[Picture]) -> Iterator[Frame]:
+    def stream(self, frames: Iterable[Picture], yuv: YuvFormat | None = None) -> Iterator[Frame]:
         """The frames between those of a film of any length, in order, each as soon as it is the next one.
 
         `frames` is read only as far ahead as `window` pairs; with fewer than two frames nothing comes. Leaving the loop
@@ -131,7 +136,7 @@ class EdenClient:
         left = threading.Event()
 
         def pair(first: Picture, second: Picture) -> Frame:
-            (frame,) = self._between([first, second], left)
+            (frame,) = self._between([first, second], yuv, left)
             return frame
 
         try:
@@ -147,20 +152,20 @@ class EdenClient:
         finally:
             left.set()
 
-    def between(self, frames: Sequence[Picture]) -> Iterator[Frame]:
+    def between(self, frames: Sequence[Picture], yuv: YuvFormat | None = None) -> Iterator[Frame]:
         """The K-1 frames between K, each as soon as it is there; what gets lost on the way is asked for again."""
-        return self._between(frames, threading.Event())
+        return self._between(frames, yuv, threading.Event())
 
-    def _between(self, frames: Sequence[Picture], left: threading.Event) -> Iterator[Frame]:
+    def _between(self, frames: Sequence[Picture], yuv: YuvFormat | None, left: threading.Event) -> Iterator[Frame]:
         """The same; once `left` is set, nobody waits for them and nothing is asked for again."""
-        clip = _as_clip(frames)
+        clip = _as_clip(frames, yuv)
         trouble_since: float | None = None
         pause, failures, done = FIRST_PAUSE, 0, 0
         while done < len(clip) - 1:
-            part = clip[done : done + self._largest.get(clip[0].shape[:2], len(clip))]
+            part = clip[done : done + self._largest.get(clip[0].shape, len(clip))]
             size = sum(frame.nbytes for frame in part)
             within = self._pace.timeout if trouble_since else self._pace.limit(size)
-            answer = Timed(self._route.between(part, within))
+            answer = Timed(self._route.between(part, within, yuv))
             try:
                 for frame in answer:
                     done += 1
@@ -171,7 +176,7 @@ class EdenClient:
             except TooLarge as error:
                 if error.largest_clip is None or not 2 <= error.largest_clip < len(part):
                     raise
-                self._largest[clip[0].shape[:2]] = error.largest_clip
+                self._largest[clip[0].shape] = error.largest_clip
             except ServerTrouble as error:
                 now = time.monotonic()
                 trouble_since = trouble_since or now
@@ -222,14 +227,23 @@ def _path(named: str | Path | None) -> Path | None:
     return None if named is None else Path(named)
 
 
-def _as_clip(frames: Sequence[Picture]) -> list[Frame]:
-    """Pictures of any kind as uint8 [H, W, 3] of one size. Raises Refused, before anything is sent."""
+def _as_clip(frames: Sequence[Picture], yuv: YuvFormat | None) -> list[Frame]:
+    """Frames of any kind as uint8 arrays of one size. Raises Refused, before anything is sent."""
     clip = [np.asarray(f.convert("RGB")) if isinstance(f, Image.Image) else np.asarray(f) for f in frames]
     if len(clip) < 2:
         raise Refused(f"{len(clip)} frame{'s' * (len(clip) != 1)}: at least two are needed")
     for frame in clip:
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise Refused(f"a frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
+        if frame.dtype != np.uint8 or not (_is_rgb(frame) if yuv is None else _is_planes(frame)):
+            wanted = "[H, W, 3]" if yuv is None else "[H*3/2, W] with even H and W"
+            raise Refused(f"a frame must be uint8 {wanted}, not {frame.dtype} {list(frame.shape)}")
         if frame.shape != clip[0].shape:
             raise Refused(f"frames of a clip have one size, not {list(clip[0].shape)} and {list(frame.shape)}")
     return clip
+
+
+def _is_rgb(frame: Frame) -> bool:
+    return frame.ndim == 3 and frame.shape[2] == 3
+
+
+def _is_planes(frame: Frame) -> bool:
+    return frame.ndim == 2 and frame.shape[0] % 3 == frame.shape[1] % 2 == 0

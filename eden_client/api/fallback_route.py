@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from eden_client.api.errors import Refused, RegionUnavailable, TokenRejected, TooLarge
 from eden_client.api.routes import Route
+from eden_client.api.yuv import YuvFormat
 from media import Frame
 
 
@@ -20,12 +21,12 @@ class FallbackRoute:
         self._by_regions, self._by_bodies = by_regions, by_bodies
         self._works = self._given_up = False
 
-    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
+    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
         """The K-1 frames between; those that came before regions failed are not asked for again."""
         done = 0
         if not self._given_up:
             try:
-                for frame in self._by_regions.between(frames, within):
+                for frame in self._by_regions.between(frames, within, yuv):
                     self._works = True
                     done += 1
                     yield frame
@@ -36,7 +37,7 @@ class FallbackRoute:
                 if self._works and not isinstance(error, RegionUnavailable):
                     raise
                 self._given_up = self._given_up or error.code is not None  # else there was no room, just now
-        yield from self._by_bodies.between(frames[done:], within)
+        yield from self._by_bodies.between(frames[done:], within, yuv)
 
     def close(self) -> None:
         self._by_bodies.close()

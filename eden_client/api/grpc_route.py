@@ -23,6 +23,7 @@ from eden_client.api.tls import root_certificates, tls_note
 from eden_client.api.tokens import Token
 from eden_client.api.traffic import Traffic
 from eden_client.api.transport import BodyFormat, pack_fields
+from eden_client.api.yuv import YuvFormat
 from media import Frame
 
 PACKAGE = "org.pytorch.serve.grpc.inference"
@@ -160,12 +161,13 @@ class GrpcRoute:
     seed: int
     traffic: Traffic
 
-    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
+    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+        assert yuv is None, "by gRPC frames go as RGB"
         with self.traffic.timed("send_seconds"):
             fields = pack_fields(frames, self.transport)
         ticket = check_ticket(self.encoder.call(ENCODER, fields | {"seed": str(self.seed).encode()}, within))
         asked = {"data": ticket, "format": self.transport.encode(), "stream": b"1"}
-        carried = FromBody(len(frames) - 1, frames[0].shape[:2])
+        carried = FromBody(len(frames) - 1, frames[0].shape)
         yield from frames_in(self.decoder.streamed(DECODER, asked, within), carried)
 
     def close(self) -> None:

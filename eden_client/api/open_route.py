@@ -10,6 +10,7 @@ from eden_client.api.auto_route import AutoRoute
 from eden_client.api.carriers import BodyCarrier, Carrier, RegionCarrier
 from eden_client.api.fallback_route import FallbackRoute
 from eden_client.api.http_connection import HttpConnection
+from eden_client.api.planes_route import PlanesRoute
 from eden_client.api.regions import RegionPool
 from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
 from eden_client.api.tokens import Token
@@ -48,15 +49,15 @@ def open_route(
             raise ValueError(f"the route grpc needs {error.name}: pip install 'eden-client[grpc]'") from error
 
         first, second = (GrpcConnection(*server, traffic, authorities) for server in (encoder, decoder or encoder))
-        return GrpcRoute(first, second, in_body, seed, traffic)
+        return PlanesRoute(GrpcRoute(first, second, in_body, seed, traffic), takes_planes(name, transport))
     if decoder and name not in ("auto", "chain"):
         raise ValueError(f"the route {name} is through one server: two need the route chain or grpc")
 
     def sending(make: Callable[[Carrier], Route]) -> Route:
-        by_bodies = make(BodyCarrier(in_body))
+        by_bodies = PlanesRoute(make(BodyCarrier(in_body)), takes_planes(name, transport))
         if regions is None:
             return by_bodies
-        by_regions = make(RegionCarrier(regions))
+        by_regions = PlanesRoute(make(RegionCarrier(regions)))
         return by_regions if transport == "region" else FallbackRoute(by_regions, by_bodies)
 
     server = HttpConnection(*encoder, traffic, connections, authorities)
@@ -70,3 +71,8 @@ def open_route(
     if name == "auto":
         return AutoRoute(server, one_call)
     return one_call[FUSED_PATH if name == "fused" else WORKFLOW_PATH]
+
+
+def takes_planes(name: RouteName, transport: Transport) -> bool:
+    """Whether planes go to the server as they are; else they become RGB here: for gRPC, and as PNGs."""
+    return name != "grpc" and transport != "png"

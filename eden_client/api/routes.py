@@ -11,6 +11,7 @@ from eden_client.api.errors import PayloadLost, ServerFailed, envelope_in
 from eden_client.api.http_connection import HttpConnection
 from eden_client.api.parts import read_parts
 from eden_client.api.traffic import Traffic
+from eden_client.api.yuv import YuvFormat
 from media import Frame
 
 ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
@@ -21,8 +22,11 @@ TICKET = b"EDEN-TICKET"
 class Route(Protocol):
     """One attempt at a clip; what it raises is an EdenError."""
 
-    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
-        """The K-1 frames between K frames [H, W, 3] of one size; `within`: seconds that the server may be silent."""
+    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+        """The K-1 frames between K of one size: RGB [H, W, 3], or planes [H*3/2, W] of the format `yuv`.
+
+        within  seconds that the server may be silent
+        """
 
     def close(self) -> None:
         """Let go of connections."""
@@ -37,8 +41,8 @@ class WorkflowRoute:
     seed: int
     traffic: Traffic
 
-    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
-        with self.carrier.carry(frames, self.traffic) as carried:
+    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+        with self.carrier.carry(frames, self.traffic, yuv) as carried:
             headers = asked_for(carried, self.seed)
             made = carried.all(self.server.call(WORKFLOW_PATH, carried.request.body, headers, within))
         yield from made
@@ -60,9 +64,9 @@ class FusedRoute:
     seed: int
     traffic: Traffic
 
-    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
+    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
         streamed = len(frames) > 2
-        with self.carrier.carry(frames, self.traffic) as carried:
+        with self.carrier.carry(frames, self.traffic, yuv) as carried:
             headers = asked_for(carried, self.seed, streamed)
             if streamed:
                 with self.server.streamed(FUSED_PATH, carried.request.body, headers, within) as chunks:
@@ -85,9 +89,9 @@ class ChainRoute:
     seed: int
     traffic: Traffic
 
-    def between(self, frames: Sequence[Frame], within: float) -> Iterator[Frame]:
-        with self.carrier.carry(frames, self.traffic) as carried:
-            headers = {"Content-Type": carried.request.content_type, "X-Eden-Seed": str(self.seed)}
+    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+        with self.carrier.carry(frames, self.traffic, yuv) as carried:
+            headers = carried.request.headers | {"X-Eden-Seed": str(self.seed)}
             ticket = check_ticket(self.encoder.call(f"/predictions/{ENCODER}", carried.request.body, headers, within))
             headers = {
                 "Content-Type": "application/octet-stream",
@@ -104,11 +108,7 @@ class ChainRoute:
 
 def asked_for(carried: Carried, seed: int, streamed: bool = False) -> dict[str, str]:
     """Headers of the call that sends a clip and gets its frames."""
-    headers = {
-        "Content-Type": carried.request.content_type,
-        "X-Eden-Seed": str(seed),
-        "X-Eden-Format": carried.format(streamed),
-    }
+    headers = carried.request.headers | {"X-Eden-Seed": str(seed), "X-Eden-Format": carried.format(streamed)}
     return headers | {"X-Eden-Stream": "1"} if streamed else headers
 
 

@@ -39,6 +39,7 @@ class Told:
         self.paths: list[str] = []
         self.tokens: list[str | None] = []
         self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
         self.closed = False
         told = self
 
@@ -59,6 +60,7 @@ class Told:
                 told.paths.append(self.path)
                 told.tokens.append(self.headers.get("Authorization"))
                 told.bodies.append(body)
+                told.headers.append(dict(self.headers))
                 answer = told.answers.pop(0) if told.answers else told.draw
                 drawn = answer is told.draw
                 if isinstance(answer, Callable):

@@ -1,0 +1,45 @@
+"""Planes to servers that take them, and RGB to those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from eden_client.api.errors import Refused, RegionUnavailable, TokenRejected, TooLarge
+from eden_client.api.routes import Route
+from eden_client.api.yuv import YuvFormat
+from media import Frame
+
+
+class PlanesRoute:
+    """A route on which planes are sent as RGB where its server refuses them: it may be older than they are.
+
+    takes_planes  False: they are not even offered, the route has no way to send them
+    """
+
+    def __init__(self, route: Route, takes_planes: bool = True) -> None:
+        self._route, self._given_up, self._works = route, not takes_planes, False
+
+    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+        """The K-1 frames between; those that came before planes were refused are not asked for again."""
+        if yuv is None:
+            yield from self._route.between(frames, within, None)
+            return
+        done = 0
+        if not self._given_up:
+            try:
+                for frame in self._route.between(frames, within, yuv):
+                    self._works = True
+                    done += 1
+                    yield frame
+                return
+            except (TokenRejected, TooLarge, RegionUnavailable):
+                raise
+            except Refused:
+                if self._works:
+                    raise
+                self._given_up = True
+        for frame in self._route.between([yuv.to_rgb(each) for each in frames[done:]], within, None):
+            yield yuv.from_rgb(frame)
+
+    def close(self) -> None:
+        self._route.close()
