@@ -7,6 +7,7 @@ from typing import Self
 
 from eden_client.api.errors import ServerTrouble
 from eden_client.api.traffic import Traffic
+from eden_client.api.yuv import YuvFormat
 from media import Frame
 
 
@@ -14,12 +15,13 @@ class Instant:
     """Gives a copy of the left frame of each pair."""
 
     seed = 0
+    takes_planes = True
 
     def __init__(self, window: int = 8) -> None:
         self.traffic, self.window = Traffic(), window
         self.on_trouble: Callable[[ServerTrouble], None] | None = None
 
-    def between(self, frames: Sequence[Frame]) -> Iterator[Frame]:
+    def between(self, frames: Sequence[Frame], yuv: YuvFormat | None = None) -> Iterator[Frame]:
         """As many copies as there are pairs."""
         for frame in frames[:-1]:
             self.traffic.add(pairs=1)

@@ -7,14 +7,17 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import numpy as np
 
+from eden_client.api.client import EdenClient
 from eden_client.film.plan.timeline import Gap
 from eden_client.film.read.film import Picture
 from eden_client.film.stages import StageTimes
 from eden_client.film.synthesis import LEFT, RIGHT, Between, synthesise
+from eden_client.film.write.frame_converter import FrameConverter
 from media import Frame
 
 T = TypeVar("T")
@@ -22,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Made:
-    """A frame of the result. `pixels` is None where it is the gap's own left or right picture."""
+    """A frame of the result. `pixels` is None where it is the gap's own left or right picture; RGB, or planes."""
 
     gap: Gap
     number: int
@@ -53,6 +56,24 @@ PATIENCE = 10.0
 """Seconds that the reading thread gets to end."""
 
 
+FrameOf = Callable[[Picture], Frame]
+
+
+def pixels_of(picture: Picture) -> Frame:
+    """RGB."""
+    return picture.pixels
+
+
+def asking(client: EdenClient, planes: FrameConverter | None) -> tuple[Between, FrameOf]:
+    """How a client is asked for frames, and what it is sent of a picture: planes, or RGB where those are None.
+
+    A picture lies between two gaps, which different calls may be for.
+    """
+    if planes is None:
+        return client.between, pixels_of
+    return partial(client.between, yuv=planes.yuv), lru_cache(2 * client.window)(planes.planes_of)
+
+
 class Stopped(Exception):
     """The pipeline was closed while this thread was at work."""
 
@@ -66,12 +87,21 @@ class Pipeline:
     at_first  calls at once until there are answers, each of which adds one, up to `window`: what is shown first does
               not queue behind what is shown later
     times     told how long there was reading and asking
+    frame_of  what is sent of a picture
     """
 
     def __init__(
-        self, gaps: Iterable[Gap], between: Between, window: int, clip: int, times: StageTimes, at_first: int = 1
+        self,
+        gaps: Iterable[Gap],
+        between: Between,
+        window: int,
+        clip: int,
+        times: StageTimes,
+        at_first: int = 1,
+        frame_of: FrameOf = pixels_of,
     ) -> None:
         self._gaps, self._between, self._clip, self._times = gaps, between, clip, times
+        self._frame_of = frame_of
         self._window, self._size = window, clip - 1
         self._asking, self._at_first, self._counting = 0, at_first, threading.Lock()
         self._room = threading.Semaphore(window)
@@ -139,7 +169,7 @@ class Pipeline:
     def _ask(self) -> None:
         while (run := self._open.get()) is not None and not self._stop.is_set():
             try:
-                for drawn in _drawn(run.gaps, self._asked, self._clip):
+                for drawn in _drawn(run.gaps, self._asked, self._clip, self._frame_of):
                     run.answers.put(drawn)
             except BaseException as error:
                 run.answers.put(error)
@@ -167,17 +197,18 @@ def _made(gap: Gap, answers: queue.SimpleQueue[_Drawn | BaseException]) -> Itera
             yield Made(gap, number, shown.position, shown.time, drawn.pixels, drawn.alpha)
 
 
-def _drawn(gaps: list[Gap], between: Between, clip: int) -> Iterator[_Drawn]:
+def _drawn(gaps: list[Gap], between: Between, clip: int, frame_of: FrameOf) -> Iterator[_Drawn]:
     if not any(gap.missing for gap in gaps):  # nothing to ask for: no picture has to be converted
         return
     with_alpha = any(side.alpha is not None for gap in gaps for side in (gap.left, gap.right or gap.left))
-    colours = synthesise(gaps, [(gap.left.pixels, (gap.right or gap.left).pixels) for gap in gaps], between, clip)
+    sides = [(frame_of(gap.left), frame_of(gap.right or gap.left)) for gap in gaps]
+    colours = synthesise(gaps, sides, between, clip)
     if not with_alpha:
         yield from (_Drawn(pixels, None) for pixels in colours)
         return
     # Transparency is a picture of its own to the model: grey, asked for like any other.
-    sides = [(_grey(gap.left), _grey(gap.right or gap.left)) for gap in gaps]
-    for pixels, grey in zip(colours, synthesise(gaps, sides, between, clip), strict=True):
+    greys = [(_grey(gap.left), _grey(gap.right or gap.left)) for gap in gaps]
+    for pixels, grey in zip(colours, synthesise(gaps, greys, between, clip), strict=True):
         yield _Drawn(pixels, np.rint(grey.mean(axis=2)).astype(np.uint8))
 
 

@@ -16,7 +16,7 @@ from eden_client.film.compare import compared, liveliest_compared, look_of
 from eden_client.film.executors import LocalProcesses
 from eden_client.film.jobs import Planner, SegmentJob
 from eden_client.film.order import Interrupted, Order, Report, Summary
-from eden_client.film.pipeline import Made, Pipeline
+from eden_client.film.pipeline import Made, Pipeline, asking
 from eden_client.film.plan.segmentation import Segmentation
 from eden_client.film.plan.timeline import LONGEST_HOLD, Clock, Constant, Gap, Multiply, Relation, plan
 from eden_client.film.plan.transitions import classify_transitions
@@ -30,6 +30,7 @@ from eden_client.film.segment_maker import FilmTask
 from eden_client.film.stages import Stage, StageTimes, limit_of
 from eden_client.film.write.budget import Budget
 from eden_client.film.write.folder_result import FORMATS, FolderResult
+from eden_client.film.write.frame_converter import FrameConverter
 from eden_client.film.write.results import Result, Timing, Written, frame_of
 from eden_client.film.write.segments import common_tick
 from eden_client.film.write.targets import Kind, check_target, kind_of, open_result
@@ -42,7 +43,7 @@ MANY_CORES = 4
 WORTH_IT = 192
 """Frames of the result that are worth starting processes for."""
 
-JOURNAL_VERSION = 2
+JOURNAL_VERSION = 3
 """Of segments that go together: a run cannot go on with those of another."""
 
 
@@ -137,7 +138,9 @@ class _Run:
         done = result.done
         self._times.begin("encoding", self._encoders())
         gaps = (gap for gap in self._gaps(self._counted()) if self._segments.number(gap.index) not in done)
-        frames = Pipeline(gaps, self._client.between, self._budget.window, self._order.clip, self._times).frames()
+        between, frame_of = asking(self._client, self._planes(result))
+        pipeline = Pipeline(gaps, between, self._budget.window, self._order.clip, self._times, frame_of=frame_of)
+        frames = pipeline.frames()
         try:
             self._write(compared(frames) if self._order.compare else frames, result)
         finally:
@@ -149,7 +152,7 @@ class _Run:
         order = self._order
         window = max(1, self._client.window // count)
         source = order.source, identity(order.source), order.source_fps, order.strict
-        task = FilmTask(*source, result.sinks, window, order.clip, order.compare)
+        task = FilmTask(*source, result.sinks, window, order.clip, order.compare, self._planes(result))
         planner = Planner(self._segments, result.done)
         jobs = planner.jobs(self._gaps(planner.seen(self._counted())))
         self._calls_of_each = window
@@ -162,6 +165,11 @@ class _Run:
             return 1
         most, expected = self._budget.segments, self._film.expected
         return most if expected is None else min(most, self._segments.number(max(expected - 1, 0)) + 1)
+
+    def _planes(self, result: Result) -> FrameConverter | None:
+        """What makes planes of pictures, if the film travels as such; None: it travels as RGB."""
+        needs_pixels = self._order.compare or isinstance(self._film, RotatedFilm)
+        return None if needs_pixels or not self._client.takes_planes else result.planes
 
     def _timed(self, jobs: Iterator[SegmentJob]) -> Iterator[SegmentJob]:
         while True:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
+from eden_client.api.client import EdenClient
 from eden_client.film.compare import compared
 from eden_client.film.jobs import PlannedGap, SegmentJob
-from eden_client.film.pipeline import Pipeline
+from eden_client.film.pipeline import Pipeline, asking
 from eden_client.film.plan.timeline import Gap
 from eden_client.film.read.film import Picture
 from eden_client.film.read.range_reader import RangeReader
 from eden_client.film.resume_journal import Entry
 from eden_client.film.stages import StageTimes
-from eden_client.film.synthesis import Between
+from eden_client.film.write.frame_converter import FrameConverter
 from eden_client.film.write.results import FilmFrame, Wrote, frame_of
 from eden_client.film.write.segment_threads import SegmentSink
 
@@ -42,13 +43,16 @@ class FilmTask:
     clip: int
     """frames that are sent together"""
     compare: bool
+    planes: FrameConverter | None = None
+    """what makes planes of pictures; None: frames travel as RGB"""
 
 
 class SegmentMaker:
     """Makes segments of one film, one after the other. `times` is told how long there was reading and asking."""
 
-    def __init__(self, task: FilmTask, between: Between, wrote: Wrote, times: StageTimes) -> None:
-        self._task, self._between, self._wrote, self._times = task, between, wrote, times
+    def __init__(self, task: FilmTask, client: EdenClient, wrote: Wrote, times: StageTimes) -> None:
+        self._task, self._wrote, self._times = task, wrote, times
+        self._between, self._frame_of = asking(client, task.planes)
         self._reader = RangeReader(task.source, task.source_rate, task.strict, task.identity)
 
     def make(self, job: SegmentJob) -> Entry:
@@ -57,7 +61,9 @@ class SegmentMaker:
             return Entry.empty(job.number)
         task = self._task
         gaps = _with_pictures(job.gaps, self._reader.read(job.pictures))
-        pipeline = Pipeline(gaps, self._between, task.window, task.clip, self._times, at_first=task.window)
+        pipeline = Pipeline(
+            gaps, self._between, task.window, task.clip, self._times, at_first=task.window, frame_of=self._frame_of
+        )
         frames = pipeline.frames()
         sink = task.sinks.open(job.number, self._wrote)
         try:

@@ -65,7 +65,7 @@ def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None
     with start.connect() as client:
         client.on_trouble = lambda error: outbox.tell(Trouble(error))
         times = StageTimes()
-        maker = SegmentMaker(start.task, client.between, lambda what: outbox.tell(Wrote(what, times.taken())), times)
+        maker = SegmentMaker(start.task, client, lambda what: outbox.tell(Wrote(what, times.taken())), times)
         told = client.traffic.counts()
         outbox.tell(Ready())
         while True:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
@@ -99,8 +100,12 @@ class Picture:
         """[H, W] uint8 of `original`, not to be changed; None where it is not kept like that."""
         if self.original is None or self.original.format.name not in _BRIGHTNESS_FIRST:
             return None
-        plane = self.original.planes[0]
-        return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        return samples_of(self.original.planes[0])
+
+
+def samples_of(plane: VideoPlane) -> Frame:
+    """[H, W] uint8 of a plane with 8 bits of one component, not to be changed."""
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from eden_client.film.resume_journal import Entry, ResumeJournal
+from eden_client.film.write.frame_converter import FrameConverter
 from eden_client.film.write.results import FilmFrame, Written, Wrote
 from eden_client.film.write.segment_threads import SegmentThreads
 from media import MediaError, encode_image
@@ -47,6 +48,9 @@ class FolderResult:
         self.done = journal.done
         self.record = journal.record
         self._threads = SegmentThreads(lambda number: self.sinks.open(number, wrote), journal.record, at_once, waiting)
+
+    planes: FrameConverter | None = None
+    """A folder's frames are RGB."""
 
     @property
     def frames(self) -> int:

@@ -7,7 +7,8 @@ from av.video.format import VideoFormat as PixelFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
-from eden_client.film.read.film import Colours, VideoFormat
+from eden_client.api.yuv import Matrix, YuvFormat
+from eden_client.film.read.film import Colours, Picture, VideoFormat, samples_of
 from media.images import Frame
 from media.video_reader import SCALING
 
@@ -21,6 +22,10 @@ _MATRICES = {
     10: Colorspace.BT2020,
 }
 """H.273's matrices and FFmpeg's scaler's names for them; what has no tag is taken for BT.601, as FFmpeg does."""
+
+_YUV_MATRICES: dict[int, Matrix] = {1: "bt709", 2: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020"}
+"""Those that planes can have on their way to a server."""
+_PLANES = ("yuv420p", "yuvj420p")
 
 BT709 = Colours(1, 1, 1, 1)
 
@@ -42,9 +47,37 @@ class FrameConverter:
         """The tags that the result carries."""
         self._alpha = any(c.is_alpha for c in target.components)
         self._through = "rgba64le" if self._alpha else "rgb48le"
+        matrix = _YUV_MATRICES.get(video_format.colours.matrix)
+        even = video_format.size[0] % 2 == video_format.size[1] % 2 == 0
+        planes = video_format.pixel_format in _PLANES and pixel_format in _PLANES and not video_format.alpha
+        self.yuv: YuvFormat | None = None
+        """Of the planes that are the film's pictures and the encoder's frames alike, if they are such."""
+        if planes and even and matrix:
+            self.yuv = YuvFormat(matrix, "full" if video_format.colours.range == 2 else "limited")
+
+    def of_picture(self, picture: Picture) -> VideoFrame:
+        """A picture of the film; where it has the encoder's pixel format already, its original."""
+        if picture.original is None:
+            return self.made(picture.pixels, picture.alpha)
+        with picture.lock:
+            return self.kept(picture.original)
+
+    def planes_of(self, picture: Picture) -> Frame:
+        """A picture of the film as planes [H*3/2, W] of the format `yuv`."""
+        frame = self.of_picture(picture)
+        height, width = frame.height, frame.width
+        planes = np.empty((height * 3 // 2, width), np.uint8)
+        luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
+        for place, plane in zip((luma, *chroma), frame.planes, strict=True):
+            place[...] = samples_of(plane)
+        return planes
 
     def made(self, pixels: Frame, alpha: np.ndarray | None = None) -> VideoFrame:
-        """A frame of RGB pixels [H, W, 3] and transparency [H, W], where the format has any."""
+        """A frame of RGB pixels [H, W, 3], and transparency [H, W] if the format has any; or of planes [H*3/2, W]."""
+        if pixels.ndim == 2:
+            # The frame that copies nothing would lose rows that are no multiple of four.
+            into = VideoFrame.from_numpy_buffer if pixels.shape[0] % 6 == 0 else VideoFrame.from_ndarray
+            return into(pixels, format=self._format)
         if self._alpha:
             opaque = np.full(pixels.shape[:2], 255, np.uint8) if alpha is None else alpha
             pixels = np.dstack([_off_black(pixels, opaque), opaque])

@@ -32,6 +32,7 @@ class PipeResult:
         if sys.stdout is None:
             raise MediaError("standard output is closed")
         self._painter = FrameConverter(look, pixel_format, rgb_into=Colours())  # which y4m cannot name
+        self.planes = self._painter if self._painter.yuv else None
         self._tick = 1 / timing.rate
         self._container = av.open(_Pipe(look.aspect), "w", format="yuv4mpegpipe", options={"strict": "-1"})
         stream = self._container.add_stream("wrapped_avframe", rate=timing.rate)

@@ -33,7 +33,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class FilmFrame:
-    """A frame of the result: a picture of the source's own, or pixels [H, W, 3] with transparency [H, W], if any."""
+    """A frame of the result: a picture of the source's own, or one that was made.
+
+    That is RGB [H, W, 3], with transparency [H, W] if there is any; or planes [H*3/2, W], if the film travels so.
+    """
 
     number: int
     time: Fraction
@@ -62,11 +65,10 @@ def frame_of(made: Made) -> FilmFrame:
 
 def converted(frame: FilmFrame, converter: FrameConverter) -> VideoFrame:
     """A frame in an encoder's pixel format; where the source has it already, the source's own."""
-    source = frame.source
-    if source is None or source.original is None:
-        return converter.made(*frame.rgb)
-    with source.lock:
-        return converter.kept(source.original)
+    if frame.source is not None:
+        return converter.of_picture(frame.source)
+    assert frame.pixels is not None
+    return converter.made(frame.pixels, frame.alpha)
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ Wrote = Callable[[Written], None]
 class Result(Protocol):
     """Where frames go."""
 
+    planes: FrameConverter | None
+    """Makes planes of pictures, where source and result both consist of such; else frames are RGB."""
     done: frozenset[int]
     """Segments that an earlier run has finished."""
 

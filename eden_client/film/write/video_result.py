@@ -39,6 +39,8 @@ class VideoResult:
     ) -> None:
         self._journal, self._film, self._recipe, self._target = journal, film, recipe, target
         self._format = recipe.result()
+        converter = recipe.converter()
+        self.planes = converter if converter.yuv else None
         self._plan: Plan | None = None
         self.done = journal.done
         self.sinks = VideoSinks(recipe, journal.folder)

@@ -53,7 +53,7 @@ def frames(count):
 
 
 def test_frames_and_what_ends_them():
-    awaited = FromBody(3, (16, 16))
+    awaited = FromBody(3, (16, 16, 3))
     parts = [as_part(encode_npy(frame[None]), "application/x-npy") for frame in frames(3)]
     whole = b"".join(parts) + stream_end()
     for got, sent in zip(frames_in(chunked(whole, [11]), awaited), frames(3), strict=True):

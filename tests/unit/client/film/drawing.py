@@ -22,12 +22,12 @@ class Drawing:
     killed   a folder: the first process that gets as far as its fifth pair is killed, and leaves a file there
     """
 
-    window, seed, on_trouble = 3, 0, None
+    window, seed, on_trouble, takes_planes = 3, 0, None, True
 
     def __init__(self, lasts: int | None = None, killed: Path | None = None) -> None:
         self.traffic, self.pairs, self.lasts, self.killed = Traffic(), itertools.count(), lasts, killed
 
-    def between(self, frames):
+    def between(self, frames, yuv=None):
         for left, right in itertools.pairwise(frames):
             number = next(self.pairs)
             if self.lasts is not None and number >= self.lasts:

@@ -34,7 +34,7 @@ class HeldBack(Drawing):
         super().__init__()
         self.may_answer = threading.Semaphore(answers)
 
-    def between(self, frames):
+    def between(self, frames, yuv=None):
         assert self.may_answer.acquire(timeout=WITHIN)
         yield from super().between(frames)
 

@@ -29,12 +29,12 @@ FRAMES = [np.full((32, 64, 3), level, np.uint8) for level in range(0, 240, 20)]
 class Drawing:
     """In a server's place: blends the two frames, and counts what it is asked for."""
 
-    window, seed = 2, 0
+    window, seed, takes_planes = 2, 0, True
 
     def __init__(self) -> None:
         self.traffic, self.pairs = Traffic(), 0
 
-    def between(self, frames):
+    def between(self, frames, yuv=None):
         for left, right in itertools.pairwise(frames):
             self.pairs += 1
             yield ((left.astype(int) + right) // 2).astype(np.uint8)
@@ -193,10 +193,10 @@ def test_a_resumed_film_is_tried_with_what_is_there(tmp_path, monkeypatch):
     gone = Drawing()
     between = gone.between
 
-    def breaks_off(frames):
+    def breaks_off(frames, yuv=None):
         if gone.pairs >= 7:
             raise MediaError("the server is gone")
-        return between(frames)
+        return between(frames, yuv)
 
     gone.between = breaks_off
     order = Order(str(film), str(tmp_path / "out.mov"), cuts=None, duplicates="off")
