@@ -86,7 +86,7 @@ class _Run:
         self._ratio = order.fps / film.look.rate if order.fps else Fraction(order.times)
         rate = film.look.rate * self._ratio
         self._timing = Timing(rate, self._tick(), 1 / rate)
-        self._segments = Segmentation(self._ratio, order.clip, film.look.size)
+        self._segments = Segmentation(self._ratio, order.clip, film.look.size, film.expected)
         self._budget = Budget(order.memory, film.look.size, order.clip, client.window)
         self._connect = connect
         self._counting, self._written = threading.Lock(), 0

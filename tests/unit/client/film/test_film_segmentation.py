@@ -35,10 +35,32 @@ def test_they_grow_to_their_full_length(ratio, clip, size, expected):
     assert len(set(found[3:-1])) == 1  # all others are alike
 
 
+@pytest.mark.parametrize(
+    ("gaps", "clip", "expected"),
+    [
+        (479, 2, [6, 12, 24, *[48] * 8, 11, 24, 12, 6]),
+        (84, 2, [6, 12, 24, 24, 12, 6]),
+        (83, 2, [6, 12, 24, 41]),
+        (479, 16, [15, 15, 30, *[60] * 5, 45, 30, 15, 29]),
+        (500, 16, [15, 15, 30, *[60] * 6, 15, 30, 15, 20]),
+    ],
+)
+def test_they_shrink_towards_an_end_that_is_known(gaps, clip, expected):
+    assert lengths(Segmentation(Fraction(2), clip, (480, 854), gaps), gaps) == expected
+
+
+@pytest.mark.parametrize("really", [1, 50, 90, 300, 478, 480, 2000])
+def test_an_end_stated_wrongly_does_no_harm(really):
+    found = lengths(Segmentation(Fraction(2), 2, (480, 854), 479), really)
+    assert sum(found) == really and max(found) <= 48
+
+
 @pytest.mark.parametrize("clip", [2, 3, 9, 16])
 @pytest.mark.parametrize("size", SIZES)
-def test_they_hold_whole_clips(clip, size):
-    assert not any(length % (clip - 1) for length in lengths(Segmentation(Fraction(2), clip, size), 10_000)[:-1])
+@pytest.mark.parametrize("gaps", [None, 9_999, 10_000, 10_001])
+def test_they_hold_whole_clips(clip, size, gaps):
+    segments = Segmentation(Fraction(2), clip, size, gaps)
+    assert not any(length % (clip - 1) for length in lengths(segments, 10_000)[:-1])
 
 
 def test_the_last_gap_of_a_segment_is_known():
