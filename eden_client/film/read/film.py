@@ -18,8 +18,8 @@ from PIL import Image
 from media.images import Frame
 from media.video_reader import SCALING
 
-_BRIGHTNESS_FIRST = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "gray")
-"""Pixel formats with a plane of 8 bits of brightness."""
+_PLANES = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "gray")
+"""Pixel formats with planes of 8 bits, brightness first."""
 
 
 SMALL = (64, 40)
@@ -96,11 +96,14 @@ class Picture:
                 return _shrinker.shrunk(self.original)
         return np.asarray(Image.fromarray(self.pixels).resize(SMALL, Image.Resampling.BOX))
 
-    def brightness(self) -> np.ndarray | None:
-        """[H, W] uint8 of `original`, not to be changed; None where it is not kept like that."""
-        if self.original is None or self.original.format.name not in _BRIGHTNESS_FIRST:
-            return None
-        return samples_of(self.original.planes[0])
+    def planes(self) -> list[Frame]:
+        """The planes of `original`, not to be changed: [H, W] uint8 of brightness, then of two colour differences.
+
+        Those may have fewer samples, or be missing in grey; no planes at all where it is not kept like that.
+        """
+        if self.original is None or self.original.format.name not in _PLANES:
+            return []
+        return [samples_of(plane) for plane in self.original.planes]
 
 
 def samples_of(plane: VideoPlane) -> Frame:

@@ -22,9 +22,9 @@ class Seen(Picture):
 
     looked_at: list[int]
 
-    def brightness(self):
+    def planes(self):
         self.looked_at.append(self.number)
-        return super().brightness()
+        return super().planes()
 
 
 def planned(done, duplicates, looked_at):

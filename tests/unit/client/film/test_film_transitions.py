@@ -8,6 +8,7 @@ from itertools import product
 import av
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
 from eden_client.film.plan.cuts import SENSITIVITY
@@ -15,7 +16,7 @@ from eden_client.film.plan.differences import difference, separated
 from eden_client.film.plan.duplicates import is_same
 from eden_client.film.plan.timeline import Relation
 from eden_client.film.plan.transitions import classify_transitions
-from eden_client.film.read.film import SMALL, Picture
+from eden_client.film.read.film import SMALL, Picture, samples_of
 from tests.clip import CLIP
 
 OTHER = [np.ascontiguousarray(255 - frame[::-1]) for frame in CLIP]
@@ -117,9 +118,9 @@ def test_each_two_pictures_are_compared_once():
     looked_at = []
 
     class Seen(Picture):
-        def brightness(self):
+        def planes(self):
             looked_at.append(self.time)
-            return super().brightness()
+            return super().planes()
 
     list(classify_transitions([Seen(frame, Fraction(i)) for i, frame in enumerate(CLIP[:8])], SENSITIVITY, True))
     assert sorted(looked_at) == [0, *(number for number in range(1, 7) for _ in range(2)), 7]
@@ -162,3 +163,46 @@ def test_relations():
         M,
     ]
     assert [relation for _, relation in classify_transitions(film(frames), None, False)] == [M] * 11
+
+
+def decoded(frame, format, time=0):
+    """A picture as a decoder gives it."""
+    original = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(format=format)
+    return Picture(None, Fraction(time), None, original)
+
+
+def changed(picture, plane, part, by):
+    """The same with some samples of a plane changed."""
+    frame = VideoFrame.from_ndarray(picture.original.to_ndarray(), format=picture.original.format.name)
+    samples = samples_of(frame.planes[plane]).copy()
+    samples[part] = np.where(samples[part] < 128, samples[part] + by, samples[part] - by)
+    height, size = samples.shape[0], frame.planes[plane].line_size
+    frame.planes[plane].update(np.pad(samples, ((0, 0), (0, size - samples.shape[1]))).reshape(height * size))
+    return Picture(None, picture.time + 1, None, frame)
+
+
+@pytest.mark.parametrize("format", ["yuv420p", "yuv444p", "yuv422p", "gray"])
+def test_pictures_of_planes_are_compared_as_they_are(format, monkeypatch):
+    monkeypatch.setattr(Picture, "pixels", property(lambda picture: pytest.fail("converted")))
+    first = decoded(CLIP[0], format)
+    planes = len(first.original.planes)
+    assert is_same(first, decoded(CLIP[0], format, 1)) and not is_same(first, decoded(CLIP[3], format, 1))
+    everywhere, corner, edge = np.s_[:], np.s_[:4, :4], np.s_[-1:]
+    for plane in range(planes):
+        assert is_same(first, changed(first, plane, everywhere, 1))
+        assert not is_same(first, changed(first, plane, everywhere, 3))
+        assert not is_same(first, changed(first, plane, corner, 100))
+        assert is_same(first, changed(first, plane, np.s_[:1, :1], 100))
+    odd = decoded(CLIP[0][:-2], format)
+    assert not is_same(odd, changed(odd, 0, edge, 100))
+
+
+def test_pictures_of_two_formats_are_compared_as_rgb():
+    assert is_same(decoded(CLIP[0], "yuv444p"), Picture(CLIP[0], Fraction(1)))
+    assert not is_same(decoded(CLIP[3], "yuv444p"), Picture(CLIP[0], Fraction(1)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (15, 40), (16, 16), (17, 15)])
+def test_pictures_smaller_than_a_block_are_compared_too(size):
+    frame = CLIP[0][: size[0], : size[1]] // 2
+    assert is_same(*film([frame, frame.copy()])) and not is_same(*film([frame, frame + np.uint8(3)]))
