@@ -23,6 +23,7 @@ from eden_client.film.plan.transitions import classify_transitions
 from eden_client.film.read.film import Film, Picture
 from eden_client.film.read.film_file import FilmFile
 from eden_client.film.read.image_film import ImageFilm
+from eden_client.film.read.read_ahead import ReadAhead
 from eden_client.film.read.rotated_film import RotatedFilm
 from eden_client.film.read.sources import PIPE, identity, open_film
 from eden_client.film.resume_journal import Entry
@@ -57,9 +58,11 @@ def interpolate_film(
     work have an `Interrupted` as their cause.
     """
     check_target(order)
-    with open_film(order.source, order.source_fps, order.strict) as film:
-        turned = film.look.rotation and (order.compare or kind_of(order.target) is not Kind.VIDEO)
-        return _Run(order, client, report, RotatedFilm(film) if turned else film, connect).make()
+    with open_film(order.source, order.source_fps, order.strict) as opened:
+        turned = opened.look.rotation and (order.compare or kind_of(order.target) is not Kind.VIDEO)
+        film: Film = RotatedFilm(opened) if turned else opened
+        with ReadAhead(film) as ahead:
+            return _Run(order, client, report, ahead, connect).make()
 
 
 def _rescued(result: Result) -> Interrupted:
@@ -76,10 +79,11 @@ class _Run:
         order: Order,
         client: EdenClient,
         report: Report,
-        film: Film,
+        ahead: ReadAhead,
         connect: Callable[[], EdenClient] | None,
     ) -> None:
-        self._order, self._client, self._report, self._film = order, client, report, film
+        self._order, self._client, self._report, self._ahead = order, client, report, ahead
+        self._film = film = ahead.film
         self._summary = Summary(order.source, order.target)
         self._started, self._told = time.perf_counter(), 0
         self._look = look_of(film.look) if order.compare else film.look
@@ -258,7 +262,7 @@ class _Run:
             yield gap
 
     def _counted(self) -> Iterator[Picture]:
-        for picture in self._film.pictures():
+        for picture in self._ahead.pictures():
             picture.number = self._summary.frames_in
             self._summary.frames_in += 1
             yield picture

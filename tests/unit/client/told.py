@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import ssl
@@ -105,7 +106,8 @@ class Told:
 
 
 def between(body: bytes) -> bytes:
-    frames = decode_npy(body, max_pixels=1 << 30, max_frames=1 << 30)
+    """The means of neighbours, RGB or planes."""
+    frames = np.load(io.BytesIO(body))
     return encode_npy(((frames[:-1].astype(int) + frames[1:]) // 2).astype(np.uint8))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +21,29 @@ class Drawing:
     """Blends two frames. Goes away before the pair number `lasts`.
 
     killed   a folder: the first process that gets as far as its fifth pair is killed, and leaves a file there
+    noted    a journal: whoever is to go away waits until the film's first segment is noted there
     """
 
     window, seed, on_trouble, takes_planes = 3, 0, None, True
 
-    def __init__(self, lasts: int | None = None, killed: Path | None = None) -> None:
+    def __init__(self, lasts: int | None = None, killed: Path | None = None, noted: Path | None = None) -> None:
         self.traffic, self.pairs, self.lasts, self.killed = Traffic(), itertools.count(), lasts, killed
+        self.noted = noted
 
     def between(self, frames, yuv=None):
         for left, right in itertools.pairwise(frames):
             number = next(self.pairs)
             if self.lasts is not None and number >= self.lasts:
+                self.wait_until_noted()
                 raise Gone
             if self.killed is not None and number == 4:
                 self.kill_the_first()
             self.traffic.add(pairs=1)
             yield ((left.astype(int) + right) // 2).astype(np.uint8)
+
+    def wait_until_noted(self):
+        while self.noted and not (self.noted.exists() and '"number": 0,' in self.noted.read_text()):
+            time.sleep(0.01)
 
     def kill_the_first(self):
         try:

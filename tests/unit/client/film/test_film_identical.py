@@ -31,9 +31,9 @@ def source(tmp_path_factory):
     return path
 
 
-def make(source, target, lasts=None, report=None, killed=None, **wishes):
+def make(source, target, lasts=None, report=None, killed=None, noted=None, **wishes):
     order = Order(str(source), str(target), **{"cuts": None, "duplicates": "off"} | wishes)
-    return interpolate_film(order, Drawing(lasts), report or Silent(), partial(Drawing, lasts, killed))
+    return interpolate_film(order, Drawing(lasts), report or Silent(), partial(Drawing, lasts, killed, noted))
 
 
 def packets(path):
@@ -129,7 +129,8 @@ def test_a_killed_process_costs_nothing_but_time(source, tmp_path):
 def test_processes_that_are_gone_leave_a_film_that_can_be_resumed(source, tmp_path):
     make(source, tmp_path / "whole.mp4")
     with pytest.raises(Gone) as raised:
-        make(source, tmp_path / "out.mp4", lasts=20, processes=2)
+        journal = tmp_path / "out.mp4.parts" / "journal.json"
+        make(source, tmp_path / "out.mp4", lasts=20, processes=2, noted=journal)
     left = raised.value.__cause__
     assert left.frames >= 12 and left.part.exists()
     make(source, tmp_path / "out.mp4", processes=2, resume=True)
