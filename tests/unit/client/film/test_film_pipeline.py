@@ -116,30 +116,35 @@ def test_a_gap_that_is_left_early_does_not_spoil_the_next():
 
 @pytest.mark.parametrize("at_first", [1, 3, 4])
 def test_calls_side_by_side_grow_with_the_answers(at_first):
-    begun, go_on = queue.SimpleQueue(), threading.Semaphore(0)
+    begun, held, over = queue.SimpleQueue(), {}, threading.Event()
 
     def held_back(frames):
-        begun.put(frames)
-        assert go_on.acquire(timeout=60)
+        go_on = threading.Event()
+        begun.put((int(frames[0][0, 0, 0]), go_on))
+        assert over.is_set() or go_on.wait(60)
         yield from mean(frames)
 
     def calls_begin(count):
-        for _ in range(count):
-            begun.get(timeout=60)
+        held.update(begun.get(timeout=60) for _ in range(count))
+
+    def answer_first():
+        held.pop(min(held)).set()  # in the order shown: what is behind the next frame makes no room for another call
 
     frames = pipeline(gaps(31), held_back, 4, 2, at_first=at_first).frames()
     taking = threading.Thread(target=lambda: [list(made) for _, made in frames])
     taking.start()
     calls_begin(at_first)
     for under_way in range(at_first, 4):
-        go_on.release()  # an answer: its thread calls again, and another one for the first time
+        answer_first()  # its thread calls again, and another one for the first time
         calls_begin(2)
         assert begun.empty(), f"more than {under_way + 1} calls"
     for _ in range(10):
-        go_on.release()
+        answer_first()
         calls_begin(1)
         assert begun.empty()
-    go_on.release(30)
+    over.set()
+    while held:
+        answer_first()
     taking.join(60)
     assert not taking.is_alive()
 
