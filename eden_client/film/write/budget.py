@@ -40,11 +40,11 @@ class Budget:
     def __init__(self, memory: int, size: tuple[int, int], clip: int, window: int) -> None:
         pixels = size[0] * size[1]
         free = max(0, memory - _PROGRAM)
-        self.window = max(1, min(window, free // 4 // (clip * pixels * _SENT)))
+        self.window = max(1, min(window, free // 6 // (clip * pixels * _SENT)))
         """Calls side by side."""
-        self.waiting = max(2, free // 4 // (pixels * _WAITING))
+        self.waiting = max(2, free // 6 // (pixels * _WAITING))
         """Frames that wait for their encoders."""
-        self.segments = max(1, min(cores(), free // 2 // encoder_bytes(pixels)))
+        self.segments = max(1, min(cores(), free * 2 // 3 // encoder_bytes(pixels)))
         """Segments encoded at the same time, by this process alone."""
         each = _PROCESS + encoder_bytes(pixels) + pixels * clip * _SENT
         self.processes = max(1, min(cores(), free // each))

@@ -53,6 +53,7 @@ def test_an_encoder_takes_no_more_than_it_is_allowed(tmp_path, codec):
 def test_what_is_made_at_once_fits_the_memory(monkeypatch, memory, size):
     monkeypatch.setattr("eden_client.film.write.budget.cores", lambda: 64)
     budget, each = Budget(memory, size, 2, 8), encoder_bytes(size[0] * size[1])
-    assert budget.segments == 1 or budget.segments * each <= memory / 2
+    on_their_way = (budget.window * 2 * 12 + budget.waiting * 3) * size[0] * size[1]
+    assert budget.segments == 1 or budget.segments * each + on_their_way <= memory
     assert budget.processes == 1 or budget.processes * each <= memory
     assert Budget(2 * memory, size, 2, 8).processes >= budget.processes
