@@ -41,6 +41,11 @@ class Segment:
     """By how many frames coding order runs ahead of the order shown, at most."""
 
 
+FEW = 2
+"""Frames that are coded in the order shown. libx265 takes the decoding times of so few from memory that it has not set,
+and some of what lies there no file can hold."""
+
+
 class SegmentWriter:
     """Writes one segment. Times are those of the film, on a grid of `tick` seconds."""
 
@@ -95,6 +100,9 @@ class SegmentWriter:
                 packets = self._stream.encode(frame)
         except (av.FFmpegError, ValueError) as error:
             raise MediaError(refusal(*self._told, reason(error))) from error
+        if frame is None and self.count <= FEW:
+            for packet in packets:
+                packet.dts = packet.pts
         self._coded += [packet.pts for packet in packets if packet.pts is not None]
         with self._writing():
             self._container.mux(packets)

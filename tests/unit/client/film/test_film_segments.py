@@ -275,6 +275,35 @@ def test_packets_have_decoding_times_that_grow_and_never_pass_their_frames(tmp_p
     assert sum(packet.duration for packet in timed) == times[-1] + joint.last_duration
 
 
+class Noting:
+    """A container, and the decoding times of what is put into it."""
+
+    def __init__(self, container) -> None:
+        self.container, self.decoded = container, []
+
+    def mux(self, packets) -> None:
+        self.decoded += [packet.dts for packet in packets]
+        self.container.mux(packets)
+
+    def close(self) -> None:
+        self.container.close()
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_so_few_frames_have_decoding_times_of_their_own(tmp_path, count, bits):
+    of = look(bits=bits)
+    encoding, _ = choose_encoding(of, ".mkv", "hevc", None, None, None)
+    for _ in range(10):
+        writer = SegmentWriter(tmp_path / "part.nut", encoding, of, RATE, 1 / RATE)
+        writer._container = noting = Noting(writer._container)
+        for index, pixels in enumerate(frames(count)):
+            writer.write(FrameConverter(of, encoding.pixel_format).made(pixels), index / RATE)
+        writer.close()
+        assert noting.decoded == sorted(noting.decoded) and len(noting.decoded) == count
+        assert all(-4 <= stamp < count for stamp in noting.decoded)
+
+
 def test_a_gif_has_one_palette_and_hundredths_of_a_second(tmp_path):
     times = [Fraction(i, 24) for i in range(7)]
     segments, _ = written(tmp_path, [3], times, "ffv1", pixel_format="rgb24")
