@@ -44,7 +44,7 @@ MANY_CORES = 4
 WORTH_IT = 192
 """Frames of the result that are worth starting processes for."""
 
-JOURNAL_VERSION = 3
+JOURNAL_VERSION = 4
 """Of segments that go together: a run cannot go on with those of another."""
 
 
