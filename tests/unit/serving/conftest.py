@@ -34,12 +34,20 @@ class Outbox:
     """Keeps what was sent ahead."""
 
     parts: defaultdict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    finished: list[tuple[int, Answer]] = field(default_factory=list)
+    """(index, answer) in the order in which calls were ended before their batch was done"""
+    ends: bool = False
+    """Whether calls can be ended so; what was asked for is kept in any case."""
 
     def send(self, index: int, body: bytes, content_type: str) -> None:
         self.parts[index].append(body)
 
     def ahead(self, index: int, answer: Answer) -> None:
         pass
+
+    def finish(self, index: int, answer: Answer) -> bool:
+        self.finished.append((index, answer))
+        return self.ends
 
 
 @dataclass
