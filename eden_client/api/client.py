@@ -51,7 +51,8 @@ class EdenClient:
     key_file        TorchServe's key_file.json: read before each call, renewed when it has expired
     management      the management address, where tokens are renewed (default: what the key file's own server says,
                     if `server` is that one; else they are not renewed)
-    route           "auto": what the server offers, fused before the workflow, or the chain where there are two servers;
+    route           "auto": what the server offers, fused before the workflow (and the chain while that is busy), or the
+                    chain where there are two servers; live pairs go by eden_live where that is offered;
                     "fused": both halves in one model, a clip's frames streamed back; "workflow": one call for both;
                     "chain": encoder and decoder in turn, frames streamed back; "grpc": the same over gRPC
     ca_file         certificates (PEM) of the authorities to trust by https:// and, for gRPC, grpcs:// (default: what

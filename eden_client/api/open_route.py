@@ -13,7 +13,16 @@ from eden_client.api.fallback_route import FallbackRoute
 from eden_client.api.http_connection import HttpConnection
 from eden_client.api.planes_route import PlanesRoute
 from eden_client.api.regions import RegionPool
-from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, Terms, WorkflowRoute
+from eden_client.api.routes import (
+    FUSED_PATH,
+    LIVE_PATH,
+    WORKFLOW_PATH,
+    ChainRoute,
+    FusedRoute,
+    Route,
+    Terms,
+    WorkflowRoute,
+)
 from eden_client.api.tokens import Token
 from eden_client.api.traffic import Traffic
 from eden_client.api.transport import BodyFormat, Transport
@@ -72,7 +81,10 @@ def open_route(
     if name == "workflow":
         return workflow
     chain = sending(lambda carrier: ChainRoute(server, server, carrier, terms, traffic))
-    return AutoRoute(server, {FUSED_PATH: fused, WORKFLOW_PATH: BusyRoute(workflow, chain)})
+    offers: dict[str, Route] = {FUSED_PATH: fused, WORKFLOW_PATH: BusyRoute(workflow, chain)}
+    if terms.priority == "live":
+        offers = {LIVE_PATH: sending(lambda carrier: FusedRoute(server, carrier, terms, traffic, LIVE_PATH))} | offers
+    return AutoRoute(server, offers)
 
 
 def takes_planes(name: RouteName, transport: Transport) -> bool:

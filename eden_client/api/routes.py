@@ -17,6 +17,8 @@ from media import Frame
 
 ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
 WORKFLOW_PATH, FUSED_PATH = "/wfpredict/eden", "/predictions/eden_fused"
+LIVE_PATH = "/predictions/eden_live"
+"""The fused model, with workers and a queue of its own for who is live."""
 TICKET = b"EDEN-TICKET"
 Priority = Literal["live", "interactive", "batch"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -51,7 +53,6 @@ class Terms:
 def deadline_ms(seconds: float) -> int:
     """Milliseconds as a server takes them."""
     return max(1, math.ceil(1000 * min(seconds, LATEST_MS / 1000)))
-
 
 
 class Route(Protocol):
@@ -98,16 +99,17 @@ class FusedRoute:
     carrier: Carrier
     terms: Terms
     traffic: Traffic
+    path: str = FUSED_PATH
 
     def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
         streamed = len(frames) > 2
         with self.carrier.carry(frames, self.traffic, yuv) as carried:
             headers = asked_for(carried, self.terms, within, streamed)
             if streamed:
-                with self.server.streamed(FUSED_PATH, carried.request.body, headers, within) as chunks:
+                with self.server.streamed(self.path, carried.request.body, headers, within) as chunks:
                     yield from frames_in(chunks, carried)
                 return
-            made = carried.all(self.server.call(FUSED_PATH, carried.request.body, headers, within))
+            made = carried.all(self.server.call(self.path, carried.request.body, headers, within))
         yield from made
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +91,7 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
         window_bytes: int = 1 << 30,
         regions: RegionFolder | None = None,
         decoder_regions: RegionFolder | None = None,
+        clock: Callable[[], float] = time.time,
         **handoff: object,
     ) -> Nodes:
         encoder, decoder = networks
@@ -115,8 +117,9 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
                 opened[-1],
                 pools[0],
                 Silent(),
+                clock=clock,
             ),
-            DecodeService(drawing, opened[-1], Silent()),
+            DecodeService(drawing, opened[-1], Silent(), clock=clock),
             FusedService(
                 encoder,
                 drawing,
@@ -126,6 +129,7 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
                 pools[0],
                 Silent(),
                 window_bytes=window_bytes,
+                clock=clock,
             ),
             opened[-1],
             layout,
