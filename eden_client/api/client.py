@@ -40,7 +40,7 @@ FAILURES = 6
 """How often a request is tried over which the server failed: unlike an absence, this may be the request's doing."""
 
 JITTER = 1.25
-"""Times as long as asked for a client waits, at most: those that were refused together do not come back together."""
+"""Times as long as it has to, a client waits at most: those that were refused together do not come back together."""
 
 
 class EdenClient:
@@ -194,8 +194,8 @@ class EdenClient:
                 self.traffic.add(retries=1)
                 if self.on_trouble:
                     self.on_trouble(error)
-                asked = min((error.retry_after or 0.0) * uniform(1, JITTER), self._patience - (now - trouble_since))
-                if left.wait(max(pause, asked)):
+                asked = max(pause, error.retry_after or 0.0) * uniform(1, JITTER)
+                if left.wait(min(asked, max(pause, self._patience - (now - trouble_since)))):
                     raise
                 pause = min(2 * pause, LONGEST_PAUSE)
 
