@@ -30,16 +30,18 @@ MOST = 300.0
 class Caller:
     """Sends clips of one film by one route; every thread has a connection of its own."""
 
-    def __init__(self, server: str, key_file: Path, height: int, width: int) -> None:
+    def __init__(self, server: str, key_file: Path, height: int, width: int, length: int) -> None:
         self._server, self._own = server, threading.local()
         token = json.loads(key_file.read_text())["inference"]["key"]
         self._headers = {"Authorization": f"Bearer {token}", "X-Eden-Format": "jpeg"}
         film = Film.draw(Scene(5, height, width), 16, "jpeg")
-        self._clips = {count: next(film.clips(count, 1)) for count in (2, 9)}
+        self.pairs = length - 1
+        """of a whole clip"""
+        self._pair, self._clip = (next(film.clips(count, 1)) for count in (2, length))
 
-    def send(self, route: str, frames: int, priority: str) -> tuple[int, float]:
-        """One clip; the code that it was answered with (200: frames), and the seconds that it took."""
-        clip = self._clips[frames]
+    def send(self, route: str, priority: str, whole: bool = False) -> tuple[int, float]:
+        """One pair, or a whole clip; the code that it was answered with (200: frames), and the seconds that it took."""
+        clip = self._clip if whole else self._pair
         headers = self._headers | {"Content-Type": clip.content_type, "X-Eden-Priority": priority}
         began = time.perf_counter()
         code, answer = self._post(f"/predictions/{ENCODER}" if route == "chain" else PATHS[route], clip.body, headers)
@@ -80,27 +82,27 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 
 def live_pairs(caller: Caller, route: str, live: str, seconds: float, clips: int) -> dict[str, object]:
-    """Pairs by the route `live`, one after another: alone, then beside `clips` callers of clips of nine frames."""
+    """Pairs by the route `live`, one after another: alone, then beside so many callers of `clips`."""
 
     def measured() -> list[float]:
         taken, end = [], time.monotonic() + seconds
         while time.monotonic() < end:
-            code, took = caller.send(live, 2, "live")
+            code, took = caller.send(live, "live")
             assert code == 200, code
             taken.append(took)
         return taken
 
     for _ in range(5):
-        caller.send(live, 2, "live")
+        caller.send(live, "live")
     alone = measured()
     done = threading.Event()
     answered: list[int] = []
-    threads = together(lambda: answered.append(caller.send(route, 9, "batch")[0]), clips, done.is_set)
+    threads = together(lambda: answered.append(caller.send(route, "batch", whole=True)[0]), clips, done.is_set)
     time.sleep(min(10.0, seconds))
     before, began = len(answered), time.monotonic()
     beside = measured()
     codes = answered[before:]
-    rate = 8 * codes.count(200) / (time.monotonic() - began)
+    rate = caller.pairs * codes.count(200) / (time.monotonic() - began)
     done.set()
     for thread in threads:
         thread.join()
@@ -113,9 +115,7 @@ def refusals(caller: Caller, route: str, seconds: float, callers: int) -> dict[s
     """Pairs at twice the rate that eight callers get, from so many callers, each at its share of the rate."""
     done: list[tuple[int, float]] = []
     end = time.monotonic() + seconds
-    for thread in together(
-        lambda: done.append(caller.send(route, 2, "interactive")), 8, lambda: time.monotonic() > end
-    ):
+    for thread in together(lambda: done.append(caller.send(route, "interactive")), 8, lambda: time.monotonic() > end):
         thread.join()
     capacity = sum(code == 200 for code, _ in done) / seconds
     period = callers / (2 * capacity)
@@ -123,7 +123,7 @@ def refusals(caller: Caller, route: str, seconds: float, callers: int) -> dict[s
 
     def paced() -> None:
         due = time.monotonic() + period
-        seen.append(caller.send(route, 2, "interactive"))
+        seen.append(caller.send(route, "interactive"))
         time.sleep(max(0.0, due - time.monotonic()))
 
     end = time.monotonic() + 2 * seconds
@@ -150,11 +150,12 @@ def main() -> None:
     parser.add_argument("--size", default="128x192", help="height x width of the frames")
     parser.add_argument("--seconds", type=float, default=20.0, help="that each step is measured")
     parser.add_argument("--clips", type=int, default=8, help="callers of clips beside the live pairs")
+    parser.add_argument("--length", type=int, default=9, help="frames of these clips")
     parser.add_argument("--callers", type=int, default=96, help="of pairs, at twice the capacity")
     parser.add_argument("--only", choices=("live", "refusals"))
     args = parser.parse_args()
     height, width = map(int, args.size.split("x"))
-    caller = Caller(args.server.rstrip("/"), args.key_file, height, width)
+    caller = Caller(args.server.rstrip("/"), args.key_file, height, width, args.length)
     found: dict[str, object] = {"machine": machine.describe(), "route": args.route, "size": args.size}
     if args.only != "refusals":
         live = args.live_route or args.route

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import termios
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ from bench.capacity_samples import Readings
 from eden_client.api.routes import FUSED_PATH
 from server import Server
 from server.api import BINARY
+from server.settings import PROJECT
 from server.topology import AS, FUSED, LIVE
 from tests.e2e.servers import PREDICT, TAKEN, WORKFLOW, assert_no_thread_leaked, assert_same, moving_frames, wait_for
 
@@ -160,3 +164,23 @@ def test_a_refusal_for_want_of_room_says_when_to_come_back_in_header_and_body(bo
     told = reply.json()
     assert (reply.status_code, told["code"], told["type"], told["retry"]) == (503, 503, "OverCapacity", "later")
     assert int(reply.headers["Retry-After"]) == told["retry_after"] >= 1
+
+
+@pytest.mark.skipif(not os.environ.get("EDEN_BENCH"), reason="measures for half a minute: EDEN_BENCH=1")
+@pytest.mark.parametrize("route", ["fused", "workflow", "chain"])
+def test_what_docs_say_of_live_pairs_and_refusals_can_be_measured(both: Server, route: str):
+    command = [sys.executable, "-m", "bench.urgency", "--server", both.url, "--route", route, "--size", "64x96"]
+    options = [
+        "--key-file",
+        str(both.folder / "key_file.json"),
+        "--seconds",
+        "2",
+        "--clips",
+        "2",
+        "--length",
+        str(TAKEN),
+    ]
+    ran = subprocess.run(command + options, cwd=PROJECT, check=True, capture_output=True, text=True, timeout=300)
+    found = json.loads(ran.stdout)
+    assert found["live_pairs"]["beside_clips"]["count"] > 0 and found["live_pairs"]["clips_pairs_per_s"] > 0
+    assert found["refusals"]["answered"]["count"] > 0 and found["refusals"]["other_errors"] == 0
