@@ -13,6 +13,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
@@ -121,14 +122,17 @@ def refusals(caller: Caller, route: str, seconds: float, callers: int) -> dict[s
     period = callers / (2 * capacity)
     seen: list[tuple[int, float]] = []
 
-    def paced() -> None:
-        due = time.monotonic() + period
-        seen.append(caller.send(route, "interactive"))
-        time.sleep(max(0.0, due - time.monotonic()))
+    began, end = time.monotonic(), time.monotonic() + 2 * seconds
 
-    end = time.monotonic() + 2 * seconds
-    for thread in together(paced, callers, lambda: time.monotonic() > end):
-        thread.join()
+    def paced(number: int) -> None:
+        due = began + period * number / callers
+        while due < end:
+            time.sleep(max(0.0, due - time.monotonic()))
+            seen.append(caller.send(route, "interactive"))
+            due = max(due + period, time.monotonic())
+
+    with ThreadPoolExecutor(callers) as pool:
+        list(pool.map(paced, range(callers)))
     refused = [took for code, took in seen if code == 503]
     answered = [took for code, took in seen if code == 200]
     others = len(seen) - len(refused) - len(answered)
