@@ -20,6 +20,8 @@ ones are built; those of another topology stay, and are not served.
   --max-batch-delay MS    milliseconds that a request waits for company, at each node
   --encoder-workers N     processes of the encoder
   --decoder-workers N     processes of dit_decoder
+  --live                  register eden_fused a second time, as eden_live: workers and a queue of their own for calls
+                          with X-Eden-Priority: live, which so never wait for others (the weights take memory twice)
   --fused-workers N       processes of eden_fused (default: as many as the host has GPUs, or one)
   --decoder-gpus A,B      the GPUs that they take in turn: 1,0 has every other one compute beside the encoder
   --set [MODEL:]KEY=VALUE any other setting under `handler:` in handlers/MODEL.yaml, or in all of them,
@@ -48,6 +50,7 @@ while (($#)); do
     case $option in
         --help | -h) usage; exit ;;
         --in-place) in_place=yes; shift; continue ;;
+        --live) staging+=("$option"); shift; continue ;;
         --checkpoint | --output | --topology | --fused-workers | --precision | --handoff | --batch-size | --max-batch-delay | \
             --encoder-workers | --decoder-workers | --decoder-gpus | --set)
             (($# >= 2)) || fail "$option needs a value (see --help)" ;;

@@ -52,4 +52,4 @@ class EncoderHandler(NodeHandler):
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """A ticket per request."""
-        return self.service.serve(requests)
+        return self.service.serve(requests, outbox)

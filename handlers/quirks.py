@@ -5,6 +5,13 @@ Answers   A handler's return value is one message for the whole batch, and Torch
           its own 2.5 s. So a large answer goes ahead by itself, by the call that is meant for streamed answers, and as
           soon as it is there: while it passes through the socket, the others' pictures are still being packed.
           An answer that comes within about a millisecond may be lost.
+Ends      A batch is over with the first message in which no item says `ts_stream_next: true`, and each item's HTTP
+          response ends with that message. One that names an item twice, first to go on and then to end, ends that
+          response alone: what is urgent need not wait for the rest of its batch. The item is missing from the
+          batch's last message, which would write to a connection that may serve another call by then. An error closes
+          its connection as it is written, so it goes whole, and "to go on" after it goes nowhere.
+Leaving   A caller that goes away is not told of: TorchServe asks whether a connection is open for sequences of requests
+          only. Its job is given to a worker, and computed, as any other.
 gRPC      A unary call ends with the first message; a second one makes TorchServe's thread for the worker throw, and the
           worker never comes back. A streaming call that gets a single plain message ends the worker. A handler cannot
           tell the two apart.
@@ -27,6 +34,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +45,7 @@ from typing import Any
 
 import psutil
 import torch
-from ts.handler_utils.utils import send_intermediate_predict_response
+from ts.protocol.otf_message_handler import create_predict_response
 from ts.service import Service
 
 from serving.answer import Answer
@@ -54,6 +62,10 @@ PIECE = 1 << 20
 """Bytes of one message of an answer that may come in pieces: over HTTP, outside a workflow."""
 MESSAGE = 1 << 30
 """Bytes of a message from which TorchServe would end the worker: `max_response_size` in config.properties."""
+_SUCCESS = "Prediction success"
+_BEGIN = struct.pack("!ii", 200, len(_SUCCESS)) + _SUCCESS.encode()
+_END = struct.pack("!i", -1)
+"""What a message to TorchServe begins and ends with; between are its items."""
 MARKS = ("url_path", "explain")
 """Headers that TorchServe sets on /predictions/ calls."""
 
@@ -90,6 +102,8 @@ class Replies:
             i: bytearray() for i, caller in enumerate(callers) if caller is Caller.GRPC and not grpc_streaming
         }
         self._gone: set[int] = set()
+        self._ended: set[int] = set()
+        self._started = time.monotonic()
         self._one_at_a_time = Lock()
 
     def send(self, index: int, body: bytes, content_type: str) -> None:
@@ -102,8 +116,7 @@ class Replies:
             return
         with self._one_at_a_time:
             self._context.set_response_content_type(index, content_type)
-            ids = {index: self._context.request_ids[index]}
-            send_intermediate_predict_response({index: body}, ids, "Prediction success", 200, self._context)
+            self._context.cl_socket.sendall(self._message(index, body, more=True))
 
     def ahead(self, index: int, answer: Answer) -> bool:
         """Send a large answer now; a small one waits for the message that ends the batch. Whether it has gone."""
@@ -117,16 +130,51 @@ class Replies:
             self.send(index, answer.body[start : start + step], answer.content_type)
         return True
 
+    def finish(self, index: int, answer: Answer) -> bool:
+        """End one caller's call while others of the batch go on, in one thread; False for a gRPC caller, whose call
+        cannot be ended so. What the batch then answers to it is left out."""
+        if self._callers[index] is Caller.GRPC:
+            return False
+        pause_until(self._started)
+        body = b"" if index in self._gone else answer.body
+        self._gone.add(index)
+        if self._callers[index] is Caller.WORKFLOW:  # the first message is its answer, whatever else comes
+            if body:
+                self.send(index, body, answer.content_type)
+            return True
+        self._describe(index, answer)
+        whole = answer.status >= 400
+        first = self._message(index, body, more=not whole)
+        second = self._message(index, b"", more=whole)
+        self._context.cl_socket.sendall(first[: -len(_END)] + second[len(_BEGIN) :])
+        del self._context.request_ids[index]
+        self._ended.add(index)
+        return True
+
     def rest(self, answers: Sequence[Answer]) -> list[bytes]:
         """What `handle` returns: all that has not gone yet. `answers`: one for each of the batch, in its order."""
         answers = [self._sendable(index, answer) for index, answer in enumerate(answers)]
         for index, answer in enumerate(answers):
-            self._context.set_response_status(code=answer.status, idx=index)
-            self._context.set_response_content_type(index, answer.content_type)
+            if index in self._ended:
+                continue
+            self._describe(index, answer)
             if self._callers[index] is Caller.GRPC:
                 end_stream(self._context, index)
             self.ahead(index, answer)
         return [self._last(index, answer) for index, answer in enumerate(answers)]
+
+    def _describe(self, index: int, answer: Answer) -> None:
+        """Status and headers of an answer."""
+        self._context.set_response_status(code=answer.status, idx=index)
+        self._context.set_response_content_type(index, answer.content_type)
+        if answer.retry_after is not None:
+            self._context.set_response_header(index, "Retry-After", str(answer.retry_after))
+
+    def _message(self, index: int, body: bytes, more: bool) -> bytes:
+        """A message for one caller. Not `more`, after one that was: it ends what that began."""
+        ids = {index: self._context.request_ids[index]}
+        message: bytes = create_predict_response({index: body}, ids, _SUCCESS, 200, self._context, more)
+        return message
 
     def _sendable(self, index: int, answer: Answer) -> Answer:
         """The answer; for a gRPC caller an error where it would be too large, as all of these go in one message."""

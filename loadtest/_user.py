@@ -14,7 +14,7 @@ from locust import FastHttpUser, User
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.env import Environment
 
-from eden_client.api.errors import EdenError, ServerBusy, envelope_in
+from eden_client.api.errors import EdenError, envelope_in
 from loadtest import _events as events
 from loadtest._answers import Reference, WrongAnswer, check, decode
 from loadtest._camera import Camera
@@ -87,7 +87,7 @@ class EdenUser(User):
 
     def pause_after(self, failure: Exception, seconds: float) -> None:
         """A user whose request failed after `seconds` waits a little, as a decent client does; a refusal is counted."""
-        if isinstance(failure, ServerBusy):
+        if isinstance(failure, EdenError) and failure.code == 503:  # by our handler, or by TorchServe's own full queue
             self.note(events.REFUSED, seconds)
         gevent.sleep(self.options.failure_pause)
 

@@ -7,7 +7,7 @@ import requests
 
 from server.http import request
 from server.tokens import Tokens
-from server.topology import SPLIT, WORKFLOW, Topology
+from server.topology import AS, SPLIT, WORKFLOW, Topology
 
 BINARY = {"Content-Type": "application/octet-stream"}
 
@@ -27,13 +27,16 @@ class Api:
     def register(self, archive: str, workers: int = 1, timeout: float = 600) -> int:
         """Register an archive of the model store, a workflow's (.war) or a model's, and wait until its workers are up.
 
+        `archive`: a file's name; "FILE as NAME" for a model of another name than the file's.
         `workers`: of a model whose yaml does not say how many. Returns the status: 200, or 409 if it is registered
         already. Raises requests.HTTPError for any other.
         """
         if archive.endswith(".war"):
             path, options = "/workflows", {"url": archive}
         else:
-            path, options = "/models", {"url": archive, "initial_workers": str(workers), "synchronous": "true"}
+            file, _, name = archive.partition(AS)
+            path, options = "/models", {"url": file, "initial_workers": str(workers), "synchronous": "true"}
+            options |= {"model_name": name} if name else {}
         return self._manage("POST", path, params=options, timeout=timeout, accept=(409,)).status_code
 
     def workers(self, model: str) -> list[dict[str, Any]]:

@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=_positive)
     parser.add_argument("--max-batch-delay", type=_milliseconds)
     parser.add_argument("--topology", choices=TOPOLOGIES, default="split")
+    parser.add_argument("--live", action="store_true")
     parser.add_argument("--fused-workers", type=_positive)
     parser.add_argument("--encoder-workers", type=_positive)
     parser.add_argument("--decoder-workers", type=_positive)
@@ -94,6 +95,11 @@ def main() -> None:
     args = parser.parse_args()
 
     topology = TOPOLOGIES[args.topology]
+    if args.live:
+        try:
+            topology = topology.with_live()
+        except ValueError as error:
+            parser.error(str(error))
     for option in _senseless(args, topology):
         parser.error(f"{option}: nothing that it is for is packed by --topology {args.topology}")
     named = {"checkpoint": args.checkpoint, "precision": args.precision}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 WORKFLOW, FUSED = "eden", "eden_fused"
+LIVE = "eden_live"
+"""The fused model once more, with a queue and workers of its own for the most urgent."""
+AS = " as "
+"""Between an archive and the name under which autostart registers it, where that is not the archive's."""
 NODES = ("eden__encoder", "eden__dit_decoder")
 
 
@@ -30,6 +34,12 @@ class Topology:
     @property
     def has_workflow(self) -> bool:
         return any(archive.endswith(".war") for archive in self.registers)
+
+    def with_live(self) -> Topology:
+        """This one, and eden_live. Raises ValueError where there is no fused model."""
+        if FUSED not in self.models:
+            raise ValueError(f"{LIVE} is made of {FUSED}: --topology fused or both")
+        return replace(self, registers=(*self.registers, f"{FUSED}.mar{AS}{LIVE}"), models=(*self.models, LIVE))
 
 
 SPLIT = Topology(
@@ -52,7 +62,8 @@ def packed_topology(model_store: Path) -> Topology:
 
 def topology_of(registers: Sequence[str]) -> Topology:
     """The topology of which autostart registers these archives; split where it is none."""
-    return next((each for each in TOPOLOGIES.values() if each.registers == tuple(registers)), SPLIT)
+    known = [*TOPOLOGIES.values(), *(each.with_live() for each in TOPOLOGIES.values() if FUSED in each.models)]
+    return next((each for each in known if each.registers == tuple(registers)), SPLIT)
 
 
 def packed_settings(archive: Path) -> dict[str, Any]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from handoff import Handoff, OverCapacity
+from collections.abc import Sequence
+from typing import TypeVar
+
+from handoff import Handoff
 from serving.backlog import Backlog
+from serving.errors import Overloaded
 from serving.expected_wait import ExpectedWait
-from serving.request import Caller, Request
+from serving.request import PRIORITIES, Caller, Job
+
+Wanted = TypeVar("Wanted", bound=Job)
 
 
 class Admission:
-    """Decides for each request of a batch, in turn. `handoff` and `wait`: only of a node that hands its work on."""
+    """Decides for each request of a batch: the most urgent are the last to be refused.
+
+    handoff, wait  only of a node that hands its work on
+    """
 
     def __init__(
         self, batch_size: int, backlog: Backlog, handoff: Handoff | None = None, wait: ExpectedWait | None = None
@@ -17,22 +26,30 @@ class Admission:
         self._batch_size, self._backlog, self._handoff, self._wait = batch_size, backlog, handoff, wait
         self._room = {False: 0, True: 0}
         """Clips that may be put, by whether their tickets go to a caller."""
+        self._places: dict[int, int] = {}
+        """Of the requests of a batch, by their indices: the most urgent first."""
+        self._within = 0
+        """Places that are not surplus."""
 
-    def begin(self, count: int) -> None:
-        """A batch of `count` requests has come."""
+    def begin(self, count: int, wanted: Sequence[Job]) -> None:
+        """A batch of `count` requests has come, of which `wanted` may be served."""
+        urgent_first = sorted(wanted, key=lambda job: PRIORITIES.index(job.request.priority))
+        self._places = {job.request.index: place for place, job in enumerate(urgent_first)}
         self._backlog.batch(full=count == self._batch_size)
+        self._within = len(wanted) - sum(self._backlog.is_surplus() for _ in range(count))
         if self._wait:
             self._wait.look()
         if self._handoff:
             self._room = {by_caller: self._handoff.room(by_caller) for by_caller in (False, True)}
 
-    def admit(self, request: Request) -> Request:
-        """The request, if there is room for it. Raises OverCapacity."""
-        if self._backlog.is_surplus():
-            raise OverCapacity(f"more than {self._backlog.most} requests wait for this node: try again later")
-        if self._handoff and request.index >= self._room[request.caller is not Caller.WORKFLOW]:
+    def admit(self, job: Wanted) -> Wanted:
+        """The job, if there is room for it. Raises Overloaded."""
+        place = self._places[job.request.index]
+        if place >= self._within:
+            raise Overloaded(f"more than {self._backlog.most} requests wait for this node: try again later")
+        if self._handoff and place >= self._room[job.request.caller is not Caller.WORKFLOW]:
             bound = self._handoff.settings.max_in_flight
-            raise OverCapacity(f"{bound} clips wait for the decoder already, the most that may: try again later")
+            raise Overloaded(f"{bound} clips wait for the decoder already, the most that may: try again later")
         if self._wait:
-            self._wait.check(request.index)
-        return request
+            self._wait.check(place)
+        return job

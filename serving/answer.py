@@ -35,11 +35,13 @@ class Answer:
     body: bytes
     content_type: str
     status: int = 200
+    retry_after: int | None = None
+    """seconds, of a refusal: the header Retry-After, where headers can be set"""
 
     @classmethod
     def envelope(cls, told: Mapping[str, Any]) -> Answer:
         """An error's envelope as an answer."""
-        return cls(json.dumps(told).encode(), "application/json", int(told["code"]))
+        return cls(json.dumps(told).encode(), "application/json", int(told["code"]), told.get("retry_after"))
 
 
 def encode_answer(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from serving.answer import Answer
 from serving.device_health import DeviceGuard
-from serving.errors import envelope
-from serving.request import Job, Request
+from serving.errors import DeadlinePassed, envelope
+from serving.outbox import Outbox
+from serving.request import PRIORITIES, Job, Request
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +31,28 @@ Out = TypeVar("Out")
 
 
 class Batch:
-    """The requests of a batch, and the answers that they have so far."""
+    """The requests of a batch, and the answers that they have so far.
 
-    def __init__(self, requests: Sequence[Request], guard: DeviceGuard | None = None) -> None:
-        self.requests, self._guard = requests, guard
+    outbox  by which answers go before the batch is done; None: by none
+    clock   seconds since the epoch
+    form    what an answer becomes as it leaves this node
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        guard: DeviceGuard | None = None,
+        outbox: Outbox | None = None,
+        clock: Callable[[], float] = time.time,
+        form: Callable[[Request, Answer], Answer] | None = None,
+    ) -> None:
+        self.requests, self._guard, self._outbox, self._clock, self._form = requests, guard, outbox, clock, form
         self._answers: dict[int, Answer] = {}
+        self._gone: set[int] = set()
 
     def answer(self, request: Request, answer: Answer) -> None:
         """Settle a request's answer."""
-        self._answers[request.index] = answer
+        self._answers[request.index] = self._form(request, answer) if self._form else answer
 
     def fail(self, request: Request, error: Exception) -> None:
         """Settle a request's answer: an error's envelope."""
@@ -44,6 +60,10 @@ class Batch:
         if told["code"] == 500 or told["type"] == "DeviceLost":
             logger.error("a request failed", exc_info=error)
         self.answer(request, Answer.envelope(told))
+
+    def answered(self, request: Request) -> Answer | None:
+        """A request's answer, if it has one by now."""
+        return self._answers.get(request.index)
 
     def answer_to(self, request: Request) -> Answer:
         """A request's answer; an error's envelope where none was given."""
@@ -54,6 +74,34 @@ class Batch:
     def answers(self) -> list[Answer]:
         """One per request, in their order."""
         return [self.answer_to(request) for request in self.requests]
+
+    def turns(self, jobs: Sequence[In]) -> Iterator[list[In]]:
+        """The jobs of each priority, the most urgent first. Before each turn, the answers that are there go."""
+        for priority in PRIORITIES:
+            if turn := [job for job in jobs if job.request.priority == priority]:
+                self.send()
+                yield turn
+
+    def send(self) -> None:
+        """Let callers have the answers that are there: others of the batch take longer."""
+        for index, answer in self._answers.items():
+            if self._outbox and index not in self._gone and self._outbox.finish(index, answer):
+                self._gone.add(index)
+                self._answers[index] = replace(answer, body=b"")
+
+    def check(self, request: Request, step: str) -> None:
+        """Raises DeadlinePassed if the request's caller waits no longer; `step`: what is left undone."""
+        if (late := self._clock() - request.due) >= 0:
+            raise DeadlinePassed(f"the deadline passed {late:.3f} s ago, before the {step}, which was left undone")
+
+    def in_time(self, jobs: Iterable[In], step: str) -> list[In]:
+        """Those whose callers still wait; the others are answered."""
+
+        def checked(job: In) -> In:
+            self.check(job.request, step)
+            return job
+
+        return self.each(jobs, checked)
 
     def each(self, jobs: Iterable[In], step: Callable[[In], Out], pool: Executor | None = None) -> list[Out]:
         """What `step` makes of each job, in a pool's threads if one is given; without those that fail."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -12,7 +15,7 @@ import numpy as np
 import torch
 
 from eden import DitDecoder, EncoderOutput, YuvFormat
-from handoff import Handoff, Ticket
+from handoff import Handoff, HandoffError, Ticket
 from serving.answer import (
     STREAM_CONTENT_TYPE,
     Answer,
@@ -24,7 +27,7 @@ from serving.answer import (
 )
 from serving.batch import Batch
 from serving.device_health import DeviceGuard
-from serving.errors import BadRequest, read_envelope
+from serving.errors import BadRequest, DeadlinePassed, read_envelope
 from serving.jpeg import BatchJpeg
 from serving.options import CONTENT_TYPES, Options, Rendering, read_options, rendering
 from serving.outbox import Outbox
@@ -36,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 BODY = ("body", "data", "ticket")
 """Names under which a ticket may come: a raw body, gRPC's usual key, a form field."""
+
+SLICE = 32
+"""Pairs of a clip with a deadline that are drawn before it is looked at again."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +114,12 @@ class Drawing:
         self._jpeg, self._regions = jpeg, regions
 
     def whole(self, batch: Batch, jobs: Sequence[DrawJob], outbox: Outbox) -> None:
-        """Clips of each kind together; each answer is encoded by itself."""
-        self.answer(batch, batch.together(jobs, self.draw), outbox)
+        """Clips of each kind together, long ones with a deadline alone; each answer is encoded by itself."""
+        jobs = batch.in_time(jobs, "drawing")
+        self.answer(batch, batch.together([job for job in jobs if not _in_slices(job)], self.draw), outbox)
+        if sliced := [job for job in jobs if _in_slices(job)]:
+            batch.send()
+            self.answer(batch, batch.each(sliced, lambda job: self.draw_slices(batch, job)), outbox)
 
     def answer(self, batch: Batch, drawn: Sequence[Drawn], outbox: Outbox) -> None:
         """Encode each request's frames by itself; a large answer may go ahead of the others."""
@@ -137,8 +147,11 @@ class Drawing:
         begun: set[int] = set()
         going = list(jobs)
         for number in count():
+            going = batch.in_time(going, "next of its frames" if number else "drawing")
+            _end_broken(batch, [job.request for job in jobs if job.request.index in begun])
             if not going:
                 break
+            batch.send()
             pairs = batch.each(going, _next_pair)
             for job, pair in pairs:
                 if pair is None:
@@ -155,11 +168,18 @@ class Drawing:
             sent = {index for index, _ in parts}
             begun |= sent
             going = [job for job in going if job.request.index in sent]
-        for job in jobs:
-            answer = batch.answer_to(job.request)
-            if job.request.index in begun and answer.content_type != STREAM_CONTENT_TYPE:
-                error = as_part(answer.body, answer.content_type)
-                batch.answer(job.request, Answer(error + stream_end(), STREAM_CONTENT_TYPE))
+
+    def draw_slices(self, batch: Batch, job: DrawJob) -> Drawn:
+        """The frames of one clip; its deadline is looked at every now and then. Raises DeadlinePassed."""
+        if not _in_slices(job):
+            return self.draw([job])[0]
+        pairs = len(job.output) - 1
+        drawn = []
+        for start in range(0, pairs, SLICE):
+            batch.check(job.request, "next of its frames")
+            part = replace(job, output=job.output.pairs(start, min(start + SLICE, pairs)))
+            drawn.append(self.draw([part])[0].frames)
+        return Drawn(job.request, torch.cat(drawn), job.output.frames, job.how)
 
     def draw(self, jobs: list[DrawJob]) -> list[Drawn]:
         """The frames of clips of one kind, computed together."""
@@ -205,24 +225,32 @@ class Drawing:
 
 
 class DecodeService:
-    """Takes the tokens that tickets stand for, and draws the frames between."""
+    """Takes the tokens that tickets stand for, and draws the frames between.
+
+    clock  seconds since the epoch, by which deadlines are judged
+    """
 
     def __init__(
-        self, drawing: Drawing, handoff: Handoff, telemetry: Telemetry, guard: DeviceGuard | None = None
+        self,
+        drawing: Drawing,
+        handoff: Handoff,
+        telemetry: Telemetry,
+        guard: DeviceGuard | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._guard = guard
+        self._guard, self._clock = guard, clock
         self._drawing, self._handoff, self._telemetry = drawing, handoff, telemetry
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
-        """Frames per request, or an error's envelope. Whole clips first: a stream lasts, and they need not wait."""
-        batch = Batch(requests, self._guard)
+        """Frames per request, or an error's envelope: the most urgent first, and of them whole clips before streams."""
+        batch = Batch(requests, self._guard, outbox, self._clock)
         jobs = [job for job in batch.each(requests, lambda request: self._read(batch, request)) if job]
-        whole = [job for job in jobs if not job.stream]
-        streamed = [job for job in jobs if job.stream]
-        with self._telemetry.stage("take"):
-            taken = batch.each(whole, self._take)
-        self._drawing.whole(batch, taken, outbox)
-        self._drawing.streamed(batch, batch.each(streamed, self._open), outbox)
+        for turn in batch.turns(jobs):
+            with self._telemetry.stage("take"):
+                taken = batch.each([job for job in turn if not job.stream], lambda job: self._take(batch, job))
+            self._drawing.whole(batch, taken, outbox)
+            streams = batch.each([job for job in turn if job.stream], lambda job: self._open(batch, job))
+            self._drawing.streamed(batch, streams, outbox)
         return batch.answers()
 
     def _read(self, batch: Batch, request: Request) -> TicketJob | None:
@@ -239,13 +267,27 @@ class DecodeService:
         asked = _asked(request)
         options, default_format = asked.with_ticket(ticket.options)
         how = rendering(options, default_format, asked.stream)
+        request = options.terms(request)
+        request = replace(request, due=min(request.due, ticket.options.get("due", math.inf)))
         return TicketJob(request, ticket, options.seed or 0, how, asked.stream)
 
-    def _take(self, job: TicketJob) -> DrawJob:
+    def _take(self, batch: Batch, job: TicketJob) -> DrawJob:
+        self._check(batch, job)
         return DrawJob(job.request, self._handoff.take(job.ticket), job.seed, job.how)
 
-    def _open(self, job: TicketJob) -> StreamJob:
+    def _open(self, batch: Batch, job: TicketJob) -> StreamJob:
+        self._check(batch, job)
         return StreamJob(job.request, self._handoff.stream(job.ticket), job.seed, job.how)
+
+    def _check(self, batch: Batch, job: TicketJob) -> None:
+        """Raises DeadlinePassed for a job that nobody waits for, once its tokens are out of the way: left lying, they
+        would count among those in flight until they expire."""
+        try:
+            batch.check(job.request, "drawing")
+        except DeadlinePassed:
+            with contextlib.suppress(HandoffError):
+                self._handoff.take(job.ticket)
+            raise
 
 
 def _asked(request: Request) -> Options:
@@ -254,6 +296,19 @@ def _asked(request: Request) -> Options:
     if request.caller is Caller.WORKFLOW:
         return Options()
     return read_options({name: value for name, value in request.fields.items() if name not in BODY}, request.headers)
+
+
+def _in_slices(job: DrawJob) -> bool:
+    return job.request.due < math.inf and len(job.output) - 1 > SLICE
+
+
+def _end_broken(batch: Batch, begun: Sequence[Request]) -> None:
+    """What failed after its first frame ends as a stream does, with the error as its last part."""
+    for request in begun:
+        answer = batch.answered(request)
+        if answer and answer.content_type != STREAM_CONTENT_TYPE:
+            error = as_part(answer.body, answer.content_type)
+            batch.answer(request, Answer(error + stream_end(), STREAM_CONTENT_TYPE))
 
 
 def _next_pair(job: StreamJob) -> tuple[StreamJob, DrawJob | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from serving.device_health import DeviceGuard
 from serving.jpeg import BatchJpeg
 from serving.limits import ClipLimits
 from serving.options import Options, own_rate, read_options, rendering
+from serving.outbox import Outbox
 from serving.regions import RegionFolder, is_region
 from serving.request import Caller, Request
 from serving.telemetry import Telemetry
@@ -69,6 +71,14 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class AskedJob:
+    """A request whose options have been read."""
+
+    request: Request
+    options: Options
+
+
+@dataclass(frozen=True)
 class ReadJob:
     """A request that has been looked at: what it asks for, and what it holds by its headers."""
 
@@ -98,9 +108,14 @@ class ClipReader:
         self._limits, self._patch_size, self._pictures, self._jpeg = limits, patch_size, pictures, jpeg
         self._regions = regions
 
-    def look_at(self, request: Request) -> ReadJob:
-        """Refuses, before a pixel is decoded, what can never be served. Raises BadRequest, TooLarge, MediaError."""
+    def ask(self, request: Request) -> AskedJob:
+        """What a request asks for. Raises BadRequest."""
         options = read_options(request.fields, request.headers)
+        return AskedJob(options.terms(request), options)
+
+    def look_at(self, asked: AskedJob) -> ReadJob:
+        """Refuses, before a pixel is decoded, what can never be served. Raises BadRequest, TooLarge, MediaError."""
+        request, options = asked.request, asked.options
         described = is_region(request.headers.get("content-type", ""))
         source = look_at(request.fields, self._limits, self._regions, described, options.yuv)
         if source.region:
@@ -163,6 +178,13 @@ class ClipReader:
         return EncodeJob(job.request, frames, options, job.source.default_format, grid)
 
 
+def admitted(batch: Batch, reader: ClipReader, admission: Admission) -> list[ReadJob]:
+    """What is to be served of a batch, looked at; the others are answered."""
+    asked = batch.each(batch.requests, reader.ask)
+    admission.begin(len(batch.requests), asked)
+    return batch.each(batch.each(asked, admission.admit), reader.look_at)
+
+
 def _with_frames(options: Options, default_format: str) -> bool:
     return (options.format or default_format) == "mp4"
 
@@ -182,6 +204,7 @@ class EncodeService:
     """Admits a batch, reads it, encodes it together, and puts the tokens where a decoder can take them.
 
     requests   threads that read requests side by side
+    clock      seconds since the epoch, by which deadlines are judged
     """
 
     def __init__(
@@ -193,32 +216,33 @@ class EncodeService:
         requests: Executor,
         telemetry: Telemetry,
         guard: DeviceGuard | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._guard = guard
+        self._guard, self._clock = guard, clock
         self._reader, self._admission, self._handoff = reader, admission, handoff
         self._requests, self._telemetry = requests, telemetry
         self._encode = encode_together(encoder, telemetry)
 
-    def serve(self, requests: Sequence[Request]) -> list[Answer]:
-        """A ticket per request, or an error's envelope."""
-        batch = Batch(requests, self._guard)
-        self._admission.begin(len(requests))
-        admitted = batch.each(requests, self._admission.admit)
-        for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):
-            self._serve_part(batch, part)
-        return [self.outgoing(*each) for each in zip(requests, batch.answers(), strict=True)]
+    def serve(self, requests: Sequence[Request], outbox: Outbox | None = None) -> list[Answer]:
+        """A ticket per request, or an error's envelope; what is refused goes ahead of what is encoded."""
+        batch = Batch(requests, self._guard, outbox, self._clock, self.outgoing)
+        for turn in batch.turns(admitted(batch, self._reader, self._admission)):
+            for part in self._reader.parts(turn):
+                self._serve_part(batch, part)
+        return batch.answers()
 
     def _serve_part(self, batch: Batch, part: list[ReadJob]) -> None:
         """By itself, so that its frames are gone before the next part is read."""
         with self._telemetry.stage("image_decode"):
-            jobs = self._reader.read_all(batch, part, self._requests)
-        encoded = batch.together(jobs, self._encode)
+            jobs = self._reader.read_all(batch, batch.in_time(part, "decoding of its frames"), self._requests)
+        encoded = batch.together(batch.in_time(jobs, "encoding"), self._encode)
         with self._telemetry.stage("put"):
-            for each, ticket in batch.each(encoded, lambda each: (each, self._put(each))):
+            ready = batch.in_time(encoded, "hand-off")
+            for each, ticket in batch.each(ready, lambda each: (each, self._put(each))):
                 batch.answer(each.request, Answer(ticket, TICKET))
 
     def _put(self, encoded: Encoded) -> bytes:
-        said = encoded.job.options.to_ticket(encoded.job.default_format)
+        said = encoded.job.options.to_ticket(encoded.job.default_format, encoded.request.due)
         return self._handoff.put(encoded.output, said, by_caller=encoded.request.caller is not Caller.WORKFLOW)
 
     def outgoing(self, request: Request, answer: Answer) -> Answer:

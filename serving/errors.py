@@ -1,15 +1,17 @@
 """What a caller is told when a request cannot be served: one table, one JSON envelope, everywhere.
 
     {"code": 413, "type": "TooLarge", "message": "...", "retry": "never", "largest_clip": 20}
+    {"code": 503, "type": "OverCapacity", "message": "...", "retry": "later", "retry_after": 2}
 
 On `/predictions/...` the HTTP status is `code`; in a workflow TorchServe always says 200, and the envelope is all there
 is. `retry` says whether trying again can help: "never", "later" (the same request), "encode" (the ticket is worth
-nothing any more: the frames have to be encoded again).
+nothing any more: the frames have to be encoded again). `retry_after`, of every 503: seconds after which to try.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,6 +20,9 @@ from media import MediaError
 
 LONGEST = 1000
 """Characters of a message: an error of many kilobytes breaks off on its way, and nobody reads it."""
+
+SOON, LATE = 1, 30
+"""Seconds after which to try again: where nothing better is known, and at most."""
 
 Retry = Literal["never", "later", "encode"]
 
@@ -42,8 +47,22 @@ class RegionUnavailable(BadRequest):
     """No such shared memory region for this server: the frames have to come in the request's body."""
 
 
+class Overloaded(OverCapacity):
+    """Too much waits. `retry_after`: seconds in which there may be room."""
+
+    def __init__(self, message: str, retry_after: float = SOON) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlinePassed(RuntimeError):
+    """The caller has given up waiting by now: what was left of the work was not done."""
+
+
 class DeviceLost(RuntimeError):
     """This worker's GPU context is broken: the worker ends, and another takes its place."""
+
+    retry_after = 5
 
 
 TABLE: dict[type[Exception], tuple[int, Retry]] = {
@@ -58,6 +77,7 @@ TABLE: dict[type[Exception], tuple[int, Retry]] = {
     OverCapacity: (503, "later"),
     DeviceLost: (503, "later"),
     HandoffTimeout: (504, "encode"),
+    DeadlinePassed: (504, "later"),
 }
 """Each error that a caller may be told: HTTP code, and whether a retry can help. Subclasses stand before their base."""
 
@@ -75,7 +95,7 @@ def envelope(error: Exception) -> dict[str, Any]:
     """The envelope of an error."""
     for kind, (code, retry) in TABLE.items():
         if isinstance(error, kind):
-            return _envelope(code, kind.__name__, str(error), retry) | _extras(error)
+            return _envelope(code, kind.__name__, str(error), retry) | _extras(code, error)
     code, retry = UNFORESEEN
     return _envelope(code, "InternalError", f"the server failed over this request ({type(error).__name__})", retry)
 
@@ -98,6 +118,8 @@ def _envelope(code: int, kind: str, message: str, retry: Retry) -> dict[str, Any
     return {"code": code, "type": kind, "message": short, "retry": retry}
 
 
-def _extras(error: Exception) -> dict[str, Any]:
+def _extras(code: int, error: Exception) -> dict[str, Any]:
+    if code == 503:
+        return {"retry_after": min(LATE, max(SOON, math.ceil(getattr(error, "retry_after", SOON))))}
     largest = getattr(error, "largest_clip", None)
     return {} if largest is None else {"largest_clip": largest}

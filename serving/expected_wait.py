@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from handoff import OverCapacity
+from serving.errors import Overloaded
 
 
 class ExpectedWait:
@@ -41,14 +41,15 @@ class ExpectedWait:
             self._since = self._now
 
     def check(self, index: int) -> None:
-        """Raises OverCapacity if the request with this index in its batch would wait too long."""
+        """Raises Overloaded if the request with this index in its batch would wait too long."""
         waiting = len(self._queue) + index
         if waiting < self._batch:
             return
         queue = self._queue or [self._now]
         expected = max(self._now - queue[0], waiting * self._pace)
         if expected > self._most and (index or self._now - queue[-1] <= self._most):
-            raise OverCapacity(
+            raise Overloaded(
                 f"{waiting} clips wait for the decoder, about {expected:.1f} s, at most {self._most:g} s are allowed: "
-                "try again later"
+                "try again later",
+                retry_after=expected - self._most,
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 
 import torch
@@ -14,7 +15,7 @@ from serving.answer import Answer
 from serving.batch import Batch
 from serving.decode import Drawing, DrawJob, Drawn, StreamJob
 from serving.device_health import DeviceGuard
-from serving.encode import ClipReader, Encoded, EncodeJob, ReadJob, encode_together
+from serving.encode import ClipReader, Encoded, EncodeJob, ReadJob, admitted, encode_together
 from serving.limits import TokenLayout
 from serving.options import Rendering, rendering
 from serving.outbox import Outbox
@@ -26,7 +27,10 @@ WINDOW_BYTES = 1 << 30
 
 
 class FusedService:
-    """Admits a batch, reads it, encodes it and draws the frames between on one device."""
+    """Admits a batch, reads it, encodes it and draws the frames between on one device.
+
+    clock  seconds since the epoch, by which deadlines are judged
+    """
 
     def __init__(
         self,
@@ -39,33 +43,34 @@ class FusedService:
         telemetry: Telemetry,
         guard: DeviceGuard | None = None,
         window_bytes: int = WINDOW_BYTES,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._guard = guard
+        self._guard, self._clock = guard, clock
         self._encoder, self._drawing, self._reader, self._layout = encoder, drawing, reader, layout
         self._admission, self._requests, self._telemetry = admission, requests, telemetry
         self._window_bytes = window_bytes
         self._encode = encode_together(encoder, telemetry)
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
-        """Frames per request, or an error's envelope. Whole clips first: a stream lasts, and they need not wait."""
-        batch = Batch(requests, self._guard)
-        self._admission.begin(len(requests))
-        admitted = batch.each(requests, self._admission.admit)
-        for part in self._reader.parts(batch.each(admitted, self._reader.look_at)):
-            self._serve_part(batch, part, outbox)
+        """Frames per request, or an error's envelope: the most urgent first, and of them whole clips before streams."""
+        batch = Batch(requests, self._guard, outbox, self._clock)
+        for turn in batch.turns(admitted(batch, self._reader, self._admission)):
+            for part in self._reader.parts(turn):
+                self._serve_part(batch, part, outbox)
         return batch.answers()
 
     def _serve_part(self, batch: Batch, part: list[ReadJob], outbox: Outbox) -> None:
         """By itself, so that its frames are gone before the next part is read."""
         with self._telemetry.stage("image_decode"):
-            jobs = self._reader.read_all(batch, part, self._requests)
+            jobs = self._reader.read_all(batch, batch.in_time(part, "decoding of its frames"), self._requests)
+        jobs = batch.in_time(jobs, "encoding")
         streamed = [job for job in jobs if _is_streamed(job)]
         whole = [job for job in jobs if not _is_streamed(job)]
         short = [job for job in whole if len(job.frames) <= self._window(job)]
         encoded = batch.together(short, self._encode)
         self._drawing.whole(batch, [_draw_job(each) for each in encoded], outbox)
         long = [job for job in whole if len(job.frames) > self._window(job)]
-        self._drawing.answer(batch, batch.each(long, self._draw_long), outbox)
+        self._drawing.answer(batch, batch.each(long, lambda job: self._draw_long(batch, job)), outbox)
         self._drawing.streamed(batch, [self._stream_job(job) for job in streamed], outbox)
 
     def _window(self, job: EncodeJob) -> int:
@@ -77,11 +82,12 @@ class FusedService:
         pairs = self._window(job) - 1
         return (job.frames[start : start + pairs + 1] for start in range(0, len(job.frames) - 1, pairs))
 
-    def _draw_long(self, job: EncodeJob) -> Drawn:
-        drawn = [
-            self._drawing.draw([DrawJob(job.request, self._encoded(frames), _seed(job), _how(job))])[0].frames.cpu()
-            for frames in self._windows(job)
-        ]
+    def _draw_long(self, batch: Batch, job: EncodeJob) -> Drawn:
+        drawn = []
+        for frames in self._windows(job):
+            batch.check(job.request, "next of its frames")
+            window = DrawJob(job.request, self._encoded(frames), _seed(job), _how(job))
+            drawn.append(self._drawing.draw_slices(batch, window).frames.cpu())
         return Drawn(job.request, torch.cat(drawn), job.source, _how(job))
 
     def _stream_job(self, job: EncodeJob) -> StreamJob:

@@ -21,7 +21,7 @@ from media.frame_layout import FrameLayout
 from media.region_format import CONTENT_TYPE as REGION
 from serving.errors import BadRequest, NotAcceptable, shown
 from serving.regions import Place
-from serving.request import as_text
+from serving.request import PRIORITIES, Priority, Request, as_text
 
 CONTENT_TYPES = {
     "png": "image/png",
@@ -34,8 +34,11 @@ CONTENT_TYPES = {
 }
 """Formats of an answer and their content types."""
 
-FIELDS = ("seed", "format", "quality", "fps", "stream", "layout", "matrix", "range")
-"""Names of the form fields; the headers are X-Eden-Seed, X-Eden-Format, ... and Accept."""
+FIELDS = ("seed", "format", "quality", "fps", "stream", "layout", "matrix", "range", "deadline_ms", "priority")
+"""Names of the form fields; the headers are X-Eden-Seed, X-Eden-Deadline-Ms, ... and Accept."""
+
+LATEST_MS = 24 * 3600 * 1000
+"""The most that a caller may say it waits."""
 
 SLOWEST, FASTEST = video_writer.SLOWEST, video_writer.FASTEST / 2
 """Frames a second of a source; an mp4 made of it has twice as many."""
@@ -61,12 +64,24 @@ class Options:
     """Of frames that come, and go, as planes; None: they are RGB."""
     place: Place | None = None
     """Where in a shared memory region the frames between go."""
+    deadline_ms: int | None = None
+    """Milliseconds from its arrival within which the caller waits for the answer."""
+    priority: Priority | None = None
 
-    def to_ticket(self, default_format: str) -> dict[str, Any]:
-        """What travels in a ticket: small JSON values, and the format of an answer where none was named."""
-        said = {name: value for name, value in asdict(self).items() if value is not None and name != "stream"}
+    def terms(self, request: Request) -> Request:
+        """The request, with when it is due and how urgent it is."""
+        due = math.inf if self.deadline_ms is None else request.arrived + self.deadline_ms / 1000
+        return replace(request, due=due, priority=self.priority or request.priority)
+
+    def to_ticket(self, default_format: str, due: float = math.inf) -> dict[str, Any]:
+        """What travels in a ticket: small JSON values, the format of an answer where none was named, and when it is
+        due, as a time of day: the machines that share tickets keep their clocks in step."""
+        here = ("stream", "deadline_ms")
+        said = {name: value for name, value in asdict(self).items() if value is not None and name not in here}
         if self.place is not None:
             said["place"] = msgspec.structs.asdict(self.place)
+        if due < math.inf:
+            said["due"] = due
         return said | {"answer": default_format}
 
     def with_ticket(self, said: Mapping[str, Any]) -> tuple[Options, str]:
@@ -77,7 +92,7 @@ class Options:
         """
         yuv = YuvFormat(**said["yuv"]) if "yuv" in said else None
         check_agreement(self.yuv, yuv, "the ticket")
-        named = {name: said[name] for name in ("seed", "format", "quality", "fps") if name in said}
+        named = {name: said[name] for name in ("seed", "format", "quality", "fps", "priority") if name in said}
         place = Place.of_ticket(said["place"]) if "place" in said else None
         return replace(self, place=place, yuv=yuv, **named), str(said["answer"])
 
@@ -118,7 +133,8 @@ def read_options(fields: Mapping[str, object], headers: Mapping[str, str]) -> Op
 
     Raises BadRequest naming the option and what it may be.
     """
-    said = {name: headers[f"x-eden-{name}"] for name in FIELDS if f"x-eden-{name}" in headers}
+    by_header = {name: f"x-eden-{name.replace('_', '-')}" for name in FIELDS}
+    said = {name: headers[header] for name, header in by_header.items() if header in headers}
     said |= {name: as_text(name, fields[name]) for name in FIELDS if name in fields}
     if "format" not in said and (accepted := _accepted(headers.get("accept", "*/*"))):
         said["format"] = accepted
@@ -129,6 +145,8 @@ def read_options(fields: Mapping[str, object], headers: Mapping[str, str]) -> Op
         fps=_rate(said["fps"]) if "fps" in said else None,
         stream=_truth("stream", said.get("stream", "0")),
         yuv=_yuv(said),
+        deadline_ms=_whole("deadline_ms", said["deadline_ms"], 1, LATEST_MS) if "deadline_ms" in said else None,
+        priority=_one_of("priority", said["priority"], PRIORITIES) if "priority" in said else None,
     )
 
 

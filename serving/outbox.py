@@ -15,3 +15,9 @@ class Outbox(Protocol):
 
     def ahead(self, index: int, answer: Answer) -> bool:
         """A whole answer, which may go now or with the batch; whether it has gone, and need not be kept."""
+
+    def finish(self, index: int, answer: Answer) -> bool:
+        """A whole answer, or what is left of it, that ends its call now, if it may: others of the batch take longer.
+
+        Whether it has gone. From one thread, while no other one sends.
+        """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from serving.errors import BadRequest
 
@@ -21,6 +23,11 @@ class Caller(Enum):
     """a gRPC caller of the node by itself: one message"""
 
 
+Priority = Literal["live", "interactive", "batch"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+"""The most urgent first."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One request of a batch."""
@@ -32,6 +39,12 @@ class Request:
     headers: Mapping[str, str]
     """by lower-case name"""
     caller: Caller = Caller.HTTP
+    arrived: float = field(default_factory=time.time)
+    """when the handler got it, in seconds since the epoch"""
+    due: float = math.inf
+    """when its caller gives up waiting, in seconds since the epoch; known once its options are read"""
+    priority: Priority = "interactive"
+    """known once its options are read"""
 
     @property
     def request(self) -> Request:

@@ -23,6 +23,7 @@ LONGEST_FIRST = (
     "e2e/test_client_formats.py",
     "e2e/test_fused.py",
     "e2e/test_load_fused.py",
+    "e2e/test_urgency.py",
     "e2e/test_client_topologies.py",
     "e2e/test_starting_twice.py",
     "e2e/",
@@ -36,6 +37,7 @@ ONE_SERVER = {
     "tests/security/": "tests/security",
     "tests/e2e/test_fused.py": "both",
     "tests/e2e/test_load_fused.py": "both",
+    "tests/e2e/test_urgency.py": "both",
     "tests/e2e/test_client_topologies.py": "both",
 }
 """Files that share a process, since their server costs more than they do."""

@@ -37,7 +37,7 @@ class OnlyCarries(NodeHandler):
             gone = outbox.ahead(job.request.index, made)
             return job.request, Answer(b"", made.content_type) if gone else made
 
-        for jobs in self.reader.parts(batch.each(requests, self.reader.look_at)):
+        for jobs in self.reader.parts(batch.each(batch.each(requests, self.reader.ask), self.reader.look_at)):
             for request, made in batch.each(self.reader.read_all(batch, jobs, self.requests), answer):
                 batch.answer(request, made)
         return batch.answers()

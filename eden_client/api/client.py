@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from random import uniform
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ from eden_client.api.in_thread import in_thread
 from eden_client.api.local import token_for
 from eden_client.api.open_route import RouteName, open_route, takes_planes
 from eden_client.api.regions import RegionPool
+from eden_client.api.routes import Priority, Terms
 from eden_client.api.sessions import TokenInClear, clear_note, is_loopback
 from eden_client.api.tokens import KeyFile, Token
 from eden_client.api.traffic import Traffic
@@ -37,6 +39,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 FAILURES = 6
 """How often a request is tried over which the server failed: unlike an absence, this may be the request's doing."""
 
+JITTER = 1.25
+"""Times as long as it has to, a client waits at most: those that were refused together do not come back together."""
+
 
 class EdenClient:
     """A client of one EDEN server, or of two: one that encodes, one that decodes.
@@ -46,7 +51,8 @@ class EdenClient:
     key_file        TorchServe's key_file.json: read before each call, renewed when it has expired
     management      the management address, where tokens are renewed (default: what the key file's own server says,
                     if `server` is that one; else they are not renewed)
-    route           "auto": what the server offers, fused before the workflow, or the chain where there are two servers;
+    route           "auto": what the server offers, fused before the workflow (and the chain while that is busy), or the
+                    chain where there are two servers; live pairs go by eden_live where that is offered;
                     "fused": both halves in one model, a clip's frames streamed back; "workflow": one call for both;
                     "chain": encoder and decoder in turn, frames streamed back; "grpc": the same over gRPC
     ca_file         certificates (PEM) of the authorities to trust by https:// and, for gRPC, grpcs:// (default: what
@@ -56,10 +62,11 @@ class EdenClient:
                     "auto": region where the server is at a loopback address and can open it, else npy; by gRPC npy
     region_folder   where regions are made: what the server's setting handler.regions names
     seed            of the noise: equal seeds give equal frames
+    priority        "live", "interactive" (the server's default) or "batch": who is served first of those that wait
     timeout         seconds without a byte after which a call counts as lost; its first attempt gets fewer
-                    (see AdaptiveTimeout)
-    patience        seconds for which a server that has answered before, or whose gateway answers, may be away; a
-                    Retry-After is heeded within them
+                    (see AdaptiveTimeout). The server is told, and does no work that comes too late
+    patience        seconds for which a server that has answered before, or whose gateway answers, may be away; how
+                    long a refusal says to wait is heeded within them
     window          calls that may run side by side
     on_trouble      told of every attempt that failed and is tried again
 
@@ -87,6 +94,7 @@ class EdenClient:
         transport: Transport = "auto",
         region_folder: str | Path = FOLDER,
         seed: int = 0,
+        priority: Priority | None = None,
         timeout: float = 300.0,
         patience: float = 120.0,
         window: int = 8,
@@ -114,7 +122,7 @@ class EdenClient:
         self.takes_planes = takes_planes(route, transport)
         """Whether planes go to the server as they are, if that takes them; by gRPC and as PNGs they go as RGB."""
         self._route = open_route(
-            route, encoder, decoder, authorities, transport, self._regions, seed, self.traffic, window
+            route, encoder, decoder, authorities, transport, self._regions, Terms(seed, priority), self.traffic, window
         )
 
     def interpolate_pair(self, first: Picture, second: Picture, yuv: YuvFormat | None = None) -> Frame:
@@ -186,8 +194,8 @@ class EdenClient:
                 self.traffic.add(retries=1)
                 if self.on_trouble:
                     self.on_trouble(error)
-                asked = min(error.retry_after or 0.0, self._patience - (now - trouble_since))
-                if left.wait(max(pause, asked)):
+                asked = max(pause, error.retry_after or 0.0) * uniform(1, JITTER)
+                if left.wait(min(asked, max(pause, self._patience - (now - trouble_since)))):
                     raise
                 pause = min(2 * pause, LONGEST_PAUSE)
 

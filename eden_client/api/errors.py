@@ -9,7 +9,7 @@ EdenError
     ├── ServerLost       no connection, no answer in time, an answer that breaks off
     │   ├── NotOffered   the server knows no such model or workflow: it is another one's, or the server still starts
     │   └── ServerAway   who answers has nobody to pass the call on to: a gateway, or TorchServe without a worker
-    ├── ServerBusy       more work waits than the server takes
+    ├── ServerBusy       more work waits than the server takes, or than it could do while the client waited
     ├── PayloadLost      the tokens that a ticket stands for are gone: the frames have to be encoded again
     └── ServerFailed     the server, or one of its workers, failed over this request
 
@@ -56,7 +56,7 @@ class RegionUnavailable(Refused):
 
 
 class ServerTrouble(EdenError):
-    """Something that may pass. `retry_after`: seconds after which to ask again, None where the answer does not say."""
+    """Something that may pass. `retry_after`: seconds after which to ask again, None where the server does not say."""
 
     retry_after: float | None = None
 
@@ -87,6 +87,7 @@ class ServerFailed(ServerTrouble):
 
 _BY_KIND: dict[str, type[EdenError]] = {
     "RegionUnavailable": RegionUnavailable,
+    "DeadlinePassed": ServerBusy,
     "InvalidKeyException": TokenRejected,
     # While a server starts it answers already, but does not know its models yet.
     "WorkflowNotFoundException": NotOffered,
@@ -105,12 +106,22 @@ _UNSAID: dict[str, type[EdenError]] = {
 """Of ours, where the envelope says nothing of a retry."""
 
 
-def error_told(code: int, kind: str, message: str, retry: object = None, largest_clip: object = None) -> EdenError:
-    """The error that a server's envelope {"code", "type", "message", "retry", "largest_clip"} stands for."""
-    error = _BY_KIND.get(kind) or _by_retry(code, retry) or _UNSAID.get(kind) or _by_code(code)
-    if error is Refused and code == 413:
+def error_told(
+    code: int,
+    kind: str,
+    message: str,
+    retry: object = None,
+    largest_clip: object = None,
+    retry_after: object = None,
+) -> EdenError:
+    """The error that a server's envelope {"code", "type", "message", "retry", ...} stands for."""
+    made = _BY_KIND.get(kind) or _by_retry(code, retry) or _UNSAID.get(kind) or _by_code(code)
+    if made is Refused and code == 413:
         return TooLarge(message.strip(), code, kind, largest_clip if isinstance(largest_clip, int) else None)
-    return error(message.strip(), code, kind)
+    error = made(message.strip(), code, kind)
+    if isinstance(error, ServerTrouble) and type(retry_after) is int and retry_after >= 0:
+        error.retry_after = retry_after
+    return error
 
 
 def _by_retry(code: int, retry: object) -> type[EdenError] | None:
@@ -130,6 +141,6 @@ def envelope_in(body: bytes) -> EdenError | None:
     try:
         told: dict[str, Any] = json.loads(body)
         code, kind, message = int(told["code"]), str(told["type"]), str(told["message"])
-        return error_told(code, kind, message, told.get("retry"), told.get("largest_clip"))
+        return error_told(code, kind, message, *map(told.get, ("retry", "largest_clip", "retry_after")))
     except (ValueError, KeyError, TypeError):
         return None

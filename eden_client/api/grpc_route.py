@@ -17,7 +17,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # 
 
 from eden_client.api.carriers import FromBody
 from eden_client.api.errors import EdenError, Refused, ServerBusy, ServerFailed, ServerLost, TokenRejected
-from eden_client.api.routes import DECODER, ENCODER, check_ticket, frames_in
+from eden_client.api.routes import DECODER, ENCODER, Terms, check_ticket, frames_in
 from eden_client.api.sessions import grpc_proxy_note, is_loopback, is_tls, with_scheme
 from eden_client.api.tls import root_certificates, tls_note
 from eden_client.api.tokens import Token
@@ -158,14 +158,14 @@ class GrpcRoute:
     encoder: GrpcConnection
     decoder: GrpcConnection
     transport: BodyFormat
-    seed: int
+    terms: Terms
     traffic: Traffic
 
     def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
         assert yuv is None, "by gRPC frames go as RGB"
         with self.traffic.timed("send_seconds"):
             fields = pack_fields(frames, self.transport)
-        ticket = check_ticket(self.encoder.call(ENCODER, fields | {"seed": str(self.seed).encode()}, within))
+        ticket = check_ticket(self.encoder.call(ENCODER, fields | self.terms.fields(2 * within), within))
         asked = {"data": ticket, "format": self.transport.encode(), "stream": b"1"}
         carried = FromBody(len(frames) - 1, frames[0].shape)
         yield from frames_in(self.decoder.streamed(DECODER, asked, within), carried)

@@ -100,8 +100,9 @@ class HttpConnection:
 
     def _failure(self, reply: requests.Response) -> EdenError:
         error = envelope_in(reply.content) or self._from_another(reply)
-        if isinstance(error, ServerTrouble):
-            error.retry_after = retry_after(reply.headers.get("Retry-After"))
+        asked = retry_after(reply.headers.get("Retry-After"))
+        if isinstance(error, ServerTrouble) and asked is not None:
+            error.retry_after = asked
         return error
 
     def _from_another(self, reply: requests.Response) -> EdenError:

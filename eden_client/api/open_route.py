@@ -7,12 +7,22 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from eden_client.api.auto_route import AutoRoute
+from eden_client.api.busy_route import BusyRoute
 from eden_client.api.carriers import BodyCarrier, Carrier, RegionCarrier
 from eden_client.api.fallback_route import FallbackRoute
 from eden_client.api.http_connection import HttpConnection
 from eden_client.api.planes_route import PlanesRoute
 from eden_client.api.regions import RegionPool
-from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH, ChainRoute, FusedRoute, Route, WorkflowRoute
+from eden_client.api.routes import (
+    FUSED_PATH,
+    LIVE_PATH,
+    WORKFLOW_PATH,
+    ChainRoute,
+    FusedRoute,
+    Route,
+    Terms,
+    WorkflowRoute,
+)
 from eden_client.api.tokens import Token
 from eden_client.api.traffic import Traffic
 from eden_client.api.transport import BodyFormat, Transport
@@ -30,7 +40,7 @@ def open_route(
     authorities: Path | None,
     transport: Transport,
     regions: RegionPool | None,
-    seed: int,
+    terms: Terms,
     traffic: Traffic,
     connections: int,
 ) -> Route:
@@ -49,7 +59,7 @@ def open_route(
             raise ValueError(f"the route grpc needs {error.name}: pip install 'eden-client[grpc]'") from error
 
         first, second = (GrpcConnection(*server, traffic, authorities) for server in (encoder, decoder or encoder))
-        return PlanesRoute(GrpcRoute(first, second, in_body, seed, traffic), takes_planes(name, transport))
+        return PlanesRoute(GrpcRoute(first, second, in_body, terms, traffic), takes_planes(name, transport))
     if decoder and name not in ("auto", "chain"):
         raise ValueError(f"the route {name} is through one server: two need the route chain or grpc")
 
@@ -63,14 +73,18 @@ def open_route(
     server = HttpConnection(*encoder, traffic, connections, authorities)
     if decoder or name == "chain":
         other = HttpConnection(*(decoder or encoder), traffic, connections, authorities)
-        return sending(lambda carrier: ChainRoute(server, other, carrier, seed, traffic))
-    one_call = {
-        FUSED_PATH: sending(lambda carrier: FusedRoute(server, carrier, seed, traffic)),
-        WORKFLOW_PATH: sending(lambda carrier: WorkflowRoute(server, carrier, seed, traffic)),
-    }
-    if name == "auto":
-        return AutoRoute(server, one_call)
-    return one_call[FUSED_PATH if name == "fused" else WORKFLOW_PATH]
+        return sending(lambda carrier: ChainRoute(server, other, carrier, terms, traffic))
+    fused = sending(lambda carrier: FusedRoute(server, carrier, terms, traffic))
+    if name == "fused":
+        return fused
+    workflow = sending(lambda carrier: WorkflowRoute(server, carrier, terms, traffic))
+    if name == "workflow":
+        return workflow
+    chain = sending(lambda carrier: ChainRoute(server, server, carrier, terms, traffic))
+    offers: dict[str, Route] = {FUSED_PATH: fused, WORKFLOW_PATH: BusyRoute(workflow, chain)}
+    if terms.priority == "live":
+        offers = {LIVE_PATH: sending(lambda carrier: FusedRoute(server, carrier, terms, traffic, LIVE_PATH))} | offers
+    return AutoRoute(server, offers)
 
 
 def takes_planes(name: RouteName, transport: Transport) -> bool:

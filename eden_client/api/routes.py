@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from eden_client.api.carriers import Awaited, Carried, Carrier
 from eden_client.api.errors import PayloadLost, ServerFailed, envelope_in
@@ -16,7 +17,42 @@ from media import Frame
 
 ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
 WORKFLOW_PATH, FUSED_PATH = "/wfpredict/eden", "/predictions/eden_fused"
+LIVE_PATH = "/predictions/eden_live"
+"""The fused model, with workers and a queue of its own for who is live."""
 TICKET = b"EDEN-TICKET"
+Priority = Literal["live", "interactive", "batch"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+LATEST_MS = 24 * 3600 * 1000
+"""The longest deadline that a server takes."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What every call of a client asks for."""
+
+    seed: int = 0
+    priority: Priority | None = None
+
+    def options(self, seconds: float) -> dict[str, str]:
+        """Names and values of a server's options, for a call whose client is sure to be gone after `seconds`.
+
+        The server counts from when the call arrives, which is later than the client does.
+        """
+        options = {"Seed": str(self.seed), "Deadline-Ms": str(deadline_ms(seconds))}
+        return options | ({"Priority": self.priority} if self.priority else {})
+
+    def headers(self, seconds: float) -> dict[str, str]:
+        """The same as HTTP headers."""
+        return {f"X-Eden-{name}": value for name, value in self.options(seconds).items()}
+
+    def fields(self, seconds: float) -> dict[str, bytes]:
+        """The same as fields of a form."""
+        return {name.lower().replace("-", "_"): value.encode() for name, value in self.options(seconds).items()}
+
+
+def deadline_ms(seconds: float) -> int:
+    """Milliseconds as a server takes them."""
+    return max(1, math.ceil(1000 * min(seconds, LATEST_MS / 1000)))
 
 
 class Route(Protocol):
@@ -38,12 +74,12 @@ class WorkflowRoute:
 
     server: HttpConnection
     carrier: Carrier
-    seed: int
+    terms: Terms
     traffic: Traffic
 
     def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
         with self.carrier.carry(frames, self.traffic, yuv) as carried:
-            headers = asked_for(carried, self.seed)
+            headers = asked_for(carried, self.terms, within)
             made = carried.all(self.server.call(WORKFLOW_PATH, carried.request.body, headers, within))
         yield from made
 
@@ -61,18 +97,19 @@ class FusedRoute:
 
     server: HttpConnection
     carrier: Carrier
-    seed: int
+    terms: Terms
     traffic: Traffic
+    path: str = FUSED_PATH
 
     def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
         streamed = len(frames) > 2
         with self.carrier.carry(frames, self.traffic, yuv) as carried:
-            headers = asked_for(carried, self.seed, streamed)
+            headers = asked_for(carried, self.terms, within, streamed)
             if streamed:
-                with self.server.streamed(FUSED_PATH, carried.request.body, headers, within) as chunks:
+                with self.server.streamed(self.path, carried.request.body, headers, within) as chunks:
                     yield from frames_in(chunks, carried)
                 return
-            made = carried.all(self.server.call(FUSED_PATH, carried.request.body, headers, within))
+            made = carried.all(self.server.call(self.path, carried.request.body, headers, within))
         yield from made
 
     def close(self) -> None:
@@ -86,12 +123,13 @@ class ChainRoute:
     encoder: HttpConnection
     decoder: HttpConnection
     carrier: Carrier
-    seed: int
+    terms: Terms
     traffic: Traffic
 
     def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
         with self.carrier.carry(frames, self.traffic, yuv) as carried:
-            headers = carried.request.headers | {"X-Eden-Seed": str(self.seed)}
+            # each answer, and each frame, may take so long
+            headers = carried.request.headers | self.terms.headers(within * (1 + carried.expected))
             ticket = check_ticket(self.encoder.call(f"/predictions/{ENCODER}", carried.request.body, headers, within))
             headers = {
                 "Content-Type": "application/octet-stream",
@@ -106,10 +144,12 @@ class ChainRoute:
         self.decoder.close()
 
 
-def asked_for(carried: Carried, seed: int, streamed: bool = False) -> dict[str, str]:
-    """Headers of the call that sends a clip and gets its frames."""
-    headers = carried.request.headers | {"X-Eden-Seed": str(seed), "X-Eden-Format": carried.format(streamed)}
-    return headers | {"X-Eden-Stream": "1"} if streamed else headers
+def asked_for(carried: Carried, terms: Terms, within: float, streamed: bool = False) -> dict[str, str]:
+    """Headers of the call that sends a clip and gets its frames; `within`: seconds that the server may be silent."""
+    asked = carried.request.headers | {"X-Eden-Format": carried.format(streamed)}
+    if streamed:
+        return asked | {"X-Eden-Stream": "1"} | terms.headers(within * carried.expected)
+    return asked | terms.headers(within)
 
 
 def check_ticket(answer: bytes) -> bytes:

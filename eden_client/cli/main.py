@@ -102,6 +102,7 @@ def _connect(args: argparse.Namespace) -> partial[EdenClient]:
         ca_file=args.ca_file,
         transport=args.transport,
         seed=args.seed,
+        priority=args.priority,
         timeout=args.timeout,
         patience=args.patience,
         window=args.window or (8 if streaming else 2),

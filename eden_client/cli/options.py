@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from eden_client.api.open_route import ROUTES
+from eden_client.api.routes import PRIORITIES
 from eden_client.api.transport import TRANSPORTS
 from eden_client.film.plan.cuts import SENSITIVITY
 from eden_client.film.write.budget import DEFAULT
@@ -145,6 +146,12 @@ def _sending(parser: argparse.ArgumentParser) -> None:
         "where it works, else npy (default: auto)",
     )
     add("--seed", type=int, default=0, help="of the noise that frames are made from (default: 0)")
+    add(
+        "--priority",
+        choices=PRIORITIES,
+        default="batch",
+        help="who is served first of those that wait for the server (default: batch, behind all others)",
+    )
 
 
 def _server(parser: argparse.ArgumentParser) -> None:

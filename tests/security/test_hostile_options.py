@@ -23,7 +23,7 @@ from tests.security.targets import (
 )
 from tests.security.wire import Part
 
-NAMES = ("seed", "format", "quality", "fps", "stream")
+NAMES = ("seed", "format", "quality", "fps", "stream", "deadline_ms", "priority")
 PICTURES = tuple(
     Part(f"frame{i}", media.encode_image(frame, "png"), "image/png", f"{i}.png")
     for i, frame in enumerate(moving_frames())
@@ -96,6 +96,10 @@ UNSAYABLE = {
 }
 
 
+def header(name: str) -> str:
+    return f"X-Eden-{name.replace('_', '-')}"
+
+
 def field(name: str, value: bytes, content_type: str | None = None) -> Call:
     return Call((*PICTURES, Part(name, value, content_type)))
 
@@ -114,7 +118,7 @@ def test_an_option_as_a_header(client: Client, target: Target, ticket: bytes):
     body = ticket if target.at == DECODER else PICTURES
 
     def case(name: str, what: str, value: bytes, **expected: object) -> Case:
-        return Case(f"X-Eden-{name}: {what}", Call(body, [(f"X-Eden-{name}", value)]), **expected)
+        return Case(f"X-Eden-{name}: {what}", Call(body, [(header(name), value)]), **expected)
 
     refused = [case(name, *item, words=(name,)) for name, item in product(NAMES, IN_A_HEADER.items())]
     unsayable = [case(name, *item) for name, item in product(NAMES, UNSAYABLE.items())]
@@ -156,6 +160,10 @@ OUT_OF_BOUNDS = [
     ("layout", b"x" * MEGABYTE, "not one of rgb24, i420"),
     ("matrix", b"x" * MEGABYTE, "not one of bt709"),
     ("range", b"\0" * MEGABYTE, "not one of limited"),
+    ("deadline_ms", b"1e400", "not a whole number from 1 to 86400000"),
+    ("deadline_ms", b"0", "outside 1 to 86400000"),
+    ("deadline_ms", b"86400001", "outside 1 to 86400000"),
+    ("priority", b"x" * MEGABYTE, "not one of live, interactive, batch"),
 ]
 
 
@@ -179,7 +187,7 @@ TWICE = [
 ]
 EVERY = [
     Case("all options, as fields", Call((*PICTURES, *(Part(name, b"\xff") for name in NAMES)))),
-    Case("all options, as headers", Call(PICTURES, [(f"X-Eden-{name}", "?") for name in NAMES])),
+    Case("all options, as headers", Call(PICTURES, [(header(name), "?") for name in NAMES])),
     Case(
         "a good field beside a bad header",
         Call((*PICTURES, Part("seed", b"1")), [("X-Eden-Seed", "x")]),

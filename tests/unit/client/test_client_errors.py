@@ -51,6 +51,25 @@ def test_an_error_that_the_client_does_not_know_is_what_its_envelope_says(code, 
     assert type(read({"code": code, "type": "New", "message": "told so", "retry": retry})) is error
 
 
+def test_work_that_came_too_late_is_a_busy_server_not_a_lost_one():
+    """By its status alone it would be a failure, of which there may be few."""
+    assert type(read(errors.envelope(errors.DeadlinePassed("told so")))) is ServerBusy
+
+
+def test_every_refusal_for_want_of_room_says_when_to_come_back():
+    for error, seconds in (
+        (errors.Overloaded("full", 2.1), 3),
+        (errors.Overloaded("full", 1e9), errors.LATE),
+        (errors.Overloaded("full", -5), errors.SOON),
+        (errors.OverCapacity("the hand-off's"), errors.SOON),
+        (errors.DeviceLost("gone"), 5),
+    ):
+        told = errors.envelope(error)
+        assert (told["code"], told["retry_after"]) == (503, seconds)
+        assert read(told).retry_after == seconds
+    assert "retry_after" not in errors.envelope(errors.BadRequest("never"))
+
+
 def test_what_is_too_large_says_how_much_is_not():
     error = read(errors.envelope(errors.TooLarge("a clip of 9 frames: at most 5 are taken at once", 5)))
     assert isinstance(error, TooLarge) and error.largest_clip == 5

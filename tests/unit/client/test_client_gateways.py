@@ -36,6 +36,7 @@ class Pauses:
 
         patch.setattr(client_module, "threading", SimpleNamespace(Event=Event))
         patch.setattr(client_module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        patch.setattr(client_module, "uniform", lambda least, most: least)
 
 
 @pytest.fixture
@@ -106,6 +107,24 @@ def test_a_retry_after_ends_with_patience(told, pauses, asked):
     with EdenClient(told.url, route="workflow", patience=20) as client, pytest.raises(ServerAway):
         client.interpolate_pair(*FRAMES[:2])
     assert pauses.taken[0] == 20 and len(told.paths) == 3  # once more at the end of the patience, once after it
+
+
+def test_what_a_refusals_body_says_is_heeded_too(told, pauses):
+    """In a workflow, and over gRPC, there are no headers of the server's own."""
+    told.answers = [envelope(503, "OverCapacity", retry="later", retry_after=9)]
+    told.answers += [(503, told.answers[0], {"Retry-After": "5"})]  # a gateway in between knows better
+    told.answers += [envelope(503, "OverCapacity", retry="later", retry_after=wrong) for wrong in (-3, "9", 1e9, True)]
+    with EdenClient(told.url, route="workflow") as client:
+        client.interpolate_pair(*FRAMES[:2])
+    assert pauses.taken == [9, 5, 1, 2, 4, 4]
+
+
+def test_those_that_were_refused_together_do_not_come_back_together(told, pauses, monkeypatch):
+    told.answers = [(503, envelope(503, "OverCapacity", retry="later"), {"Retry-After": "8"})]
+    monkeypatch.setattr(client_module, "uniform", lambda least, most: most)
+    with EdenClient(told.url, route="workflow") as client:
+        client.interpolate_pair(*FRAMES[:2])
+    assert pauses.taken == [8 * client_module.JITTER] == [10]
 
 
 def test_a_retry_after_is_seconds_or_a_date():

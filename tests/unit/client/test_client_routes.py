@@ -9,7 +9,8 @@ import pytest
 
 from eden_client import EdenClient, NotOffered, ServerFailed, TokenRejected
 from eden_client.api import client as client_module
-from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH
+from eden_client.api.busy_route import CALM
+from eden_client.api.routes import DECODER, ENCODER, FUSED_PATH, LATEST_MS, WORKFLOW_PATH, Terms, deadline_ms
 from media import decode_npy, encode_npy
 from tests.unit.client.told import FRAMES, Told, between, envelope, mean, streamed
 
@@ -145,3 +146,70 @@ def test_two_servers_mean_a_chain():
     assert decoder.bodies == [b"EDEN-TICKET of theirs"]
     encoder.close()
     decoder.close()
+
+
+# ---------------------------------------------------------------- how long the client waits, and how urgent it is
+
+
+def asked(told: Told) -> list[tuple[str | None, str | None]]:
+    return [(headers.get("X-Eden-Deadline-Ms"), headers.get("X-Eden-Priority")) for headers in told.headers]
+
+
+@pytest.mark.parametrize("route", ["workflow", "fused"])
+def test_a_server_is_told_how_long_its_client_waits(told, route):
+    with EdenClient(told.url, route=route, timeout=20, priority="live") as client:
+        client.interpolate_pair(*FRAMES[:2])
+    assert asked(told) == [("20000", "live")]
+
+
+def test_each_frame_of_a_stream_may_take_as_long(told):
+    with EdenClient(told.url, route="fused", timeout=20) as client:
+        client.interpolate_clip(FRAMES)
+    assert asked(told) == [("60000", None)]
+
+
+def test_a_chain_has_its_tickets_live_until_the_last_frame_is_late(told):
+    with EdenClient(told.url, route="chain", timeout=20, priority="batch") as client:
+        assert np.array_equal(client.interpolate_clip(FRAMES), MEANS)
+    assert asked(told) == [("80000", "batch"), (None, None)]
+
+
+def test_a_deadline_is_one_that_servers_take():
+    assert [deadline_ms(seconds) for seconds in (0.0, 0.0001, 1.5, 1e300, float("inf"))] == [
+        1,
+        1,
+        1500,
+        *[LATEST_MS] * 2,
+    ]
+    assert Terms(7, "live").fields(2.0) == {"seed": b"7", "deadline_ms": b"2000", "priority": b"live"}
+
+
+# ---------------------------------------------------------------- a busy workflow
+
+
+BUSY = (200, envelope(503, "OverCapacity", retry="later"))
+CHAIN = [f"/predictions/{ENCODER}", f"/predictions/{DECODER}"]
+
+
+def test_while_the_workflow_is_busy_the_chain_is_asked_which_answers_at_once(told):
+    pair = FRAMES[:2]
+    told.answers = [BUSY, (503, BUSY[1])]
+    with EdenClient(told.url) as client:
+        for _ in range(CALM + 1):
+            assert np.array_equal(client.interpolate_pair(*pair), MEANS[0])
+    assert told.paths == [WORKFLOW_PATH, CHAIN[0], *CHAIN * CALM, WORKFLOW_PATH]
+
+
+def test_where_a_gateway_lets_pass_the_workflow_alone_it_is_waited_for(told):
+    told.answers = [BUSY, (404, envelope(404, "ModelNotFoundException")), BUSY]
+    with EdenClient(told.url) as client:
+        client._seen = True
+        assert np.array_equal(client.interpolate_pair(*FRAMES[:2]), MEANS[0])
+    assert told.paths == [WORKFLOW_PATH, CHAIN[0], WORKFLOW_PATH, WORKFLOW_PATH]
+
+
+def test_a_route_that_was_named_is_kept_to(told):
+    told.answers = [BUSY, BUSY]
+    with EdenClient(told.url, route="workflow") as client:
+        client.interpolate_pair(*FRAMES[:2])
+    assert set(told.paths) == {WORKFLOW_PATH}

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH
+from eden_client.api.routes import ENCODER, FUSED_PATH, TICKET, WORKFLOW_PATH
 from media import decode_npy, encode_npy
 from media.region_format import CONTENT_TYPE as REGION
 from serving.answer import as_part, stream_end
@@ -24,8 +24,8 @@ class Told:
     """An HTTP server whose answers are told in advance: a body, a status and a body, those and
     headers, or a function that makes them.
 
-    By itself it draws means, or what `draw` does. An empty request is refused as a server of ours does for what it
-    offers, and as TorchServe does for the rest.
+    By itself it draws means, or what `draw` does; its tickets are the clips. An empty request is refused as a server of
+    ours does for what it offers, and as TorchServe does for the rest.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -64,8 +64,11 @@ class Told:
                 told.headers.append(dict(self.headers))
                 answer = told.answers.pop(0) if told.answers else told.draw
                 drawn = answer is told.draw
+                if drawn and self.path.endswith(ENCODER):
+                    self.answer(200, TICKET + body)
+                    return
                 if isinstance(answer, Callable):
-                    answer = answer(body)
+                    answer = answer(body.removeprefix(TICKET))
                 if answer is None:  # break off
                     self.connection.shutdown(socket.SHUT_RDWR)
                     self.close_connection = True

@@ -10,6 +10,7 @@ import pytest
 from ts.context import Context, RequestProcessor
 from ts.protocol.otf_message_handler import create_predict_response
 
+from handlers import quirks
 from handlers.quirks import LARGE, PIECE, Place, Replies, read_request
 from serving.answer import Answer
 from serving.request import Caller
@@ -181,3 +182,56 @@ def test_who_calls_is_not_for_a_caller_to_say(wire, place, properties, fields, c
     request = read_request(context, 0, fields, place)
     assert request.caller is caller
     assert set(request.headers) == {name.lower() for name, value in properties.items() if isinstance(value, str)}
+
+
+def test_a_call_is_ended_alone_while_its_batch_goes_on(wire):
+    context, read = wire
+    replies = Replies(context, CALLERS)
+    replies.send(5, b"part", "multipart/x-mixed-replace")
+    end = Answer(b"end", "multipart/x-mixed-replace")
+    picture, refusal = Answer(b"soon", "image/png"), Answer(b'{"code": 503}', "application/json", 503, retry_after=7)
+    answers = [Answer(b"w", "image/png"), picture, Answer(b"g", "image/png"), ANSWERS[3], refusal, end]
+    assert [replies.finish(index, answers[index]) for index in (0, 1, 2, 4, 5)] == [True, True, False, True, True]
+    finish(context, replies, answers)
+    _, workflow, *ended, last = read_all(read())
+    assert [(name, headers["ts_stream_next"], body) for name, _, _, headers, body in workflow] == [
+        ("id-0", "true", b"w")
+    ]
+    told = [
+        [(name, status, headers.get("ts_stream_next"), body) for name, _, status, headers, body in message]
+        for message in ended
+    ]
+    assert told == [
+        [("id-1", 200, "true", b"soon"), ("id-1", 200, "false", b"")],
+        [("id-4", 503, None, b'{"code": 503}'), ("id-4", 503, "true", b"")],
+        [("id-5", 200, "true", b"end"), ("id-5", 200, "false", b"")],
+    ]
+    assert [headers.get("Retry-After") for message in ended for _, _, _, headers, _ in message[:1]] == [None, "7", None]
+    assert [name for name, *_ in last] == ["id-0", "id-2", "id-3"]
+
+
+def test_an_answer_that_went_ahead_is_ended_with_nothing_more(wire):
+    context, read = wire
+    replies = Replies(context, CALLERS)
+    assert replies.ahead(5, ANSWERS[5])
+    assert replies.finish(5, Answer(b"", ANSWERS[5].content_type))
+    *pieces, end = read_all(read())
+    assert b"".join(body for ((*_, body),) in pieces) == ANSWERS[5].body
+    assert [(headers["ts_stream_next"], body) for *_, headers, body in end] == [("true", b""), ("false", b"")]
+
+
+def test_no_call_is_ended_before_its_answer_could_be_lost(wire, monkeypatch):
+    context, _ = wire
+    waited = []
+    monkeypatch.setattr(quirks, "pause_until", waited.append)
+    replies = Replies(context, CALLERS)
+    replies.finish(1, Answer(b"soon", "image/png"))
+    assert waited == [replies._started]
+
+
+def test_a_refusal_says_when_to_come_back(wire):
+    context, read = wire
+    replies = Replies(context, CALLERS)
+    finish(context, replies, [Answer(b"{}", "application/json", 503, retry_after=3)] * len(CALLERS))
+    (message,) = read_all(read())
+    assert {headers["Retry-After"] for *_, headers, _ in message} == {"3"}

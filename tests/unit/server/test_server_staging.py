@@ -10,6 +10,7 @@ import yaml
 
 from server.settings import PROJECT
 from server.staging import PACKAGES, parse_setting, stage_model, stage_workflow
+from server.topology import TOPOLOGIES, topology_of
 
 pytestmark = pytest.mark.slow
 
@@ -112,3 +113,20 @@ for package in packages:
             if error.name.partition(".")[0] in packages:
                 raise
 """
+
+
+@pytest.mark.parametrize("topology", ["fused", "both"])
+def test_live_calls_get_the_fused_model_once_more_with_workers_of_its_own(tmp_path, topology):
+    command = [sys.executable, "-m", "server.staging", tmp_path, "--topology", topology, "--live"]
+    listed = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True).stdout.split()
+    registered = config_of(tmp_path / "autostart")["handler"]["register"]
+    assert registered == [*TOPOLOGIES[topology].registers, "eden_fused.mar as eden_live"]
+    assert tuple(listed) == TOPOLOGIES[topology].archives
+    found = topology_of(registered)
+    assert found.models == (*TOPOLOGIES[topology].models, "eden_live") and found.paths == TOPOLOGIES[topology].paths
+
+
+def test_without_the_fused_model_there_is_none_for_live_calls(tmp_path):
+    command = [sys.executable, "-m", "server.staging", tmp_path, "--topology", "split", "--live"]
+    failed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert failed.returncode == 2 and "eden_live is made of eden_fused: --topology fused or both" in failed.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,12 +35,20 @@ class Outbox:
     """Keeps what was sent ahead."""
 
     parts: defaultdict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    finished: list[tuple[int, Answer]] = field(default_factory=list)
+    """(index, answer) in the order in which calls were ended before their batch was done"""
+    ends: bool = False
+    """Whether calls can be ended so; what was asked for is kept in any case."""
 
     def send(self, index: int, body: bytes, content_type: str) -> None:
         self.parts[index].append(body)
 
     def ahead(self, index: int, answer: Answer) -> None:
         pass
+
+    def finish(self, index: int, answer: Answer) -> bool:
+        self.finished.append((index, answer))
+        return self.ends
 
 
 @dataclass
@@ -82,6 +91,7 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
         window_bytes: int = 1 << 30,
         regions: RegionFolder | None = None,
         decoder_regions: RegionFolder | None = None,
+        clock: Callable[[], float] = time.time,
         **handoff: object,
     ) -> Nodes:
         encoder, decoder = networks
@@ -107,8 +117,9 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
                 opened[-1],
                 pools[0],
                 Silent(),
+                clock=clock,
             ),
-            DecodeService(drawing, opened[-1], Silent()),
+            DecodeService(drawing, opened[-1], Silent(), clock=clock),
             FusedService(
                 encoder,
                 drawing,
@@ -118,6 +129,7 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
                 pools[0],
                 Silent(),
                 window_bytes=window_bytes,
+                clock=clock,
             ),
             opened[-1],
             layout,

@@ -40,7 +40,7 @@ def measured(path: Path, count: int, budget: int) -> dict[str, int]:
     batch = Batch(requests)
     with ThreadPoolExecutor(4) as waiting, ThreadPoolExecutor(8) as pictures:
         reader = ClipReader(limits, 16, pictures)
-        jobs = batch.each(requests, reader.look_at)
+        jobs = batch.each(batch.each(requests, reader.ask), reader.look_at)
         before = peak()
         read = 0
         for part in reader.parts(jobs):

@@ -135,10 +135,11 @@ def test_a_film_of_unknown_length_counts_as_what_it_may_become():
         limits = ClipLimits(max_pixels=64 * 64, max_frames=400, max_clip_pixels=1 << 24, max_decode_bytes=1 << 30)
         reader = ClipReader(limits, 16, pool)
         requests = [Request(i, {"body": webm(2)}, {}) for i in range(3)]
-        jobs = [reader.look_at(request) for request in requests]
+        jobs = [reader.look_at(reader.ask(request)) for request in requests]
         assert all(job.nbytes >= 400 * 3 * 32 * 48 * 3 for job in jobs)
         tight = ClipReader(replace(limits, max_decode_bytes=max(job.nbytes for job in jobs) - 1), 16, pool)
-        assert [len(part) for part in tight.parts(tight.look_at(request) for request in requests)] == [1, 1, 1]
+        looked_at = [tight.look_at(tight.ask(request)) for request in requests]
+        assert [len(part) for part in tight.parts(looked_at)] == [1, 1, 1]
 
 
 def test_the_number_of_pictures_is_held_against_the_limit_before_their_headers_are_read():

@@ -42,7 +42,7 @@ def read(coder: Coder, decodes: bool, fields: dict) -> torch.Tensor:
     with ThreadPoolExecutor(2) as pool:
         reader = ClipReader(LIMITS, 16, pool, BatchJpeg(coder, 1 << 20, decodes))
         batch = Batch([Request(0, fields, {})])
-        jobs = batch.each(batch.requests, reader.look_at)
+        jobs = batch.each(batch.each(batch.requests, reader.ask), reader.look_at)
         (job,) = reader.read_all(batch, jobs, pool)
     return job.frames
 

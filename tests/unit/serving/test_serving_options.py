@@ -1,6 +1,7 @@
 """What a request may ask for, and what it is told when it asks for what there is not."""
 
 import io
+import math
 import time
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ import pytest
 import media
 from serving.errors import BadRequest, envelope
 from serving.options import FASTEST, LARGEST_TERM, SLOWEST, Options, own_rate, read_options
+from serving.request import Request
 
 
 def test_nothing_asked_for_is_nothing():
@@ -51,6 +53,8 @@ def test_accept_chooses_the_format(accept, expected):
         ({"fps": b"0"}, {}, "fps is '0', outside", 400),
         ({"fps": b"1/0"}, {}, "fps is '1/0', not a number", 400),
         ({"stream": b"perhaps"}, {}, "stream is 'perhaps', not one of", 400),
+        ({"priority": b"urgent"}, {}, "priority is 'urgent', not one of live, interactive, batch", 400),
+        ({}, {"x-eden-deadline-ms": "0"}, "deadline_ms is 0, outside 1 to 86400000", 400),
         ({}, {"x-eden-seed": "x"}, "seed is 'x'", 400),
         ({}, {"accept": "text/html"}, "Accept: 'text/html' names none of", 406),
         ({}, {"accept": "image/png;q=x"}, "has no valid weight", 400),
@@ -65,6 +69,22 @@ def test_what_cannot_be_had_is_named(fields, headers, message, code):
         read_options(fields, headers)
     assert message in str(caught.value)
     assert envelope(caught.value)["code"] == code
+
+
+def test_a_deadline_counts_from_the_requests_arrival():
+    request = Request(0, {}, {}, arrived=1000.0)
+    options = read_options({}, {"x-eden-deadline-ms": "1500", "x-eden-priority": "LIVE"})
+    assert options == Options(deadline_ms=1500, priority="live")
+    assert (options.terms(request).due, options.terms(request).priority) == (1001.5, "live")
+    assert (Options().terms(request).due, Options().terms(request).priority) == (math.inf, "interactive")
+
+
+def test_a_ticket_holds_the_time_of_day_until_which_its_caller_waits():
+    options = Options(deadline_ms=1500, priority="batch", stream=True)
+    said = options.to_ticket("png", due=1001.5)
+    assert said == {"answer": "png", "due": 1001.5, "priority": "batch"}
+    assert Options(deadline_ms=7, priority="live").with_ticket(said)[0] == Options(deadline_ms=7, priority="batch")
+    assert "due" not in options.to_ticket("png")
 
 
 def test_a_rate_is_kept_exact():
@@ -83,14 +103,18 @@ BOUNDS = "from 1/1000 to 1000, as a fraction of whole numbers up to 10000000"
         *(("fps", value, BOUNDS) for value in (f"0.{LONG}", "1/2147483648", "1000000007/1000000009", "1001", "-24")),
         *(("fps", value, BOUNDS) for value in ("nan", "inf", "", "1/3/5", "1_0", "\u0664\u0662", "0.0009")),
         *(("seed", value, "0 to 9223372036854775807") for value in (LONG, f"-{LONG}", "1e400", "1_0", str(2**63), "")),
+        *(("deadline_ms", value, "1 to 86400000") for value in (LONG, "1e400", "nan", "-1", "86400001", "1.5", "")),
         *(("quality", value, "1 to 100") for value in (LONG, "1e2", "0x10", "99.5")),
         ("format", "x" * 5000, "not one of"),
         ("stream", "1" * 5000, "not one of"),
+        ("priority", "live" * 5000, "not one of live, interactive, batch"),
     ],
 )
 @pytest.mark.parametrize("by", ["field", "header"])
 def test_a_number_from_outside_is_bounded_before_it_is_computed_with(name, value, message, by):
-    fields, headers = ({name: value.encode()}, {}) if by == "field" else ({}, {f"x-eden-{name}": value})
+    fields, headers = (
+        ({name: value.encode()}, {}) if by == "field" else ({}, {f"x-eden-{name.replace('_', '-')}": value})
+    )
     started = time.process_time()
     with pytest.raises(BadRequest) as caught:
         read_options(fields, headers)

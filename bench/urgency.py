@@ -1,0 +1,173 @@
+"""How long a live pair takes while clips keep a server busy, and a refusal under twice what it can do.
+
+    python -m bench.urgency --server http://127.0.0.1:8080 --key-file run/server/key_file.json --route fused
+
+Callers are threads of this process: it measures a machine that they share with the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import requests
+
+from bench import machine
+from eden_client.api.routes import DECODER, ENCODER, FUSED_PATH, LIVE_PATH, WORKFLOW_PATH
+from loadtest._film import Film, Scene
+
+PATHS = {"fused": FUSED_PATH, "workflow": WORKFLOW_PATH, "live": LIVE_PATH}
+ROUTES = (*PATHS, "chain")
+MOST = 300.0
+"""Seconds that a call may take."""
+
+
+class Caller:
+    """Sends clips of one film by one route; every thread has a connection of its own."""
+
+    def __init__(self, server: str, key_file: Path, height: int, width: int, length: int) -> None:
+        self._server, self._own = server, threading.local()
+        token = json.loads(key_file.read_text())["inference"]["key"]
+        self._headers = {"Authorization": f"Bearer {token}", "X-Eden-Format": "jpeg"}
+        film = Film.draw(Scene(5, height, width), 16, "jpeg")
+        self.pairs = length - 1
+        """of a whole clip"""
+        self._pair, self._clip = (next(film.clips(count, 1)) for count in (2, length))
+
+    def send(self, route: str, priority: str, whole: bool = False) -> tuple[int, float]:
+        """One pair, or a whole clip; the code that it was answered with (200: frames), and the seconds that it took."""
+        clip = self._clip if whole else self._pair
+        headers = self._headers | {"Content-Type": clip.content_type, "X-Eden-Priority": priority}
+        began = time.perf_counter()
+        code, answer = self._post(f"/predictions/{ENCODER}" if route == "chain" else PATHS[route], clip.body, headers)
+        if route == "chain" and code == 200:
+            octets = self._headers | {"Content-Type": "application/octet-stream"}
+            code, answer = self._post(f"/predictions/{DECODER}", answer, octets)
+        return code, time.perf_counter() - began
+
+    def _post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        if not hasattr(self._own, "session"):
+            self._own.session = requests.Session()
+        reply = self._own.session.post(self._server + path, data=body, headers=headers, timeout=MOST)
+        told = json.loads(reply.content)["code"] if reply.content.startswith(b"{") else reply.status_code
+        return int(told), reply.content
+
+
+def together(work: Callable[[], None], count: int, until: Callable[[], bool]) -> list[threading.Thread]:
+    """So many threads that repeat `work` until it is time."""
+
+    def repeat() -> None:
+        while not until():
+            work()
+
+    threads = [threading.Thread(target=repeat, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """Milliseconds, and how many there are."""
+    in_order = sorted(seconds)
+    at = {
+        f"p{part}_ms": round(1e3 * in_order[min(len(in_order) - 1, len(in_order) * part // 100)], 1)
+        for part in (50, 95)
+    }
+    return {"count": len(in_order), **at}
+
+
+def live_pairs(caller: Caller, route: str, live: str, seconds: float, clips: int) -> dict[str, object]:
+    """Pairs by the route `live`, one after another: alone, then beside so many callers of `clips`."""
+
+    def measured() -> list[float]:
+        taken, end = [], time.monotonic() + seconds
+        while time.monotonic() < end:
+            code, took = caller.send(live, "live")
+            assert code == 200, code
+            taken.append(took)
+        return taken
+
+    for _ in range(5):
+        caller.send(live, "live")
+    alone = measured()
+    done = threading.Event()
+    answered: list[int] = []
+    threads = together(lambda: answered.append(caller.send(route, "batch", whole=True)[0]), clips, done.is_set)
+    time.sleep(min(10.0, seconds))
+    before, began = len(answered), time.monotonic()
+    beside = measured()
+    codes = answered[before:]
+    rate = caller.pairs * codes.count(200) / (time.monotonic() - began)
+    done.set()
+    for thread in threads:
+        thread.join()
+    times = statistics.median(beside) / statistics.median(alone)
+    busy = {"clips_pairs_per_s": round(rate, 2), "clips_refused": len(codes) - codes.count(200)}
+    return {"alone": percentiles(alone), "beside_clips": percentiles(beside), "times": round(times, 2), **busy}
+
+
+def refusals(caller: Caller, route: str, seconds: float, callers: int) -> dict[str, object]:
+    """Pairs at twice the rate that eight callers get, from so many callers, each at its share of the rate."""
+    done: list[tuple[int, float]] = []
+    end = time.monotonic() + seconds
+    for thread in together(lambda: done.append(caller.send(route, "interactive")), 8, lambda: time.monotonic() > end):
+        thread.join()
+    capacity = sum(code == 200 for code, _ in done) / seconds
+    period = callers / (2 * capacity)
+    seen: list[tuple[int, float]] = []
+
+    began, end = time.monotonic(), time.monotonic() + 2 * seconds
+
+    def paced(number: int) -> None:
+        due = began + period * number / callers
+        while due < end:
+            time.sleep(max(0.0, due - time.monotonic()))
+            seen.append(caller.send(route, "interactive"))
+            due = max(due + period, time.monotonic())
+
+    with ThreadPoolExecutor(callers) as pool:
+        list(pool.map(paced, range(callers)))
+    refused = [took for code, took in seen if code == 503]
+    answered = [took for code, took in seen if code == 200]
+    others = len(seen) - len(refused) - len(answered)
+    return {
+        "capacity_pairs_per_s": round(capacity, 2),
+        "callers": callers,
+        "answered": percentiles(answered) if answered else None,
+        "refused": percentiles(refused) if refused else None,
+        "other_errors": others,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.urgency", description=__doc__)
+    parser.add_argument("--server", default="http://127.0.0.1:8080")
+    parser.add_argument("--key-file", type=Path, default=Path("run/server/key_file.json"))
+    parser.add_argument("--route", choices=ROUTES, default="fused", help="of the load")
+    parser.add_argument("--live-route", choices=ROUTES, help="of live pairs (default: the same)")
+    parser.add_argument("--size", default="128x192", help="height x width of the frames")
+    parser.add_argument("--seconds", type=float, default=20.0, help="that each step is measured")
+    parser.add_argument("--clips", type=int, default=8, help="callers of clips beside the live pairs")
+    parser.add_argument("--length", type=int, default=9, help="frames of these clips")
+    parser.add_argument("--callers", type=int, default=96, help="of pairs, at twice the capacity")
+    parser.add_argument("--only", choices=("live", "refusals"))
+    args = parser.parse_args()
+    height, width = map(int, args.size.split("x"))
+    caller = Caller(args.server.rstrip("/"), args.key_file, height, width, args.length)
+    found: dict[str, object] = {"machine": machine.describe(), "route": args.route, "size": args.size}
+    if args.only != "refusals":
+        live = args.live_route or args.route
+        found["live_pairs"] = {"route": live, **live_pairs(caller, args.route, live, args.seconds, args.clips)}
+    if args.only != "live":
+        found["refusals"] = refusals(caller, args.route, args.seconds, args.callers)
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
