@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import torch
 
-from handoff.base import Handoff
 from handoff.errors import (
     HandoffError,
     HandoffTimeout,
@@ -22,21 +21,22 @@ from handoff.errors import (
     TicketRejected,
     out_of_descriptors,
 )
-from handoff.link import Link, Post
+from handoff.handoff import Handoff
 from handoff.settings import HandoffSettings
 from handoff.ticket import MAGIC, Ticket
+from handoff.transports.base import Link, Post
 
 LINKS = {
-    "inline": "handoff.inline:Inline",
-    "shared_memory": "handoff.shared_memory:SharedMemory",
-    "cuda_ipc": "handoff.cuda_ipc:CudaIpc",
+    "inline": "handoff.transports.inline:Inline",
+    "shared_memory": "handoff.transports.shared_memory:SharedMemory",
+    "cuda_ipc": "handoff.transports.cuda_ipc:CudaIpc",
     "nccl": "handoff.nccl:Nccl",
     "http": "handoff.http:Http",
     "websocket": "handoff.websocket:WebSocket",
     "grpc": "handoff.grpc:Grpc",
     "zeromq": "handoff.zeromq:ZeroMQ",
-    "in_process": "handoff.in_process:InProcess",
-    "torch_save": "handoff.torch_save:TorchSave",
+    "in_process": "handoff.transports.in_process:InProcess",
+    "torch_save": "handoff.transports.torch_save:TorchSave",
 }
 """Each way to carry a payload, imported when it is used: none needs another's libraries."""
 

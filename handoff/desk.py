@@ -23,10 +23,10 @@ from handoff.errors import (
     TicketRejected,
     out_of_descriptors,
 )
-from handoff.layout import Layout
-from handoff.ledger import Ledger, Reading, reading
-from handoff.payloads import Payload
-from handoff.wire import write_header
+from handoff.payload.layout import Layout
+from handoff.payload.leases import Ledger, Reading, reading
+from handoff.payload.store import Payload
+from handoff.payload.wire import write_header
 
 _LOG = logging.getLogger(__name__)
 LARGEST_REQUEST = 4096

@@ -21,20 +21,20 @@ from typing import Any
 import torch
 
 from eden.output import EncoderOutput
+from handoff.buffers.device import Arena
 from handoff.control import Control
 from handoff.desk import Desk, error_name, proof
-from handoff.device_memory import Arena
 from handoff.errors import HandoffError
-from handoff.layout import Layout
 from handoff.lines import Address, PatientListener, listen
-from handoff.link import Post
 from handoff.machine import device_name
 from handoff.pair_group import CONSUMER, PRODUCER, PairGroup, find_store, open_store
-from handoff.payloads import Payload
+from handoff.payload.layout import Layout
+from handoff.payload.store import Payload
+from handoff.payload.wire import write
 from handoff.pulled import PulledLink, Server
-from handoff.shared_memory import wait_for_copies
 from handoff.ticket import Ticket
-from handoff.wire import write
+from handoff.transports.base import Post
+from handoff.transports.shared_memory import wait_for_copies
 
 _LOG = logging.getLogger(__name__)
 

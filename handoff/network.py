@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 import torch
 
 from eden.output import EncoderOutput
-from handoff.layout import Layout
-from handoff.link import Post
-from handoff.memory import Memory, MemoryPool, gpu_of, private_memory
-from handoff.payloads import Payload
+from handoff.buffers.host import Memory, MemoryPool, gpu_of, private_memory
+from handoff.payload.layout import Layout
+from handoff.payload.store import Payload
+from handoff.payload.wire import check_header, write
 from handoff.pulled import PulledLink
-from handoff.shared_memory import wait_for_copies
 from handoff.ticket import Ticket
-from handoff.wire import check_header, write
+from handoff.transports.base import Post
+from handoff.transports.shared_memory import wait_for_copies
 
 C = TypeVar("C")
 

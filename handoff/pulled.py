@@ -13,16 +13,16 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 
 from eden.output import EncoderOutput
+from handoff.buffers.host import Landing, gpu_of
 from handoff.desk import Desk
 from handoff.errors import OverCapacity, out_of_descriptors
-from handoff.layout import Layout
-from handoff.ledger import Ledger
 from handoff.lines import Address, Lines, is_loopback
-from handoff.link import Link, Post, Unusable, Written
-from handoff.memory import Landing, gpu_of
-from handoff.payloads import Payload
+from handoff.payload.layout import Layout
+from handoff.payload.leases import Ledger
+from handoff.payload.store import Payload
+from handoff.payload.wire import read
 from handoff.ticket import Ticket
-from handoff.wire import read
+from handoff.transports.base import Link, Post, Unusable, Written
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from handoff.errors import HandoffError
-from handoff.layout import WIRE_DTYPES
+from handoff.payload.layout import WIRE_DTYPES
 
 _PATHS = ("folder", "shared_folder", "tls_certificate", "tls_key", "tls_authority")
 LARGEST_CHUNK = 32 << 20

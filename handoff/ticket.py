@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handoff.errors import HandoffError, TicketRejected
-from handoff.layout import Layout, parse_layout
+from handoff.payload.layout import Layout, parse_layout
 
 MAGIC = b"EDEN-TICKET"
 REFUSAL = b"EDEN-REFUSAL"

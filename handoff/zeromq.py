@@ -23,11 +23,11 @@ from zmq.utils.monitor import recv_monitor_message
 from handoff.desk import LARGEST_REQUEST, Desk, error_name, proof, raise_error, read_request
 from handoff.errors import HandoffError, HandoffTimeout, PeerLost
 from handoff.lines import Address, ports_to_try
-from handoff.link import Post
 from handoff.network import NetworkLink
 from handoff.pulled import Server
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
+from handoff.transports.base import Post
 
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _LOST |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH

@@ -277,7 +277,7 @@ def _sweep_shared_memory(folder: Path, shared_folder: str | None) -> None:
     folder: the server's. shared_folder: the setting of the archives that it served; None: as by default.
     """
     from handoff import HandoffSettings  # here, since it takes a second to import and only a stop needs it
-    from handoff.ledger import sweep
+    from handoff.payload.leases import sweep
 
     settings = HandoffSettings(kind="auto", folder=folder)
     if shared_folder:

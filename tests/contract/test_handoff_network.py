@@ -238,7 +238,7 @@ def test_auto_goes_by_http_where_memory_is_not_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "handoff")
-    monkeypatch.setattr("handoff.shared_memory.shared_folder_id", lambda folder: str(folder))
+    monkeypatch.setattr("handoff.transports.shared_memory.shared_folder_id", lambda folder: str(folder))
     here, there = (tmp_path / name for name in ("here", "there"))
     for folder in (here, there):
         folder.mkdir()

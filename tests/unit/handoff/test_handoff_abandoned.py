@@ -13,8 +13,8 @@ import torch
 
 from eden import EncoderOutput
 from handoff import HandoffSettings, OverCapacity, open_handoff
-from handoff.ledger import reading
-from handoff.payloads import Payload, Payloads
+from handoff.payload.leases import reading
+from handoff.payload.store import Payload, Payloads
 
 BOUND, AFTER = 8, 5.0
 
@@ -77,7 +77,7 @@ class Producer:
 def producer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Producer]:
     made = Producer(tmp_path)
     clock = SimpleNamespace(**{**vars(time), "time": lambda: made.now})
-    monkeypatch.setattr("handoff.payloads.time", clock)
+    monkeypatch.setattr("handoff.payload.store.time", clock)
     yield made
     made.payloads.close()
 

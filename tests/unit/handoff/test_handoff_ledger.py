@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from handoff import HandoffSettings, PayloadGone, PeerLost, open_handoff
-from handoff.ledger import Ledger, ledger_path, reading, sweep
+from handoff.payload.leases import Ledger, ledger_path, reading, sweep
 
 ONE, TWO = "1" * 32, "2" * 32
 

@@ -12,9 +12,9 @@ import torch
 
 from eden import EncoderOutput
 from handoff import HandoffError, HandoffSettings, OverCapacity, TicketRejected, open_handoff
-from handoff.link import Full
-from handoff.memory import Landing, MemoryPool
-from handoff.segments import segment_maker
+from handoff.buffers.host import Landing, MemoryPool
+from handoff.buffers.shared import segment_maker
+from handoff.transports.base import Full
 
 pytestmark = pytest.mark.slow
 

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handoff import HandoffSettings, OverCapacity, open_handoff
-from handoff.device_memory import Arena
-from handoff.ledger import reading
-from handoff.link import Full
-from handoff.memory import MemoryPool, private_memory
+from handoff.buffers.device import Arena
+from handoff.buffers.host import MemoryPool, private_memory
+from handoff.payload.leases import reading
+from handoff.transports.base import Full
 from tests.unit.handoff.traffic import BUDGET, MIB, TRAFFIC, check_traffic, held, output, take
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def test_once_all_is_taken_any_payload_within_the_budget_fits(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_more_is_dropped_than_makes_room(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handoff.device_memory._FIRST_SLAB", MIB)
+    monkeypatch.setattr("handoff.buffers.device._FIRST_SLAB", MIB)
     common: dict[str, Any] = {"budget_bytes": 8 * MIB, "max_payload_bytes": 4 * MIB, "keep_taken": 1000}
     with open_handoff(HandoffSettings(kind=kind, folder=tmp_path, shared_folder=tmp_path, **common)) as handoff:
         ids = []
@@ -80,8 +80,8 @@ def test_a_payload_that_is_being_read_is_not_dropped_and_nothing_is_for_its_sake
 
 
 def test_slabs_stay_few_and_leave_room_for_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handoff.device_memory._FIRST_SLAB", 256)
-    monkeypatch.setattr("handoff.device_memory._ALIGNMENT", 1)
+    monkeypatch.setattr("handoff.buffers.device._FIRST_SLAB", 256)
+    monkeypatch.setattr("handoff.buffers.device._ALIGNMENT", 1)
     for budget, largest, wanted in (
         (4096, 1024, [256, 256, 512, 1024, 2048]),
         (2048, 1024, [256, 256, 512, 1024]),
@@ -120,7 +120,7 @@ def test_a_device_that_is_full_costs_nothing_that_is_held_and_is_asked_again(
         return torch.empty(nbytes, dtype=dtype)
 
     monkeypatch.setattr("handoff.nccl.torch", SimpleNamespace(**{**vars(torch), "empty": make}))
-    monkeypatch.setattr("handoff.device_memory._FIRST_SLAB", 2 * MIB)
+    monkeypatch.setattr("handoff.buffers.device._FIRST_SLAB", 2 * MIB)
     settings = HandoffSettings(kind="nccl", folder=tmp_path, shared_folder=tmp_path, budget_bytes=16 * MIB)
     with open_handoff(settings) as handoff:
         tickets = [handoff.put(output(MIB, number)) for number in range(3)]  # a slab of 2, and one of what was left

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from eden import EncoderOutput
 from handoff import HandoffError, TicketRejected
 from handoff.key import load_key
-from handoff.layout import Layout
+from handoff.payload.layout import Layout
 from handoff.ticket import MAGIC, REFUSAL, Ticket, sign, sign_refusal, verify, verify_refusal
 
 KEY = b"a key of sixteen"

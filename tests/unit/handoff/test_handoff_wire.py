@@ -11,8 +11,8 @@ import torch
 
 from eden import EncoderOutput
 from handoff.errors import HandoffError, TicketRejected
-from handoff.layout import Layout, parse_layout
-from handoff.wire import check_header, read, write
+from handoff.payload.layout import Layout, parse_layout
+from handoff.payload.wire import check_header, read, write
 
 
 def clip(length: int = 3, tokens: int = 7, width: int = 5, dtype: torch.dtype = torch.float32) -> EncoderOutput:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from eden import EncoderOutput
 from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
-from handoff.layout import Layout
-from handoff.ledger import reading
+from handoff.payload.layout import Layout
+from handoff.payload.leases import reading
 
 KIB, MIB = 1 << 10, 1 << 20
 FRONT = Layout.of(
@@ -64,9 +64,9 @@ def check_traffic(kind: str, folder: Path, actions: list[tuple[str, float]], lar
     """
     with pytest.MonkeyPatch.context() as patch:
         clock = SimpleNamespace(ahead=0.0)
-        patch.setattr("handoff.device_memory._FIRST_SLAB", 512 * KIB)
+        patch.setattr("handoff.buffers.device._FIRST_SLAB", 512 * KIB)
         moved = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + clock.ahead})
-        patch.setattr("handoff.payloads.time", moved)
+        patch.setattr("handoff.payload.store.time", moved)
         patch.setattr("handoff.ticket.time", moved)
         settings = HandoffSettings(
             kind=kind,

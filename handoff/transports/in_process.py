@@ -9,11 +9,11 @@ from typing import Any
 
 from eden.output import EncoderOutput
 from handoff.errors import PeerLost
-from handoff.layout import WIRE_DTYPES, Layout
-from handoff.ledger import Ledger, reading
-from handoff.link import Full, Link, Post, Written
-from handoff.payloads import Payload
+from handoff.payload.layout import WIRE_DTYPES, Layout
+from handoff.payload.leases import Ledger, reading
+from handoff.payload.store import Payload
 from handoff.ticket import Ticket
+from handoff.transports.base import Full, Link, Post, Written
 
 _HELD: dict[str, EncoderOutput] = {}
 """Of all hand-offs of this process: the one that takes need not be the one that put."""

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from handoff.errors import REMEDY
-from handoff.link import Full, MachineFull
+from handoff.transports.base import Full, MachineFull
 
 _LOG = logging.getLogger(__name__)
 _GRAIN = 1 << 20

@@ -10,17 +10,17 @@ from typing import Any
 import torch
 
 from eden.output import EncoderOutput
-from handoff.cudart import CudaError, ExportedSlab, OpenedSlab
-from handoff.device_memory import Arena
+from handoff.buffers.cuda_runtime import CudaError, ExportedSlab, OpenedSlab
+from handoff.buffers.device import Arena
 from handoff.errors import PeerLost
-from handoff.layout import Layout
-from handoff.ledger import Ledger, ledger_path, reading
-from handoff.link import Link, Post, Unusable, Written
 from handoff.machine import host_id
-from handoff.payloads import Payload
-from handoff.shared_memory import wait_for_copies
+from handoff.payload.layout import Layout
+from handoff.payload.leases import Ledger, ledger_path, reading
+from handoff.payload.store import Payload
+from handoff.payload.wire import read, write
 from handoff.ticket import Ticket
-from handoff.wire import read, write
+from handoff.transports.base import Link, Post, Unusable, Written
+from handoff.transports.shared_memory import wait_for_copies
 
 
 class CudaIpc(Link):

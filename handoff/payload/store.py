@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from handoff.errors import OverCapacity
-from handoff.ledger import Ledger
+from handoff.payload.leases import Ledger
 from handoff.settings import HandoffSettings
 
 _LETTING_GO_S = 0.05

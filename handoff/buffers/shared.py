@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
+from handoff.buffers.host import Memory
 from handoff.errors import NO_ROOM, REMEDY, HandoffError, OverCapacity, PeerLost
-from handoff.ledger import PREFIX
-from handoff.link import MachineFull
-from handoff.memory import Memory
+from handoff.payload.leases import PREFIX
+from handoff.transports.base import MachineFull
 
 _LOG = logging.getLogger(__name__)
 

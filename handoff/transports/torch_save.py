@@ -14,11 +14,11 @@ import torch
 
 from eden.output import EncoderOutput
 from handoff.errors import HandoffError
-from handoff.layout import TOKENS, WIRE_DTYPES, Layout
-from handoff.ledger import Ledger, reading
-from handoff.link import Link, Post, Written
-from handoff.payloads import Payload
+from handoff.payload.layout import TOKENS, WIRE_DTYPES, Layout
+from handoff.payload.leases import Ledger, reading
+from handoff.payload.store import Payload
 from handoff.ticket import Ticket
+from handoff.transports.base import Link, Post, Written
 
 
 class TorchSave(Link):

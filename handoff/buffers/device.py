@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from handoff.link import Full, MachineFull
+from handoff.transports.base import Full, MachineFull
 
 _FIRST_SLAB = 256 << 20
 _ALIGNMENT = 512

@@ -14,12 +14,12 @@ import torch
 from eden.output import EncoderOutput
 from handoff.errors import HandoffError, OverCapacity, TicketRejected, out_of_descriptors
 from handoff.key import load_key
-from handoff.layout import Layout
-from handoff.ledger import sweep
-from handoff.link import Full, Link, MachineFull, Post, Unusable, Written
-from handoff.payloads import Payload, Payloads
+from handoff.payload.layout import Layout
+from handoff.payload.leases import sweep
+from handoff.payload.store import Payload, Payloads
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket, sign, sign_refusal, verify, verify_refusal
+from handoff.transports.base import Full, Link, MachineFull, Post, Unusable, Written
 
 _LOG = logging.getLogger(__name__)
 

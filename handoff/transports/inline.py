@@ -10,12 +10,12 @@ import torch
 
 from eden.output import EncoderOutput
 from handoff.errors import HandoffError
-from handoff.layout import Layout
-from handoff.ledger import Ledger, reading
-from handoff.link import Link, Written
-from handoff.payloads import Payload
+from handoff.payload.layout import Layout
+from handoff.payload.leases import Ledger, reading
+from handoff.payload.store import Payload
+from handoff.payload.wire import check_header, read, write
 from handoff.ticket import Ticket
-from handoff.wire import check_header, read, write
+from handoff.transports.base import Link, Written
 
 
 class Inline(Link):

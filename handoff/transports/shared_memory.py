@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 from eden.output import EncoderOutput
+from handoff.buffers.host import Landing, MemoryPool, gpu_of
+from handoff.buffers.shared import Segment, SegmentMaps, check_folder, free_room, segment_maker, size_of
 from handoff.errors import REMEDY
-from handoff.layout import Layout
-from handoff.ledger import Ledger, reading
-from handoff.link import Link, Post, Unusable, Written
 from handoff.machine import shared_folder_id
-from handoff.memory import Landing, MemoryPool, gpu_of
-from handoff.payloads import Payload
-from handoff.segments import Segment, SegmentMaps, check_folder, free_room, segment_maker, size_of
+from handoff.payload.layout import Layout
+from handoff.payload.leases import Ledger, reading
+from handoff.payload.store import Payload
+from handoff.payload.wire import check_header, read, write
 from handoff.ticket import Ticket
-from handoff.wire import check_header, read, write
+from handoff.transports.base import Link, Post, Unusable, Written
 
 
 class SharedMemory(Link):

@@ -12,9 +12,9 @@ import torch
 
 from eden.output import EncoderOutput
 from handoff.errors import HandoffError
-from handoff.layout import Layout
-from handoff.ledger import Ledger
-from handoff.payloads import Payload
+from handoff.payload.layout import Layout
+from handoff.payload.leases import Ledger
+from handoff.payload.store import Payload
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
 

@@ -10,7 +10,7 @@ import torch
 
 from eden.output import EncoderOutput
 from handoff.errors import HandoffError
-from handoff.layout import Entry, Layout
+from handoff.payload.layout import Entry, Layout
 
 
 def write(output: EncoderOutput, layout: Layout, payload: torch.Tensor) -> None:
