@@ -24,9 +24,9 @@ from handoff.errors import (
 from handoff.handoff import Handoff
 from handoff.settings import HandoffSettings
 from handoff.ticket import MAGIC, Ticket
-from handoff.transports.base import Link, Post
+from handoff.transports.base import Transport, TransportContext
 
-LINKS = {
+TRANSPORTS = {
     "inline": "handoff.transports.inline:Inline",
     "shared_memory": "handoff.transports.shared_memory:SharedMemory",
     "cuda_ipc": "handoff.transports.cuda_ipc:CudaIpc",
@@ -38,13 +38,13 @@ LINKS = {
     "in_process": "handoff.transports.in_process:InProcess",
     "torch_save": "handoff.transports.torch_save:TorchSave",
 }
-"""Each way to carry a payload, imported when it is used: none needs another's libraries."""
+"""Each kind's module and class, imported when it is used: none needs another's libraries."""
 
-KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in LINKS} | {
+KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in TRANSPORTS} | {
     "cuda_ipc": ("cuda_ipc", "shared_memory"),
     "auto": ("cuda_ipc", "shared_memory", "http"),
 }
-"""What the setting `kind` may be, and the links that it uses, best first."""
+"""What the setting `kind` may be, and the transports that it uses, best first."""
 
 
 def open_handoff(settings: HandoffSettings, device: torch.device | str = "cpu") -> Handoff:
@@ -62,14 +62,14 @@ def open_handoff(settings: HandoffSettings, device: torch.device | str = "cpu") 
         return Handoff(settings, device, {kind: _maker(kind) for kind in kinds})
 
 
-def _maker(kind: str) -> Callable[[Post], Link]:
-    def make(post: Post) -> Link:
-        module, name = LINKS[kind].split(":")
+def _maker(kind: str) -> Callable[[TransportContext], Transport]:
+    def make(context: TransportContext) -> Transport:
+        module, name = TRANSPORTS[kind].split(":")
         try:
-            link: Link = getattr(importlib.import_module(module), name)(post)
+            transport: Transport = getattr(importlib.import_module(module), name)(context)
         except ImportError as error:
             raise HandoffError(f"the hand-off {kind} needs a package that is missing here: {error}") from error
-        return link
+        return transport
 
     return make
 

@@ -24,7 +24,7 @@ from handoff.errors import (
     out_of_descriptors,
 )
 from handoff.payload.layout import Layout
-from handoff.payload.leases import Ledger, Reading, reading
+from handoff.payload.leases import Lease, PayloadLeases, read_lease
 from handoff.payload.store import Payload
 from handoff.payload.wire import write_header
 
@@ -64,7 +64,7 @@ class Parcel:
 
     body: memoryview
     layout: Layout
-    held: Reading
+    held: Lease
 
     def pieces(self, largest: int) -> Iterator[memoryview]:
         """Its bytes in the order in which they travel. It counts as taken just before the last ones leave."""
@@ -78,7 +78,7 @@ class Parcel:
 class Desk:
     """The payloads of one producer, for whoever proves to hold the key."""
 
-    def __init__(self, key: bytes, ledger: Ledger, counters: Counter[tuple[str, str]]) -> None:
+    def __init__(self, key: bytes, ledger: PayloadLeases, counters: Counter[tuple[str, str]]) -> None:
         self._key = key
         self._ledger = ledger
         self._counters = counters
@@ -106,7 +106,7 @@ class Desk:
             _LOG.warning("refused what a stranger asked for at the hand-off's port: %s", error)
 
     @contextlib.contextmanager
-    def payload(self, name: str, shown: str) -> Iterator[tuple[Payload, Layout, Reading]]:
+    def payload(self, name: str, shown: str) -> Iterator[tuple[Payload, Layout, Lease]]:
         """A payload, held while this lasts.
 
         Raises `TicketRejected` for a bad proof, `PayloadGone`, or `OverCapacity` where it cannot be held just now.
@@ -118,7 +118,7 @@ class Desk:
         with contextlib.ExitStack() as while_held:
             with out_of_descriptors():
                 folder, producer = self._ledger.path.parent, self._ledger.producer
-                held = while_held.enter_context(reading([folder], producer, payload.slot, name))
+                held = while_held.enter_context(read_lease([folder], producer, payload.slot, name))
             yield payload, layout, held
 
     @contextlib.contextmanager

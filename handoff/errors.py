@@ -1,11 +1,15 @@
 """What can go wrong between `put` and `take`.
 
-HandoffError            anything below, and a hand-off that cannot be set up (the message says what to change)
-├── TicketRejected      forged, altered, expired, a stranger's, or not for this server: nothing was dialled
-├── PayloadGone         the ticket is good, its payload is held no longer: taken and dropped since, or expired
-├── PeerLost            the process that holds the payload has died, ended, or cannot be reached
-├── OverCapacity        no room: too many payloads in flight, the byte budget spent, or one payload over its cap
-└── HandoffTimeout      the peer lives and does not answer in time
+HandoffError              anything below, and a hand-off that cannot be set up (the message says what to change)
+├── TicketRejected        forged, altered, expired, a stranger's, or not for this server: nothing was dialled
+├── PayloadGone           the ticket is good, its payload is held no longer: taken and dropped since, or expired
+├── PeerLost              the process that holds the payload has died, ended, or cannot be reached
+├── OverCapacity          no room: too many payloads in flight, the byte budget spent, or one payload over its cap
+├── HandoffTimeout        the peer lives and does not answer in time
+└── TransportUnavailable  this process cannot use a transport: the next one of the ticket, or of the settings, may do
+
+PoolExhausted             what a transport tells the producer, not its caller: no room until others are dropped
+└── MachineExhausted      the same, and not for want of budget: another transport may have room
 """
 
 from __future__ import annotations
@@ -37,6 +41,18 @@ class OverCapacity(HandoffError):
 
 class HandoffTimeout(HandoffError):
     """The other end did not answer within `timeout_s`."""
+
+
+class TransportUnavailable(HandoffError):
+    """This process cannot use a transport."""
+
+
+class PoolExhausted(Exception):
+    """No room for a payload; the message says where. The producer tries again once it has dropped others."""
+
+
+class MachineExhausted(PoolExhausted):
+    """The budget has room for the payload, the machine has not."""
 
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)

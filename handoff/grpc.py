@@ -41,13 +41,13 @@ class Grpc(NetworkLink[grpc.Channel]):
     chunk = 256 << 10
 
     def _serve(self, desk: Desk, device: torch.device) -> Server:
-        return GrpcServer(self.post.settings, desk)
+        return GrpcServer(self.context.settings, desk)
 
     def _protected(self) -> bool:
-        return self.post.settings.tls_certificate is not None
+        return self.context.settings.tls_certificate is not None
 
     def _dial(self, address: Address) -> grpc.Channel:
-        settings = self.post.settings
+        settings = self.context.settings
         host, port = address
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         options = [*_QUIET, ("grpc.max_receive_message_length", _LARGEST_MESSAGE), ("grpc.enable_retries", 0)]
@@ -61,8 +61,8 @@ class Grpc(NetworkLink[grpc.Channel]):
 
     def _receive(self, line: grpc.Channel, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
         pull = line.unary_stream("/" + "/".join(_METHOD), PullRequest.SerializeToString, Piece.FromString)
-        request = PullRequest(payload=ticket.id, proof=proof(self.post.key, ticket.id))
-        patience = self.post.settings.timeout_s + ticket.layout.nbytes / _SLOWEST
+        request = PullRequest(payload=ticket.id, proof=proof(self.context.key, ticket.id))
+        patience = self.context.settings.timeout_s + ticket.layout.nbytes / _SLOWEST
         call = pull(request, timeout=patience)
         try:
             for view, piece in zip(views, call, strict=True):

@@ -36,13 +36,13 @@ class Http(NetworkLink[http.client.HTTPConnection]):
     chunk = 1 << 20
 
     def _serve(self, desk: Desk, device: torch.device) -> Server:
-        return HttpServer(self.post.settings, desk)
+        return HttpServer(self.context.settings, desk)
 
     def _protected(self) -> bool:
-        return self.post.settings.tls_certificate is not None
+        return self.context.settings.tls_certificate is not None
 
     def _dial(self, address: Address) -> http.client.HTTPConnection:
-        tls, timeout = client_tls(self.post.settings), self.post.settings.timeout_s
+        tls, timeout = client_tls(self.context.settings), self.context.settings.timeout_s
         if tls:
             return http.client.HTTPSConnection(*address, timeout=timeout, context=tls)
         return http.client.HTTPConnection(*address, timeout=timeout)
@@ -52,7 +52,7 @@ class Http(NetworkLink[http.client.HTTPConnection]):
 
     def _receive(self, line: http.client.HTTPConnection, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
         try:
-            token = proof(self.post.key, ticket.id)
+            token = proof(self.context.key, ticket.id)
             line.request("GET", f"/payloads/{ticket.id}", headers={"Authorization": f"Bearer {token}"})
             response = line.getresponse()
             if response.status != 200:

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from eden.output import EncoderOutput
-from handoff.buffers.device import Arena
+from handoff.buffers.device import SlabAllocator
+from handoff.buffers.host import wait_for_copies
 from handoff.control import Control
 from handoff.desk import Desk, error_name, proof
 from handoff.errors import HandoffError
@@ -33,8 +34,7 @@ from handoff.payload.store import Payload
 from handoff.payload.wire import write
 from handoff.pulled import PulledLink, Server
 from handoff.ticket import Ticket
-from handoff.transports.base import Post
-from handoff.transports.shared_memory import wait_for_copies
+from handoff.transports.base import TransportContext
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,9 +53,9 @@ class Nccl(PulledLink[Session]):
     kind = "nccl"
     chunk = 0
 
-    def __init__(self, post: Post) -> None:
-        super().__init__(post)
-        self._arena: Arena | None = None
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context)
+        self._arena: SlabAllocator | None = None
 
     def fits(self, nbytes: int, without: Collection[str]) -> bool:
         return self._arena is None or self._arena.fits(nbytes, without)
@@ -74,34 +74,34 @@ class Nccl(PulledLink[Session]):
         device = output.cond_dit.device
         with self._lock:
             if self._arena is None:
-                settings = self.post.settings
+                settings = self.context.settings
                 make = functools.partial(torch.empty, dtype=torch.uint8, device=device)
-                self._arena = Arena(settings.budget_bytes, settings.max_payload_bytes, make)
+                self._arena = SlabAllocator(settings.budget_bytes, settings.max_payload_bytes, make)
         body = self._arena.acquire(payload.id, layout.nbytes).bytes
         write(output, layout, body)
         wait_for_copies(device)
         return body
 
-    def _arrive(self, ticket: Ticket, route: Mapping[str, Any], target: torch.Tensor) -> Generator[int, None, None]:
+    def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Generator[int, None, None]:
         def receive(session: Session) -> Iterator[int]:
-            session.control.send(payload=ticket.id, proof=proof(self.post.key, ticket.id))
-            session.group.receive(target, meanwhile=session.control.receive)
+            session.control.send(payload=ticket.id, proof=proof(self.context.key, ticket.id))
+            session.group.receive(into, meanwhile=session.control.receive)
             yield ticket.layout.length
 
         return self._lines.use((route["host"], route["port"]), receive)
 
     def _serve(self, desk: Desk, device: torch.device) -> Server:
-        return NcclServer(self.post, desk, device)
+        return NcclServer(self.context, desk, device)
 
     def _protected(self) -> bool:
         return False
 
     def _dial(self, address: Address) -> Session:
-        settings, device = self.post.settings, self.post.device
+        settings, device = self.context.settings, self.context.device
         control = Control(socket.create_connection(address, settings.timeout_s))
         try:
             name = secrets.token_hex(16)
-            control.send(session=name, proof=proof(self.post.key, name), device=device_name(device))
+            control.send(session=name, proof=proof(self.context.key, name), device=device_name(device))
             port = int(control.receive()["store"])
             store = lambda: find_store(address[0], port)  # noqa: E731
             group = PairGroup(store, name, CONSUMER, device, settings, control.broken)
@@ -119,12 +119,12 @@ class Nccl(PulledLink[Session]):
 class NcclServer:
     """A thread for each consumer's session."""
 
-    def __init__(self, post: Post, desk: Desk, device: torch.device) -> None:
-        self._post = post
+    def __init__(self, context: TransportContext, desk: Desk, device: torch.device) -> None:
+        self._context = context
         self._desk = desk
         self._device = device
-        self._store, self._store_port = open_store(post.settings)
-        self._listener = PatientListener(fileno=listen(post.settings).detach())
+        self._store, self._store_port = open_store(context.settings)
+        self._listener = PatientListener(fileno=listen(context.settings).detach())
         self.port: int = self._listener.getsockname()[1]
         self._sessions: dict[threading.Thread, Control] = {}
         self._lock = threading.Lock()
@@ -178,7 +178,7 @@ class NcclServer:
                 del self._sessions[threading.current_thread()]
 
     def _meet(self, control: Control) -> PairGroup:
-        control.wait(self._post.settings.timeout_s)
+        control.wait(self._context.settings.timeout_s)
         hello = control.receive()
         name, device, own = str(hello.get("session")), str(hello.get("device")), device_name(self._device)
         try:
@@ -192,7 +192,7 @@ class NcclServer:
             raise
         control.send(store=self._store_port)
         control.wait(None)
-        return PairGroup(lambda: self._store, name, PRODUCER, self._device, self._post.settings, control.broken)
+        return PairGroup(lambda: self._store, name, PRODUCER, self._device, self._context.settings, control.broken)
 
     def _send(self, control: Control, group: PairGroup) -> None:
         request = control.receive()

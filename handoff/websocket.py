@@ -31,13 +31,13 @@ class WebSocket(NetworkLink[ClientConnection]):
     chunk = 1 << 20
 
     def _serve(self, desk: Desk, device: torch.device) -> Server:
-        return WebSocketServer(self.post.settings, desk)
+        return WebSocketServer(self.context.settings, desk)
 
     def _protected(self) -> bool:
-        return self.post.settings.tls_certificate is not None
+        return self.context.settings.tls_certificate is not None
 
     def _dial(self, address: Address) -> ClientConnection:
-        settings = self.post.settings
+        settings = self.context.settings
         tls = client_tls(settings)
         host, port = address
         host = f"[{host}]" if ":" in host else host
@@ -62,9 +62,9 @@ class WebSocket(NetworkLink[ClientConnection]):
         line.close()
 
     def _receive(self, line: ClientConnection, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
-        timeout = self.post.settings.timeout_s
+        timeout = self.context.settings.timeout_s
         try:
-            line.send(json.dumps({"payload": ticket.id, "proof": proof(self.post.key, ticket.id)}))
+            line.send(json.dumps({"payload": ticket.id, "proof": proof(self.context.key, ticket.id)}))
             answer = json.loads(line.recv(timeout))
             if "error" in answer:
                 raise_error(answer["error"], answer["message"])

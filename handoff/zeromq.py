@@ -27,7 +27,7 @@ from handoff.network import NetworkLink
 from handoff.pulled import Server
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
-from handoff.transports.base import Post
+from handoff.transports.base import TransportContext
 
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _LOST |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -50,24 +50,24 @@ class ZeroMQ(NetworkLink[Line]):
     kind = "zeromq"
     chunk = 4 << 20
 
-    def __init__(self, post: Post) -> None:
-        super().__init__(post)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._context.socket(zmq.PAIR).close()  # its threads start now: without a descriptor they would end the process
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context)
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._zmq.socket(zmq.PAIR).close()  # its threads start now: without a descriptor they would end the process
 
     def close(self) -> None:
         super().close()
-        self._context.destroy(linger=0)
+        self._zmq.destroy(linger=0)
 
     def _serve(self, desk: Desk, device: torch.device) -> Server:
-        return ZeroMQServer(self.post, desk)
+        return ZeroMQServer(self.context, desk)
 
     def _protected(self) -> bool:
-        return self.post.settings.curve
+        return self.context.settings.curve
 
     def _dial(self, address: Address) -> Line:
         with contextlib.ExitStack() as unless_dialled, _as_os_error():
-            socket = self._context.socket(zmq.DEALER)
+            socket = self._zmq.socket(zmq.DEALER)
             unless_dialled.callback(socket.close, linger=0)
             line = self._connect(socket, *address)
             unless_dialled.pop_all()
@@ -76,9 +76,9 @@ class ZeroMQ(NetworkLink[Line]):
     def _connect(self, socket: zmq.Socket[bytes], host: str, port: int) -> Line:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IPV6, ":" in host)
-        socket.setsockopt(zmq.MAXMSGSIZE, self.post.settings.max_payload_bytes)
-        if self.post.settings.curve:
-            socket.curve_serverkey = _curve_keys(self.post.key)[0]
+        socket.setsockopt(zmq.MAXMSGSIZE, self.context.settings.max_payload_bytes)
+        if self.context.settings.curve:
+            socket.curve_serverkey = _curve_keys(self.context.key)[0]
             socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
         monitor = socket.get_monitor_socket(_LOST)
         socket.connect(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}")
@@ -90,7 +90,7 @@ class ZeroMQ(NetworkLink[Line]):
         line.socket.close(linger=0)
 
     def _receive(self, line: Line, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
-        line.socket.send(json.dumps({"payload": ticket.id, "proof": proof(self.post.key, ticket.id)}).encode())
+        line.socket.send(json.dumps({"payload": ticket.id, "proof": proof(self.context.key, ticket.id)}).encode())
         answer = json.loads(self._next(line).bytes)
         if "error" in answer:
             raise_error(answer["error"], answer["message"])
@@ -105,7 +105,7 @@ class ZeroMQ(NetworkLink[Line]):
         poller = zmq.Poller()
         poller.register(line.socket, zmq.POLLIN)
         poller.register(line.monitor, zmq.POLLIN)
-        ready = dict(poller.poll(int(self.post.settings.timeout_s * 1000)))
+        ready = dict(poller.poll(int(self.context.settings.timeout_s * 1000)))
         if line.socket in ready:
             return line.socket.recv(copy=False)
         if line.monitor in ready:
@@ -117,23 +117,23 @@ class ZeroMQ(NetworkLink[Line]):
 class ZeroMQServer:
     """One thread: it queues pieces without copying them and holds each payload until ZeroMQ has sent the last."""
 
-    def __init__(self, post: Post, desk: Desk) -> None:
+    def __init__(self, context: TransportContext, desk: Desk) -> None:
         self._desk = desk
-        self._chunk = post.settings.chunk_bytes or ZeroMQ.chunk
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._router = self._context.socket(zmq.ROUTER)
+        self._chunk = context.settings.chunk_bytes or ZeroMQ.chunk
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._router = self._zmq.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.SNDHWM, 0)  # a payload is queued as a whole: what is queued is held anyhow
         self._router.setsockopt(zmq.MAXMSGSIZE, LARGEST_REQUEST)  # a stranger who sends more is hung up on
-        self._router.setsockopt(zmq.IPV6, ":" in post.settings.bind)
-        if post.settings.curve:
-            self._router.curve_publickey, self._router.curve_secretkey = _curve_keys(post.key)
+        self._router.setsockopt(zmq.IPV6, ":" in context.settings.bind)
+        if context.settings.curve:
+            self._router.curve_publickey, self._router.curve_secretkey = _curve_keys(context.key)
             self._router.curve_server = True
         try:
-            self.port = self._bind(post.settings)
+            self.port = self._bind(context.settings)
         except HandoffError:
-            self._context.destroy(linger=0)
+            self._zmq.destroy(linger=0)
             raise
-        self._stop = self._context.socket(zmq.PAIR)
+        self._stop = self._zmq.socket(zmq.PAIR)
         self._stop.bind("inproc://stop")
         self._thread = threading.Thread(target=self._run, name="handoff-zeromq", daemon=True)
         self._thread.start()
@@ -142,7 +142,7 @@ class ZeroMQServer:
         self._stop.send(b"")
         self._thread.join()
         self._stop.close()
-        self._context.destroy(linger=0)
+        self._zmq.destroy(linger=0)
 
     def _bind(self, settings: HandoffSettings) -> int:
         host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
@@ -155,7 +155,7 @@ class ZeroMQServer:
         raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
 
     def _run(self) -> None:
-        stop = self._context.socket(zmq.PAIR)
+        stop = self._zmq.socket(zmq.PAIR)
         stop.connect("inproc://stop")
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)

@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 
 import torch
 
-from handoff.transports.base import Full, MachineFull
+from handoff.errors import MachineExhausted, PoolExhausted
 
 _FIRST_SLAB = 256 << 20
 _ALIGNMENT = 512
 
 
 @dataclass(frozen=True)
-class Place:
+class Allocation:
     """Where a payload lies."""
 
     slab: int
@@ -50,8 +50,8 @@ class _Slab:
         return None
 
 
-class Arena:
-    """Places by payload. Thread-safe. `make(nbytes)` gives the memory of a slab (uint8, [nbytes]).
+class SlabAllocator:
+    """Allocations by payload. Thread-safe. `make(nbytes)` gives the memory of a slab (uint8, [nbytes]).
 
     Any payload of up to `largest` bytes fits once all others have been released, unless others use the device's memory:
     slabs that are made stay as they are, and a larger one has to find its own.
@@ -69,8 +69,8 @@ class Arena:
         """Bytes of all slabs, the free included."""
         return sum(len(slab.bytes) for slab in self._slabs)
 
-    def acquire(self, payload: str, nbytes: int) -> Place:
-        """A place for a payload. Raises `Full` where there is none: within the budget, or on the device."""
+    def acquire(self, payload: str, nbytes: int) -> Allocation:
+        """A place for a payload. Raises `PoolExhausted` where there is none: within the budget, or on the device."""
         length = _aligned(nbytes)
         with self._lock:
             found = next(self._gaps(length), None)
@@ -80,7 +80,7 @@ class Arena:
             number, start = found
             slab = self._slabs[number]
             slab.held[payload] = (start, start + length)
-            return Place(number, start, slab.bytes[start : start + nbytes])
+            return Allocation(number, start, slab.bytes[start : start + nbytes])
 
     def fits(self, nbytes: int, without: Collection[str]) -> bool:
         """Whether `acquire`, which found none, would find a place, were the payloads `without` released."""
@@ -109,13 +109,13 @@ class Arena:
         for size in dict.fromkeys((self._next_slab(length), length)):
             with contextlib.suppress(torch.OutOfMemoryError):
                 return self._make(size)
-        raise MachineFull(f"the device has no memory for {length} bytes more: make budget_bytes smaller")
+        raise MachineExhausted(f"the device has no memory for {length} bytes more: make budget_bytes smaller")
 
     def _next_slab(self, length: int) -> int:
         held = self.nbytes
         left = self._budget - held
         if length > left:
-            raise Full(
+            raise PoolExhausted(
                 f"{held} of {self._budget} bytes are made (budget_bytes), and none of it has {length} free in one piece"
             )
         size = min(max(_FIRST_SLAB, held, length), left)

@@ -15,14 +15,13 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from handoff.errors import REMEDY
-from handoff.transports.base import Full, MachineFull
+from handoff.errors import REMEDY, MachineExhausted, PoolExhausted
 
 _LOG = logging.getLogger(__name__)
 _GRAIN = 1 << 20
 
 
-class Memory:
+class HostBuffer:
     """Mapped pages, as `bytes` (uint8, on the CPU)."""
 
     def __init__(self, pages: torch.Tensor, gpu: torch.device | None) -> None:
@@ -51,38 +50,44 @@ def gpu_of(device: torch.device) -> torch.device | None:
     return device if device.type == "cuda" else None
 
 
-def private_memory(capacity: int, gpu: torch.device | None) -> Memory:
+def wait_for_copies(device: torch.device) -> None:
+    """Wait until what this thread queued on `device` is done; nothing to wait for on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+
+
+def private_buffer(capacity: int, gpu: torch.device | None) -> HostBuffer:
     """Memory of this process alone, in huge pages where the kernel has them."""
     pages = mmap.mmap(-1, capacity)
     pages.madvise(mmap.MADV_HUGEPAGE)
-    return Memory(torch.frombuffer(pages, dtype=torch.uint8), gpu)
+    return HostBuffer(torch.frombuffer(pages, dtype=torch.uint8), gpu)
 
 
-M = TypeVar("M", bound=Memory)
+B = TypeVar("B", bound=HostBuffer)
 
 
-class MemoryPool(Generic[M]):
-    """Memory by payload, and what is free. Thread-safe.
+class BufferPool(Generic[B]):
+    """Buffers by payload, and free ones. Thread-safe.
 
-    `make(capacity)` gives new memory, or raises `Full`; `room()`, if given, tells how many bytes more it could.
+    `make(capacity)` gives a new buffer, or raises `PoolExhausted`; `room()`, if given: how many bytes more it could.
     Any payload within the budget fits once all others have been released.
     """
 
-    def __init__(self, budget: int, make: Callable[[int], M], room: Callable[[], int] | None = None) -> None:
+    def __init__(self, budget: int, make: Callable[[int], B], room: Callable[[], int] | None = None) -> None:
         self._budget = budget
         self._room = room
         self._make = make
-        self._free: list[M] = []
-        self._held: dict[str, M] = {}
+        self._free: list[B] = []
+        self._held: dict[str, B] = {}
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all its memory, the free included."""
+        """Bytes of all its buffers, the free included."""
         return sum(memory.capacity for memory in (*self._free, *self._held.values()))
 
-    def acquire(self, payload: str, nbytes: int) -> M:
-        """At least `nbytes` for a payload. Raises `Full` where neither budget nor machine has room."""
+    def acquire(self, payload: str, nbytes: int) -> B:
+        """At least `nbytes` for a payload. Raises `PoolExhausted` where neither budget nor machine has room."""
         with self._lock:
             fitting = [memory for memory in self._free if _fits(memory, nbytes)]
             if fitting:
@@ -105,7 +110,7 @@ class MemoryPool(Generic[M]):
             return nbytes <= left + sum(memory.capacity for memory in free)
 
     def release(self, payload: str) -> None:
-        """The payload's memory, if it has any, is free for the next."""
+        """The payload's buffer, if it has one, is free for the next."""
         with self._lock:
             memory = self._held.pop(payload, None)
             if memory:
@@ -119,19 +124,22 @@ class MemoryPool(Generic[M]):
             self._free.clear()
             self._held.clear()
 
-    def _create(self, nbytes: int) -> M:
+    def _create(self, nbytes: int) -> B:
         held = sum(memory.capacity for memory in self._held.values())
         if self._room is not None and nbytes > self._room() + self.nbytes:
-            raise MachineFull(f"others leave this machine no room for {nbytes} bytes, whatever is dropped: {REMEDY}")
+            raise MachineExhausted(
+                f"others leave this machine no room for {nbytes} bytes, whatever is dropped: {REMEDY}"
+            )
         if held + nbytes > self._budget:
-            raise Full(f"{held} of {self._budget} bytes are held (budget_bytes), and {nbytes} more are wanted")
+            message = f"{held} of {self._budget} bytes are held (budget_bytes), and {nbytes} more are wanted"
+            raise PoolExhausted(message)
         capacity = min(_rounded(nbytes), self._budget - held)
         while self.nbytes + capacity > self._budget:
             self._free.pop(0).discard()
         while True:
             try:
                 return self._make(capacity)
-            except Full:
+            except PoolExhausted:
                 if self._free:
                     self._free.pop(0).discard()
                 elif capacity > nbytes:
@@ -140,18 +148,18 @@ class MemoryPool(Generic[M]):
                     raise
 
 
-class Landing:
-    """What a consumer takes payloads into, on the CPU: memory comes back when the last tensor in it is gone."""
+class ReceiveBufferPool:
+    """What a consumer receives payloads into, on the CPU: memory comes back when the last tensor in it is gone."""
 
     def __init__(self, keep: int, gpu: torch.device | None) -> None:
         self._keep = keep
         self._gpu = gpu
-        self._free: deque[Memory] = deque()  # its append is atomic: finalisers run at any moment, in any thread
+        self._free: deque[HostBuffer] = deque()  # its append is atomic: finalisers run at any moment, in any thread
         self._closed = False
 
-    def buffer(self, nbytes: int) -> torch.Tensor:
+    def acquire(self, nbytes: int) -> torch.Tensor:
         """Uninitialised bytes (uint8, [nbytes]) that nothing else uses."""
-        memory = self._reuse(nbytes) or private_memory(_rounded(nbytes), self._gpu)
+        memory = self._reuse(nbytes) or private_buffer(_rounded(nbytes), self._gpu)
         lease: memoryview = memory.bytes.numpy().data[:nbytes]
         weakref.finalize(lease, self._come_back, memory).atexit = False
         return torch.frombuffer(lease, dtype=torch.uint8)
@@ -162,9 +170,9 @@ class Landing:
         while self._free:
             self._free.popleft().close()
 
-    def _reuse(self, nbytes: int) -> Memory | None:
+    def _reuse(self, nbytes: int) -> HostBuffer | None:
         chosen = None
-        kept: list[Memory] = []
+        kept: list[HostBuffer] = []
         while self._free:
             memory = self._free.popleft()
             if chosen is None and _fits(memory, nbytes):
@@ -176,14 +184,14 @@ class Landing:
         self._free.extend(kept)
         return chosen
 
-    def _come_back(self, memory: Memory) -> None:
+    def _come_back(self, memory: HostBuffer) -> None:
         if self._closed:
             memory.close()
         else:
             self._free.append(memory)
 
 
-def _fits(memory: Memory, nbytes: int) -> bool:
+def _fits(memory: HostBuffer, nbytes: int) -> bool:
     return nbytes <= memory.capacity <= max(4 * nbytes, _GRAIN)
 
 

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import torch
 
-from handoff.buffers.host import Memory
-from handoff.errors import NO_ROOM, REMEDY, HandoffError, OverCapacity, PeerLost
+from handoff.buffers.host import HostBuffer
+from handoff.errors import NO_ROOM, REMEDY, HandoffError, MachineExhausted, OverCapacity, PeerLost
 from handoff.payload.leases import PREFIX
-from handoff.transports.base import MachineFull
 
 _LOG = logging.getLogger(__name__)
 
 
-class Segment(Memory):
+class Segment(HostBuffer):
     """One such file, mapped. It keeps no descriptor: a consumer may have hundreds of them mapped."""
 
     def __init__(self, file: int, path: Path, number: int, gpu: torch.device | None) -> None:
@@ -66,7 +65,7 @@ def segment_maker(folder: Path, producer: str, gpu: torch.device | None) -> Call
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise MachineFull(f"{folder} has no room for {capacity} bytes more: {REMEDY}") from error
+            raise MachineExhausted(f"{folder} has no room for {capacity} bytes more: {REMEDY}") from error
 
     return make
 

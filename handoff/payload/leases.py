@@ -49,8 +49,8 @@ def ledger_path(folder: Path, producer: str) -> Path:
     return folder / f"{PREFIX}{producer}.ledger"
 
 
-class Ledger:
-    """The producer's side, in the first of `folders` that has room. Not thread-safe: `Payloads` holds a lock around it.
+class PayloadLeases:
+    """The producer's side, in the first of `folders` that has room. Not thread-safe: `PayloadStore` locks it.
 
     `slots`: how many are sure to find room later. Raises `OverCapacity` where no folder has room for them,
     `HandoffError` where none may be written to.
@@ -154,7 +154,7 @@ def _growing(folder: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Lease:
     """A payload that cannot be dropped while this is held."""
 
     file: int
@@ -175,7 +175,7 @@ class Reading:
 
 
 @contextlib.contextmanager
-def reading(folders: Sequence[Path], producer: str, slot: int, payload: str) -> Iterator[Reading]:
+def read_lease(folders: Sequence[Path], producer: str, slot: int, payload: str) -> Iterator[Lease]:
     """Hold a payload of another process (or of this one) while it is read.
 
     Raises `PeerLost` if its producer is gone, `PayloadGone` if the slot holds another payload, or none.
@@ -191,7 +191,7 @@ def reading(folders: Sequence[Path], producer: str, slot: int, payload: str) -> 
         wanted = bytes.fromhex(payload)
         if os.pread(file, _ID, _FIRST + slot * _SLOT) != wanted:
             raise PayloadGone("the payload is held no longer: taken and dropped since, or expired")
-        yield Reading(file, slot, wanted)
+        yield Lease(file, slot, wanted)
     finally:
         os.close(file)
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from handoff.errors import OverCapacity
-from handoff.payload.leases import Ledger
+from handoff.payload.layout import Layout
+from handoff.payload.leases import PayloadLeases
 from handoff.settings import HandoffSettings
 
 _LETTING_GO_S = 0.05
@@ -29,12 +30,14 @@ class Payload:
     by_caller: bool = False
     """Whether its ticket went to a caller, who may never come back with it."""
     slot: int | None = None
-    """Its place in the ledger, once it is whole."""
+    """Its slot among the leases, once it is whole."""
     body: torch.Tensor | None = None
-    """Its bytes (uint8, [>= nbytes]), where the link that was put first holds them; a second one need not copy them."""
+    """Its bytes (uint8, [>= nbytes]) where a transport holds them; another one may send them from there."""
+    layout: Layout | None = None
+    """What the body holds."""
 
 
-class Payloads:
+class PayloadStore:
     """The payloads of one producer, oldest first. Thread-safe.
 
     A payload whose ticket went to a caller counts as abandoned once one that was put `abandoned_after_s` later has been
@@ -58,7 +61,7 @@ class Payloads:
         """Deadline of the newest payload that was ever taken."""
         self._heard = 0.0
         """When that was noticed."""
-        self.ledger = Ledger(settings.ledger_folders, settings.max_in_flight + settings.keep_taken + 1)
+        self.leases = PayloadLeases(settings.ledger_folders, settings.max_in_flight + settings.keep_taken + 1)
 
     def admit(self, nbytes: int, by_caller: bool = False) -> Payload:
         """A place for a payload that is about to be written. Raises `OverCapacity` where there is none."""
@@ -84,9 +87,9 @@ class Payloads:
             return payload
 
     def keep(self, payload: Payload) -> int:
-        """The payload is written: from now on it can be taken. Its slot in the ledger."""
+        """The payload is written: from now on it can be taken. Its slot among the leases."""
         with self._lock:
-            payload.slot = self.ledger.enter(payload.id)
+            payload.slot = self.leases.enter(payload.id)
             return payload.slot
 
     def withdraw(self, payload: Payload) -> None:
@@ -94,7 +97,7 @@ class Payloads:
         with self._lock:
             del self._payloads[payload.id]
             if payload.slot is not None:
-                self.ledger.retire(payload.slot)
+                self.leases.retire(payload.slot)
             self._drop(payload)
 
     def make_room(self, fits: Callable[[Collection[str]], bool], by_caller: bool = True) -> bool:
@@ -112,7 +115,7 @@ class Payloads:
                 spare = [*taken, *self._giving_way(by_caller)]
                 if not spare or not fits({payload.id for payload in spare}):
                     return False
-                idle = [each for each in spare if each.slot is not None and not self.ledger.being_read(each.slot)]
+                idle = [each for each in spare if each.slot is not None and not self.leases.being_read(each.slot)]
                 dropped = {payload.id for payload in taken}
                 chosen = _enough(idle, fits)
                 if [each for each in chosen if self._retire(each, "dropped" if each.id in dropped else "abandoned")]:
@@ -120,6 +123,11 @@ class Payloads:
             if time.monotonic() > end:
                 return False
             time.sleep(0.001)
+
+    def find(self, payload: str) -> Payload | None:
+        """The payload of that id, if it is held and can be taken."""
+        found = self._payloads.get(payload)
+        return found if found is not None and found.slot is not None else None
 
     def in_flight(self) -> int:
         """Payloads neither taken nor expired. Expired ones are dropped on the way."""
@@ -150,14 +158,14 @@ class Payloads:
             for payload in self._payloads.values():
                 self._drop(payload)
             self._payloads.clear()
-            self.ledger.close()
+            self.leases.close()
 
     def _waiting(self) -> list[Payload]:
         gone = {payload.id for payload in (*self._expire(), *self._taken())}
         return [payload for payload in self._payloads.values() if payload.id not in gone]
 
     def _taken(self) -> list[Payload]:
-        slots = self.ledger.taken()
+        slots = self.leases.taken()
         taken = [payload for payload in self._payloads.values() if payload.slot in slots]
         reached = max((payload.deadline for payload in taken), default=0.0)
         if reached > self._reached:
@@ -216,7 +224,7 @@ class Payloads:
             return False
         if payload.id not in self._payloads:  # expired since it was found
             return False
-        if not self.ledger.retire(payload.slot):
+        if not self.leases.retire(payload.slot):
             return False
         del self._payloads[payload.id]
         self._counters[event, ""] += 1

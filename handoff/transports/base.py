@@ -1,91 +1,179 @@
-"""What every kind of hand-off implements: one way for a payload to travel."""
+"""What every transport implements: one way for a payload's bytes to travel from a producer to a consumer."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+import contextlib
+import threading
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 
 from eden.output import EncoderOutput
+from handoff.buffers.host import BufferPool, ReceiveBufferPool, gpu_of, private_buffer, wait_for_copies
+from handoff.counters import HandoffCounters
 from handoff.errors import HandoffError
 from handoff.payload.layout import Layout
-from handoff.payload.leases import Ledger
-from handoff.payload.store import Payload
+from handoff.payload.leases import Lease, read_lease
+from handoff.payload.store import Payload, PayloadStore
+from handoff.payload.wire import read, write
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
 
 
 @dataclass(frozen=True)
-class Post:
-    """What a link needs to know of the process it serves."""
+class TransportContext:
+    """What a transport needs to know of the process that it works in."""
 
     settings: HandoffSettings
     device: torch.device
     """Where this process takes outputs to."""
     key: bytes
-    counters: Counter[tuple[str, str]]
+    counters: HandoffCounters
+    receive_buffers: ReceiveBufferPool
+    """Host memory to receive into."""
+
+    def lease(self, ticket: Ticket) -> AbstractContextManager[Lease]:
+        """Hold a ticket's payload, of a process of this machine, while it is read. Raises `PeerLost`, `PayloadGone`."""
+        return read_lease(self.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id)
+
+    def mark_taken_if_known(self, ticket: Ticket) -> None:
+        """Mark a payload taken that is here already, whatever became of its producer."""
+        with contextlib.suppress(HandoffError), self.lease(ticket) as lease:
+            lease.mark_taken()
+
+    def receive_buffer(self, layout: Layout) -> torch.Tensor:
+        """Uninitialised memory on this process's device (uint8, [nbytes]) that nothing else uses."""
+        if self.device.type == "cpu":
+            return self.receive_buffers.acquire(layout.nbytes)
+        return torch.empty(layout.nbytes, dtype=torch.uint8, device=self.device)
 
 
 @dataclass(frozen=True)
-class Written:
-    """What `Link.put` gives: the way back to the payload."""
+class PutResult:
+    """Where a consumer finds a payload."""
 
     route: Mapping[str, Any]
-    """What the consumer has to know beside the kind; it travels in the ticket, signed."""
+    """What it has to know beside the kind; it travels in the ticket, signed."""
     inline: bytes = b""
     """The payload itself, where it travels behind the ticket."""
 
 
-class Full(Exception):
-    """`Link.put` found no room; the message says where. It is called again once payloads were dropped."""
+class Buffer(Protocol):
+    """Where a payload waits."""
+
+    @property
+    def bytes(self) -> torch.Tensor:
+        """uint8, [>= nbytes]"""
 
 
-class MachineFull(Full):
-    """The same, and not for want of budget: the machine has no room for it. Another way may have some."""
+class Pool(Protocol):
+    """Buffers by payload. Thread-safe."""
+
+    def acquire(self, payload: str, nbytes: int) -> Any:
+        """A `Buffer` of at least `nbytes` for a payload. Raises `PoolExhausted`."""
+
+    def fits(self, nbytes: int, without: Collection[str]) -> bool:
+        """Whether `acquire` would find room, were the payloads `without` released."""
+
+    def release(self, payload: str) -> None:
+        """The payload's buffer, if it has one, is free for the next."""
+
+    def close(self) -> None:
+        """Give all of it back."""
 
 
-class Unusable(HandoffError):
-    """This process cannot go this way; the next route of the ticket, if there is one, may do."""
+class Transport:
+    """One kind of hand-off, both halves; the resources of each are made when it is first used. Thread-safe.
 
-
-class Link(ABC):
-    """One kind of hand-off, both halves; the resources of each are made when it is first used."""
+    A transport is `serve`, `route` and `fetch`, and `make_pool` where payloads wait in memory of its own kind. One
+    whose payloads are no bytes in a buffer has its own `put` and `take` instead.
+    """
 
     kind: ClassVar[str]
-    shares: ClassVar[bool] = False
-    """Whether it can send a payload from where another link keeps it."""
+    sends_any_body: ClassVar[bool] = False
+    """Whether it can serve a payload from where another transport keeps it."""
 
-    def __init__(self, post: Post) -> None:
-        self.post = post
+    def __init__(self, context: TransportContext) -> None:
+        self.context = context
+        self._pool: Pool | None = None
+        self._lock = threading.Lock()
 
-    def relies(self, ledger: Ledger) -> bool:
-        """Whether a payload that went this way needs no other copy."""
+    def make_pool(self, store: PayloadStore, device: torch.device) -> Pool:
+        """Where payloads from `device` wait: by default host memory of this process."""
+        gpu = gpu_of(device)
+        return BufferPool(self.context.settings.budget_bytes, lambda nbytes: private_buffer(nbytes, gpu))
+
+    def serve(self, store: PayloadStore, device: torch.device, nbytes: int) -> None:
+        """Be ready for consumers of a payload of `nbytes` from `device`. Raises `TransportUnavailable`."""
+
+    def route(self, buffer: Any) -> Mapping[str, Any]:
+        """What a consumer has to know to fetch what lies in `buffer`, beside the ticket itself.
+
+        `buffer` is one of the pool's; None where another transport keeps the payload (`sends_any_body`).
+        """
+        return {}
+
+    def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Iterator[int]:
+        """Fill `into` (uint8, [nbytes], on this process's device) and mark the payload taken.
+
+        Says how many frames are complete, now and again; a transport that has all of them at once says so once.
+        Raises `TransportUnavailable` where this process cannot reach the payload this way, and other `HandoffError`s.
+        """
+        raise NotImplementedError
+
+    def is_proven(self, store: PayloadStore) -> bool:
+        """Whether a payload that goes this way needs no other copy."""
         return True
 
-    @abstractmethod
-    def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
-        """Keep `output` under `payload`, complete when this returns. Raises `Full`, `Unusable`."""
+    def put(self, payload: Payload, output: EncoderOutput, layout: Layout, store: PayloadStore) -> PutResult:
+        """Keep `output` under `payload`, complete when this returns. Raises `PoolExhausted`, `TransportUnavailable`."""
+        device = output.cond_dit.device
+        self.serve(store, device, layout.nbytes)
+        buffer = None
+        if payload.body is None or not self.sends_any_body:
+            with self._lock:
+                if self._pool is None:
+                    self._pool = self.make_pool(store, device)
+            buffer = self._pool.acquire(payload.id, layout.nbytes)
+            write(output, layout, buffer.bytes)
+            wait_for_copies(device)
+            payload.body, payload.layout = buffer.bytes, layout
+        return PutResult(self.route(buffer))
 
     def fits(self, nbytes: int, without: Collection[str]) -> bool:
         """Whether a payload would find room here, were the payloads with the ids `without` dropped."""
-        return True
+        return self._pool is None or self._pool.fits(nbytes, without)
 
-    @abstractmethod
     def drop(self, payload: Payload) -> None:
         """Let go of what `put` kept, if it kept anything. No consumer reads it, and none can begin to."""
+        if self._pool is not None:
+            self._pool.release(payload.id)
 
-    @abstractmethod
     def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
         """The output on this process's device, in memory of its own; marks the payload taken."""
+        into = self.context.receive_buffer(ticket.layout)
+        for _ in self.fetch(ticket, route, into):
+            pass
+        return read(into, ticket.layout)
 
     def stream(self, ticket: Ticket, route: Mapping[str, Any]) -> Iterator[EncoderOutput]:
-        """Pair by pair, each as soon as it is there."""
-        yield from self.take(ticket, route)
+        """The same pair by pair, each as soon as it is there."""
+        into = self.context.receive_buffer(ticket.layout)
+        given = 0
+        fetching = self.fetch(ticket, route, into)
+        try:
+            for frames in fetching:
+                for pair in range(given, frames - 1):
+                    yield read(into, ticket.layout).pairs(pair, pair + 1)
+                given = max(given, frames - 1)
+        finally:
+            if isinstance(fetching, Generator):
+                fetching.close()
 
-    @abstractmethod
     def close(self) -> None:
         """Release everything; called once."""
+        if self._pool is not None:
+            self._pool.close()

@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from eden.output import EncoderOutput
-from handoff.errors import PeerLost
+from handoff.errors import PeerLost, PoolExhausted
 from handoff.payload.layout import WIRE_DTYPES, Layout
-from handoff.payload.leases import Ledger, reading
-from handoff.payload.store import Payload
+from handoff.payload.store import Payload, PayloadStore
 from handoff.ticket import Ticket
-from handoff.transports.base import Full, Link, Post, Written
+from handoff.transports.base import PutResult, Transport, TransportContext
 
 _HELD: dict[str, EncoderOutput] = {}
 """Of all hand-offs of this process: the one that takes need not be the one that put."""
 
 
-class InProcess(Link):
+class InProcess(Transport):
     """What is put must not be changed afterwards: nothing is copied until it is taken."""
 
     kind = "in_process"
 
-    def __init__(self, post: Post) -> None:
-        super().__init__(post)
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context)
+        self._budget = context.settings.budget_bytes
         self._own: dict[str, int] = {}
-        self._lock = threading.Lock()
 
-    def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
-        settings = self.post.settings
+    def put(self, payload: Payload, output: EncoderOutput, layout: Layout, store: PayloadStore) -> PutResult:
         with self._lock:
             held = sum(self._own.values())
-            if held + layout.nbytes > settings.budget_bytes:
-                raise Full(
-                    f"{held} of {settings.budget_bytes} bytes are held (budget_bytes), "
-                    f"and {layout.nbytes} more are wanted"
+            if held + layout.nbytes > self._budget:
+                raise PoolExhausted(
+                    f"{held} of {self._budget} bytes are held (budget_bytes), and {layout.nbytes} more are wanted"
                 )
             self._own[payload.id] = layout.nbytes
-        if settings.wire is not None:
-            dtype = WIRE_DTYPES[settings.wire]
+        wire = self.context.settings.wire
+        if wire is not None:
+            dtype = WIRE_DTYPES[wire]
             output = replace(output, cond_dit=output.cond_dit.to(dtype), cond_dec=output.cond_dec.to(dtype))
         _HELD[payload.id] = output
-        return Written({})
+        return PutResult({})
 
     def fits(self, nbytes: int, without: Collection[str]) -> bool:
         with self._lock:
             held = sum(size for payload, size in self._own.items() if payload not in without)
-        return held + nbytes <= self.post.settings.budget_bytes
+        return held + nbytes <= self._budget
 
     def drop(self, payload: Payload) -> None:
         with self._lock:
@@ -56,12 +53,15 @@ class InProcess(Link):
         _HELD.pop(payload.id, None)
 
     def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
-        with reading(self.post.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id) as held:
+        with self.context.lease(ticket) as lease:
             if ticket.id not in _HELD:
                 raise PeerLost("the payload is held by another process")
-            output = _HELD[ticket.id].to(self.post.device)
-            held.mark_taken()
+            output = _HELD[ticket.id].to(self.context.device)
+            lease.mark_taken()
         return output
+
+    def stream(self, ticket: Ticket, route: Mapping[str, Any]) -> Iterator[EncoderOutput]:
+        return iter(self.take(ticket, route))
 
     def close(self) -> None:
         for payload in self._own:

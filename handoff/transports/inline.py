@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from eden.output import EncoderOutput
+from handoff.buffers.host import wait_for_copies
 from handoff.errors import HandoffError
 from handoff.payload.layout import Layout
-from handoff.payload.leases import Ledger, reading
-from handoff.payload.store import Payload
-from handoff.payload.wire import check_header, read, write
+from handoff.payload.store import Payload, PayloadStore
+from handoff.payload.wire import check_header, write
 from handoff.ticket import Ticket
-from handoff.transports.base import Link, Written
+from handoff.transports.base import PutResult, Transport
 
 
-class Inline(Link):
-    """Nothing is held here; the ledger's slot only counts the payload as in flight until it is taken.
+class Inline(Transport):
+    """Nothing is held here; the payload's lease only counts it as in flight until it is taken.
 
-    A consumer on another machine cannot mark that slot: there, payloads count until their deadline.
+    A consumer on another machine cannot mark that: there, payloads count until their deadline.
     """
 
     kind = "inline"
 
-    def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
+    def put(self, payload: Payload, output: EncoderOutput, layout: Layout, store: PayloadStore) -> PutResult:
         body = torch.empty(layout.nbytes, dtype=torch.uint8)
         write(output, layout, body)
-        if output.cond_dit.is_cuda:
-            torch.cuda.current_stream(output.cond_dit.device).synchronize()
-        return Written({}, body.numpy().tobytes())
+        wait_for_copies(output.cond_dit.device)
+        return PutResult({}, body.numpy().tobytes())
 
-    def drop(self, payload: Payload) -> None:
-        pass
-
-    def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
+    def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Iterator[int]:
         if len(ticket.payload) != ticket.layout.nbytes:
             raise HandoffError(f"the ticket carries {len(ticket.payload)} bytes; its layout {ticket.layout.nbytes}")
         body = torch.frombuffer(bytearray(ticket.payload), dtype=torch.uint8)
         check_header(body, ticket.layout)
-        output = read(body.to(self.post.device), ticket.layout)
-        with (
-            contextlib.suppress(HandoffError),  # the payload is here, whatever became of its producer
-            reading(self.post.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id) as held,
-        ):
-            held.mark_taken()
-        return output
-
-    def close(self) -> None:
-        pass
+        into.copy_(body)
+        self.context.mark_taken_if_known(ticket)
+        return iter((ticket.length,))

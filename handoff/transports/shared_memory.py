@@ -3,95 +3,61 @@
 from __future__ import annotations
 
 import functools
-import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
-from eden.output import EncoderOutput
-from handoff.buffers.host import Landing, MemoryPool, gpu_of
+from handoff.buffers.host import BufferPool, gpu_of, wait_for_copies
 from handoff.buffers.shared import Segment, SegmentMaps, check_folder, free_room, segment_maker, size_of
-from handoff.errors import REMEDY
+from handoff.errors import REMEDY, TransportUnavailable
 from handoff.machine import shared_folder_id
-from handoff.payload.layout import Layout
-from handoff.payload.leases import Ledger, reading
-from handoff.payload.store import Payload
-from handoff.payload.wire import check_header, read, write
+from handoff.payload.store import PayloadStore
+from handoff.payload.wire import check_header
 from handoff.ticket import Ticket
-from handoff.transports.base import Link, Post, Unusable, Written
+from handoff.transports.base import Transport, TransportContext
 
 
-class SharedMemory(Link):
+class SharedMemory(Transport):
     """Tokens on a GPU go down by asynchronous copies, and up by one."""
 
     kind = "shared_memory"
 
-    def __init__(self, post: Post) -> None:
-        super().__init__(post)
-        check_folder(post.settings.shared_folder, post.settings.max_payload_bytes)
-        self._folder = shared_folder_id(post.settings.shared_folder)
-        self._maps = SegmentMaps(post.settings.shared_folder, gpu_of(post.device))
-        self._landing = Landing(post.settings.budget_bytes, gpu=None)
-        self._pool: MemoryPool[Segment] | None = None
-        self._lock = threading.Lock()
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context)
+        self._folder = context.settings.shared_folder
+        check_folder(self._folder, context.settings.max_payload_bytes)
+        self._folder_id = shared_folder_id(self._folder)
+        self._maps = SegmentMaps(self._folder, gpu_of(context.device))
 
-    def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
-        device = output.cond_dit.device
-        if ledger.path.parent != self.post.settings.shared_folder:  # a sweep would take its segments for left behind
-            raise Unusable(f"{self.post.settings.shared_folder} had no room for this process's ledger: {REMEDY}")
-        if layout.nbytes > (size := size_of(self.post.settings.shared_folder)):
-            raise Unusable(
-                f"{layout.nbytes} bytes are more than {self.post.settings.shared_folder} ever holds, {size}: {REMEDY}"
+    def make_pool(self, store: PayloadStore, device: torch.device) -> BufferPool[Segment]:
+        make = segment_maker(self._folder, store.leases.producer, gpu_of(device))
+        return BufferPool(self.context.settings.budget_bytes, make, functools.partial(free_room, self._folder))
+
+    def serve(self, store: PayloadStore, device: torch.device, nbytes: int) -> None:
+        if store.leases.path.parent != self._folder:  # a sweep would take its segments for left behind
+            raise TransportUnavailable(f"{self._folder} had no room for this process's ledger: {REMEDY}")
+        if nbytes > (size := size_of(self._folder)):
+            raise TransportUnavailable(f"{nbytes} bytes are more than {self._folder} ever holds, {size}: {REMEDY}")
+
+    def route(self, buffer: Segment) -> Mapping[str, Any]:
+        return {"segment": buffer.number, "folder": self._folder_id}
+
+    def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Iterator[int]:
+        if route["folder"] != self._folder_id:
+            raise TransportUnavailable(
+                "the payload is in the shared memory of another machine, or of another container"
             )
-        segment = self._producer_pool(ledger.producer, device).acquire(payload.id, layout.nbytes)
-        write(output, layout, segment.bytes)
-        wait_for_copies(device)
-        payload.body = segment.bytes
-        return Written({"segment": segment.number, "folder": self._folder})
-
-    def fits(self, nbytes: int, without: Collection[str]) -> bool:
-        return self._pool is None or self._pool.fits(nbytes, without)
-
-    def drop(self, payload: Payload) -> None:
-        if self._pool:
-            self._pool.release(payload.id)
-
-    def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
-        if route["folder"] != self._folder:
-            raise Unusable("the payload is in the shared memory of another machine, or of another container")
-        layout, device = ticket.layout, self.post.device
         with (
-            reading(self.post.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id) as held,
+            self.context.lease(ticket) as lease,
             self._maps.mapped(ticket.producer, int(route["segment"])) as segment,
         ):
-            check_header(segment, layout)
-            if device.type == "cpu":
-                payload = self._landing.buffer(layout.nbytes)
-            else:
-                payload = torch.empty(layout.nbytes, dtype=torch.uint8, device=device)
-            payload.copy_(segment[: layout.nbytes], non_blocking=True)
-            wait_for_copies(device)
-            held.mark_taken()
-        return read(payload, layout)
+            check_header(segment, ticket.layout)
+            into.copy_(segment[: ticket.layout.nbytes], non_blocking=True)
+            wait_for_copies(into.device)
+            lease.mark_taken()
+        return iter((ticket.length,))
 
     def close(self) -> None:
-        if self._pool:
-            self._pool.close()
+        super().close()
         self._maps.close()
-        self._landing.close()
-
-    def _producer_pool(self, producer: str, device: torch.device) -> MemoryPool[Segment]:
-        settings = self.post.settings
-        with self._lock:
-            if self._pool is None:
-                make = segment_maker(settings.shared_folder, producer, gpu_of(device))
-                room = functools.partial(free_room, settings.shared_folder)
-                self._pool = MemoryPool(settings.budget_bytes, make, room)
-            return self._pool
-
-
-def wait_for_copies(device: torch.device) -> None:
-    """Wait until what this thread queued on `device` is done; nothing to wait for on a CPU."""
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()

@@ -5,9 +5,8 @@ Refused unless `benchmark` is set. Even here nothing is unpickled that is not a 
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,44 +14,36 @@ import torch
 from eden.output import EncoderOutput
 from handoff.errors import HandoffError
 from handoff.payload.layout import TOKENS, WIRE_DTYPES, Layout
-from handoff.payload.leases import Ledger, reading
-from handoff.payload.store import Payload
+from handoff.payload.store import Payload, PayloadStore
 from handoff.ticket import Ticket
-from handoff.transports.base import Link, Post, Written
+from handoff.transports.base import PutResult, Transport, TransportContext
 
 
-class TorchSave(Link):
+class TorchSave(Transport):
     """As `inline`, but for the format."""
 
     kind = "torch_save"
 
-    def __init__(self, post: Post) -> None:
-        super().__init__(post)
-        if not post.settings.benchmark:
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context)
+        if not context.settings.benchmark:
             raise HandoffError("torch_save is the benchmark's baseline; use inline, or any other kind")
 
-    def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
+    def put(self, payload: Payload, output: EncoderOutput, layout: Layout, store: PayloadStore) -> PutResult:
         tensors = {name: tensor.cpu() for name, tensor in output.tensors().items()}
-        wire = self.post.settings.wire
+        wire = self.context.settings.wire
         if wire is not None:
             tensors |= {name: tensors[name].to(WIRE_DTYPES[wire]) for name in TOKENS}
         # torch.save writes a view's whole storage: of one pair of a long clip, all the clip
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         file = io.BytesIO()
         torch.save(tensors, file)
-        return Written({}, file.getvalue())
-
-    def drop(self, payload: Payload) -> None:
-        pass
+        return PutResult({}, file.getvalue())
 
     def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
-        tensors = torch.load(io.BytesIO(ticket.payload), map_location=self.post.device, weights_only=True)
-        with (
-            contextlib.suppress(HandoffError),
-            reading(self.post.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id) as held,
-        ):
-            held.mark_taken()
+        tensors = torch.load(io.BytesIO(ticket.payload), map_location=self.context.device, weights_only=True)
+        self.context.mark_taken_if_known(ticket)
         return EncoderOutput(**tensors, grid=ticket.grid, size=ticket.size)
 
-    def close(self) -> None:
-        pass
+    def stream(self, ticket: Ticket, route: Mapping[str, Any]) -> Iterator[EncoderOutput]:
+        return iter(self.take(ticket, route))

@@ -13,8 +13,8 @@ import torch
 
 from eden import EncoderOutput
 from handoff import HandoffSettings, OverCapacity, open_handoff
-from handoff.payload.leases import reading
-from handoff.payload.store import Payload, Payloads
+from handoff.payload.leases import read_lease
+from handoff.payload.store import Payload, PayloadStore
 
 BOUND, AFTER = 8, 5.0
 
@@ -33,7 +33,7 @@ class Producer:
             time_to_live_s=300,
             abandoned_after_s=AFTER,
         )
-        self.payloads = Payloads(self.settings, self.counters, self._drop)
+        self.payloads = PayloadStore(self.settings, self.counters, self._drop)
         self._held: set[str] = set()
 
     def put(self, count: int = 1, *, by_caller: bool = True) -> list[Payload]:
@@ -50,7 +50,7 @@ class Producer:
     def take(self, payload: Payload) -> None:
         assert payload.slot is not None
         folders = self.settings.ledger_folders
-        with reading(folders, self.payloads.ledger.producer, payload.slot, payload.id) as held:
+        with read_lease(folders, self.payloads.leases.producer, payload.slot, payload.id) as held:
             held.mark_taken()
 
     def make_room(self) -> bool:
@@ -120,7 +120,7 @@ def test_whoever_takes_tickets_without_end_never_stops_the_workflow(producer: Pr
 def test_bytes_that_callers_hold_beyond_half_are_room_for_the_workflow(tmp_path: Path) -> None:
     settings = HandoffSettings(folder=tmp_path, shared_folder=tmp_path, budget_bytes=8, max_payload_bytes=4)
     dropped: list[str] = []
-    payloads = Payloads(settings, Counter(), lambda payload: dropped.append(payload.id))
+    payloads = PayloadStore(settings, Counter(), lambda payload: dropped.append(payload.id))
     kept = [payloads.admit(2, by_caller=True) for _ in range(4)]
     for payload in kept:
         payloads.keep(payload)
@@ -191,7 +191,7 @@ def test_what_is_being_read_is_not_taken_away(producer: Producer) -> None:
     abandoned = producer.put(BOUND)
     slow, folders = abandoned[0], producer.settings.ledger_folders
     assert slow.slot is not None
-    with reading(folders, producer.payloads.ledger.producer, slow.slot, slow.id):
+    with read_lease(folders, producer.payloads.leases.producer, slow.slot, slow.id):
         producer.now += AFTER + 0.1
         producer.take(*producer.put())
         producer.put(2)

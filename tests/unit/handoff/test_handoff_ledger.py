@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from handoff import HandoffSettings, PayloadGone, PeerLost, open_handoff
-from handoff.payload.leases import Ledger, ledger_path, reading, sweep
+from handoff.payload.leases import PayloadLeases, ledger_path, read_lease, sweep
 
 ONE, TWO = "1" * 32, "2" * 32
 
@@ -42,26 +42,26 @@ def opened() -> Iterator[list[str]]:
         yield names
 
 
-def die(ledger: Ledger) -> None:
+def die(ledger: PayloadLeases) -> None:
     os.close(ledger._file)  # what the kernel does at a kill
 
 
 def test_a_payload_is_not_retired_while_it_is_read(tmp_path: Path) -> None:
-    ledger = Ledger([tmp_path])
+    ledger = PayloadLeases([tmp_path])
     slot = ledger.enter(ONE)
-    with reading([tmp_path], ledger.producer, slot, ONE) as held, reading([tmp_path], ledger.producer, slot, ONE):
+    with read_lease([tmp_path], ledger.producer, slot, ONE) as held, read_lease([tmp_path], ledger.producer, slot, ONE):
         assert not ledger.retire(slot)
         assert ledger.taken() == set()
         held.mark_taken()
         assert ledger.taken() == {slot}
     assert ledger.retire(slot)
-    with pytest.raises(PayloadGone), reading([tmp_path], ledger.producer, slot, ONE):
+    with pytest.raises(PayloadGone), read_lease([tmp_path], ledger.producer, slot, ONE):
         pass
     ledger.close()
 
 
 def test_a_late_mark_on_a_slot_since_reused_means_nothing(tmp_path: Path) -> None:
-    ledger = Ledger([tmp_path])
+    ledger = PayloadLeases([tmp_path])
     slot = ledger.enter(ONE)
     assert ledger.retire(slot)
     assert ledger.enter(TWO) == slot
@@ -73,7 +73,7 @@ def test_a_late_mark_on_a_slot_since_reused_means_nothing(tmp_path: Path) -> Non
 
 
 def test_a_dead_producer_is_lost_and_swept_a_living_one_is_not(tmp_path: Path) -> None:
-    dead, living = Ledger([tmp_path]), Ledger([tmp_path])
+    dead, living = PayloadLeases([tmp_path]), PayloadLeases([tmp_path])
     slot = dead.enter(ONE)
     segment = tmp_path / f"eden-handoff-{dead.producer}.0.segment"
     orphan = tmp_path / f"eden-handoff-{TWO}.0.segment"
@@ -82,19 +82,19 @@ def test_a_dead_producer_is_lost_and_swept_a_living_one_is_not(tmp_path: Path) -
         path.touch()
     assert sweep(tmp_path) == 1  # the orphan alone
     die(dead)
-    with pytest.raises(PeerLost, match="died"), reading([tmp_path], dead.producer, slot, ONE):
+    with pytest.raises(PeerLost, match="died"), read_lease([tmp_path], dead.producer, slot, ONE):
         pass
     with opened() as names:
         assert sweep(tmp_path) == 2
     assert ledger_path(tmp_path, dead.producer).name in names
     assert {path.name for path in tmp_path.iterdir()} == {ledger_path(tmp_path, living.producer).name, kept.name}
-    with pytest.raises(PeerLost, match="ended"), reading([tmp_path], dead.producer, slot, ONE):
+    with pytest.raises(PeerLost, match="ended"), read_lease([tmp_path], dead.producer, slot, ONE):
         pass
     living.close()
 
 
 def test_a_producer_is_no_path(tmp_path: Path) -> None:
-    with pytest.raises(PeerLost), reading([tmp_path], "../../etc/passwd", 0, ONE):
+    with pytest.raises(PeerLost), read_lease([tmp_path], "../../etc/passwd", 0, ONE):
         pass
 
 

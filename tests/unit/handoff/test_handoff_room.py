@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handoff import HandoffSettings, OverCapacity, open_handoff
-from handoff.buffers.device import Arena
-from handoff.buffers.host import MemoryPool, private_memory
-from handoff.payload.leases import reading
-from handoff.transports.base import Full
+from handoff.buffers.device import SlabAllocator
+from handoff.buffers.host import BufferPool, private_buffer
+from handoff.errors import PoolExhausted
+from handoff.payload.leases import read_lease
 from tests.unit.handoff.traffic import BUDGET, MIB, TRAFFIC, check_traffic, held, output, take
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def test_a_payload_that_is_being_read_is_not_dropped_and_nothing_is_for_its_sake
         for number, ticket in enumerate(tickets):
             take(handoff, ticket, number)
         known = handoff.read(tickets[1])
-        with reading([tmp_path], known.producer, known.slot, known.id):
+        with read_lease([tmp_path], known.producer, known.slot, known.id):
             with pytest.raises(OverCapacity):
                 handoff.put(output(4 * MIB, 4))
             assert held(handoff) == {handoff.read(ticket).id for ticket in tickets}
@@ -96,11 +96,11 @@ def test_slabs_stay_few_and_leave_room_for_the_largest(monkeypatch: pytest.Monke
             made.append(nbytes)
             return torch.empty(nbytes, dtype=torch.uint8)
 
-        arena = Arena(budget, largest, make)
+        arena = SlabAllocator(budget, largest, make)
         for number in range(budget):
             arena.acquire(str(number), 1)
         assert made == wanted
-        with pytest.raises(Full, match="budget_bytes"):
+        with pytest.raises(PoolExhausted, match="budget_bytes"):
             arena.acquire("over", 1)
         for number in range(budget):
             arena.release(str(number))
@@ -136,10 +136,10 @@ def test_a_device_that_is_full_costs_nothing_that_is_held_and_is_asked_again(
 
 
 def test_a_pool_may_hold_all_of_a_budget_that_is_no_round_number() -> None:
-    pool = MemoryPool(3 * MIB + 77, lambda size: private_memory(size, None))
+    pool = BufferPool(3 * MIB + 77, lambda size: private_buffer(size, None))
     pool.acquire("small", 5)
     pool.release("small")
     assert pool.acquire("large", 3 * MIB + 77).capacity == 3 * MIB + 77
-    with pytest.raises(Full):
+    with pytest.raises(PoolExhausted):
         pool.acquire("another", 1)
     pool.close()
