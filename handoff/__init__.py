@@ -30,15 +30,15 @@ TRANSPORTS = {
     "inline": "handoff.transports.inline:Inline",
     "shared_memory": "handoff.transports.shared_memory:SharedMemory",
     "cuda_ipc": "handoff.transports.cuda_ipc:CudaIpc",
-    "nccl": "handoff.nccl:Nccl",
-    "http": "handoff.http:Http",
-    "websocket": "handoff.websocket:WebSocket",
-    "grpc": "handoff.grpc:Grpc",
-    "zeromq": "handoff.zeromq:ZeroMQ",
+    "nccl": "handoff.transports.nccl.transport:Nccl",
+    "http": "handoff.transports.network.http:transport",
+    "websocket": "handoff.transports.network.websocket:transport",
+    "grpc": "handoff.transports.network.grpc:transport",
+    "zeromq": "handoff.transports.network.zeromq:transport",
     "in_process": "handoff.transports.in_process:InProcess",
     "torch_save": "handoff.transports.torch_save:TorchSave",
 }
-"""Each kind's module and class, imported when it is used: none needs another's libraries."""
+"""Each kind's module, and what in it makes its transport; imported when it is used: none needs another's libraries."""
 
 KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in TRANSPORTS} | {
     "cuda_ipc": ("cuda_ipc", "shared_memory"),

@@ -92,7 +92,7 @@ class Transport:
     whose payloads are no bytes in a buffer has its own `put` and `take` instead.
     """
 
-    kind: ClassVar[str]
+    kind: str
     sends_any_body: ClassVar[bool] = False
     """Whether it can serve a payload from where another transport keeps it."""
 

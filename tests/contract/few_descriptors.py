@@ -115,7 +115,7 @@ def put_without_a_descriptor(settings: HandoffSettings) -> str:
     with open_handoff(settings) as known:  # its libraries are loaded now
         assert values(known, known.put(clip(0))) == [0]
     with open_handoff(settings) as producer, open_handoff(settings) as consumer:
-        producer._producer()  # its ledger
+        producer._producer._started()  # its leases
         held = exhaust()
         try:
             producer.put(clip(1))

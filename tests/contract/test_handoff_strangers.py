@@ -119,9 +119,9 @@ def pair(kind: str, tmp_path: Path) -> Iterator[tuple[Handoff, Handoff]]:
 
 def ports(producer: Handoff) -> list[int]:
     """All that strangers can dial: where consumers ask, and for nccl where both sides find each other."""
-    (link,) = producer._transports.values()
-    server = link._server  # type: ignore[attr-defined]
-    return [server.port, *([server._store_port] if link.kind == "nccl" else [])]
+    (transport,) = producer._transports.values()
+    server = transport.server.running  # type: ignore[attr-defined]
+    return [server.port, *([server.store_port] if transport.kind == "nccl" else [])]
 
 
 def serving() -> Counter[str]:

@@ -7,8 +7,9 @@ import select
 import socket
 from typing import Any
 
-from handoff.desk import LARGEST_REQUEST, raise_error, read_object
 from handoff.errors import PeerLost
+from handoff.transports.network.payload_server import LARGEST_REQUEST, read_answer
+from handoff.transports.network.server import hang_up
 
 
 class Control:
@@ -25,7 +26,11 @@ class Control:
 
     def send(self, **message: Any) -> None:
         """Send a message."""
-        self._connection.sendall(json.dumps(message).encode() + b"\n")
+        self.send_text(json.dumps(message))
+
+    def send_text(self, message: str) -> None:
+        """The same, of a message that is JSON already."""
+        self._connection.sendall(message.encode() + b"\n")
 
     def receive(self) -> dict[str, Any]:
         """The next message. Raises `PeerLost` where the connection ended, `TicketRejected` where it is no message,
@@ -34,10 +39,7 @@ class Control:
         line = self._lines.readline(LARGEST_REQUEST)
         if not line.endswith(b"\n") and len(line) < LARGEST_REQUEST:
             raise PeerLost("the other side has ended")
-        message = read_object(line)
-        if "error" in message:
-            raise_error(str(message["error"]), str(message.get("message")))
-        return message
+        return read_answer(line)
 
     def broken(self) -> bool:
         """Whether the other side is gone. It says nothing while a payload is on its way."""
@@ -50,10 +52,7 @@ class Control:
 
     def hang_up(self) -> None:
         """End the connection under whoever is reading from it."""
-        try:
-            self._connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
+        hang_up(self._connection)
 
     def close(self) -> None:
         """Give the socket back."""

@@ -15,8 +15,8 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from handoff.errors import HandoffError, HandoffTimeout, PeerLost
-from handoff.lines import is_loopback
 from handoff.settings import HandoffSettings
+from handoff.transports.network.server import is_loopback
 
 CONSUMER, PRODUCER = 1, 0
 _JOIN_S = 60.0
@@ -163,13 +163,13 @@ def _gloo(store: Store, rank: int, settings: HandoffSettings) -> Any:
 
 def _while_it_lives(action: Callable[[], None], broken: Callable[[], bool]) -> None:
     """Do what may block for long, but no longer than the other side lives."""
-    problems: list[Exception] = []
+    errors: list[Exception] = []
 
     def attempt() -> None:
         try:
             action()
         except Exception as error:  # raised below, in the caller's thread
-            problems.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=attempt, name="handoff-nccl-join", daemon=True)
     thread.start()
@@ -180,6 +180,6 @@ def _while_it_lives(action: Callable[[], None], broken: Callable[[], bool]) -> N
             raise PeerLost("the other side has ended while the two were finding each other")
         if time.monotonic() > end:
             raise HandoffTimeout("the two sides did not find each other in time")
-    if problems:
-        error = problems[0]
+    if errors:
+        error = errors[0]
         raise error if isinstance(error, HandoffError) else PeerLost(f"the two sides did not find each other: {error}")

@@ -10,33 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import secrets
 import socket
-import threading
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from eden.output import EncoderOutput
 from handoff.buffers.device import SlabAllocator
-from handoff.buffers.host import wait_for_copies
-from handoff.control import Control
-from handoff.desk import Desk, error_name, proof
 from handoff.errors import HandoffError
-from handoff.lines import Address, PatientListener, listen
 from handoff.machine import device_name
-from handoff.pair_group import CONSUMER, PRODUCER, PairGroup, find_store, open_store
-from handoff.payload.layout import Layout
-from handoff.payload.store import Payload
-from handoff.payload.wire import write
-from handoff.pulled import PulledLink, Server
+from handoff.payload.store import PayloadStore
 from handoff.ticket import Ticket
-from handoff.transports.base import TransportContext
-
-_LOG = logging.getLogger(__name__)
+from handoff.transports.base import Transport, TransportContext
+from handoff.transports.nccl.control import Control
+from handoff.transports.nccl.pair_group import CONSUMER, PRODUCER, PairGroup, find_store, open_store
+from handoff.transports.network.on_demand import ServerOnDemand
+from handoff.transports.network.payload_server import PayloadServer, proof, write_error
+from handoff.transports.network.pool import Address, ConnectionPool
+from handoff.transports.network.server import ConnectionServer
 
 
 @dataclass(frozen=True)
@@ -47,54 +40,39 @@ class Session:
     group: PairGroup
 
 
-class Nccl(PulledLink[Session]):
+class Nccl(Transport):
     """The producer keeps payloads on its device and sends them from there."""
 
     kind = "nccl"
-    chunk = 0
 
     def __init__(self, context: TransportContext) -> None:
         super().__init__(context)
-        self._arena: SlabAllocator | None = None
+        self._connections = ConnectionPool(self._dial, _hang_up)
+        self.server = ServerOnDemand(context, self.kind, functools.partial(NcclServer, context), encrypted=False)
 
-    def fits(self, nbytes: int, without: Collection[str]) -> bool:
-        return self._arena is None or self._arena.fits(nbytes, without)
+    def make_pool(self, store: PayloadStore, device: torch.device) -> SlabAllocator:
+        settings = self.context.settings
+        make = functools.partial(torch.empty, dtype=torch.uint8, device=device)
+        return SlabAllocator(settings.budget_bytes, settings.max_payload_bytes, make)
 
-    def drop(self, payload: Payload) -> None:
-        super().drop(payload)
-        if self._arena:
-            self._arena.release(payload.id)
+    def serve(self, store: PayloadStore, device: torch.device, nbytes: int) -> None:
+        self.server.start(store, device)
 
-    def close(self) -> None:
-        super().close()
-        if self._arena:
-            self._arena.close()
-
-    def _keep(self, payload: Payload, output: EncoderOutput, layout: Layout) -> torch.Tensor:
-        device = output.cond_dit.device
-        with self._lock:
-            if self._arena is None:
-                settings = self.context.settings
-                make = functools.partial(torch.empty, dtype=torch.uint8, device=device)
-                self._arena = SlabAllocator(settings.budget_bytes, settings.max_payload_bytes, make)
-        body = self._arena.acquire(payload.id, layout.nbytes).bytes
-        write(output, layout, body)
-        wait_for_copies(device)
-        return body
+    def route(self, buffer: object) -> Mapping[str, Any]:
+        return self.server.route()
 
     def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Generator[int, None, None]:
         def receive(session: Session) -> Iterator[int]:
             session.control.send(payload=ticket.id, proof=proof(self.context.key, ticket.id))
             session.group.receive(into, meanwhile=session.control.receive)
-            yield ticket.layout.length
+            yield ticket.length
 
-        return self._lines.use((route["host"], route["port"]), receive)
+        return self._connections.use((route["host"], route["port"]), receive)
 
-    def _serve(self, desk: Desk, device: torch.device) -> Server:
-        return NcclServer(self.context, desk, device)
-
-    def _protected(self) -> bool:
-        return False
+    def close(self) -> None:
+        self.server.close()
+        self._connections.close()
+        super().close()
 
     def _dial(self, address: Address) -> Session:
         settings, device = self.context.settings, self.context.device
@@ -103,107 +81,74 @@ class Nccl(PulledLink[Session]):
             name = secrets.token_hex(16)
             control.send(session=name, proof=proof(self.context.key, name), device=device_name(device))
             port = int(control.receive()["store"])
-            store = lambda: find_store(address[0], port)  # noqa: E731
+            store = functools.partial(find_store, address[0], port)
             group = PairGroup(store, name, CONSUMER, device, settings, control.broken)
         except BaseException:
             control.close()
             raise
         return Session(control, group)
 
-    def _hang_up(self, line: Session) -> None:
-        line.control.hang_up()
-        line.control.close()
-        line.group.give_up()
+
+def _hang_up(session: Session) -> None:
+    session.control.hang_up()
+    session.control.close()
+    session.group.give_up()
 
 
 class NcclServer:
-    """A thread for each consumer's session."""
+    """Meets each consumer on a connection of its own, and sends what it asks for."""
 
-    def __init__(self, context: TransportContext, desk: Desk, device: torch.device) -> None:
-        self._context = context
-        self._desk = desk
+    def __init__(self, context: TransportContext, payloads: PayloadServer, device: torch.device) -> None:
+        self._settings = context.settings
+        self._payloads = payloads
         self._device = device
-        self._store, self._store_port = open_store(context.settings)
-        self._listener = PatientListener(fileno=listen(context.settings).detach())
-        self.port: int = self._listener.getsockname()[1]
-        self._sessions: dict[threading.Thread, Control] = {}
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._accept, name="handoff-nccl", daemon=True)
-        self._thread.start()
+        self._store, self.store_port = open_store(context.settings)
+        self._server = ConnectionServer(context.settings, "nccl", self._answer)
+        self.port = self._server.port
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the thread that accepts
-        self._listener.close()
-        self._thread.join()
-        with self._lock:
-            sessions = dict(self._sessions)
-        for thread, control in sessions.items():
-            control.hang_up()
-            thread.join()
+        self._server.close()
         del self._store
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            control = Control(connection)
-            thread = threading.Thread(target=self._serve, args=(control,), name="handoff-nccl-session", daemon=True)
-            with self._lock:
-                self._sessions[thread] = control
-            try:
-                thread.start()
-            except RuntimeError as error:  # no thread is to be had now; the next consumer may fare better
-                _LOG.warning("a consumer could not be served: %s", error)
-                with self._lock:
-                    del self._sessions[thread]
-                control.close()
-
-    def _serve(self, control: Control) -> None:
-        group = None
+    def _answer(self, connection: socket.socket) -> None:
+        control, group = Control(connection), None
         try:
             group = self._meet(control)
             while True:
                 self._send(control, group)
         except HandoffError as error:  # the consumer is gone, or is none of ours
-            self._desk.refused(error)
-        except (OSError, ValueError):  # the connection was closed
-            return
+            self._payloads.refused(error)
         finally:
             control.close()
             if group is not None:
                 group.give_up()
-            with self._lock:
-                del self._sessions[threading.current_thread()]
 
     def _meet(self, control: Control) -> PairGroup:
-        control.wait(self._context.settings.timeout_s)
+        control.wait(self._settings.timeout_s)
         hello = control.receive()
         name, device, own = str(hello.get("session")), str(hello.get("device")), device_name(self._device)
         try:
-            self._desk.check(name, str(hello.get("proof")))
+            self._payloads.check(name, str(hello.get("proof")))
             if device.partition(" ")[0] != own.partition(" ")[0]:
                 raise HandoffError(f"nccl goes between GPUs, or between CPUs; these are {own} and {device}")
             if device == own != "cpu":
                 raise HandoffError(f"nccl needs a GPU for each side; both are on {own}")
         except HandoffError as error:
-            control.send(error=error_name(error), message=str(error))
+            control.send_text(write_error(error))
             raise
-        control.send(store=self._store_port)
+        control.send(store=self.store_port)
         control.wait(None)
-        return PairGroup(lambda: self._store, name, PRODUCER, self._device, self._context.settings, control.broken)
+        return PairGroup(lambda: self._store, name, PRODUCER, self._device, self._settings, control.broken)
 
     def _send(self, control: Control, group: PairGroup) -> None:
         request = control.receive()
         with contextlib.ExitStack() as while_sent:
             try:
-                asked = self._desk.payload(str(request.get("payload")), str(request.get("proof")))
-                payload, layout, held = while_sent.enter_context(asked)
+                asked = self._payloads.payload(str(request.get("payload")), str(request.get("proof")))
+                payload = while_sent.enter_context(asked)
             except HandoffError as error:
-                self._desk.refused(error)
-                control.send(error=error_name(error), message=str(error))
+                self._payloads.refused(error)
+                control.send_text(write_error(error))
                 return
-            assert payload.body is not None
-            held.mark_taken()
-            group.send(payload.body[: layout.nbytes], meanwhile=control.send)
+            payload.lease.mark_taken()
+            group.send(payload.body, meanwhile=control.send)

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc  # type: ignore[import-untyped]
-import torch
 
-from handoff.desk import LARGEST_REQUEST, Desk, proof
 from handoff.errors import HandoffError, HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected
-from handoff.lines import Address, ports_to_try
-from handoff.network import NetworkLink
-from handoff.pull_pb2 import Piece, PullRequest
-from handoff.pulled import Server
 from handoff.settings import LARGEST_CHUNK, HandoffSettings
 from handoff.ticket import Ticket
+from handoff.transports.base import TransportContext
+from handoff.transports.network.payload_server import LARGEST_REQUEST, PayloadServer, proof
+from handoff.transports.network.pool import Address
+from handoff.transports.network.pull_pb2 import Piece, PullRequest
+from handoff.transports.network.server import bracketed, ports_to_try
+from handoff.transports.network.transport import NetworkTransport, WireProtocol
 
 _METHOD = ("eden.handoff.Handoff", "Pull")
 _THREADS = 16
@@ -34,35 +34,36 @@ _ERRORS = {
 }
 
 
-class Grpc(NetworkLink[grpc.Channel]):
+def transport(context: TransportContext) -> NetworkTransport[grpc.Channel]:
+    """The transport of this kind."""
+    return NetworkTransport(context, Grpc(context))
+
+
+class Grpc(WireProtocol[grpc.Channel]):
     """One channel kept for each take that runs at the same time."""
 
     kind = "grpc"
     chunk = 256 << 10
 
-    def _serve(self, desk: Desk, device: torch.device) -> Server:
-        return GrpcServer(self.context.settings, desk)
+    def serve(self, payloads: PayloadServer) -> GrpcServer:
+        return GrpcServer(self.settings, payloads, self.chunk)
 
-    def _protected(self) -> bool:
-        return self.context.settings.tls_certificate is not None
-
-    def _dial(self, address: Address) -> grpc.Channel:
-        settings = self.context.settings
-        host, port = address
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    def dial(self, address: Address) -> grpc.Channel:
+        settings = self.settings
+        target = f"{bracketed(address[0])}:{address[1]}"
         options = [*_QUIET, ("grpc.max_receive_message_length", _LARGEST_MESSAGE), ("grpc.enable_retries", 0)]
         options.append(("grpc.enable_http_proxy", 0))  # a peer is dialled directly, as by the other network kinds
         if settings.tls_authority is None:
             return grpc.insecure_channel(target, options)
         return grpc.secure_channel(target, grpc.ssl_channel_credentials(settings.tls_authority.read_bytes()), options)
 
-    def _hang_up(self, line: grpc.Channel) -> None:
-        line.close()
+    def hang_up(self, connection: grpc.Channel) -> None:
+        connection.close()
 
-    def _receive(self, line: grpc.Channel, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
-        pull = line.unary_stream("/" + "/".join(_METHOD), PullRequest.SerializeToString, Piece.FromString)
-        request = PullRequest(payload=ticket.id, proof=proof(self.context.key, ticket.id))
-        patience = self.context.settings.timeout_s + ticket.layout.nbytes / _SLOWEST
+    def receive(self, connection: grpc.Channel, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
+        pull = connection.unary_stream("/" + "/".join(_METHOD), PullRequest.SerializeToString, Piece.FromString)
+        request = PullRequest(payload=ticket.id, proof=proof(self.key, ticket.id))
+        patience = self.settings.timeout_s + ticket.layout.nbytes / _SLOWEST
         call = pull(request, timeout=patience)
         try:
             for view, piece in zip(views, call, strict=True):
@@ -79,9 +80,9 @@ class Grpc(NetworkLink[grpc.Channel]):
 class GrpcServer:
     """grpcio's server, on threads of its own."""
 
-    def __init__(self, settings: HandoffSettings, desk: Desk) -> None:
-        self._desk = desk
-        self._chunk = settings.chunk_bytes or Grpc.chunk
+    def __init__(self, settings: HandoffSettings, payloads: PayloadServer, chunk: int) -> None:
+        self._payloads = payloads
+        self._chunk = chunk
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handoff-grpc")
         options = [*_QUIET, ("grpc.max_send_message_length", _LARGEST_MESSAGE), ("grpc.so_reuseport", 0)]
         options += [("grpc.max_receive_message_length", LARGEST_REQUEST)]
@@ -96,7 +97,7 @@ class GrpcServer:
         self._threads.shutdown()
 
     def _bind(self, settings: HandoffSettings) -> int:
-        host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
+        host = bracketed(settings.bind)
         credentials = None
         if settings.tls_certificate and settings.tls_key:
             pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
@@ -112,10 +113,10 @@ class GrpcServer:
 
     def _pull(self, request: PullRequest, context: grpc.ServicerContext) -> Iterator[Piece]:
         try:
-            with self._desk.parcel(request.payload, request.proof) as parcel:
-                for piece in parcel.pieces(self._chunk):
+            with self._payloads.payload(request.payload, request.proof) as payload:
+                for piece in payload.pieces(self._chunk):
                     yield Piece(data=bytes(piece))
         except HandoffError as error:
-            self._desk.refused(error)
+            self._payloads.refused(error)
             codes = (code for code, kind in _ERRORS.items() if isinstance(error, kind))
             context.abort(next(codes, grpc.StatusCode.INTERNAL), str(error))

@@ -2,59 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import logging
+import io
 import socket
-import threading
-import time
 from collections.abc import Iterator, Sequence
 
-import torch
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
-
-from handoff.desk import Desk, Parcel, error_name, proof, raise_error
-from handoff.errors import HandoffError, PeerLost
-from handoff.lines import Address, listen
-from handoff.network import NetworkLink
-from handoff.pulled import Server
-from handoff.settings import HandoffSettings
+from handoff.errors import HandoffError, PeerLost, TicketRejected
 from handoff.ticket import Ticket
-from handoff.tls import client_tls
+from handoff.transports.base import TransportContext
+from handoff.transports.network.payload_server import LARGEST_REQUEST, PayloadServer, proof, raise_error
+from handoff.transports.network.pool import Address
+from handoff.transports.network.server import ConnectionServer, client_tls, server_tls
+from handoff.transports.network.transport import NetworkTransport, WireProtocol
 
-_STATUS = {"TicketRejected": 403, "PayloadGone": 410, "OverCapacity": 503}
+_STATUS = {"TicketRejected": "403 Forbidden", "PayloadGone": "410 Gone", "OverCapacity": "503 Service Unavailable"}
 
 
-class Http(NetworkLink[http.client.HTTPConnection]):
+def transport(context: TransportContext) -> NetworkTransport[http.client.HTTPConnection]:
+    """The transport of this kind."""
+    return NetworkTransport(context, Http(context))
+
+
+class Http(WireProtocol[http.client.HTTPConnection]):
     """GET /payloads/ID with the proof as a bearer token; connections are kept alive."""
 
     kind = "http"
     chunk = 1 << 20
 
-    def _serve(self, desk: Desk, device: torch.device) -> Server:
-        return HttpServer(self.context.settings, desk)
+    def serve(self, payloads: PayloadServer) -> ConnectionServer:
+        def answer(connection: socket.socket) -> None:
+            with connection.makefile("rb") as requests:
+                while _answer(connection, requests, payloads, self.chunk):
+                    pass
 
-    def _protected(self) -> bool:
-        return self.context.settings.tls_certificate is not None
+        return ConnectionServer(self.settings, self.kind, answer, server_tls(self.settings))
 
-    def _dial(self, address: Address) -> http.client.HTTPConnection:
-        tls, timeout = client_tls(self.context.settings), self.context.settings.timeout_s
+    def dial(self, address: Address) -> http.client.HTTPConnection:
+        tls, timeout = client_tls(self.settings), self.settings.timeout_s
         if tls:
             return http.client.HTTPSConnection(*address, timeout=timeout, context=tls)
         return http.client.HTTPConnection(*address, timeout=timeout)
 
-    def _hang_up(self, line: http.client.HTTPConnection) -> None:
-        line.close()
+    def hang_up(self, connection: http.client.HTTPConnection) -> None:
+        connection.close()
 
-    def _receive(self, line: http.client.HTTPConnection, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
+    def receive(
+        self, connection: http.client.HTTPConnection, ticket: Ticket, views: Sequence[memoryview]
+    ) -> Iterator[None]:
         try:
-            token = proof(self.context.key, ticket.id)
-            line.request("GET", f"/payloads/{ticket.id}", headers={"Authorization": f"Bearer {token}"})
-            response = line.getresponse()
+            token = proof(self.key, ticket.id)
+            connection.request("GET", f"/payloads/{ticket.id}", headers={"Authorization": f"Bearer {token}"})
+            response = connection.getresponse()
             if response.status != 200:
                 raise_error(response.headers.get("X-Error", ""), response.read(1000).decode(errors="replace"))
             for view in views:
@@ -73,79 +72,49 @@ def _fill(response: http.client.HTTPResponse, view: memoryview) -> None:
         view = view[count:]
 
 
-class HttpServer:
-    """uvicorn in a thread."""
-
-    def __init__(self, settings: HandoffSettings, desk: Desk) -> None:
-        self._listener: socket.socket = listen(settings)
-        self.port: int = self._listener.getsockname()[1]
-
-        async def pull(request: Request) -> Response:
-            return Answer(desk, request, settings.chunk_bytes or Http.chunk)
-
-        config = uvicorn.Config(
-            Starlette(routes=[Route("/payloads/{payload}", pull)]),
-            log_config=None,
-            log_level=logging.WARNING,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            loop="asyncio",
-            http="h11",
-            timeout_keep_alive=3600,
-            timeout_graceful_shutdown=1,
-            ssl_certfile=settings.tls_certificate,
-            ssl_keyfile=settings.tls_key,
-        )
-        self._server = uvicorn.Server(config)
-        self._problem: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="handoff-http", daemon=True)
+def _answer(connection: socket.socket, requests: io.BufferedReader, payloads: PayloadServer, chunk: int) -> bool:
+    """Answer one request; whether another one may follow."""
+    with contextlib.ExitStack() as while_sent:
         try:
-            config.load()  # a bad certificate is told here, not in the thread
-            self._thread.start()
-            while not self._server.started:
-                if not self._thread.is_alive():
-                    raise HandoffError(f"the server ended as it started: {self._problem!r}")
-                time.sleep(0.001)
-        except BaseException:
-            self._listener.close()
-            raise
-
-    def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-        self._listener.close()
-
-    def _run(self) -> None:
-        try:
-            self._server.run([self._listener])
-        except BaseException as error:  # told by whoever waits for it
-            self._problem = error
-
-
-class Answer(Response):
-    """A payload sent from where it lies; `StreamingResponse` would want a copy of every piece."""
-
-    def __init__(self, desk: Desk, request: Request, largest: int) -> None:
-        super().__init__()
-        self._desk = desk
-        self._payload = request.path_params["payload"]
-        self._shown = request.headers.get("authorization", "").removeprefix("Bearer ")
-        self._largest = largest
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            with self._desk.parcel(self._payload, self._shown) as parcel:
-                await self._send(parcel, send)
+            name, shown = _read_request(requests)
+            payload = while_sent.enter_context(payloads.payload(name, shown))
+        except EOFError:
+            return False
         except HandoffError as error:
-            self._desk.refused(error)
-            name = error_name(error)
-            refusal = JSONResponse(str(error), status_code=_STATUS.get(name, 500), headers={"X-Error": name})
-            await refusal(scope, receive, send)
+            payloads.refused(error)
+            kind, text = type(error).__name__, str(error).encode()
+            status = _STATUS.get(kind, "500 Internal Server Error")
+            _send_head(connection, status, len(text), f"X-Error: {kind}", "Connection: close")
+            connection.sendall(text)
+            return False
+        _send_head(connection, "200 OK", len(payload.body), "Content-Type: application/octet-stream")
+        for piece in payload.pieces(chunk):
+            connection.sendall(piece)
+    return True
 
-    async def _send(self, parcel: Parcel, send: Send) -> None:
-        headers = [(b"content-length", str(len(parcel.body)).encode()), (b"content-type", b"application/octet-stream")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for piece in parcel.pieces(self._largest):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+def _read_request(requests: io.BufferedReader) -> tuple[str, str]:
+    """Which payload is asked for, and the proof that is shown. Raises `TicketRejected`, `EOFError` at the end."""
+    head: list[bytes] = []
+    left = LARGEST_REQUEST
+    while True:
+        line = requests.readline(left)
+        left -= len(line)
+        if not line:
+            raise EOFError
+        if not line.endswith(b"\n"):
+            raise TicketRejected(f"no request of at most {LARGEST_REQUEST} bytes")
+        if not line.strip():
+            break
+        head.append(line)
+    first = head[0].split() if head else []
+    if len(first) != 3 or first[0] != b"GET" or not first[1].startswith(b"/payloads/"):
+        raise TicketRejected("no request of a hand-off: nothing but GET /payloads/ID is answered")
+    fields = dict(line.strip().lower().partition(b":")[::2] for line in head[1:])
+    token = fields.get(b"authorization", b"").strip().removeprefix(b"bearer ")
+    return first[1].removeprefix(b"/payloads/").decode("latin-1"), token.decode("latin-1")
+
+
+def _send_head(connection: socket.socket, status: str, length: int, *fields: str) -> None:
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {length}", *fields, "", ""]
+    connection.sendall("\r\n".join(head).encode("latin-1"))

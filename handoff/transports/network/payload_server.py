@@ -1,4 +1,4 @@
-"""Where consumers ask a producer for a payload: the same for every kind that is asked over a network."""
+"""What a producer's server gives to whoever proves to hold the key: the same for every kind that is asked."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import hashlib
 import hmac
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from handoff.counters import HandoffCounters
 from handoff.errors import (
     HandoffError,
     HandoffTimeout,
@@ -24,8 +24,8 @@ from handoff.errors import (
     out_of_descriptors,
 )
 from handoff.payload.layout import Layout
-from handoff.payload.leases import Lease, PayloadLeases, read_lease
-from handoff.payload.store import Payload
+from handoff.payload.leases import Lease, read_lease
+from handoff.payload.store import PayloadStore
 from handoff.payload.wire import write_header
 
 _LOG = logging.getLogger(__name__)
@@ -34,9 +34,102 @@ LARGEST_REQUEST = 4096
 _ERRORS = {kind.__name__: kind for kind in (HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected)}
 
 
+@dataclass(frozen=True)
+class OutgoingPayload:
+    """A payload that cannot be dropped while it is sent."""
+
+    body: torch.Tensor
+    """uint8, [nbytes], where it is kept"""
+    layout: Layout
+    lease: Lease
+
+    def pieces(self, largest: int) -> Iterator[memoryview]:
+        """Its bytes, on the CPU, in the order in which they travel; it counts as taken just before the last ones leave.
+
+        largest: bytes of a piece at most.
+        """
+        body = self.body
+        if body.is_cuda:
+            body = torch.empty(len(body), dtype=torch.uint8, pin_memory=True).copy_(body)
+            write_header(body, self.layout)
+        view = body.numpy().data
+        pieces = self.layout.pieces(largest)
+        for piece in pieces:
+            if piece is pieces[-1]:
+                self.lease.mark_taken()
+            yield view[piece.start : piece.stop]
+
+
+class PayloadServer:
+    """The payloads of one producer, for whoever proves to hold the key."""
+
+    def __init__(self, key: bytes, store: PayloadStore, counters: HandoffCounters) -> None:
+        self._key = key
+        self._store = store
+        self._counters = counters
+
+    def check(self, name: str, shown: str) -> None:
+        """Raise `TicketRejected` unless `shown` is the proof for `name`."""
+        if not hmac.compare_digest(shown.encode(errors="replace"), proof(self._key, name).encode()):
+            raise TicketRejected("the request does not prove that it holds this server's key")
+
+    @contextlib.contextmanager
+    def payload(self, name: str, shown: str) -> Iterator[OutgoingPayload]:
+        """A payload, held while this lasts.
+
+        Raises `TicketRejected` for a bad proof, `PayloadGone`, or `OverCapacity` where it cannot be held just now.
+        """
+        self.check(name, shown)
+        payload, leases = self._store.find(name), self._store.leases
+        if payload is None or payload.slot is None or payload.body is None or payload.layout is None:
+            raise PayloadGone("the payload is held no longer: taken and dropped since, or expired")
+        with contextlib.ExitStack() as while_held:
+            with out_of_descriptors():
+                lease = read_lease([leases.path.parent], leases.producer, payload.slot, name)
+                held = while_held.enter_context(lease)
+            yield OutgoingPayload(payload.body[: payload.layout.nbytes], payload.layout, held)
+
+    def refused(self, error: Exception) -> None:
+        """Count a request that was answered with `error`, where it was none of a consumer of ours."""
+        if not isinstance(error, TicketRejected):
+            return
+        self._counters["refused", "request"] += 1
+        if self._counters["refused", "request"] == 1:
+            _LOG.warning("refused what a stranger asked for at the hand-off's port: %s", error)
+
+
 def proof(key: bytes, payload: str) -> str:
     """What a consumer shows to be given a payload: only who holds the key can make it."""
     return hmac.new(key, b"pull " + payload.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def write_request(key: bytes, payload: str) -> str:
+    """What a consumer sends to be given a payload."""
+    return json.dumps({"payload": payload, "proof": proof(key, payload)})
+
+
+def read_request(text: bytes | str) -> tuple[str, str]:
+    """Which payload is asked for, and the proof that is shown. Raises `TicketRejected` for anything else."""
+    request = read_object(text)
+    return str(request.get("payload")), str(request.get("proof"))
+
+
+def write_error(error: HandoffError) -> str:
+    """What a producer answers in place of a payload."""
+    return json.dumps({"error": type(error).__name__, "message": str(error)})
+
+
+def read_answer(text: bytes | str) -> dict[str, Any]:
+    """A message of a producer. Raises the error that it tells, `TicketRejected` where it is no message."""
+    answer = read_object(text)
+    if "error" in answer:
+        raise_error(str(answer["error"]), str(answer.get("message")))
+    return answer
+
+
+def raise_error(name: str, message: str) -> None:
+    """Raise what the producer raised."""
+    raise _ERRORS.get(name, HandoffError)(message)
 
 
 def read_object(text: bytes | str) -> dict[str, Any]:
@@ -50,94 +143,3 @@ def read_object(text: bytes | str) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise TicketRejected("not a message of a hand-off: no JSON object")
     return message
-
-
-def read_request(text: bytes | str) -> tuple[str, str]:
-    """Which payload is asked for, and the proof that is shown. Raises `TicketRejected` for anything else."""
-    asked = read_object(text)
-    return str(asked.get("payload")), str(asked.get("proof"))
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """A payload that cannot be dropped while it is sent."""
-
-    body: memoryview
-    layout: Layout
-    held: Lease
-
-    def pieces(self, largest: int) -> Iterator[memoryview]:
-        """Its bytes in the order in which they travel. It counts as taken just before the last ones leave."""
-        pieces = self.layout.pieces(largest)
-        for piece in pieces:
-            if piece is pieces[-1]:
-                self.held.mark_taken()
-            yield self.body[piece.start : piece.stop]
-
-
-class Desk:
-    """The payloads of one producer, for whoever proves to hold the key."""
-
-    def __init__(self, key: bytes, ledger: PayloadLeases, counters: Counter[tuple[str, str]]) -> None:
-        self._key = key
-        self._ledger = ledger
-        self._counters = counters
-        self._payloads: dict[str, tuple[Payload, Layout]] = {}
-
-    def add(self, payload: Payload, layout: Layout) -> None:
-        """From now on the payload can be asked for."""
-        self._payloads[payload.id] = (payload, layout)
-
-    def remove(self, payload: Payload) -> None:
-        """From now on it cannot."""
-        self._payloads.pop(payload.id, None)
-
-    def check(self, name: str, shown: str) -> None:
-        """Raise `TicketRejected` unless `shown` is the proof for `name`."""
-        if not hmac.compare_digest(shown.encode(errors="replace"), proof(self._key, name).encode()):
-            raise TicketRejected("the request does not prove that it holds this server's key")
-
-    def refused(self, error: Exception) -> None:
-        """Count a request that was answered with `error`, where it was none of a consumer of ours."""
-        if not isinstance(error, TicketRejected):
-            return
-        self._counters["refused", "request"] += 1
-        if self._counters["refused", "request"] == 1:
-            _LOG.warning("refused what a stranger asked for at the hand-off's port: %s", error)
-
-    @contextlib.contextmanager
-    def payload(self, name: str, shown: str) -> Iterator[tuple[Payload, Layout, Lease]]:
-        """A payload, held while this lasts.
-
-        Raises `TicketRejected` for a bad proof, `PayloadGone`, or `OverCapacity` where it cannot be held just now.
-        """
-        self.check(name, shown)
-        payload, layout = self._payloads.get(name, (None, None))
-        if payload is None or layout is None or payload.slot is None or payload.body is None:
-            raise PayloadGone("the payload is held no longer: taken and dropped since, or expired")
-        with contextlib.ExitStack() as while_held:
-            with out_of_descriptors():
-                folder, producer = self._ledger.path.parent, self._ledger.producer
-                held = while_held.enter_context(read_lease([folder], producer, payload.slot, name))
-            yield payload, layout, held
-
-    @contextlib.contextmanager
-    def parcel(self, name: str, shown: str) -> Iterator[Parcel]:
-        """The same, as bytes on the CPU."""
-        with self.payload(name, shown) as (payload, layout, held):
-            assert payload.body is not None
-            body = payload.body[: layout.nbytes]
-            if body.is_cuda:
-                body = torch.empty(layout.nbytes, dtype=torch.uint8, pin_memory=True).copy_(body)
-                write_header(body, layout)
-            yield Parcel(body.numpy().data, layout, held)
-
-
-def error_name(error: HandoffError) -> str:
-    """How an error is called on the wire."""
-    return type(error).__name__
-
-
-def raise_error(name: str, message: str) -> None:
-    """Raise what the producer raised."""
-    raise _ERRORS.get(name, HandoffError)(message)

@@ -1,36 +1,25 @@
-"""Connections from a consumer to producers, kept between takes; and where a producer listens for them."""
+"""Connections from a consumer to producers, kept between takes."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import ipaddress
-import socket
-import ssl
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import Generic, TypeVar
 
-from handoff.errors import HandoffError, HandoffTimeout, PeerLost, out_of_descriptors
-from handoff.settings import HandoffSettings
+from handoff.errors import HandoffTimeout, PeerLost, out_of_descriptors
 
 _KEPT = 32
 """Idle connections that a consumer keeps, of all producers together."""
-_PORTS = 64
-"""How many ports from the first one on are tried."""
-
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_PAUSE_S = 0.1
 
 C = TypeVar("C")
 T = TypeVar("T")
 Address = tuple[str, int]
 
 
-class Lines(Generic[C]):
-    """Connections that are kept: each is used by one take at a time. Thread-safe."""
+class ConnectionPool(Generic[C]):
+    """Kept connections, each used by one take at a time. Thread-safe."""
 
     def __init__(self, dial: Callable[[Address], C], hang_up: Callable[[C], None]) -> None:
         self._dial = dial
@@ -46,8 +35,8 @@ class Lines(Generic[C]):
         for fresh in (False, True):
             kept = begun = False
             try:
-                with _naming_the_peer(address), self._borrow(address, fresh) as (line, kept):
-                    for item in receive(line):
+                with _naming_the_peer(address), self._borrow(address, fresh) as (connection, kept):
+                    for item in receive(connection):
                         begun = True
                         yield item
                 return
@@ -64,14 +53,14 @@ class Lines(Generic[C]):
     @contextlib.contextmanager
     def _borrow(self, address: Address, fresh: bool) -> Iterator[tuple[C, bool]]:
         """A connection, and whether it was kept. It is kept again unless the block ends by an error."""
-        line, kept = self._find(address, fresh)
+        connection, kept = self._find(address, fresh)
         try:
-            yield line, kept
+            yield connection, kept
         except BaseException:
-            self._hang_up(line)
+            self._hang_up(connection)
             raise
         with self._lock:
-            self._idle.append((address, line))
+            self._idle.append((address, connection))
             old = [self._idle.popleft() for _ in range(len(self._idle) - _KEPT)]
         for _, other in old:
             self._hang_up(other)
@@ -84,61 +73,6 @@ class Lines(Generic[C]):
                         self._idle.remove(item)
                         return item[1], True
         return self._dial(address), False
-
-
-class PatientListener(socket.socket):
-    """A listening socket whose `accept` outlives a shortage (of file descriptors, of memory): it tries again."""
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        while True:
-            try:
-                return super().accept()
-            except OSError as error:
-                if error.errno not in _SHORTAGES:
-                    raise
-            time.sleep(_PAUSE_S)
-
-
-class PatientTlsListener(ssl.SSLSocket):
-    """The same for TLS, where a peer that is gone before it is greeted would be an error of `accept` too."""
-
-    def accept(self) -> tuple[ssl.SSLSocket, Any]:
-        while True:
-            try:
-                return super().accept()
-            except OSError as error:  # a time-out too: the listener may have been closed meanwhile
-                if self.fileno() < 0 or error.errno in (errno.EBADF, errno.EINVAL):
-                    raise
-                if error.errno in _SHORTAGES:
-                    time.sleep(_PAUSE_S)
-
-
-def listen(settings: HandoffSettings) -> socket.socket:
-    """A listening TCP socket where the settings want it. Raises `HandoffError` where there is no free port."""
-    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
-    for port in ports_to_try(settings):
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.bind((settings.bind, port))
-            listener.listen(64)
-            return listener
-        except OSError as error:
-            listener.close()
-            if error.errno != errno.EADDRINUSE:
-                raise HandoffError(f"cannot listen on {settings.bind}: {error}") from error
-    raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
-
-
-def ports_to_try(settings: HandoffSettings) -> Sequence[int]:
-    """Which ports to try, in order; 0 stands for any."""
-    return range(settings.port, settings.port + _PORTS) if settings.port else (0,)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 @contextlib.contextmanager

@@ -1,10 +1,143 @@
-"""TLS for the network kinds whose libraries give it, from PEM files that the settings name."""
+"""Where a producer listens: sockets, ports, TLS, and a TCP server with a thread per connection."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import ipaddress
+import logging
+import socket
 import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
 
+from handoff.errors import HandoffError
 from handoff.settings import HandoffSettings
+
+_LOG = logging.getLogger(__name__)
+_PORTS = 64
+"""How many ports from the first one on are tried."""
+_PAUSE_S = 0.1
+
+
+class ConnectionServer:
+    """Accepts TCP connections, and has `answer` serve each on a thread of its own, until it returns or raises.
+
+    It serves from the moment it is made, over TLS if `tls` is given. Raises `HandoffError` where there is no free port.
+    """
+
+    def __init__(
+        self,
+        settings: HandoffSettings,
+        name: str,
+        answer: Callable[[socket.socket], None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._settings = settings
+        self._name = name
+        self._answer = answer
+        self._tls = tls
+        self._listener = listen(settings)
+        self.port: int = self._listener.getsockname()[1]
+        self._connections: dict[threading.Thread, socket.socket] = {}
+        self._lock = threading.Lock()
+        self._closing = False
+        self._thread = threading.Thread(target=self._accept, name=f"handoff-{name}", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._listener.close()
+            raise
+
+    def close(self) -> None:
+        """Stop serving; port and threads are free afterwards."""
+        self._closing = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the thread that accepts
+        self._thread.join()
+        self._listener.close()
+        with self._lock:
+            connections = dict(self._connections)
+        for thread, connection in connections.items():
+            hang_up(connection)
+            thread.join()
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # a shortage of descriptors or memory, a peer that is gone already, or the end
+                if not self._closing:
+                    time.sleep(_PAUSE_S)
+                continue
+            thread = threading.Thread(target=self._serve, args=(connection,), name="handoff-connection", daemon=True)
+            with self._lock:
+                self._connections[thread] = connection
+            try:
+                thread.start()
+            except RuntimeError as error:  # no thread is to be had now; the next consumer may fare better
+                _LOG.warning("a consumer could not be served: %s", error)
+                self._forget(thread)
+                connection.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with contextlib.suppress(OSError, ValueError):  # the peer is gone, or is none of ours
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._tls is not None:
+                    connection.settimeout(self._settings.timeout_s)
+                    connection = self._tls.wrap_socket(connection, server_side=True)
+                    connection.settimeout(None)
+                    with self._lock:
+                        self._connections[threading.current_thread()] = connection
+                self._answer(connection)
+        finally:
+            self._forget(threading.current_thread())
+            connection.close()
+
+    def _forget(self, thread: threading.Thread) -> None:
+        with self._lock:
+            del self._connections[thread]
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End a connection under whoever is reading from it, or writing to it."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # TLS's own would say farewell first
+
+
+def listen(settings: HandoffSettings) -> socket.socket:
+    """A listening TCP socket where the settings want it. Raises `HandoffError` where there is no free port."""
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    for port in ports_to_try(settings):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.bind((settings.bind, port))
+            listener.listen(64)
+            return listener
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise HandoffError(f"cannot listen on {settings.bind}: {error}") from error
+    raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
+
+
+def ports_to_try(settings: HandoffSettings) -> Sequence[int]:
+    """Which ports to try, in order; 0 stands for any."""
+    return range(settings.port, settings.port + _PORTS) if settings.port else (0,)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in an address with a port."""
+    return f"[{host}]" if ":" in host else host
 
 
 def server_tls(settings: HandoffSettings) -> ssl.SSLContext | None:

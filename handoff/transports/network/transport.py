@@ -1,4 +1,4 @@
-"""What the network kinds share: payloads wait in host memory and travel in pieces.
+"""The transport of all network kinds: payloads wait in host memory and travel in pieces.
 
 Both sides know the order of the pieces from the layout: header and statistics, then frame by frame. Each piece is
 received into its place, and goes up to the GPU while the next one comes; a clip can be decoded from its first pair on.
@@ -7,75 +7,102 @@ received into its place, and goes up to the GPU while the next one comes; a clip
 from __future__ import annotations
 
 import contextlib
-from abc import abstractmethod
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
 
-from eden.output import EncoderOutput
-from handoff.buffers.host import BufferPool, HostBuffer, gpu_of, private_buffer, wait_for_copies
-from handoff.payload.layout import Layout
-from handoff.payload.store import Payload
-from handoff.payload.wire import check_header, write
-from handoff.pulled import PulledLink
+from handoff.buffers.host import wait_for_copies
+from handoff.payload.store import PayloadStore
+from handoff.payload.wire import check_header
 from handoff.ticket import Ticket
-from handoff.transports.base import TransportContext
+from handoff.transports.base import Transport, TransportContext
+from handoff.transports.network.on_demand import Server, ServerOnDemand
+from handoff.transports.network.payload_server import PayloadServer
+from handoff.transports.network.pool import Address, ConnectionPool
 
 C = TypeVar("C")
 
 
-class NetworkLink(PulledLink[C]):
-    """One kind of network hand-off; its own are its server, its connections, and `_receive`."""
+class WireProtocol(Generic[C]):
+    """How one kind asks for a payload and sends it; C is a consumer's connection."""
+
+    kind: str
+    chunk: int
+    """The size of piece that measured best, in bytes."""
+
+    def __init__(self, context: TransportContext) -> None:
+        self.settings = context.settings
+        self.key = context.key
+        self.chunk = context.settings.chunk_bytes or self.chunk
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the settings have its server encrypt."""
+        return self.settings.tls_certificate is not None
+
+    def serve(self, payloads: PayloadServer) -> Server:
+        """Start a producer's server."""
+        raise NotImplementedError
+
+    def dial(self, address: Address) -> C:
+        """A connection to a producer's server."""
+        raise NotImplementedError
+
+    def hang_up(self, connection: C) -> None:
+        """Close it."""
+        raise NotImplementedError
+
+    def receive(self, connection: C, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
+        """Ask for a payload and fill the views in order, saying so after each."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Release what connections share."""
+
+
+class NetworkTransport(Transport, Generic[C]):
+    """Pulls payloads by a `WireProtocol`."""
 
     sends_any_body = True
 
-    def __init__(self, context: TransportContext) -> None:
+    def __init__(self, context: TransportContext, protocol: WireProtocol[C]) -> None:
         super().__init__(context)
-        self._host_pool: BufferPool[HostBuffer] | None = None
+        self.kind = protocol.kind
+        self._protocol = protocol
+        self._connections = ConnectionPool(protocol.dial, protocol.hang_up)
+        self.server = ServerOnDemand(
+            context, protocol.kind, lambda payloads, device: protocol.serve(payloads), encrypted=protocol.encrypted
+        )
 
-    def fits(self, nbytes: int, without: Collection[str]) -> bool:
-        return self._host_pool is None or self._host_pool.fits(nbytes, without)
+    def serve(self, store: PayloadStore, device: torch.device, nbytes: int) -> None:
+        self.server.start(store, device)
 
-    def drop(self, payload: Payload) -> None:
-        super().drop(payload)
-        if self._host_pool:
-            self._host_pool.release(payload.id)
-
-    def close(self) -> None:
-        super().close()
-        if self._host_pool:
-            self._host_pool.close()
-
-    def _keep(self, payload: Payload, output: EncoderOutput, layout: Layout) -> torch.Tensor:
-        device = output.cond_dit.device
-        with self._lock:
-            if self._host_pool is None:
-                gpu = gpu_of(device)
-                self._host_pool = BufferPool(self.context.settings.budget_bytes, lambda size: private_buffer(size, gpu))
-        body = self._host_pool.acquire(payload.id, layout.nbytes).bytes
-        write(output, layout, body)
-        wait_for_copies(device)
-        return body
+    def route(self, buffer: object) -> Mapping[str, Any]:
+        return self.server.route(chunk=self._protocol.chunk)
 
     def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Generator[int, None, None]:
         on_cpu = into.device.type == "cpu"
-        landing = into if on_cpu else self.context.receive_buffers.acquire(ticket.layout.nbytes)
+        received = into if on_cpu else self.context.receive_buffers.acquire(ticket.layout.nbytes)
         pieces = ticket.layout.pieces(int(route["chunk"]))
-        views = [landing.numpy().data[piece.start : piece.stop] for piece in pieces]
-        pulling = self._lines.use((route["host"], route["port"]), lambda line: self._receive(line, ticket, views))
+        views = [received.numpy().data[piece.start : piece.stop] for piece in pieces]
+        receiving = self._connections.use(
+            (route["host"], route["port"]), lambda connection: self._protocol.receive(connection, ticket, views)
+        )
         try:
-            with contextlib.closing(pulling):
-                for _, piece in zip(pulling, pieces, strict=True):
+            with contextlib.closing(receiving):
+                for _, piece in zip(receiving, pieces, strict=True):
                     if piece.start == 0:
-                        check_header(landing, ticket.layout)
+                        check_header(received, ticket.layout)
                     if not on_cpu:
                         part = slice(piece.start, piece.stop)
-                        into[part].copy_(landing[part], non_blocking=True)
+                        into[part].copy_(received[part], non_blocking=True)
                     yield piece.frames
         finally:
-            wait_for_copies(into.device)  # the landing place is used again as soon as it is let go
+            wait_for_copies(into.device)  # what was received into is used again as soon as it is let go
 
-    @abstractmethod
-    def _receive(self, line: C, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
-        """Ask for a payload and fill the views in order, saying so after each."""
+    def close(self) -> None:
+        self.server.close()
+        self._connections.close()
+        self._protocol.close()
+        super().close()

@@ -3,73 +3,91 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import socket
-import threading
 from collections.abc import Iterator, Sequence
 
-import torch
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 from websockets.sync.client import ClientConnection, connect
-from websockets.sync.server import ServerConnection, serve
 
-from handoff.desk import LARGEST_REQUEST, Desk, error_name, proof, raise_error, read_request
 from handoff.errors import HandoffError, PeerLost
-from handoff.lines import Address, PatientListener, PatientTlsListener, listen
-from handoff.network import NetworkLink
-from handoff.pulled import Server
-from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
-from handoff.tls import client_tls, server_tls
+from handoff.transports.base import TransportContext
+from handoff.transports.network.payload_server import (
+    LARGEST_REQUEST,
+    PayloadServer,
+    read_answer,
+    read_request,
+    write_error,
+    write_request,
+)
+from handoff.transports.network.pool import Address
+from handoff.transports.network.server import ConnectionServer, bracketed, client_tls, server_tls
+from handoff.transports.network.transport import NetworkTransport, WireProtocol
+
+_SILENT = logging.getLogger("handoff.websocket.server")
+_SILENT.setLevel(logging.CRITICAL)  # every consumer that goes away would be a traceback in the log
 
 
-class WebSocket(NetworkLink[ClientConnection]):
+def transport(context: TransportContext) -> NetworkTransport[ClientConnection]:
+    """The transport of this kind."""
+    return NetworkTransport(context, WebSocket(context))
+
+
+class WebSocket(WireProtocol[ClientConnection]):
     """The consumer sends {"payload", "proof"}; the answer is {} and the pieces, or {"error", "message"}."""
 
     kind = "websocket"
     chunk = 1 << 20
 
-    def _serve(self, desk: Desk, device: torch.device) -> Server:
-        return WebSocketServer(self.context.settings, desk)
+    def serve(self, payloads: PayloadServer) -> ConnectionServer:
+        def answer(connection: socket.socket) -> None:
+            consumer = _Consumer(connection)
+            for request in consumer.requests():
+                try:
+                    with payloads.payload(*read_request(request)) as payload:
+                        consumer.send_text("{}")
+                        for piece in payload.pieces(self.chunk):
+                            consumer.send_binary(piece)
+                except HandoffError as error:
+                    payloads.refused(error)
+                    consumer.send_text(write_error(error))
 
-    def _protected(self) -> bool:
-        return self.context.settings.tls_certificate is not None
+        return ConnectionServer(self.settings, self.kind, answer, server_tls(self.settings))
 
-    def _dial(self, address: Address) -> ClientConnection:
-        settings = self.context.settings
-        tls = client_tls(settings)
+    def dial(self, address: Address) -> ClientConnection:
+        tls = client_tls(self.settings)
         host, port = address
-        host = f"[{host}]" if ":" in host else host
         try:
             return connect(
-                f"{'wss' if tls else 'ws'}://{host}:{port}/",
+                f"{'wss' if tls else 'ws'}://{bracketed(host)}:{port}/",
                 ssl=tls,
                 compression=None,
                 proxy=None,
                 legacy=True,  # a connection to keep, not one for the length of a block
-                open_timeout=settings.timeout_s,
+                open_timeout=self.settings.timeout_s,
                 close_timeout=1,
                 ping_interval=None,
-                max_size=settings.max_payload_bytes,
+                max_size=self.settings.max_payload_bytes,
             )
         except (InvalidHandshake, ConnectionClosed, EOFError) as error:
             raise PeerLost(f"the producer at {host}:{port} did not answer as one: {error!r}") from error
 
-    def _hang_up(self, line: ClientConnection) -> None:
+    def hang_up(self, connection: ClientConnection) -> None:
         with contextlib.suppress(OSError):
-            line.socket.shutdown(socket.SHUT_RDWR)  # a polite farewell would wait for all that is still to come
-        line.close()
+            connection.socket.shutdown(socket.SHUT_RDWR)  # a polite farewell would wait for all that is still to come
+        connection.close()
 
-    def _receive(self, line: ClientConnection, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
-        timeout = self.context.settings.timeout_s
+    def receive(self, connection: ClientConnection, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
+        timeout = self.settings.timeout_s
         try:
-            line.send(json.dumps({"payload": ticket.id, "proof": proof(self.context.key, ticket.id)}))
-            answer = json.loads(line.recv(timeout))
-            if "error" in answer:
-                raise_error(answer["error"], answer["message"])
+            connection.send(write_request(self.key, ticket.id))
+            read_answer(connection.recv(timeout))
             for view in views:
-                piece = line.recv(timeout, decode=False)
+                piece = connection.recv(timeout, decode=False)
                 if len(piece) != len(view):
                     raise HandoffError(f"a piece of {len(piece)} bytes came where {len(view)} belong")
                 view[:] = piece
@@ -78,48 +96,36 @@ class WebSocket(NetworkLink[ClientConnection]):
             raise PeerLost(f"the producer broke off: {error}") from error
 
 
-class WebSocketServer:
-    """A thread for each consumer's connection."""
+class _Consumer:
+    """The producer's end of a connection."""
 
-    def __init__(self, settings: HandoffSettings, desk: Desk) -> None:
-        self._desk = desk
-        self._chunk = settings.chunk_bytes or WebSocket.chunk
-        tls = server_tls(settings)
-        listener = PatientListener(fileno=listen(settings).detach())
-        if tls:
-            tls.sslsocket_class = PatientTlsListener
-            listener.settimeout(0.1)  # else it would wait for one more peer when it is closed
-        self.port: int = listener.getsockname()[1]
-        silent = logging.getLogger("handoff.websocket.server")
-        silent.setLevel(logging.CRITICAL)  # every consumer that goes away would be a traceback in the log
-        self._server = serve(
-            self._answer,
-            sock=listener,
-            ssl=tls,
-            compression=None,
-            close_timeout=1,
-            ping_interval=None,
-            max_size=LARGEST_REQUEST,
-            logger=silent,
-        )
-        self._thread = threading.Thread(target=self._server.serve_forever, name="handoff-websocket", daemon=True)
-        self._thread.start()
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._protocol = ServerProtocol(max_size=LARGEST_REQUEST, logger=_SILENT)
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
+    def requests(self) -> Iterator[bytes]:
+        """What the other side sends, until it leaves. It is greeted first."""
+        while data := self._connection.recv(1 << 16):
+            self._protocol.receive_data(data)
+            for event in self._protocol.events_received():
+                if isinstance(event, Request):
+                    self._protocol.send_response(self._protocol.accept(event))
+                elif isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY):
+                    self._flush()
+                    yield bytes(event.data)
+            self._flush()
+            if self._protocol.close_expected():
+                return
 
-    def _answer(self, connection: ServerConnection) -> None:
-        with contextlib.suppress(ConnectionClosed, ValueError, OSError):  # the consumer is gone, or is none of ours
-            for message in connection:
-                self._send(connection, message)
+    def send_text(self, text: str) -> None:
+        self._protocol.send_text(text.encode())
+        self._flush()
 
-    def _send(self, connection: ServerConnection, request: str | bytes) -> None:
-        try:
-            with self._desk.parcel(*read_request(request)) as parcel:
-                connection.send("{}")
-                for piece in parcel.pieces(self._chunk):
-                    connection.send(piece)
-        except HandoffError as error:
-            self._desk.refused(error)
-            connection.send(json.dumps({"error": error_name(error), "message": str(error)}))
+    def send_binary(self, piece: memoryview) -> None:
+        self._protocol.send_binary(piece)
+        self._flush()
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self._connection.sendall(data)

@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 import zmq
 from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
-from handoff.desk import LARGEST_REQUEST, Desk, error_name, proof, raise_error, read_request
 from handoff.errors import HandoffError, HandoffTimeout, PeerLost
-from handoff.lines import Address, ports_to_try
-from handoff.network import NetworkLink
-from handoff.pulled import Server
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
 from handoff.transports.base import TransportContext
+from handoff.transports.network.payload_server import (
+    LARGEST_REQUEST,
+    PayloadServer,
+    read_answer,
+    read_request,
+    write_error,
+    write_request,
+)
+from handoff.transports.network.pool import Address
+from handoff.transports.network.server import bracketed, ports_to_try
+from handoff.transports.network.transport import NetworkTransport, WireProtocol
 
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _LOST |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -36,15 +41,20 @@ _UNSENT_MS = 2
 """How often pieces that are being sent are looked after."""
 
 
+def transport(context: TransportContext) -> NetworkTransport[Connection]:
+    """The transport of this kind."""
+    return NetworkTransport(context, ZeroMQ(context))
+
+
 @dataclass(frozen=True)
-class Line:
+class Connection:
     """A consumer's socket, and what tells that its connection broke: ZeroMQ itself would quietly dial for ever."""
 
     socket: zmq.Socket[bytes]
     monitor: zmq.Socket[bytes]
 
 
-class ZeroMQ(NetworkLink[Line]):
+class ZeroMQ(WireProtocol[Connection]):
     """The consumer sends {"payload", "proof"}; the answer is {} and a message a piece, or {"error", "message"}."""
 
     kind = "zeromq"
@@ -56,60 +66,58 @@ class ZeroMQ(NetworkLink[Line]):
         self._zmq.socket(zmq.PAIR).close()  # its threads start now: without a descriptor they would end the process
 
     def close(self) -> None:
-        super().close()
         self._zmq.destroy(linger=0)
 
-    def _serve(self, desk: Desk, device: torch.device) -> Server:
-        return ZeroMQServer(self.context, desk)
+    @property
+    def encrypted(self) -> bool:
+        return self.settings.curve
 
-    def _protected(self) -> bool:
-        return self.context.settings.curve
+    def serve(self, payloads: PayloadServer) -> ZeroMQServer:
+        return ZeroMQServer(self, payloads)
 
-    def _dial(self, address: Address) -> Line:
+    def dial(self, address: Address) -> Connection:
         with contextlib.ExitStack() as unless_dialled, _as_os_error():
             socket = self._zmq.socket(zmq.DEALER)
             unless_dialled.callback(socket.close, linger=0)
-            line = self._connect(socket, *address)
+            connection = self._connect(socket, *address)
             unless_dialled.pop_all()
-        return line
+        return connection
 
-    def _connect(self, socket: zmq.Socket[bytes], host: str, port: int) -> Line:
+    def _connect(self, socket: zmq.Socket[bytes], host: str, port: int) -> Connection:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IPV6, ":" in host)
-        socket.setsockopt(zmq.MAXMSGSIZE, self.context.settings.max_payload_bytes)
-        if self.context.settings.curve:
-            socket.curve_serverkey = _curve_keys(self.context.key)[0]
+        socket.setsockopt(zmq.MAXMSGSIZE, self.settings.max_payload_bytes)
+        if self.settings.curve:
+            socket.curve_serverkey = _curve_keys(self.key)[0]
             socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
         monitor = socket.get_monitor_socket(_LOST)
-        socket.connect(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}")
-        return Line(socket, monitor)
+        socket.connect(f"tcp://{bracketed(host)}:{port}")
+        return Connection(socket, monitor)
 
-    def _hang_up(self, line: Line) -> None:
-        line.socket.disable_monitor()
-        line.monitor.close(linger=0)
-        line.socket.close(linger=0)
+    def hang_up(self, connection: Connection) -> None:
+        connection.socket.disable_monitor()
+        connection.monitor.close(linger=0)
+        connection.socket.close(linger=0)
 
-    def _receive(self, line: Line, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
-        line.socket.send(json.dumps({"payload": ticket.id, "proof": proof(self.context.key, ticket.id)}).encode())
-        answer = json.loads(self._next(line).bytes)
-        if "error" in answer:
-            raise_error(answer["error"], answer["message"])
+    def receive(self, connection: Connection, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
+        connection.socket.send(write_request(self.key, ticket.id).encode())
+        read_answer(self._next(connection).bytes)
         for view in views:
-            piece = self._next(line).buffer
+            piece = self._next(connection).buffer
             if len(piece) != len(view):
                 raise HandoffError(f"a piece of {len(piece)} bytes came where {len(view)} belong")
             view[:] = piece
             yield
 
-    def _next(self, line: Line) -> zmq.Frame:
+    def _next(self, connection: Connection) -> zmq.Frame:
         poller = zmq.Poller()
-        poller.register(line.socket, zmq.POLLIN)
-        poller.register(line.monitor, zmq.POLLIN)
-        ready = dict(poller.poll(int(self.context.settings.timeout_s * 1000)))
-        if line.socket in ready:
-            return line.socket.recv(copy=False)
-        if line.monitor in ready:
-            event = recv_monitor_message(line.monitor)["event"]
+        poller.register(connection.socket, zmq.POLLIN)
+        poller.register(connection.monitor, zmq.POLLIN)
+        ready = dict(poller.poll(int(self.settings.timeout_s * 1000)))
+        if connection.socket in ready:
+            return connection.socket.recv(copy=False)
+        if connection.monitor in ready:
+            event = recv_monitor_message(connection.monitor)["event"]
             raise PeerLost(f"the producer is gone: {zmq.Event(event).name}")
         raise HandoffTimeout("the producer did not answer in time")
 
@@ -117,19 +125,20 @@ class ZeroMQ(NetworkLink[Line]):
 class ZeroMQServer:
     """One thread: it queues pieces without copying them and holds each payload until ZeroMQ has sent the last."""
 
-    def __init__(self, context: TransportContext, desk: Desk) -> None:
-        self._desk = desk
-        self._chunk = context.settings.chunk_bytes or ZeroMQ.chunk
+    def __init__(self, protocol: ZeroMQ, payloads: PayloadServer) -> None:
+        settings = protocol.settings
+        self._payloads = payloads
+        self._chunk = protocol.chunk
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._router = self._zmq.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.SNDHWM, 0)  # a payload is queued as a whole: what is queued is held anyhow
         self._router.setsockopt(zmq.MAXMSGSIZE, LARGEST_REQUEST)  # a stranger who sends more is hung up on
-        self._router.setsockopt(zmq.IPV6, ":" in context.settings.bind)
-        if context.settings.curve:
-            self._router.curve_publickey, self._router.curve_secretkey = _curve_keys(context.key)
+        self._router.setsockopt(zmq.IPV6, ":" in settings.bind)
+        if settings.curve:
+            self._router.curve_publickey, self._router.curve_secretkey = _curve_keys(protocol.key)
             self._router.curve_server = True
         try:
-            self.port = self._bind(context.settings)
+            self.port = self._bind(settings)
         except HandoffError:
             self._zmq.destroy(linger=0)
             raise
@@ -145,7 +154,7 @@ class ZeroMQServer:
         self._zmq.destroy(linger=0)
 
     def _bind(self, settings: HandoffSettings) -> int:
-        host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
+        host = bracketed(settings.bind)
         for port in ports_to_try(settings):
             with contextlib.suppress(zmq.ZMQError):
                 self._router.bind(f"tcp://{host}:{port or '*'}")
@@ -182,17 +191,16 @@ class ZeroMQServer:
         held = contextlib.ExitStack()
         trackers = []
         try:
-            parcel = held.enter_context(self._desk.parcel(*read_request(request)))
+            payload = held.enter_context(self._payloads.payload(*read_request(request)))
             self._router.send_multipart([consumer, b"{}"])
-            for piece in parcel.pieces(self._chunk):
+            for piece in payload.pieces(self._chunk):
                 self._router.send(consumer, zmq.SNDMORE)
                 tracker = self._router.send(piece, copy=False, track=True)
                 assert tracker is not None
                 trackers.append(tracker)
         except HandoffError as error:
-            self._desk.refused(error)
-            refusal = {"error": error_name(error), "message": str(error)}
-            self._router.send_multipart([consumer, json.dumps(refusal).encode()])
+            self._payloads.refused(error)
+            self._router.send_multipart([consumer, write_error(error).encode()])
         return held, trackers
 
 

@@ -119,7 +119,7 @@ def test_a_device_that_is_full_costs_nothing_that_is_held_and_is_asked_again(
         left -= nbytes
         return torch.empty(nbytes, dtype=dtype)
 
-    monkeypatch.setattr("handoff.nccl.torch", SimpleNamespace(**{**vars(torch), "empty": make}))
+    monkeypatch.setattr("handoff.transports.nccl.transport.torch", SimpleNamespace(**{**vars(torch), "empty": make}))
     monkeypatch.setattr("handoff.buffers.device._FIRST_SLAB", 2 * MIB)
     settings = HandoffSettings(kind="nccl", folder=tmp_path, shared_folder=tmp_path, budget_bytes=16 * MIB)
     with open_handoff(settings) as handoff:
