@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator, Sequence
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -46,15 +46,16 @@ class WebSocket(WireProtocol[ClientConnection]):
     def serve(self, payloads: PayloadServer) -> ConnectionServer:
         def answer(connection: socket.socket) -> None:
             consumer = _Consumer(connection)
-            for request in consumer.requests():
-                try:
-                    with payloads.payload(*read_request(request)) as payload:
-                        consumer.send_text("{}")
-                        for piece in payload.pieces(self.chunk):
-                            consumer.send_binary(piece)
-                except HandoffError as error:
-                    payloads.refused(error)
-                    consumer.send_text(write_error(error))
+            with contextlib.suppress(WebSocketException):  # it is leaving
+                for request in consumer.requests():
+                    try:
+                        with payloads.payload(*read_request(request)) as payload:
+                            consumer.send_text("{}")
+                            for piece in payload.pieces(self.chunk):
+                                consumer.send_binary(piece)
+                    except HandoffError as error:
+                        payloads.refused(error)
+                        consumer.send_text(write_error(error))
 
         return ConnectionServer(self.settings, self.kind, answer, server_tls(self.settings))
 
