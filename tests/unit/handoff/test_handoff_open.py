@@ -134,8 +134,14 @@ def test_no_kind_loads_the_libraries_of_another() -> None:
         "import sys, handoff; from pathlib import Path; import tempfile\n"
         "folder = Path(tempfile.mkdtemp())\n"
         "handoff.open_handoff(handoff.HandoffSettings(kind='shared_memory', folder=folder)).close()\n"
-        "print([name for name in ('grpc', 'zmq', 'websockets', 'uvicorn', 'starlette', 'requests')"
+        "print([name for name in ('grpc', 'zmq', 'websockets', 'requests')"
         " if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_handoff_loads_no_network() -> None:
+    code = "import sys, handoff; print(sorted(name for name in sys.modules if name.partition('.')[0] == 'eden'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['eden', 'eden.output']"
