@@ -77,6 +77,7 @@ def _maker(kind: str) -> Callable[[TransportContext], Transport]:
 __all__ = [
     "KINDS",
     "MAGIC",
+    "TRANSPORTS",
     "Handoff",
     "HandoffError",
     "HandoffSettings",

@@ -73,6 +73,10 @@ class Station:
         self.handoff: Handoff | None = None
         self.device = "cpu"
 
+    def register(self, kind: str, transport: str) -> None:
+        handoff.TRANSPORTS[kind] = transport
+        handoff.KINDS[kind] = (kind,)
+
     def open(self, settings: HandoffSettings, device: str) -> None:
         self.device = device
         self.handoff = open_handoff(settings, device)
@@ -153,13 +157,15 @@ def _serve(pipe: Connection) -> None:
 class Peer:
     """One such process, seen from the test."""
 
-    def __init__(self, settings: HandoffSettings, device: str = "cpu") -> None:
+    def __init__(self, settings: HandoffSettings, device: str = "cpu", transport: str = "") -> None:
         self._pipe, theirs = CONTEXT.Pipe()
         self._process = CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
         self.pid = self._process.pid
         assert self.pid is not None
+        if transport:
+            self.ask("register", settings.kind, transport)
         self.ask("open", settings, device)
 
     def start(self, name: str, *arguments: Any, **named: Any) -> None:

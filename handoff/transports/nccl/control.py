@@ -7,8 +7,7 @@ import select
 import socket
 from typing import Any
 
-from handoff.errors import PeerLost
-from handoff.transports.network.payload_server import LARGEST_REQUEST, read_answer
+from handoff.transports.network.payload_server import read_answer, read_line
 from handoff.transports.network.server import hang_up
 
 
@@ -36,10 +35,7 @@ class Control:
         """The next message. Raises `PeerLost` where the connection ended, `TicketRejected` where it is no message,
         or the error that the other side reports.
         """
-        line = self._lines.readline(LARGEST_REQUEST)
-        if not line.endswith(b"\n") and len(line) < LARGEST_REQUEST:
-            raise PeerLost("the other side has ended")
-        return read_answer(line)
+        return read_answer(read_line(self._lines))
 
     def broken(self) -> bool:
         """Whether the other side is gone. It says nothing while a payload is on its way."""

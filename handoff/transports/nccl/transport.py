@@ -29,7 +29,7 @@ from handoff.transports.nccl.pair_group import CONSUMER, PRODUCER, PairGroup, fi
 from handoff.transports.network.on_demand import ServerOnDemand
 from handoff.transports.network.payload_server import PayloadServer, proof, write_error
 from handoff.transports.network.pool import Address, ConnectionPool
-from handoff.transports.network.server import ConnectionServer
+from handoff.transports.network.server import ConnectionServer, listen
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class NcclServer:
         self._payloads = payloads
         self._device = device
         self._store, self.store_port = open_store(context.settings)
-        self._server = ConnectionServer(context.settings, "nccl", self._answer)
+        self._server = ConnectionServer(listen(context.settings), "nccl", self._answer, context.settings.timeout_s)
         self.port = self._server.port
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from handoff.ticket import Ticket
 from handoff.transports.base import TransportContext
 from handoff.transports.network.payload_server import LARGEST_REQUEST, PayloadServer, proof, raise_error
 from handoff.transports.network.pool import Address
-from handoff.transports.network.server import ConnectionServer, client_tls, server_tls
+from handoff.transports.network.server import ConnectionServer, client_tls
 from handoff.transports.network.transport import NetworkTransport, WireProtocol
 
 _STATUS = {"TicketRejected": "403 Forbidden", "PayloadGone": "410 Gone", "OverCapacity": "503 Service Unavailable"}
@@ -36,7 +36,7 @@ class Http(WireProtocol[http.client.HTTPConnection]):
                 while _answer(connection, requests, payloads, self.chunk):
                     pass
 
-        return ConnectionServer(self.settings, self.kind, answer, server_tls(self.settings))
+        return self.connection_server(answer)
 
     def dial(self, address: Address) -> http.client.HTTPConnection:
         tls, timeout = client_tls(self.settings), self.settings.timeout_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -125,6 +126,14 @@ def read_answer(text: bytes | str) -> dict[str, Any]:
     if "error" in answer:
         raise_error(str(answer["error"]), str(answer.get("message")))
     return answer
+
+
+def read_line(stream: io.BufferedReader) -> bytes:
+    """The next message, of a side that sends lines. Raises `PeerLost` where it has ended."""
+    line = stream.readline(LARGEST_REQUEST)
+    if not line.endswith(b"\n") and len(line) < LARGEST_REQUEST:
+        raise PeerLost("the other side has ended")
+    return line
 
 
 def raise_error(name: str, message: str) -> None:

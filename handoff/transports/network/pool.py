@@ -16,6 +16,7 @@ _KEPT = 32
 C = TypeVar("C")
 T = TypeVar("T")
 Address = tuple[str, int]
+"""Host and port; for a pool of other connections whatever tells two producers apart."""
 
 
 class ConnectionPool(Generic[C]):

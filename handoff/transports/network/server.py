@@ -22,24 +22,23 @@ _PAUSE_S = 0.1
 
 
 class ConnectionServer:
-    """Accepts TCP connections, and has `answer` serve each on a thread of its own, until it returns or raises.
+    """Has `answer` serve each connection on a thread of its own, until it returns or raises.
 
-    It serves from the moment it is made, over TLS if `tls` is given. Raises `HandoffError` where there is no free port.
+    It serves from the moment it is made, at `listener`, which it owns; over TLS where `tls` is given.
     """
 
     def __init__(
         self,
-        settings: HandoffSettings,
+        listener: socket.socket,
         name: str,
         answer: Callable[[socket.socket], None],
+        timeout_s: float,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._settings = settings
-        self._name = name
+        self._listener = listener
         self._answer = answer
+        self._timeout_s = timeout_s
         self._tls = tls
-        self._listener = listen(settings)
-        self.port: int = self._listener.getsockname()[1]
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
         self._closing = False
@@ -49,6 +48,12 @@ class ConnectionServer:
         except RuntimeError:
             self._listener.close()
             raise
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        port: int = self._listener.getsockname()[1]
+        return port
 
     def close(self) -> None:
         """Stop serving; port and threads are free afterwards."""
@@ -84,9 +89,8 @@ class ConnectionServer:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with contextlib.suppress(OSError, ValueError):  # the peer is gone, or is none of ours
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._tls is not None:
-                    connection.settimeout(self._settings.timeout_s)
+                    connection.settimeout(self._timeout_s)
                     connection = self._tls.wrap_socket(connection, server_side=True)
                     connection.settimeout(None)
                     with self._lock:
@@ -115,6 +119,7 @@ def listen(settings: HandoffSettings) -> socket.socket:
         try:
             listener.bind((settings.bind, port))
             listener.listen(64)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections have it from it
             return listener
         except OSError as error:
             listener.close()

@@ -7,7 +7,8 @@ received into its place, and goes up to the GPU while the next one comes; a clip
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import socket
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ from handoff.transports.base import Transport, TransportContext
 from handoff.transports.network.on_demand import Server, ServerOnDemand
 from handoff.transports.network.payload_server import PayloadServer
 from handoff.transports.network.pool import Address, ConnectionPool
+from handoff.transports.network.server import ConnectionServer, listen, server_tls
 
 C = TypeVar("C")
 
@@ -44,6 +46,11 @@ class WireProtocol(Generic[C]):
     def serve(self, payloads: PayloadServer) -> Server:
         """Start a producer's server."""
         raise NotImplementedError
+
+    def connection_server(self, answer: Callable[[socket.socket], None]) -> ConnectionServer:
+        """A server where the settings want it, with a thread per connection."""
+        tls = server_tls(self.settings)
+        return ConnectionServer(listen(self.settings), self.kind, answer, self.settings.timeout_s, tls)
 
     def dial(self, address: Address) -> C:
         """A connection to a producer's server."""

@@ -25,7 +25,7 @@ from handoff.transports.network.payload_server import (
     write_request,
 )
 from handoff.transports.network.pool import Address
-from handoff.transports.network.server import ConnectionServer, bracketed, client_tls, server_tls
+from handoff.transports.network.server import ConnectionServer, bracketed, client_tls
 from handoff.transports.network.transport import NetworkTransport, WireProtocol
 
 _SILENT = logging.getLogger("handoff.websocket.server")
@@ -57,7 +57,7 @@ class WebSocket(WireProtocol[ClientConnection]):
                         payloads.refused(error)
                         consumer.send_text(write_error(error))
 
-        return ConnectionServer(self.settings, self.kind, answer, server_tls(self.settings))
+        return self.connection_server(answer)
 
     def dial(self, address: Address) -> ClientConnection:
         tls = client_tls(self.settings)
