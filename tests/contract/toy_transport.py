@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from handoff.errors import HandoffError, PeerLost
 from handoff.ticket import Ticket
 from handoff.transports.base import TransportContext
 from handoff.transports.network import payload_server
+from handoff.transports.network.payload_server import PayloadServer
 from handoff.transports.network.pool import Address
 from handoff.transports.network.server import ConnectionServer
 from handoff.transports.network.transport import NetworkTransport, WireProtocol
@@ -26,7 +27,7 @@ class Tcp(WireProtocol[socket.socket]):
     kind = "tcp"
     chunk = 1 << 20
 
-    def serve(self, payloads: payload_server.PayloadServer) -> ConnectionServer:
+    def serve(self, payloads: PayloadServer) -> ConnectionServer:
         return self.connection_server(functools.partial(self._answer, payloads))
 
     def dial(self, address: Address) -> socket.socket:
@@ -44,11 +45,11 @@ class Tcp(WireProtocol[socket.socket]):
                     raise PeerLost("the producer broke off in the middle of a payload")
                 yield
 
-    def _answer(self, payloads: payload_server.PayloadServer, connection: socket.socket) -> None:
+    def _answer(self, payloads: PayloadServer, connection: socket.socket, proven: Callable[[], None]) -> None:
         with connection.makefile("rb") as requests:
             while request := requests.readline(payload_server.LARGEST_REQUEST):
                 try:
-                    with payloads.payload(*payload_server.read_request(request)) as payload:
+                    with payloads.payload(*payload_server.read_request(request), proven) as payload:
                         connection.sendall(b"{}\n")
                         for piece in payload.pieces(self.chunk):
                             connection.sendall(piece)

@@ -19,10 +19,6 @@ class Control:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._lines = connection.makefile("rb")
 
-    def wait(self, seconds: float | None) -> None:
-        """How long `receive` waits from now on; None: for ever."""
-        self._connection.settimeout(seconds)
-
     def send(self, **message: Any) -> None:
         """Send a message."""
         self.send_text(json.dumps(message))

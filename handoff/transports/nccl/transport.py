@@ -12,7 +12,7 @@ import contextlib
 import functools
 import secrets
 import socket
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,10 +110,10 @@ class NcclServer:
         self._server.close()
         del self._store
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket, proven: Callable[[], None]) -> None:
         control, group = Control(connection), None
         try:
-            group = self._meet(control)
+            group = self._meet(control, proven)
             while True:
                 self._send(control, group)
         except HandoffError as error:  # the consumer is gone, or is none of ours
@@ -123,12 +123,12 @@ class NcclServer:
             if group is not None:
                 group.give_up()
 
-    def _meet(self, control: Control) -> PairGroup:
-        control.wait(self._settings.timeout_s)
+    def _meet(self, control: Control, proven: Callable[[], None]) -> PairGroup:
         hello = control.receive()
         name, device, own = str(hello.get("session")), str(hello.get("device")), device_name(self._device)
         try:
             self._payloads.check(name, str(hello.get("proof")))
+            proven()
             if device.partition(" ")[0] != own.partition(" ")[0]:
                 raise HandoffError(f"nccl goes between GPUs, or between CPUs; these are {own} and {device}")
             if device == own != "cpu":
@@ -137,7 +137,6 @@ class NcclServer:
             control.send_text(write_error(error))
             raise
         control.send(store=self.store_port)
-        control.wait(None)
         return PairGroup(lambda: self._store, name, PRODUCER, self._device, self._settings, control.broken)
 
     def _send(self, control: Control, group: PairGroup) -> None:

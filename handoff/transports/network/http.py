@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import io
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from handoff.errors import HandoffError, PeerLost, TicketRejected
 from handoff.ticket import Ticket
@@ -31,12 +32,7 @@ class Http(WireProtocol[http.client.HTTPConnection]):
     chunk = 1 << 20
 
     def serve(self, payloads: PayloadServer) -> ConnectionServer:
-        def answer(connection: socket.socket) -> None:
-            with connection.makefile("rb") as requests:
-                while _answer(connection, requests, payloads, self.chunk):
-                    pass
-
-        return self.connection_server(answer)
+        return self.connection_server(functools.partial(_answer, payloads, self.chunk))
 
     def dial(self, address: Address) -> http.client.HTTPConnection:
         tls, timeout = client_tls(self.settings), self.settings.timeout_s
@@ -72,41 +68,35 @@ def _fill(response: http.client.HTTPResponse, view: memoryview) -> None:
         view = view[count:]
 
 
-def _answer(connection: socket.socket, requests: io.BufferedReader, payloads: PayloadServer, chunk: int) -> bool:
-    """Answer one request; whether another one may follow."""
-    with contextlib.ExitStack() as while_sent:
-        try:
-            name, shown = _read_request(requests)
-            payload = while_sent.enter_context(payloads.payload(name, shown))
-        except EOFError:
-            return False
-        except HandoffError as error:
-            payloads.refused(error)
-            kind, text = type(error).__name__, str(error).encode()
-            status = _STATUS.get(kind, "500 Internal Server Error")
-            _send_head(connection, status, len(text), f"X-Error: {kind}", "Connection: close")
-            connection.sendall(text)
-            return False
-        _send_head(connection, "200 OK", len(payload.body), "Content-Type: application/octet-stream")
-        for piece in payload.pieces(chunk):
-            connection.sendall(piece)
-    return True
+def _answer(payloads: PayloadServer, chunk: int, connection: socket.socket, proven: Callable[[], None]) -> None:
+    with connection.makefile("rb") as requests:
+        while True:
+            with contextlib.ExitStack() as while_sent:
+                try:
+                    payload = while_sent.enter_context(payloads.payload(*_read_request(requests), proven))
+                except HandoffError as error:
+                    payloads.refused(error)
+                    kind, text = type(error).__name__, str(error).encode()
+                    status = _STATUS.get(kind, "500 Internal Server Error")
+                    _send_head(connection, status, len(text), f"X-Error: {kind}", "Connection: close")
+                    connection.sendall(text)
+                    return
+                _send_head(connection, "200 OK", len(payload.body), "Content-Type: application/octet-stream")
+                for piece in payload.pieces(chunk):
+                    connection.sendall(piece)
 
 
 def _read_request(requests: io.BufferedReader) -> tuple[str, str]:
-    """Which payload is asked for, and the proof that is shown. Raises `TicketRejected`, `EOFError` at the end."""
+    """Which payload is asked for, and the proof that is shown. Raises `TicketRejected` for anything else."""
     head: list[bytes] = []
     left = LARGEST_REQUEST
-    while True:
-        line = requests.readline(left)
-        left -= len(line)
-        if not line:
-            raise EOFError
-        if not line.endswith(b"\n"):
-            raise TicketRejected(f"no request of at most {LARGEST_REQUEST} bytes")
-        if not line.strip():
-            break
+    while (line := requests.readline(left)).strip():
         head.append(line)
+        left -= len(line)
+    if not line:
+        raise ConnectionError("the consumer is gone")
+    if not line.endswith(b"\n"):
+        raise TicketRejected(f"no request of at most {LARGEST_REQUEST} bytes")
     first = head[0].split() if head else []
     if len(first) != 3 or first[0] != b"GET" or not first[1].startswith(b"/payloads/"):
         raise TicketRejected("no request of a hand-off: nothing but GET /payloads/ID is answered")

@@ -8,7 +8,7 @@ import hmac
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +75,13 @@ class PayloadServer:
             raise TicketRejected("the request does not prove that it holds this server's key")
 
     @contextlib.contextmanager
-    def payload(self, name: str, shown: str) -> Iterator[OutgoingPayload]:
-        """A payload, held while this lasts.
+    def payload(self, name: str, shown: str, proven: Callable[[], None] = lambda: None) -> Iterator[OutgoingPayload]:
+        """A payload, held while this lasts. `proven` is called once the proof has been found good.
 
         Raises `TicketRejected` for a bad proof, `PayloadGone`, or `OverCapacity` where it cannot be held just now.
         """
         self.check(name, shown)
+        proven()
         payload, leases = self._store.find(name), self._store.leases
         if payload is None or payload.slot is None or payload.body is None or payload.layout is None:
             raise PayloadGone("the payload is held no longer: taken and dropped since, or expired")

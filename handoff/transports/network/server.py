@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import ipaddress
 import logging
 import socket
@@ -14,36 +15,44 @@ from collections.abc import Callable, Sequence
 
 from handoff.errors import HandoffError
 from handoff.settings import HandoffSettings
+from handoff.transports.network.deadlines import Deadlines
 
 _LOG = logging.getLogger(__name__)
 _PORTS = 64
 """How many ports from the first one on are tried."""
+_BACKLOG = 1024
+_STRANGERS = 32
+"""How many connections may be there that have proven nothing; one more, and the oldest of them is hung up on."""
+IDLE_S = 3600.0
+"""How long a producer keeps the connection of a consumer that asks for nothing."""
+STALLED_S = 60.0
+"""How long a consumer may take none of what is on its way to it."""
 _PAUSE_S = 0.1
+_GONE_S = 5.0
+
+Answer = Callable[[socket.socket, Callable[[], None]], None]
+"""Serves a connection; calls the second argument as soon as the other side has proven that it holds the key."""
 
 
 class ConnectionServer:
     """Has `answer` serve each connection on a thread of its own, until it returns or raises.
 
-    It serves from the moment it is made, at `listener`, which it owns; over TLS where `tls` is given.
+    It serves from the moment it is made, at `listener`, which it owns; over TLS where `tls` is given. Whoever has not
+    proven within `timeout_s` that they hold the key is hung up on, and strangers are few at a time.
     """
 
     def __init__(
-        self,
-        listener: socket.socket,
-        name: str,
-        answer: Callable[[socket.socket], None],
-        timeout_s: float,
-        tls: ssl.SSLContext | None = None,
+        self, listener: socket.socket, name: str, answer: Answer, timeout_s: float, tls: ssl.SSLContext | None = None
     ) -> None:
         self._listener = listener
         self._answer = answer
-        self._timeout_s = timeout_s
         self._tls = tls
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
         self._closing = False
         self._thread = threading.Thread(target=self._accept, name=f"handoff-{name}", daemon=True)
         try:
+            self._unproven = Deadlines(timeout_s, _STRANGERS)
             self._thread.start()
         except RuntimeError:
             self._listener.close()
@@ -62,10 +71,9 @@ class ConnectionServer:
             self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the thread that accepts
         self._thread.join()
         self._listener.close()
-        with self._lock:
-            connections = dict(self._connections)
-        for thread, connection in connections.items():
-            hang_up(connection)
+        self._unproven.close()
+        for thread in list(self._connections):
+            self._end(thread)
             thread.join()
 
     def _accept(self) -> None:
@@ -77,32 +85,36 @@ class ConnectionServer:
                     time.sleep(_PAUSE_S)
                 continue
             thread = threading.Thread(target=self._serve, args=(connection,), name="handoff-connection", daemon=True)
-            with self._lock:
-                self._connections[thread] = connection
+            self._connections[thread] = connection
+            self._unproven.begin(thread, functools.partial(self._end, thread))
             try:
                 thread.start()
             except RuntimeError as error:  # no thread is to be had now; the next consumer may fare better
                 _LOG.warning("a consumer could not be served: %s", error)
                 self._forget(thread)
-                connection.close()
 
     def _serve(self, connection: socket.socket) -> None:
+        thread = threading.current_thread()
         try:
-            with contextlib.suppress(OSError, ValueError):  # the peer is gone, or is none of ours
+            with contextlib.suppress(OSError, ValueError, HandoffError):  # the peer is gone, or is none of ours
                 if self._tls is not None:
-                    connection.settimeout(self._timeout_s)
-                    connection = self._tls.wrap_socket(connection, server_side=True)
-                    connection.settimeout(None)
-                    with self._lock:
-                        self._connections[threading.current_thread()] = connection
-                self._answer(connection)
+                    tls = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                    connection = self._connections[thread] = tls
+                    tls.do_handshake()
+                connection.settimeout(IDLE_S)
+                self._answer(connection, functools.partial(self._unproven.end, thread))
         finally:
-            self._forget(threading.current_thread())
-            connection.close()
+            self._forget(thread)
+
+    def _end(self, thread: threading.Thread) -> None:
+        """Have a thread's connection end; each stranger ends before the next begins, if it can."""
+        if connection := self._connections.get(thread):
+            hang_up(connection)
+            thread.join(_GONE_S)
 
     def _forget(self, thread: threading.Thread) -> None:
-        with self._lock:
-            del self._connections[thread]
+        self._unproven.end(thread)
+        self._connections.pop(thread).close()
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -118,8 +130,10 @@ def listen(settings: HandoffSettings) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.bind((settings.bind, port))
-            listener.listen(64)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections have it from it
+            listener.listen(_BACKLOG)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_S * 1000))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections have all three from it
             return listener
         except OSError as error:
             listener.close()

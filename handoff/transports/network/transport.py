@@ -7,8 +7,7 @@ received into its place, and goes up to the GPU while the next one comes; a clip
 from __future__ import annotations
 
 import contextlib
-import socket
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -21,7 +20,7 @@ from handoff.transports.base import Transport, TransportContext
 from handoff.transports.network.on_demand import Server, ServerOnDemand
 from handoff.transports.network.payload_server import PayloadServer
 from handoff.transports.network.pool import Address, ConnectionPool
-from handoff.transports.network.server import ConnectionServer, listen, server_tls
+from handoff.transports.network.server import Answer, ConnectionServer, listen, server_tls
 
 C = TypeVar("C")
 
@@ -47,7 +46,7 @@ class WireProtocol(Generic[C]):
         """Start a producer's server."""
         raise NotImplementedError
 
-    def connection_server(self, answer: Callable[[socket.socket], None]) -> ConnectionServer:
+    def connection_server(self, answer: Answer) -> ConnectionServer:
         """A server where the settings want it, with a thread per connection."""
         tls = server_tls(self.settings)
         return ConnectionServer(listen(self.settings), self.kind, answer, self.settings.timeout_s, tls)

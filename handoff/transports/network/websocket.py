@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 from websockets.frames import Frame, Opcode
@@ -13,7 +13,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.sync.client import ClientConnection, connect
 
-from handoff.errors import HandoffError, PeerLost
+from handoff.errors import HandoffError, PeerLost, TicketRejected
 from handoff.ticket import Ticket
 from handoff.transports.base import TransportContext
 from handoff.transports.network.payload_server import (
@@ -29,6 +29,7 @@ from handoff.transports.network.server import ConnectionServer, bracketed, clien
 from handoff.transports.network.transport import NetworkTransport, WireProtocol
 
 _SILENT = logging.getLogger("handoff.websocket.server")
+_FRAMES = (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE)
 _SILENT.setLevel(logging.CRITICAL)  # every consumer that goes away would be a traceback in the log
 
 
@@ -44,18 +45,20 @@ class WebSocket(WireProtocol[ClientConnection]):
     chunk = 1 << 20
 
     def serve(self, payloads: PayloadServer) -> ConnectionServer:
-        def answer(connection: socket.socket) -> None:
+        def answer(connection: socket.socket, proven: Callable[[], None]) -> None:
             consumer = _Consumer(connection)
             with contextlib.suppress(WebSocketException):  # it is leaving
                 for request in consumer.requests():
                     try:
-                        with payloads.payload(*read_request(request)) as payload:
+                        with payloads.payload(*read_request(request), proven) as payload:
                             consumer.send_text("{}")
                             for piece in payload.pieces(self.chunk):
                                 consumer.send_binary(piece)
                     except HandoffError as error:
                         payloads.refused(error)
                         consumer.send_text(write_error(error))
+                        if isinstance(error, TicketRejected):
+                            return
 
         return self.connection_server(answer)
 
@@ -111,7 +114,9 @@ class _Consumer:
             for event in self._protocol.events_received():
                 if isinstance(event, Request):
                     self._protocol.send_response(self._protocol.accept(event))
-                elif isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY):
+                elif not isinstance(event, Frame) or event.opcode not in _FRAMES or not event.fin:
+                    raise TicketRejected("not a message of a hand-off")  # pings and fragments cost time without end
+                elif event.opcode is not Opcode.CLOSE:
                     self._flush()
                     yield bytes(event.data)
             self._flush()
