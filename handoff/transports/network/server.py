@@ -7,6 +7,7 @@ import errno
 import functools
 import ipaddress
 import logging
+import select
 import socket
 import ssl
 import threading
@@ -77,7 +78,10 @@ class ConnectionServer:
             thread.join()
 
     def _accept(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._listener, select.POLLIN)
         while not self._closing:
+            waiting.poll()  # to wait in accept would take a descriptor for all the time
             try:
                 connection, _ = self._listener.accept()
             except OSError:  # a shortage of descriptors or memory, a peer that is gone already, or the end
