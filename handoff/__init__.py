@@ -19,6 +19,7 @@ from handoff.errors import (
     PayloadGone,
     PeerLost,
     TicketRejected,
+    Unreachable,
     out_of_descriptors,
 )
 from handoff.handoff import Handoff
@@ -45,6 +46,9 @@ KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in TRANSPORTS} | {
     "auto": ("cuda_ipc", "shared_memory", "http"),
 }
 """What the setting `kind` may be, and the transports that it uses, best first."""
+
+NETWORK = ("nccl", "http", "websocket", "grpc", "zeromq")
+"""Kinds whose consumers dial an address that the ticket names."""
 
 
 def open_handoff(settings: HandoffSettings, device: torch.device | str = "cpu") -> Handoff:
@@ -77,6 +81,7 @@ def _maker(kind: str) -> Callable[[TransportContext], Transport]:
 __all__ = [
     "KINDS",
     "MAGIC",
+    "NETWORK",
     "TRANSPORTS",
     "Handoff",
     "HandoffError",
@@ -87,5 +92,6 @@ __all__ = [
     "PeerLost",
     "Ticket",
     "TicketRejected",
+    "Unreachable",
     "open_handoff",
 ]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eden.output import EncoderOutput
-from handoff.errors import OverCapacity, TicketRejected, TransportUnavailable, out_of_descriptors
+from handoff.errors import OverCapacity, TicketRejected, TransportUnavailable, Unreachable, out_of_descriptors
 from handoff.ticket import Ticket, verify, verify_refusal
 from handoff.transports.base import Transport, TransportContext
+
+_LOG = logging.getLogger(__name__)
+_CLOCKS_S = 5.0
+"""How far the clocks of two machines may be apart before it is said."""
 
 
 class Consumer:
@@ -18,11 +23,19 @@ class Consumer:
     def __init__(self, context: TransportContext, transports: Mapping[str, Transport]) -> None:
         self._context = context
         self._transports = transports
+        self._clock_told = False
 
     def read(self, ticket: bytes) -> Ticket:
         """See `Handoff.read`."""
         with self._counting_rejections():
-            return verify(ticket, self._context.key)
+            known = verify(ticket, self._context.key)
+        if (ahead := known.ahead()) > _CLOCKS_S and not self._clock_told:
+            self._clock_told = True
+            _LOG.warning(
+                "a ticket was made %.1f s from now: its producer's clock is ahead of this one (NTP); where "
+                "a consumer's is ahead, by more than time_to_live_s, no ticket is taken", ahead,
+            )  # fmt: skip
+        return known
 
     def read_refusal(self, data: bytes) -> bytes | None:
         """See `Handoff.read_refusal`."""
@@ -38,7 +51,7 @@ class Consumer:
                 output = transport.take(known, route)
                 self._context.counters.transferred("take", transport.kind, known.layout.nbytes)
                 return output
-        raise errors[-1]
+        raise Unreachable(str(errors[-1])) from errors[-1]
 
     def stream(self, ticket: bytes | Ticket) -> Iterator[EncoderOutput]:
         """See `Handoff.stream`."""
@@ -49,7 +62,7 @@ class Consumer:
                 yield from transport.stream(known, route)
                 self._context.counters.transferred("take", transport.kind, known.layout.nbytes)
                 return
-        raise errors[-1]
+        raise Unreachable(str(errors[-1])) from errors[-1]
 
     def _check(self, ticket: bytes | Ticket) -> Ticket:
         with self._counting_rejections():

@@ -66,10 +66,12 @@ class Producer:
         payload = store.admit(layout.nbytes, by_caller)
         try:
             results = self._write(store, payload, output, layout)
+            payload.held = any(self._transports[kind].holds for kind in results)
             ticket = Ticket(
                 id=payload.id,
                 producer=store.leases.producer,
                 slot=store.keep(payload),
+                put=payload.deadline - self._context.settings.time_to_live_s,
                 deadline=payload.deadline,
                 layout=layout,
                 routes=tuple({"kind": kind, **result.route} for kind, result in results.items()),

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -30,7 +30,7 @@ class TransportContext:
     settings: HandoffSettings
     device: torch.device
     """Where this process takes outputs to."""
-    key: bytes
+    key: bytes = field(repr=False)
     counters: HandoffCounters
     receive_buffers: ReceiveBufferPool
     """Host memory to receive into."""
@@ -93,6 +93,8 @@ class Transport:
     """
 
     kind: str
+    holds: ClassVar[bool] = True
+    """Whether the producer holds the payload; else the ticket does, and the producer only counts it."""
     sends_any_body: ClassVar[bool] = False
     """Whether it can serve a payload from where another transport keeps it."""
 

@@ -20,10 +20,12 @@ from handoff.transports.base import PutResult, Transport
 class Inline(Transport):
     """Nothing is held here; the payload's lease only counts it as in flight until it is taken.
 
-    A consumer on another machine cannot mark that: there, payloads count until their deadline.
+    A consumer on another machine cannot mark that. What callers carry there gives way to the next at the bounds, and
+    can be taken nevertheless.
     """
 
     kind = "inline"
+    holds = False
 
     def put(self, payload: Payload, output: EncoderOutput, layout: Layout, store: PayloadStore) -> PutResult:
         body = torch.empty(layout.nbytes, dtype=torch.uint8)

@@ -26,7 +26,7 @@ from handoff.ticket import Ticket
 from handoff.transports.base import Transport, TransportContext
 from handoff.transports.nccl.control import Control
 from handoff.transports.nccl.pair_group import CONSUMER, PRODUCER, PairGroup, find_store, open_store
-from handoff.transports.network.on_demand import ServerOnDemand
+from handoff.transports.network.on_demand import ServerOnDemand, address_of
 from handoff.transports.network.payload_server import PayloadServer, proof, write_error
 from handoff.transports.network.pool import Address, ConnectionPool
 from handoff.transports.network.server import ConnectionServer, listen
@@ -67,7 +67,7 @@ class Nccl(Transport):
             session.group.receive(into, meanwhile=session.control.receive)
             yield ticket.length
 
-        return self._connections.use((route["host"], route["port"]), receive)
+        return self._connections.use(address_of(route), receive)
 
     def close(self) -> None:
         self.server.close()

@@ -10,11 +10,14 @@ from typing import Any, Protocol
 
 import torch
 
-from handoff.errors import OverCapacity, TransportUnavailable, out_of_descriptors
+from handoff.errors import OverCapacity, TransportUnavailable, Unreachable, out_of_descriptors
+from handoff.machine import loopback_id
 from handoff.payload.store import PayloadStore
+from handoff.settings import is_loopback
 from handoff.transports.base import TransportContext
 from handoff.transports.network.payload_server import PayloadServer
-from handoff.transports.network.server import is_loopback
+from handoff.transports.network.pool import Address, warn_of_unknown
+from handoff.transports.network.server import check_bind
 
 _LOG = logging.getLogger(__name__)
 _PAUSE_S = 10.0
@@ -65,6 +68,8 @@ class ServerOnDemand:
             payloads = PayloadServer(self._context.key, store, self._context.counters)
             try:
                 with out_of_descriptors():
+                    check_bind(self._context.settings)
+                    warn_of_unknown(self._context.settings)
                     self.running = self._make(payloads, device)
             except OverCapacity as error:  # it passes: the next put tries again
                 raise TransportUnavailable(f"its server cannot start: {error}") from error
@@ -77,9 +82,21 @@ class ServerOnDemand:
         """Where consumers find it."""
         assert self.running is not None
         settings = self._context.settings
-        return {"host": settings.advertise or settings.bind, "port": self.running.port, **more}
+        route = {"host": settings.dialled, "port": self.running.port, **more}
+        return {**route, "loopback": loopback_id()} if settings.names_loopback else route
 
     def close(self) -> None:
         """Stop it, if it runs."""
         if self.running is not None:
             self.running.close()
+
+
+def address_of(route: Mapping[str, Any]) -> Address:
+    """Where to dial. Raises `Unreachable` where that is another host's name for itself."""
+    if route.get("loopback", here := loopback_id()) != here:
+        raise Unreachable(
+            f"the ticket comes from another host, or container, and names {route['host']}, which is this one: where it "
+            "was made, set handoff.advertise to the address by which that host is reached, and handoff.bind to one "
+            "that it listens on"
+        )
+    return route["host"], route["port"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Generic, TypeVar
 
-from handoff.errors import HandoffTimeout, PeerLost, out_of_descriptors
+from handoff.errors import HandoffTimeout, PeerLost, Unreachable, out_of_descriptors
+from handoff.settings import HandoffSettings
 
+_LOG = logging.getLogger(__name__)
 _KEPT = 32
 """Idle connections that a consumer keeps, of all producers together."""
 
@@ -73,7 +77,26 @@ class ConnectionPool(Generic[C]):
                     if item[0] == address:
                         self._idle.remove(item)
                         return item[1], True
+        look_up(address[0])
         return self._dial(address), False
+
+
+def warn_of_unknown(settings: HandoffSettings) -> None:
+    """Say so where a name that consumers are told to dial is unknown on this host: it may be known on theirs."""
+    try:
+        look_up(settings.dialled)
+    except PeerLost as error:
+        _LOG.warning("%s; consumers that do not know it either cannot take what is put here", error)
+
+
+def look_up(host: str) -> None:
+    """Raise `Unreachable` for a name that is unknown, `PeerLost` where nobody answers who would know it."""
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        passes = isinstance(error, socket.gaierror) and error.errno not in (socket.EAI_NONAME, socket.EAI_NODATA)
+        kind = PeerLost if passes else Unreachable
+        raise kind(f"{host!r}, which tickets name (handoff.advertise), is not to be found: {error}") from error
 
 
 @contextlib.contextmanager

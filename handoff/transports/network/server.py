@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import ipaddress
 import logging
 import select
 import socket
@@ -142,7 +141,7 @@ def listen(settings: HandoffSettings) -> socket.socket:
         except OSError as error:
             listener.close()
             if error.errno != errno.EADDRINUSE:
-                raise HandoffError(f"cannot listen on {settings.bind}: {error}") from error
+                raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
     raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
 
 
@@ -151,11 +150,14 @@ def ports_to_try(settings: HandoffSettings) -> Sequence[int]:
     return range(settings.port, settings.port + _PORTS) if settings.port else (0,)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
+def check_bind(settings: HandoffSettings) -> None:
+    """Raise `HandoffError` where this host has no such address to listen on; whatever port, which is another matter."""
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((settings.bind, 0))
+        except OSError as error:
+            raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
 
 
 def bracketed(host: str) -> str:

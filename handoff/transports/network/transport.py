@@ -17,7 +17,7 @@ from handoff.payload.store import PayloadStore
 from handoff.payload.wire import check_header
 from handoff.ticket import Ticket
 from handoff.transports.base import Transport, TransportContext
-from handoff.transports.network.on_demand import Server, ServerOnDemand
+from handoff.transports.network.on_demand import Server, ServerOnDemand, address_of
 from handoff.transports.network.payload_server import PayloadServer
 from handoff.transports.network.pool import Address, ConnectionPool
 from handoff.transports.network.server import Answer, ConnectionServer, listen, server_tls
@@ -93,7 +93,7 @@ class NetworkTransport(Transport, Generic[C]):
         pieces = ticket.layout.pieces(int(route["chunk"]))
         views = [received.numpy().data[piece.start : piece.stop] for piece in pieces]
         receiving = self._connections.use(
-            (route["host"], route["port"]), lambda connection: self._protocol.receive(connection, ticket, views)
+            address_of(route), lambda connection: self._protocol.receive(connection, ticket, views)
         )
         try:
             with contextlib.closing(receiving):

@@ -1,12 +1,14 @@
 """`zeromq`: ROUTER in the producer, DEALER in the consumer, pieces sent from where they lie. Several hosts.
 
-CURVE, ZeroMQ's encryption, is switched on by `curve`; the producer's key pair follows from the key that both stages
+A consumer shows that it holds the key as it connects (PLAIN), before a message of it is read. CURVE, ZeroMQ's
+encryption, is switched on by `curve`; the producer's key pair follows from the key that both stages
 share, so there is nothing to hand out.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import threading
@@ -18,20 +20,21 @@ import zmq
 from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
-from handoff.errors import HandoffError, HandoffTimeout, PeerLost
+from handoff.errors import HandoffError, HandoffTimeout, PeerLost, TicketRejected
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
 from handoff.transports.base import TransportContext
 from handoff.transports.network.payload_server import (
     LARGEST_REQUEST,
     PayloadServer,
+    admission,
     read_answer,
     read_request,
     write_error,
     write_request,
 )
 from handoff.transports.network.pool import Address
-from handoff.transports.network.server import bracketed, ports_to_try
+from handoff.transports.network.server import STALLED_S, bracketed, ports_to_try
 from handoff.transports.network.transport import NetworkTransport, WireProtocol
 
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -90,6 +93,9 @@ class ZeroMQ(WireProtocol[Connection]):
         if self.settings.curve:
             socket.curve_serverkey = _curve_keys(self.key)[0]
             socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+        else:
+            socket.plain_username = self.kind.encode()
+            socket.plain_password = admission(self.key, self.kind).encode()
         monitor = socket.get_monitor_socket(_LOST)
         socket.connect(f"tcp://{bracketed(host)}:{port}")
         return Connection(socket, monitor)
@@ -118,6 +124,8 @@ class ZeroMQ(WireProtocol[Connection]):
             return connection.socket.recv(copy=False)
         if connection.monitor in ready:
             event = recv_monitor_message(connection.monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                raise TicketRejected("the producer does not let in who does not hold its key")
             raise PeerLost(f"the producer is gone: {zmq.Event(event).name}")
         raise HandoffTimeout("the producer did not answer in time")
 
@@ -133,10 +141,17 @@ class ZeroMQServer:
         self._router = self._zmq.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.SNDHWM, 0)  # a payload is queued as a whole: what is queued is held anyhow
         self._router.setsockopt(zmq.MAXMSGSIZE, LARGEST_REQUEST)  # a stranger who sends more is hung up on
+        self._router.setsockopt(zmq.HANDSHAKE_IVL, int(settings.timeout_s * 1000))
+        self._router.setsockopt(zmq.TCP_MAXRT, int(STALLED_S * 1000))
+        self._router.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self._router.setsockopt(zmq.IPV6, ":" in settings.bind)
+        self._gate = self._zmq.socket(zmq.REP)  # ZeroMQ asks here whom to let in (ZAP, its RFC 27)
+        self._gate.bind("inproc://zeromq.zap.01")
         if settings.curve:
             self._router.curve_publickey, self._router.curve_secretkey = _curve_keys(protocol.key)
             self._router.curve_server = True
+        else:
+            self._router.plain_server = True
         try:
             self.port = self._bind(settings)
         except HandoffError:
@@ -156,11 +171,15 @@ class ZeroMQServer:
     def _bind(self, settings: HandoffSettings) -> int:
         host = bracketed(settings.bind)
         for port in ports_to_try(settings):
-            with contextlib.suppress(zmq.ZMQError):
+            try:
                 self._router.bind(f"tcp://{host}:{port or '*'}")
-                address = self._router.getsockopt(zmq.LAST_ENDPOINT)
-                assert isinstance(address, bytes)
-                return int(address.rsplit(b":", 1)[1].rstrip(b"\0"))
+            except zmq.ZMQError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
+                continue
+            address = self._router.getsockopt(zmq.LAST_ENDPOINT)
+            assert isinstance(address, bytes)
+            return int(address.rsplit(b":", 1)[1].rstrip(b"\0"))
         raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
 
     def _run(self) -> None:
@@ -168,6 +187,7 @@ class ZeroMQServer:
         stop.connect("inproc://stop")
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
+        poller.register(self._gate, zmq.POLLIN)
         poller.register(stop, zmq.POLLIN)
         sending: list[tuple[contextlib.ExitStack, list[zmq.MessageTracker]]] = []
         while True:
@@ -177,6 +197,8 @@ class ZeroMQServer:
                 item[0].close()
             if stop in ready:
                 break
+            if self._gate in ready:
+                self._let_in(*self._gate.recv_multipart())
             if self._router in ready:
                 consumer, *request = self._router.recv_multipart()
                 try:
@@ -184,8 +206,21 @@ class ZeroMQServer:
                 except Exception:  # whatever one request does, the others are served
                     _LOG.exception("a request could not be answered")
         self._router.close(linger=0)
+        self._gate.close(linger=0)
         stop.close()
         _wait_for(sending)
+
+    def _let_in(self, version: bytes, number: bytes, *asked: bytes) -> None:
+        """Answer whether a peer may go on: `asked` is domain, address, identity, mechanism, and what it shows."""
+        mechanism, *shown = asked[3:]
+        code, text = b"200", b""
+        try:
+            if mechanism != b"CURVE":  # there a handshake alone takes the key
+                self._payloads.check_admission(ZeroMQ.kind, shown[-1].decode(errors="replace") if shown else "")
+        except TicketRejected as error:
+            self._payloads.refused(error)
+            code, text = b"400", str(error).encode()
+        self._gate.send_multipart([version, number, code, text, b"", b""])
 
     def _answer(self, consumer: bytes, request: bytes) -> tuple[contextlib.ExitStack, list[zmq.MessageTracker]]:
         held = contextlib.ExitStack()
