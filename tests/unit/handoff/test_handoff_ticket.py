@@ -15,13 +15,8 @@ from hypothesis import strategies as st
 from eden import EncoderOutput
 from handoff import HandoffError, TicketRejected
 from handoff.key import load_key
-<<<<<<< ours
 from handoff.payload.layout import Layout
-from handoff.ticket import MAGIC, REFUSAL, Ticket, sign, sign_refusal, verify, verify_refusal
-=======
-from handoff.layout import Layout
 from handoff.ticket import MAGIC, REFUSAL, VERSION, Ticket, sign, sign_refusal, verify, verify_refusal
->>>>>>> theirs
 
 KEY = b"a key of sixteen"
 OUTPUT = EncoderOutput(
