@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
+
+import torch
 
 from eden.output import EncoderOutput
 from handoff.errors import OverCapacity, TicketRejected, TransportUnavailable, Unreachable, out_of_descriptors
+from handoff.payload.layout import Layout
+from handoff.payload.wire import read
 from handoff.ticket import Ticket, verify, verify_refusal
 from handoff.transports.base import Transport, TransportContext
 
@@ -46,20 +50,25 @@ class Consumer:
         """See `Handoff.take`."""
         known = self._check(ticket)
         errors: list[TransportUnavailable] = []
-        for transport, route in self._usable(known):
+        usable = self._usable(known)
+        into = self._context.receive_buffer(known.layout)
+        for transport, route in usable:
             with self._falling_back(transport, errors):
-                output = transport.take(known, route)
+                for _ in transport.fetch(known, route, into):
+                    pass
                 self._context.counters.transferred("take", transport.kind, known.layout.nbytes)
-                return output
+                return read(into, known.layout)
         raise Unreachable(str(errors[-1])) from errors[-1]
 
     def stream(self, ticket: bytes | Ticket) -> Iterator[EncoderOutput]:
         """See `Handoff.stream`."""
         known = self._check(ticket)
         errors: list[TransportUnavailable] = []
-        for transport, route in self._usable(known):
+        usable = self._usable(known)
+        into = self._context.receive_buffer(known.layout)
+        for transport, route in usable:
             with self._falling_back(transport, errors):  # it is told before the first pair, if at all
-                yield from transport.stream(known, route)
+                yield from _pairs(transport.fetch(known, route, into), known.layout, into)
                 self._context.counters.transferred("take", transport.kind, known.layout.nbytes)
                 return
         raise Unreachable(str(errors[-1])) from errors[-1]
@@ -100,3 +109,16 @@ class Consumer:
         except TicketRejected:
             self._context.counters["refused", "ticket"] += 1
             raise
+
+
+def _pairs(fetching: Iterator[int], layout: Layout, into: torch.Tensor) -> Iterator[EncoderOutput]:
+    """Each pair as soon as both of its frames are there; `fetching` says how many are."""
+    given = 0
+    try:
+        for frames in fetching:
+            for pair in range(given, frames - 1):
+                yield read(into, layout).pairs(pair, pair + 1)
+            given = max(given, frames - 1)
+    finally:
+        if isinstance(fetching, Generator):
+            fetching.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Generator, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -18,7 +19,7 @@ from handoff.errors import HandoffError
 from handoff.payload.layout import Layout
 from handoff.payload.leases import Lease, read_lease
 from handoff.payload.store import Payload, PayloadStore
-from handoff.payload.wire import read, write
+from handoff.payload.wire import write
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
 
@@ -85,11 +86,11 @@ class Pool(Protocol):
         """Give all of it back."""
 
 
-class Transport:
+class Transport(ABC):
     """One kind of hand-off, both halves; the resources of each are made when it is first used. Thread-safe.
 
     A transport is `serve`, `route` and `fetch`, and `make_pool` where payloads wait in memory of its own kind. One
-    whose payloads are no bytes in a buffer has its own `put` and `take` instead.
+    whose payloads wait in no buffer has its own `put` instead.
     """
 
     kind: str
@@ -108,7 +109,7 @@ class Transport:
         gpu = gpu_of(device)
         return BufferPool(self.context.settings.budget_bytes, lambda nbytes: private_buffer(nbytes, gpu))
 
-    def serve(self, store: PayloadStore, device: torch.device, nbytes: int) -> None:
+    def serve(self, store: PayloadStore, device: torch.device, nbytes: int) -> None:  # noqa: B027: some need nothing
         """Be ready for consumers of a payload of `nbytes` from `device`. Raises `TransportUnavailable`."""
 
     def route(self, buffer: Any) -> Mapping[str, Any]:
@@ -118,13 +119,13 @@ class Transport:
         """
         return {}
 
+    @abstractmethod
     def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Iterator[int]:
         """Fill `into` (uint8, [nbytes], on this process's device) and mark the payload taken.
 
         Says how many frames are complete, now and again; a transport that has all of them at once says so once.
         Raises `TransportUnavailable` where this process cannot reach the payload this way, and other `HandoffError`s.
         """
-        raise NotImplementedError
 
     def is_proven(self, store: PayloadStore) -> bool:
         """Whether a payload that goes this way needs no other copy."""
@@ -153,27 +154,6 @@ class Transport:
         """Let go of what `put` kept, if it kept anything. No consumer reads it, and none can begin to."""
         if self._pool is not None:
             self._pool.release(payload.id)
-
-    def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
-        """The output on this process's device, in memory of its own; marks the payload taken."""
-        into = self.context.receive_buffer(ticket.layout)
-        for _ in self.fetch(ticket, route, into):
-            pass
-        return read(into, ticket.layout)
-
-    def stream(self, ticket: Ticket, route: Mapping[str, Any]) -> Iterator[EncoderOutput]:
-        """The same pair by pair, each as soon as it is there."""
-        into = self.context.receive_buffer(ticket.layout)
-        given = 0
-        fetching = self.fetch(ticket, route, into)
-        try:
-            for frames in fetching:
-                for pair in range(given, frames - 1):
-                    yield read(into, ticket.layout).pairs(pair, pair + 1)
-                given = max(given, frames - 1)
-        finally:
-            if isinstance(fetching, Generator):
-                fetching.close()
 
     def close(self) -> None:
         """Release everything; called once."""

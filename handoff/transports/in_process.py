@@ -1,15 +1,18 @@
-"""`in_process`: both halves in one process; a payload is the encoder's tensors themselves, copied by `.to(device)`."""
+"""`in_process`: both halves in one process; a payload is the encoder's tensors themselves, copied when it is taken."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
+import torch
+
 from eden.output import EncoderOutput
+from handoff.buffers.host import wait_for_copies
 from handoff.errors import PeerLost, PoolExhausted
-from handoff.payload.layout import WIRE_DTYPES, Layout
+from handoff.payload.layout import Layout
 from handoff.payload.store import Payload, PayloadStore
+from handoff.payload.wire import write
 from handoff.ticket import Ticket
 from handoff.transports.base import PutResult, Transport, TransportContext
 
@@ -35,10 +38,6 @@ class InProcess(Transport):
                     f"{held} of {self._budget} bytes are held (budget_bytes), and {layout.nbytes} more are wanted"
                 )
             self._own[payload.id] = layout.nbytes
-        wire = self.context.settings.wire
-        if wire is not None:
-            dtype = WIRE_DTYPES[wire]
-            output = replace(output, cond_dit=output.cond_dit.to(dtype), cond_dec=output.cond_dec.to(dtype))
         _HELD[payload.id] = output
         return PutResult({})
 
@@ -52,16 +51,14 @@ class InProcess(Transport):
             self._own.pop(payload.id, None)
         _HELD.pop(payload.id, None)
 
-    def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
+    def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Iterator[int]:
         with self.context.lease(ticket) as lease:
             if ticket.id not in _HELD:
                 raise PeerLost("the payload is held by another process")
-            output = _HELD[ticket.id].to(self.context.device)
+            write(_HELD[ticket.id], ticket.layout, into)
+            wait_for_copies(into.device)
             lease.mark_taken()
-        return output
-
-    def stream(self, ticket: Ticket, route: Mapping[str, Any]) -> Iterator[EncoderOutput]:
-        return iter(self.take(ticket, route))
+        return iter((ticket.length,))
 
     def close(self) -> None:
         for payload in self._own:

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from eden.output import EncoderOutput
+from handoff.buffers.host import wait_for_copies
 from handoff.errors import HandoffError
 from handoff.payload.layout import TOKENS, WIRE_DTYPES, Layout
 from handoff.payload.store import Payload, PayloadStore
+from handoff.payload.wire import write
 from handoff.ticket import Ticket
 from handoff.transports.base import PutResult, Transport, TransportContext
 
@@ -40,10 +42,9 @@ class TorchSave(Transport):
         torch.save(tensors, file)
         return PutResult({}, file.getvalue())
 
-    def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
-        tensors = torch.load(io.BytesIO(ticket.payload), map_location=self.context.device, weights_only=True)
+    def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Iterator[int]:
+        tensors = torch.load(io.BytesIO(ticket.payload), map_location=into.device, weights_only=True)
+        write(EncoderOutput(**tensors, grid=ticket.grid, size=ticket.size), ticket.layout, into)
+        wait_for_copies(into.device)
         self.context.mark_taken_if_known(ticket)
-        return EncoderOutput(**tensors, grid=ticket.grid, size=ticket.size)
-
-    def stream(self, ticket: Ticket, route: Mapping[str, Any]) -> Iterator[EncoderOutput]:
-        return iter(self.take(ticket, route))
+        return iter((ticket.length,))
