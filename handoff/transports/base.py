@@ -109,7 +109,7 @@ class Transport(ABC):
         gpu = gpu_of(device)
         return BufferPool(self.context.settings.budget_bytes, lambda nbytes: private_buffer(nbytes, gpu))
 
-    def serve(self, store: PayloadStore, device: torch.device, nbytes: int) -> None:  # noqa: B027: some need nothing
+    def serve(self, store: PayloadStore, device: torch.device, nbytes: int) -> None:  # noqa: B027
         """Be ready for consumers of a payload of `nbytes` from `device`. Raises `TransportUnavailable`."""
 
     def route(self, buffer: Any) -> Mapping[str, Any]:
