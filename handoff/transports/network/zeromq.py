@@ -106,7 +106,8 @@ class ZeroMQ(WireProtocol[Connection]):
         connection.socket.close(linger=0)
 
     def receive(self, connection: Connection, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
-        connection.socket.send(write_request(self.key, ticket.id).encode())
+        with contextlib.suppress(zmq.Again):  # nobody to send to any more: the monitor tells why
+            connection.socket.send(write_request(self.key, ticket.id).encode(), zmq.DONTWAIT)
         read_answer(self._next(connection).bytes)
         for view in views:
             piece = self._next(connection).buffer
