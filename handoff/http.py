@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,9 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from handoff.desk import Desk, Parcel, error_name, proof, raise_error
+from handoff.deadlines import Deadlines
+from handoff.desk import LARGEST_REQUEST, Desk, Parcel, error_name, proof, raise_error
 from handoff.errors import HandoffError, PeerLost
-from handoff.lines import Address, listen
+from handoff.lines import IDLE_S, Address, Listener, listen
 from handoff.network import NetworkLink
 from handoff.pulled import Server
 from handoff.settings import HandoffSettings
@@ -77,22 +77,25 @@ class HttpServer:
     """uvicorn in a thread."""
 
     def __init__(self, settings: HandoffSettings, desk: Desk) -> None:
-        self._listener: socket.socket = listen(settings)
+        self._listener = Listener(fileno=listen(settings).detach())
         self.port: int = self._listener.getsockname()[1]
+        self._unproven = Deadlines(settings.timeout_s, Listener.most)
+        self._listener.deadlines = self._unproven
 
         async def pull(request: Request) -> Response:
-            return Answer(desk, request, settings.chunk_bytes or Http.chunk)
+            return Answer(desk, request, settings.chunk_bytes or Http.chunk, self._unproven)
 
         config = uvicorn.Config(
             Starlette(routes=[Route("/payloads/{payload}", pull)]),
             log_config=None,
-            log_level=logging.WARNING,
+            log_level=logging.ERROR,  # its warnings are of strangers, a line for each request
             access_log=False,
             lifespan="off",
             ws="none",
             loop="asyncio",
             http="h11",
-            timeout_keep_alive=3600,
+            h11_max_incomplete_event_size=2 * LARGEST_REQUEST,
+            timeout_keep_alive=int(IDLE_S),
             timeout_graceful_shutdown=1,
             ssl_certfile=settings.tls_certificate,
             ssl_keyfile=settings.tls_key,
@@ -108,11 +111,13 @@ class HttpServer:
                     raise HandoffError(f"the server ended as it started: {self._problem!r}")
                 time.sleep(0.001)
         except BaseException:
+            self._unproven.close()
             self._listener.close()
             raise
 
     def close(self) -> None:
         self._server.should_exit = True
+        self._unproven.close()
         self._thread.join()
         self._listener.close()
 
@@ -126,15 +131,18 @@ class HttpServer:
 class Answer(Response):
     """A payload sent from where it lies; `StreamingResponse` would want a copy of every piece."""
 
-    def __init__(self, desk: Desk, request: Request, largest: int) -> None:
+    def __init__(self, desk: Desk, request: Request, largest: int, unproven: Deadlines) -> None:
         super().__init__()
         self._desk = desk
         self._payload = request.path_params["payload"]
         self._shown = request.headers.get("authorization", "").removeprefix("Bearer ")
         self._largest = largest
+        self._unproven = unproven
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            self._desk.check(self._payload, self._shown)
+            self._unproven.end(tuple(scope["client"]))
             with self._desk.parcel(self._payload, self._shown) as parcel:
                 await self._send(parcel, send)
         except HandoffError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import ipaddress
 import socket
 import ssl
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+from handoff.deadlines import Deadlines
 from handoff.errors import HandoffError, HandoffTimeout, PeerLost, out_of_descriptors
 from handoff.settings import HandoffSettings
 
@@ -20,6 +22,13 @@ _KEPT = 32
 """Idle connections that a consumer keeps, of all producers together."""
 _PORTS = 64
 """How many ports from the first one on are tried."""
+
+IDLE_S = 3600.0
+"""How long a producer keeps the connection of a consumer that asks for nothing."""
+STALLED_S = 60.0
+"""How long a consumer may take none of what is on its way to it."""
+_BACKLOG = 1024
+_GONE_S = 5.0
 
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S = 0.1
@@ -86,31 +95,79 @@ class Lines(Generic[C]):
         return self._dial(address), False
 
 
-class PatientListener(socket.socket):
-    """A listening socket whose `accept` outlives a shortage (of file descriptors, of memory): it tries again."""
+class Listener(socket.socket):
+    """A listening socket for a server that takes connections up in an event loop.
+
+    Whoever connects is hung up on unless `proven` in time; of those who are not there are at most `most`, the newest.
+    """
+
+    most = 256
+    deadlines: Deadlines | None = None
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, address = super().accept()
+        if self.deadlines:
+            self.deadlines.begin(address, functools.partial(_shut, connection))
+        return connection, address
+
+
+class PatientListener(Listener):
+    """The same for a server with a thread for each connection: there are fewer, and one ends before the next begins.
+
+    Its `accept` outlives a shortage (of file descriptors, of memory): it tries again.
+    """
+
+    most = 32
 
     def accept(self) -> tuple[socket.socket, Any]:
         while True:
             try:
-                return super().accept()
+                connection, address = socket.socket.accept(self)
             except OSError as error:
                 if error.errno not in _SHORTAGES:
                     raise
+            else:
+                return _admit(self.deadlines, connection, address)
             time.sleep(_PAUSE_S)
 
 
 class PatientTlsListener(ssl.SSLSocket):
     """The same for TLS, where a peer that is gone before it is greeted would be an error of `accept` too."""
 
+    deadlines: Deadlines | None = None
+
     def accept(self) -> tuple[ssl.SSLSocket, Any]:
         while True:
             try:
-                return super().accept()
+                connection, address = super().accept()
             except OSError as error:  # a time-out too: the listener may have been closed meanwhile
                 if self.fileno() < 0 or error.errno in (errno.EBADF, errno.EINVAL):
                     raise
                 if error.errno in _SHORTAGES:
                     time.sleep(_PAUSE_S)
+            else:
+                return _admit(self.deadlines, connection, address)
+
+
+S = TypeVar("S", bound=socket.socket)
+
+
+def _admit(deadlines: Deadlines | None, connection: S, address: Any) -> tuple[S, Any]:
+    if deadlines:
+        deadlines.begin(address, functools.partial(_shut_and_wait, connection))
+    return connection, address
+
+
+def _shut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # wakes whoever reads from it, and has them close it
+
+
+def _shut_and_wait(connection: socket.socket) -> None:
+    _shut(connection)
+    end = time.monotonic() + _GONE_S
+    while connection.fileno() >= 0 and time.monotonic() < end:
+        time.sleep(0.001)
 
 
 def listen(settings: HandoffSettings) -> socket.socket:
@@ -119,8 +176,10 @@ def listen(settings: HandoffSettings) -> socket.socket:
     for port in ports_to_try(settings):
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_S * 1000))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # its connections have both from it
             listener.bind((settings.bind, port))
-            listener.listen(64)
+            listener.listen(_BACKLOG)
             return listener
         except OSError as error:
             listener.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -26,7 +26,7 @@ class Post:
     settings: HandoffSettings
     device: torch.device
     """Where this process takes outputs to."""
-    key: bytes
+    key: bytes = field(repr=False)
     counters: Counter[tuple[str, str]]
 
 

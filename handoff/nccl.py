@@ -22,11 +22,12 @@ import torch
 
 from eden.output import EncoderOutput
 from handoff.control import Control
+from handoff.deadlines import Deadlines
 from handoff.desk import Desk, error_name, proof
 from handoff.device_memory import Arena
 from handoff.errors import HandoffError
 from handoff.layout import Layout
-from handoff.lines import Address, PatientListener, listen
+from handoff.lines import IDLE_S, Address, PatientListener, listen
 from handoff.link import Post
 from handoff.machine import device_name
 from handoff.pair_group import CONSUMER, PRODUCER, PairGroup, find_store, open_store
@@ -117,7 +118,7 @@ class Nccl(PulledLink[Session]):
 
 
 class NcclServer:
-    """A thread for each consumer's session."""
+    """A thread for each session: of consumers, and of as many others as `PatientListener` lets in."""
 
     def __init__(self, post: Post, desk: Desk, device: torch.device) -> None:
         self._post = post
@@ -126,6 +127,7 @@ class NcclServer:
         self._store, self._store_port = open_store(post.settings)
         self._listener = PatientListener(fileno=listen(post.settings).detach())
         self.port: int = self._listener.getsockname()[1]
+        self._unproven = self._listener.deadlines = Deadlines(post.settings.timeout_s, PatientListener.most)
         self._sessions: dict[threading.Thread, Control] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept, name="handoff-nccl", daemon=True)
@@ -135,6 +137,7 @@ class NcclServer:
         self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the thread that accepts
         self._listener.close()
         self._thread.join()
+        self._unproven.close()
         with self._lock:
             sessions = dict(self._sessions)
         for thread, control in sessions.items():
@@ -145,11 +148,12 @@ class NcclServer:
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self._listener.accept()
+                connection, address = self._listener.accept()
             except OSError:
                 return
             control = Control(connection)
-            thread = threading.Thread(target=self._serve, args=(control,), name="handoff-nccl-session", daemon=True)
+            serve = functools.partial(self._serve, control, address)
+            thread = threading.Thread(target=serve, name="handoff-nccl-session", daemon=True)
             with self._lock:
                 self._sessions[thread] = control
             try:
@@ -160,10 +164,10 @@ class NcclServer:
                     del self._sessions[thread]
                 control.close()
 
-    def _serve(self, control: Control) -> None:
+    def _serve(self, control: Control, address: Any) -> None:
         group = None
         try:
-            group = self._meet(control)
+            group = self._meet(control, address)
             while True:
                 self._send(control, group)
         except HandoffError as error:  # the consumer is gone, or is none of ours
@@ -177,12 +181,13 @@ class NcclServer:
             with self._lock:
                 del self._sessions[threading.current_thread()]
 
-    def _meet(self, control: Control) -> PairGroup:
+    def _meet(self, control: Control, address: Any) -> PairGroup:
         control.wait(self._post.settings.timeout_s)
         hello = control.receive()
         name, device, own = str(hello.get("session")), str(hello.get("device")), device_name(self._device)
         try:
             self._desk.check(name, str(hello.get("proof")))
+            self._unproven.end(address)
             if device.partition(" ")[0] != own.partition(" ")[0]:
                 raise HandoffError(f"nccl goes between GPUs, or between CPUs; these are {own} and {device}")
             if device == own != "cpu":
@@ -191,7 +196,7 @@ class NcclServer:
             control.send(error=error_name(error), message=str(error))
             raise
         control.send(store=self._store_port)
-        control.wait(None)
+        control.wait(IDLE_S)
         return PairGroup(lambda: self._store, name, PRODUCER, self._device, self._post.settings, control.broken)
 
     def _send(self, control: Control, group: PairGroup) -> None:

@@ -14,9 +14,10 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection, serve
 
+from handoff.deadlines import Deadlines
 from handoff.desk import LARGEST_REQUEST, Desk, error_name, proof, raise_error, read_request
-from handoff.errors import HandoffError, PeerLost
-from handoff.lines import Address, PatientListener, PatientTlsListener, listen
+from handoff.errors import HandoffError, PeerLost, TicketRejected
+from handoff.lines import IDLE_S, Address, PatientListener, PatientTlsListener, listen
 from handoff.network import NetworkLink
 from handoff.pulled import Server
 from handoff.settings import HandoffSettings
@@ -79,7 +80,7 @@ class WebSocket(NetworkLink[ClientConnection]):
 
 
 class WebSocketServer:
-    """A thread for each consumer's connection."""
+    """Two threads for each connection: of consumers, and of as many others as `PatientListener` lets in."""
 
     def __init__(self, settings: HandoffSettings, desk: Desk) -> None:
         self._desk = desk
@@ -97,29 +98,39 @@ class WebSocketServer:
             sock=listener,
             ssl=tls,
             compression=None,
+            open_timeout=settings.timeout_s,
             close_timeout=1,
             ping_interval=None,
             max_size=LARGEST_REQUEST,
             logger=silent,
         )
+        self._unproven = Deadlines(settings.timeout_s, PatientListener.most)
+        self._server.socket.deadlines = self._unproven  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._server.serve_forever, name="handoff-websocket", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
+        self._unproven.close()
         self._server.shutdown()
         self._thread.join()
 
     def _answer(self, connection: ServerConnection) -> None:
-        with contextlib.suppress(ConnectionClosed, ValueError, OSError):  # the consumer is gone, or is none of ours
-            for message in connection:
-                self._send(connection, message)
+        # the consumer is gone, has asked for nothing for long, or is none of ours
+        with contextlib.suppress(ConnectionClosed, ValueError, OSError, TicketRejected):
+            while True:
+                self._send(connection, connection.recv(IDLE_S))
 
     def _send(self, connection: ServerConnection, request: str | bytes) -> None:
         try:
-            with self._desk.parcel(*read_request(request)) as parcel:
+            payload, shown = read_request(request)
+            self._desk.check(payload, shown)
+            self._unproven.end(connection.remote_address)
+            with self._desk.parcel(payload, shown) as parcel:
                 connection.send("{}")
                 for piece in parcel.pieces(self._chunk):
                     connection.send(piece)
         except HandoffError as error:
             self._desk.refused(error)
             connection.send(json.dumps({"error": error_name(error), "message": str(error)}))
+            if isinstance(error, TicketRejected):
+                raise
