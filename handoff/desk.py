@@ -39,6 +39,11 @@ def proof(key: bytes, payload: str) -> str:
     return hmac.new(key, b"pull " + payload.encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
+def admission(key: bytes, kind: str) -> str:
+    """What a consumer shows before it asks for anything, where a connection or a call costs the producer something."""
+    return proof(key, f"connection by {kind}")
+
+
 def read_object(text: bytes | str) -> dict[str, Any]:
     """A JSON object that came over a network. Raises `TicketRejected` for anything else, however it is malformed."""
     try:
@@ -94,8 +99,11 @@ class Desk:
 
     def check(self, name: str, shown: str) -> None:
         """Raise `TicketRejected` unless `shown` is the proof for `name`."""
-        if not hmac.compare_digest(shown.encode(errors="replace"), proof(self._key, name).encode()):
-            raise TicketRejected("the request does not prove that it holds this server's key")
+        self._compare(shown, proof(self._key, name))
+
+    def check_admission(self, kind: str, shown: str) -> None:
+        """Raise `TicketRejected` unless `shown` is what `admission` gives."""
+        self._compare(shown, admission(self._key, kind))
 
     def refused(self, error: Exception) -> None:
         """Count a request that was answered with `error`, where it was none of a consumer of ours."""
@@ -104,6 +112,11 @@ class Desk:
         self._counters["refused", "request"] += 1
         if self._counters["refused", "request"] == 1:
             _LOG.warning("refused what a stranger asked for at the hand-off's port: %s", error)
+
+    @staticmethod
+    def _compare(shown: str, wanted: str) -> None:
+        if not hmac.compare_digest(shown.encode(errors="replace"), wanted.encode()):
+            raise TicketRejected("the request does not prove that it holds this server's key")
 
     @contextlib.contextmanager
     def payload(self, name: str, shown: str) -> Iterator[tuple[Payload, Layout, Reading]]:

@@ -1,6 +1,6 @@
 """`zeromq`: ROUTER in the producer, DEALER in the consumer, pieces sent from where they lie. Several hosts.
 
-CURVE, ZeroMQ's encryption, is switched on by `curve`; the producer's key pair follows from the key that both stages
+A consumer shows that it holds the key as it connects (PLAIN), before a message of its is read. CURVE, ZeroMQ's encryption, is switched on by `curve`; the producer's key pair follows from the key that both stages
 share, so there is nothing to hand out.
 """
 
@@ -20,9 +20,9 @@ import zmq
 from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
-from handoff.desk import LARGEST_REQUEST, Desk, error_name, proof, raise_error, read_request
-from handoff.errors import HandoffError, HandoffTimeout, PeerLost
-from handoff.lines import Address, ports_to_try
+from handoff.desk import LARGEST_REQUEST, Desk, admission, error_name, proof, raise_error, read_request
+from handoff.errors import HandoffError, HandoffTimeout, PeerLost, TicketRejected
+from handoff.lines import STALLED_S, Address, ports_to_try
 from handoff.link import Post
 from handoff.network import NetworkLink
 from handoff.pulled import Server
@@ -80,6 +80,9 @@ class ZeroMQ(NetworkLink[Line]):
         if self.post.settings.curve:
             socket.curve_serverkey = _curve_keys(self.post.key)[0]
             socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+        else:
+            socket.plain_username = self.kind.encode()
+            socket.plain_password = admission(self.post.key, self.kind).encode()
         monitor = socket.get_monitor_socket(_LOST)
         socket.connect(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}")
         return Line(socket, monitor)
@@ -110,6 +113,8 @@ class ZeroMQ(NetworkLink[Line]):
             return line.socket.recv(copy=False)
         if line.monitor in ready:
             event = recv_monitor_message(line.monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                raise TicketRejected("the producer does not let in who does not hold its key")
             raise PeerLost(f"the producer is gone: {zmq.Event(event).name}")
         raise HandoffTimeout("the producer did not answer in time")
 
@@ -124,10 +129,17 @@ class ZeroMQServer:
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.SNDHWM, 0)  # a payload is queued as a whole: what is queued is held anyhow
         self._router.setsockopt(zmq.MAXMSGSIZE, LARGEST_REQUEST)  # a stranger who sends more is hung up on
+        self._router.setsockopt(zmq.HANDSHAKE_IVL, int(post.settings.timeout_s * 1000))
+        self._router.setsockopt(zmq.TCP_MAXRT, int(STALLED_S * 1000))
+        self._router.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self._router.setsockopt(zmq.IPV6, ":" in post.settings.bind)
+        self._gate = self._context.socket(zmq.REP)  # ZeroMQ asks here whom to let in (ZAP, its RFC 27)
+        self._gate.bind("inproc://zeromq.zap.01")
         if post.settings.curve:
             self._router.curve_publickey, self._router.curve_secretkey = _curve_keys(post.key)
             self._router.curve_server = True
+        else:
+            self._router.plain_server = True
         try:
             self.port = self._bind(post.settings)
         except HandoffError:
@@ -159,6 +171,7 @@ class ZeroMQServer:
         stop.connect("inproc://stop")
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
+        poller.register(self._gate, zmq.POLLIN)
         poller.register(stop, zmq.POLLIN)
         sending: list[tuple[contextlib.ExitStack, list[zmq.MessageTracker]]] = []
         while True:
@@ -168,6 +181,8 @@ class ZeroMQServer:
                 item[0].close()
             if stop in ready:
                 break
+            if self._gate in ready:
+                self._let_in(*self._gate.recv_multipart())
             if self._router in ready:
                 consumer, *request = self._router.recv_multipart()
                 try:
@@ -175,8 +190,21 @@ class ZeroMQServer:
                 except Exception:  # whatever one request does, the others are served
                     _LOG.exception("a request could not be answered")
         self._router.close(linger=0)
+        self._gate.close(linger=0)
         stop.close()
         _wait_for(sending)
+
+    def _let_in(self, version: bytes, number: bytes, *asked: bytes) -> None:
+        """Answer whether a peer may go on: `asked` is domain, address, identity, mechanism, and what it shows."""
+        mechanism, *shown = asked[3:]
+        code, text = b"200", b""
+        try:
+            if mechanism != b"CURVE":  # there a handshake alone takes the key
+                self._desk.check_admission(ZeroMQ.kind, shown[-1].decode(errors="replace") if shown else "")
+        except TicketRejected as error:
+            self._desk.refused(error)
+            code, text = b"400", str(error).encode()
+        self._gate.send_multipart([version, number, code, text, b"", b""])
 
     def _answer(self, consumer: bytes, request: bytes) -> tuple[contextlib.ExitStack, list[zmq.MessageTracker]]:
         held = contextlib.ExitStack()
