@@ -10,15 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from handoff.deadlines import Deadlines
 from handoff.desk import LARGEST_REQUEST, Desk, Parcel, error_name, proof, raise_error
-from handoff.errors import HandoffError, PeerLost
+from handoff.errors import HandoffError, PeerLost, TicketRejected
 from handoff.lines import IDLE_S, Address, Listener, listen
 from handoff.network import NetworkLink
 from handoff.pulled import Server
@@ -26,6 +23,7 @@ from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
 from handoff.tls import client_tls
 
+_PATH = "/payloads/"
 _STATUS = {"TicketRejected": 403, "PayloadGone": 410, "OverCapacity": 503}
 
 
@@ -53,7 +51,7 @@ class Http(NetworkLink[http.client.HTTPConnection]):
     def _receive(self, line: http.client.HTTPConnection, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
         try:
             token = proof(self.post.key, ticket.id)
-            line.request("GET", f"/payloads/{ticket.id}", headers={"Authorization": f"Bearer {token}"})
+            line.request("GET", _PATH + ticket.id, headers={"Authorization": f"Bearer {token}"})
             response = line.getresponse()
             if response.status != 200:
                 raise_error(response.headers.get("X-Error", ""), response.read(1000).decode(errors="replace"))
@@ -82,11 +80,8 @@ class HttpServer:
         self._unproven = Deadlines(settings.timeout_s, Listener.most)
         self._listener.deadlines = self._unproven
 
-        async def pull(request: Request) -> Response:
-            return Answer(desk, request, settings.chunk_bytes or Http.chunk, self._unproven)
-
         config = uvicorn.Config(
-            Starlette(routes=[Route("/payloads/{payload}", pull)]),
+            Payloads(desk, settings.chunk_bytes or Http.chunk, self._unproven),
             log_config=None,
             log_level=logging.ERROR,  # its warnings are of strangers, a line for each request
             access_log=False,
@@ -128,27 +123,30 @@ class HttpServer:
             self._problem = error
 
 
-class Answer(Response):
-    """A payload sent from where it lies; `StreamingResponse` would want a copy of every piece."""
+class Payloads:
+    """An ASGI application: whatever is asked for without its proof is refused alike, and the connection ended.
 
-    def __init__(self, desk: Desk, request: Request, largest: int, unproven: Deadlines) -> None:
-        super().__init__()
+    Payloads are sent from where they lie; starlette's `StreamingResponse` would want a copy of every piece.
+    """
+
+    def __init__(self, desk: Desk, largest: int, unproven: Deadlines) -> None:
         self._desk = desk
-        self._payload = request.path_params["payload"]
-        self._shown = request.headers.get("authorization", "").removeprefix("Bearer ")
         self._largest = largest
         self._unproven = unproven
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        payload = scope["path"].removeprefix(_PATH)
+        shown = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")
         try:
-            self._desk.check(self._payload, self._shown)
+            self._desk.check(payload, shown)
             self._unproven.end(tuple(scope["client"]))
-            with self._desk.parcel(self._payload, self._shown) as parcel:
+            with self._desk.parcel(payload, shown) as parcel:
                 await self._send(parcel, send)
         except HandoffError as error:
             self._desk.refused(error)
             name = error_name(error)
-            refusal = JSONResponse(str(error), status_code=_STATUS.get(name, 500), headers={"X-Error": name})
+            headers = {"X-Error": name, **({"Connection": "close"} if isinstance(error, TicketRejected) else {})}
+            refusal = JSONResponse(str(error), status_code=_STATUS.get(name, 500), headers=headers)
             await refusal(scope, receive, send)
 
     async def _send(self, parcel: Parcel, send: Send) -> None:

@@ -8,9 +8,11 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection, serve
 
@@ -23,6 +25,8 @@ from handoff.pulled import Server
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
 from handoff.tls import client_tls, server_tls
+
+_FRAMES = (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE)
 
 
 class WebSocket(NetworkLink[ClientConnection]):
@@ -79,6 +83,16 @@ class WebSocket(NetworkLink[ClientConnection]):
             raise PeerLost(f"the producer broke off: {error}") from error
 
 
+class Connection(ServerConnection):
+    """One that is ended by the first frames that no consumer sends: pings and fragments would cost time without end."""
+
+    def process_event(self, event: Any) -> None:
+        """Take in a frame, or the request with which the connection opens."""
+        if isinstance(event, Frame) and (event.opcode not in _FRAMES or not event.fin):
+            raise TicketRejected("not a message of a hand-off")
+        super().process_event(event)
+
+
 class WebSocketServer:
     """Two threads for each connection: of consumers, and of as many others as `PatientListener` lets in."""
 
@@ -97,6 +111,7 @@ class WebSocketServer:
             self._answer,
             sock=listener,
             ssl=tls,
+            create_connection=Connection,
             compression=None,
             open_timeout=settings.timeout_s,
             close_timeout=1,

@@ -1,7 +1,8 @@
 """`zeromq`: ROUTER in the producer, DEALER in the consumer, pieces sent from where they lie. Several hosts.
 
-A consumer shows that it holds the key as it connects (PLAIN), before a message of its is read. CURVE, ZeroMQ's encryption, is switched on by `curve`; the producer's key pair follows from the key that both stages
-share, so there is nothing to hand out.
+A consumer shows that it holds the key as it connects (PLAIN), before any message of its is read. CURVE, ZeroMQ's
+encryption, is switched on by `curve`; the producer's key pair follows from the key that both stages share, so there is
+nothing to hand out.
 """
 
 from __future__ import annotations
