@@ -25,7 +25,7 @@ from handoff.control import Control
 from handoff.deadlines import Deadlines
 from handoff.desk import Desk, error_name, proof
 from handoff.device_memory import Arena
-from handoff.errors import HandoffError
+from handoff.errors import HandoffError, require_descriptors
 from handoff.layout import Layout
 from handoff.lines import IDLE_S, Address, PatientListener, listen
 from handoff.link import Post
@@ -38,6 +38,8 @@ from handoff.ticket import Ticket
 from handoff.wire import write
 
 _LOG = logging.getLogger(__name__)
+_DESCRIPTORS = 32
+"""How many have to be free on either side before the two find each other: gloo ends a process that runs out of them."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Nccl(PulledLink[Session]):
 
     def _dial(self, address: Address) -> Session:
         settings, device = self.post.settings, self.post.device
+        require_descriptors(_DESCRIPTORS)
         control = Control(socket.create_connection(address, settings.timeout_s))
         try:
             name = secrets.token_hex(16)
@@ -188,6 +191,7 @@ class NcclServer:
         try:
             self._desk.check(name, str(hello.get("proof")))
             self._unproven.end(address)
+            require_descriptors(_DESCRIPTORS)
             if device.partition(" ")[0] != own.partition(" ")[0]:
                 raise HandoffError(f"nccl goes between GPUs, or between CPUs; these are {own} and {device}")
             if device == own != "cpu":
