@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 
 
@@ -74,3 +75,15 @@ def out_of_descriptors() -> Iterator[None]:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
         raise OverCapacity(f"too many files are open (ulimit -n): {error}") from error
+
+
+def require_descriptors(count: int) -> None:
+    """Raise `OverCapacity` unless so many files can be opened now: some libraries end the process if they cannot."""
+    held: list[int] = []
+    try:
+        with out_of_descriptors():
+            while len(held) < count:
+                held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    finally:
+        for each in held:
+            os.close(each)

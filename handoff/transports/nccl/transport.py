@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from handoff.buffers.device import SlabAllocator
-from handoff.errors import HandoffError
+from handoff.errors import HandoffError, require_descriptors
 from handoff.machine import device_name
 from handoff.payload.store import PayloadStore
 from handoff.ticket import Ticket
@@ -30,6 +30,9 @@ from handoff.transports.network.on_demand import ServerOnDemand, address_of
 from handoff.transports.network.payload_server import PayloadServer, proof, write_error
 from handoff.transports.network.pool import Address, ConnectionPool
 from handoff.transports.network.server import ConnectionServer, listen
+
+_DESCRIPTORS = 32
+"""How many have to be free on either side before the two find each other: gloo ends a process that runs out of them."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Nccl(Transport):
 
     def _dial(self, address: Address) -> Session:
         settings, device = self.context.settings, self.context.device
+        require_descriptors(_DESCRIPTORS)
         control = Control(socket.create_connection(address, settings.timeout_s))
         try:
             name = secrets.token_hex(16)
@@ -129,6 +133,7 @@ class NcclServer:
         try:
             self._payloads.check(name, str(hello.get("proof")))
             proven()
+            require_descriptors(_DESCRIPTORS)
             if device.partition(" ")[0] != own.partition(" ")[0]:
                 raise HandoffError(f"nccl goes between GPUs, or between CPUs; these are {own} and {device}")
             if device == own != "cpu":

@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 _PORTS = 64
 """How many ports from the first one on are tried."""
 _BACKLOG = 1024
-_STRANGERS = 32
+STRANGERS = 32
 """How many connections may be there that have proven nothing; one more, and the oldest of them is hung up on."""
 IDLE_S = 3600.0
 """How long a producer keeps the connection of a consumer that asks for nothing."""
@@ -52,7 +52,7 @@ class ConnectionServer:
         self._closing = False
         self._thread = threading.Thread(target=self._accept, name=f"handoff-{name}", daemon=True)
         try:
-            self._unproven = Deadlines(timeout_s, _STRANGERS)
+            self._unproven = Deadlines(timeout_s, STRANGERS)
             self._thread.start()
         except RuntimeError:
             self._listener.close()
