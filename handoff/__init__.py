@@ -20,6 +20,7 @@ from handoff.errors import (
     PayloadGone,
     PeerLost,
     TicketRejected,
+    Unreachable,
     out_of_descriptors,
 )
 from handoff.link import Link, Post
@@ -86,5 +87,6 @@ __all__ = [
     "PeerLost",
     "Ticket",
     "TicketRejected",
+    "Unreachable",
     "open_handoff",
 ]

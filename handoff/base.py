@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from eden.output import EncoderOutput
-from handoff.errors import HandoffError, OverCapacity, TicketRejected, out_of_descriptors
+from handoff.errors import HandoffError, OverCapacity, TicketRejected, Unreachable, out_of_descriptors
 from handoff.key import load_key
 from handoff.layout import Layout
 from handoff.ledger import sweep
@@ -22,6 +22,9 @@ from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket, sign, sign_refusal, verify, verify_refusal
 
 _LOG = logging.getLogger(__name__)
+
+_CLOCKS_S = 5.0
+"""How far the clocks of two machines may be apart before it is said."""
 
 
 class Handoff:
@@ -68,10 +71,16 @@ class Handoff:
     def read(self, ticket: bytes) -> Ticket:
         """What a ticket says. Raises `TicketRejected` unless it is whole, in time, and of this server's key."""
         try:
-            return verify(ticket, self._key)
+            known = verify(ticket, self._key)
         except TicketRejected:
             self.counters["refused", "ticket"] += 1
             raise
+        if (ahead := known.ahead()) > _CLOCKS_S and self._is_news("clock"):
+            _LOG.warning(
+                "a ticket was made %.1f s from now: its producer's clock is ahead of this one (NTP); where "
+                "a consumer's is ahead, by more than time_to_live_s, no ticket is taken", ahead,
+            )  # fmt: skip
+        return known
 
     def refuse(self, words: bytes) -> bytes:
         """What a producer that has no ticket to give sends in its place, signed."""
@@ -99,7 +108,7 @@ class Handoff:
                 continue
             self._count("take", link.kind, known.layout.nbytes)
             return output
-        raise problem or self._no_way(known)
+        raise self._no_way(known, problem) from problem
 
     def stream(self, ticket: bytes | Ticket) -> Iterator[EncoderOutput]:
         """The output pair by pair, each as soon as it is there. Raises like `take`, at any pair."""
@@ -115,7 +124,7 @@ class Handoff:
                 continue
             self._count("take", link.kind, known.layout.nbytes)
             return
-        raise problem or self._no_way(known)
+        raise self._no_way(known, problem) from problem
 
     def in_flight(self) -> int:
         """How many payloads were put here and are neither taken nor expired."""
@@ -166,6 +175,7 @@ class Handoff:
                 id=payload.id,
                 producer=payloads.ledger.producer,
                 slot=payloads.keep(payload),
+                put=payload.deadline - self.settings.time_to_live_s,
                 deadline=payload.deadline,
                 layout=layout,
                 routes=tuple({"kind": kind, **way.route} for kind, way in ways.items()),
@@ -240,7 +250,9 @@ class Handoff:
             if route["kind"] in self._links:
                 yield self._links[route["kind"]], route
 
-    def _no_way(self, ticket: Ticket) -> TicketRejected:
+    def _no_way(self, ticket: Ticket, problem: Unusable | None) -> HandoffError:
+        if problem:
+            return Unreachable(str(problem))
         self.counters["refused", "ticket"] += 1
         kinds = ", ".join(route["kind"] for route in ticket.routes)
         return TicketRejected(f"the ticket goes by {kinds}; this server takes {', '.join(self._links)}")
@@ -248,10 +260,15 @@ class Handoff:
     def _fall_back(self, kind: str, why: object) -> None:
         with self._lock:
             self.counters["fallback", kind] += 1
-            news = kind not in self._warned
-            self._warned.add(kind)
-        if news:
+        if self._is_news(kind):
             _LOG.warning("%s cannot be used: %s", kind, why)
+
+    def _is_news(self, what: str) -> bool:
+        """Whether nothing has been said of it yet."""
+        with self._lock:
+            news = what not in self._warned
+            self._warned.add(what)
+        return news
 
     def _count(self, event: str, kind: str, nbytes: int) -> None:
         with self._lock:

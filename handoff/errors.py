@@ -4,6 +4,7 @@ HandoffError            anything below, and a hand-off that cannot be set up (th
 ├── TicketRejected      forged, altered, expired, a stranger's, or not for this server: nothing was dialled
 ├── PayloadGone         the ticket is good, its payload is held no longer: taken and dropped since, or expired
 ├── PeerLost            the process that holds the payload has died, ended, or cannot be reached
+│   └── Unreachable     no way of the ticket leads there from here: a setting has to change, and the message names it
 ├── OverCapacity        no room: too many payloads in flight, the byte budget spent, or one payload over its cap
 └── HandoffTimeout      the peer lives and does not answer in time
 """
@@ -29,6 +30,10 @@ class PayloadGone(HandoffError):
 
 class PeerLost(HandoffError):
     """The process at the other end is gone."""
+
+
+class Unreachable(PeerLost):
+    """The ticket's routes lead nowhere from this process, and will not before a setting is changed."""
 
 
 class OverCapacity(HandoffError):

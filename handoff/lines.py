@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import logging
 import socket
 import ssl
 import threading
@@ -13,8 +14,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from handoff.errors import HandoffError, HandoffTimeout, PeerLost, out_of_descriptors
+from handoff.errors import HandoffError, HandoffTimeout, PeerLost, Unreachable, out_of_descriptors
 from handoff.settings import HandoffSettings
+
+_LOG = logging.getLogger(__name__)
 
 _KEPT = 32
 """Idle connections that a consumer keeps, of all producers together."""
@@ -83,6 +86,7 @@ class Lines(Generic[C]):
                     if item[0] == address:
                         self._idle.remove(item)
                         return item[1], True
+        _look_up(address[0])
         return self._dial(address), False
 
 
@@ -125,7 +129,7 @@ def listen(settings: HandoffSettings) -> socket.socket:
         except OSError as error:
             listener.close()
             if error.errno != errno.EADDRINUSE:
-                raise HandoffError(f"cannot listen on {settings.bind}: {error}") from error
+                raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
     raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
 
 
@@ -134,11 +138,39 @@ def ports_to_try(settings: HandoffSettings) -> Sequence[int]:
     return range(settings.port, settings.port + _PORTS) if settings.port else (0,)
 
 
+def check_bind(settings: HandoffSettings) -> None:
+    """Raise `HandoffError` where this host has no such address to listen on; whatever port, which is another matter."""
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((settings.bind, 0))
+        except OSError as error:
+            raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
+
+
+def warn_of_unknown(settings: HandoffSettings) -> None:
+    """Say so where a name that consumers are told to dial is unknown on this host: it may be known on theirs."""
+    try:
+        _look_up(settings.dialled)
+    except PeerLost as error:
+        _LOG.warning("%s; consumers that do not know it either cannot take what is put here", error)
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach it."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
+
+
+def _look_up(host: str) -> None:
+    """Raise `Unreachable` for a name that is unknown, `PeerLost` where nobody answers who would know it."""
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        passes = isinstance(error, socket.gaierror) and error.errno not in (socket.EAI_NONAME, socket.EAI_NODATA)
+        kind = PeerLost if passes else Unreachable
+        raise kind(f"{host!r}, which tickets name (handoff.advertise), is not to be found: {error}") from error
 
 
 @contextlib.contextmanager

@@ -14,11 +14,12 @@ import torch
 
 from eden.output import EncoderOutput
 from handoff.desk import Desk
-from handoff.errors import OverCapacity, out_of_descriptors
+from handoff.errors import OverCapacity, Unreachable, out_of_descriptors
 from handoff.layout import Layout
 from handoff.ledger import Ledger
-from handoff.lines import Address, Lines, is_loopback
+from handoff.lines import Address, Lines, check_bind, is_loopback, warn_of_unknown
 from handoff.link import Link, Post, Unusable, Written
+from handoff.machine import loopback_id
 from handoff.memory import Landing, gpu_of
 from handoff.payloads import Payload
 from handoff.ticket import Ticket
@@ -63,20 +64,24 @@ class PulledLink(Link, Generic[C]):
             payload.body = self._keep(payload, output, layout)
         desk.add(payload, layout)
         settings = self.post.settings
-        host = settings.advertise or settings.bind
-        return Written({"host": host, "port": server.port, "chunk": settings.chunk_bytes or self.chunk})
+        route = {"host": settings.dialled, "port": server.port, "chunk": settings.chunk_bytes or self.chunk}
+        if is_loopback(settings.dialled) and not settings.advertise:
+            route["loopback"] = loopback_id()
+        return Written(route)
 
     def drop(self, payload: Payload) -> None:
         if self._desk:
             self._desk.remove(payload)
 
     def take(self, ticket: Ticket, route: Mapping[str, Any]) -> EncoderOutput:
+        _check_reachable(route)
         target = self._target(ticket.layout)
         for _ in self._arrive(ticket, route, target):
             pass
         return read(target, ticket.layout)
 
     def stream(self, ticket: Ticket, route: Mapping[str, Any]) -> Iterator[EncoderOutput]:
+        _check_reachable(route)
         target = self._target(ticket.layout)
         given = 0
         with contextlib.closing(self._arrive(ticket, route, target)) as arriving:
@@ -103,6 +108,8 @@ class PulledLink(Link, Generic[C]):
                 self._desk = Desk(self.post.key, ledger, self.post.counters)
                 try:
                     with out_of_descriptors():
+                        check_bind(settings)
+                        warn_of_unknown(settings)
                         self._server = self._serve(self._desk, device)
                 except OverCapacity as error:  # it passes: the next put tries again
                     raise Unusable(f"its server cannot start: {error}") from error
@@ -140,3 +147,12 @@ class PulledLink(Link, Generic[C]):
     @abstractmethod
     def _hang_up(self, line: C) -> None:
         """Close it."""
+
+
+def _check_reachable(route: Mapping[str, Any]) -> None:
+    if route.get("loopback", here := loopback_id()) != here:
+        raise Unreachable(
+            f"the ticket comes from another host, or container, and names {route['host']}, which is this one: where it "
+            "was made, set handoff.advertise to the address by which that host is reached, and handoff.bind to one "
+            "that it listens on"
+        )

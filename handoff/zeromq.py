@@ -7,6 +7,7 @@ share, so there is nothing to hand out.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -147,11 +148,15 @@ class ZeroMQServer:
     def _bind(self, settings: HandoffSettings) -> int:
         host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
         for port in ports_to_try(settings):
-            with contextlib.suppress(zmq.ZMQError):
+            try:
                 self._router.bind(f"tcp://{host}:{port or '*'}")
-                address = self._router.getsockopt(zmq.LAST_ENDPOINT)
-                assert isinstance(address, bytes)
-                return int(address.rsplit(b":", 1)[1].rstrip(b"\0"))
+            except zmq.ZMQError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
+                continue
+            address = self._router.getsockopt(zmq.LAST_ENDPOINT)
+            assert isinstance(address, bytes)
+            return int(address.rsplit(b":", 1)[1].rstrip(b"\0"))
         raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
 
     def _run(self) -> None:
