@@ -171,6 +171,7 @@ class Handoff:
         payload = payloads.admit(layout.nbytes, by_caller)
         try:
             ways = self._write(payloads, payload, output, layout)
+            payload.held = any(self._links[kind].holds for kind in ways)
             ticket = Ticket(
                 id=payload.id,
                 producer=payloads.ledger.producer,

@@ -21,10 +21,12 @@ from handoff.wire import check_header, read, write
 class Inline(Link):
     """Nothing is held here; the ledger's slot only counts the payload as in flight until it is taken.
 
-    A consumer on another machine cannot mark that slot: there, payloads count until their deadline.
+    A consumer on another machine cannot mark that slot. What callers carry there gives way to the next at the bounds,
+    and can be taken nevertheless.
     """
 
     kind = "inline"
+    holds = False
 
     def put(self, payload: Payload, output: EncoderOutput, layout: Layout, ledger: Ledger) -> Written:
         body = torch.empty(layout.nbytes, dtype=torch.uint8)

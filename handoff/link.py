@@ -56,6 +56,8 @@ class Link(ABC):
     """One kind of hand-off, both halves; the resources of each are made when it is first used."""
 
     kind: ClassVar[str]
+    holds: ClassVar[bool] = True
+    """Whether the producer holds the payload; else the ticket does, and the producer only counts it."""
     shares: ClassVar[bool] = False
     """Whether it can send a payload from where another link keeps it."""
 

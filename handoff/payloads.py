@@ -26,6 +26,8 @@ class Payload:
     id: str
     nbytes: int
     deadline: float
+    held: bool = True
+    """Whether it is lost when it is dropped: False where its ticket has all of it."""
     by_caller: bool = False
     """Whether its ticket went to a caller, who may never come back with it."""
     slot: int | None = None
@@ -40,7 +42,8 @@ class Payloads:
     A payload whose ticket went to a caller counts as abandoned once one that was put `abandoned_after_s` later has been
     taken: as a queue keeps its order, nobody is coming for it. Where the bounds are reached, abandoned payloads give
     way, the oldest first. Where nothing was put or taken for so long, one more is let in: a slow consumer takes the
-    older ones first, an idle one takes it at once, and so tells that the others were abandoned.
+    older ones first, an idle one takes it at once, and so tells that the others were abandoned. What a caller's ticket
+    holds itself gives way at once: nothing is lost, and a consumer on another machine cannot say that it took it.
 
     Work that is sure to be taken does not wait for that: where callers hold more than half of a bound, their oldest
     tickets give way to it at once. Whoever takes tickets and never comes back fills the callers' half, and no more.
@@ -79,7 +82,8 @@ class Payloads:
                 raise OverCapacity(f"{self._settings.max_in_flight} payloads are in flight, the most allowed")
             for payload in taken[: max(len(taken) - self._settings.keep_taken, 0)]:
                 self._retire(payload, "dropped")
-            payload = Payload(secrets.token_hex(16), nbytes, time.time() + self._settings.time_to_live_s, by_caller)
+            deadline = time.time() + self._settings.time_to_live_s
+            payload = Payload(secrets.token_hex(16), nbytes, deadline, by_caller=by_caller)
             self._payloads[payload.id] = payload
             return payload
 
@@ -166,7 +170,7 @@ class Payloads:
 
     def _abandoned(self, waiting: list[Payload]) -> list[Payload]:
         latest = self._reached - self._settings.abandoned_after_s
-        return [payload for payload in waiting if payload.by_caller and payload.deadline < latest]
+        return [each for each in waiting if each.by_caller and (each.deadline < latest or not each.held)]
 
     def _over_half(self, waiting: list[Payload], by_caller: bool) -> list[Payload]:
         """The oldest of what callers hold beyond half of the bounds; none where a caller asks."""
