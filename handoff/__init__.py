@@ -47,6 +47,9 @@ KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in LINKS} | {
 }
 """What the setting `kind` may be, and the links that it uses, best first."""
 
+NETWORK = ("nccl", "http", "websocket", "grpc", "zeromq")
+"""Kinds whose consumers dial an address that the ticket names."""
+
 
 def open_handoff(settings: HandoffSettings, device: torch.device | str = "cpu") -> Handoff:
     """A hand-off of the kind that the settings name; `device` is where this process takes outputs to.
@@ -78,6 +81,7 @@ def _maker(kind: str) -> Callable[[Post], Link]:
 __all__ = [
     "KINDS",
     "MAGIC",
+    "NETWORK",
     "Handoff",
     "HandoffError",
     "HandoffSettings",

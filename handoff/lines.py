@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import logging
 import socket
 import ssl
@@ -154,13 +153,6 @@ def warn_of_unknown(settings: HandoffSettings) -> None:
         _look_up(settings.dialled)
     except PeerLost as error:
         _LOG.warning("%s; consumers that do not know it either cannot take what is put here", error)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def _look_up(host: str) -> None:

