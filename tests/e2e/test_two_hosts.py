@@ -56,7 +56,7 @@ class TwoHosts:
     def start(self) -> None:
         """As the page says, on both at the same time."""
         for host in (self.encoder, self.decoder):
-            self._pack(host)
+            self._pack(host, line("./archive.sh", f"handoff.bind={host.address} "))
         starting = [self._server(host, line(".venv/bin/python -m server start")) for host in self._servers]
         for each in starting:
             told, _ = each.communicate(timeout=280)
@@ -64,6 +64,15 @@ class TwoHosts:
         for host, name in ((self.encoder, "encoder-key.json"), (self.decoder, "decoder-key.json")):
             (self.folder / name).write_bytes((self._of(host) / "server" / "key_file.json").read_bytes())
         write_film(self.folder / "film.mp4", FRAMES)
+
+    def start_without_bind(self) -> tuple[int, str]:
+        """The exit code and the words of a start that leaves `handoff.bind` out; on a host that is free."""
+        packing, left_out = re.subn(r"--set handoff\.bind=\S+ ", "", line("./archive.sh", "handoff.bind=192.0.2.1 "))
+        assert left_out
+        self._pack(self.client, packing)
+        start = self._server(self.client, line(".venv/bin/python -m server start"))
+        told, _ = start.communicate(timeout=280)
+        return start.returncode, told
 
     def stop(self) -> None:
         stopping = [self._server(host, ".venv/bin/python -m server stop") for host in self._servers]
@@ -104,10 +113,9 @@ class TwoHosts:
         for folder in folders:
             (folder / "authority.pem").write_text(authority)
 
-    def _pack(self, host: Host) -> None:
+    def _pack(self, host: Host, packing: str) -> None:
         kind, _, protection = self.setup.partition(" by ")
-        packing = line("./archive.sh", f"handoff.bind={host.address} ").replace("--handoff http", f"--handoff {kind}")
-        words = shlex.split(packing)
+        words = shlex.split(packing.replace("--handoff http", f"--handoff {kind}"))
         if protection == "CURVE":
             words += shlex.split(line("--set handoff.curve"))
         if protection == "TLS":
@@ -199,3 +207,10 @@ def test_a_film_is_whole_though_the_link_between_the_hosts_is_not(hosts: TwoHost
     finally:
         network.degrade(*link)
         network.mend(*link)
+
+
+def test_without_an_address_that_others_can_dial_the_encoder_does_not_start_and_says_so(hosts: TwoHosts) -> None:
+    code, told = hosts.start_without_bind()
+    assert code == 1
+    assert "callers on other hosts get them (inference_address: 0.0.0.0): set handoff.bind" in told
+    assert "handoff.advertise" in told
