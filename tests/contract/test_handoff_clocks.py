@@ -60,11 +60,11 @@ def test_a_consumer_may_take_longer_over_each_pair_than_a_producer_may_be_silent
         stage = Stage(Case(kind), tmp_path / kind, Path("/dev/shm"))
         try:
             ticket = stage("producer", timeout_s=30).ask("put", **clip)
-            with open_handoff(stage.settings(timeout_s=8)) as consumer:
+            with open_handoff(stage.settings(timeout_s=5)) as consumer:
                 for number, pair in enumerate(consumer.stream(ticket)):
                     assert digest(pair) == wanted[number]
                     if number == 0:
-                        time.sleep(10)
+                        time.sleep(6.5)
                 assert number == len(wanted) - 1
         except BaseException as error:  # raised below, in the test's own thread
             problems.append(error)
