@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from server.api import Api
-from server.settings import read_properties
+from server.settings import dialled, read_properties
 from server.tokens import Tokens
 
 DEFAULT = "http://127.0.0.1:8081"
@@ -20,8 +20,7 @@ CALLED_AT = ("inference_address", "grpc_inference_address")
 def api_of(java: psutil.Process) -> Api:
     """The interfaces of a running TorchServe (the management one: `url` is the same)."""
     properties = _properties(java)
-    # Bound to every interface, it is reached by loopback as well.
-    url = properties.get("management_address", DEFAULT).replace("//0.0.0.0:", "//127.0.0.1:")
+    url = dialled(properties.get("management_address", DEFAULT))
     return Api(url, url, Tokens(Path(java.cwd()), url))
 
 

@@ -153,6 +153,14 @@ def test_a_ticket_that_names_its_own_hosts_loopback_is_refused_and_the_setting_n
         pair.arrived()
 
 
+def test_auto_goes_on_by_http_where_no_memory_is_shared(pairs: MakePairs) -> None:
+    (pair,) = pairs(["auto"])
+    pair.start(seed=1, **SMALL)
+    assert pair.arrived()
+    counted = pair.consumer.ask("counters")
+    assert (counted["fallback", "shared_memory"], counted["take", "http"]) == (1, 1)
+
+
 def test_shared_memory_of_another_host_is_said_to_be_just_that(pairs: MakePairs) -> None:
     (pair,) = pairs(["shared_memory"])
     pair.start(seed=1, **SMALL)
