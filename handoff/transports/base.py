@@ -62,19 +62,11 @@ class PutResult:
     """The payload itself, where it travels behind the ticket."""
 
 
-class Buffer(Protocol):
-    """Where a payload waits."""
-
-    @property
-    def bytes(self) -> torch.Tensor:
-        """uint8, [>= nbytes]"""
-
-
 class Pool(Protocol):
     """Buffers by payload. Thread-safe."""
 
     def acquire(self, payload: str, nbytes: int) -> Any:
-        """A `Buffer` of at least `nbytes` for a payload. Raises `PoolExhausted`."""
+        """What holds `bytes` (uint8, [>= nbytes]) for a payload. Raises `PoolExhausted`."""
 
     def fits(self, nbytes: int, without: Collection[str]) -> bool:
         """Whether `acquire` would find room, were the payloads `without` released."""

@@ -55,8 +55,10 @@ class InProcess(Transport):
         with self.context.lease(ticket) as lease:
             if ticket.id not in _HELD:
                 raise PeerLost("the payload is held by another process")
-            write(_HELD[ticket.id], ticket.layout, into)
-            wait_for_copies(into.device)
+            output = _HELD[ticket.id]
+            write(output, ticket.layout, into)
+            for device in (output.cond_dit.device, into.device):
+                wait_for_copies(device)
             lease.mark_taken()
         return iter((ticket.length,))
 
