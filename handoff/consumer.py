@@ -32,14 +32,7 @@ class Consumer:
     def read(self, ticket: bytes) -> Ticket:
         """See `Handoff.read`."""
         with self._counting_rejections():
-            known = verify(ticket, self._context.key)
-        if (ahead := known.ahead()) > _CLOCKS_S and not self._clock_told:
-            self._clock_told = True
-            _LOG.warning(
-                "a ticket was made %.1f s from now: its producer's clock is ahead of this one (NTP); where "
-                "a consumer's is ahead, by more than time_to_live_s, no ticket is taken", ahead,
-            )  # fmt: skip
-        return known
+            return self._verified(ticket)
 
     def read_refusal(self, data: bytes) -> bytes | None:
         """See `Handoff.read_refusal`."""
@@ -73,9 +66,19 @@ class Consumer:
                 return
         raise Unreachable(str(errors[-1])) from errors[-1]
 
+    def _verified(self, ticket: bytes) -> Ticket:
+        known = verify(ticket, self._context.key)
+        if (ahead := known.ahead()) > _CLOCKS_S and not self._clock_told:
+            self._clock_told = True
+            _LOG.warning(
+                "a ticket was made %.1f s from now: its producer's clock is ahead of this one (NTP); where "
+                "a consumer's is ahead, by more than time_to_live_s, no ticket is taken", ahead,
+            )  # fmt: skip
+        return known
+
     def _check(self, ticket: bytes | Ticket) -> Ticket:
         with self._counting_rejections():
-            known = ticket if isinstance(ticket, Ticket) else verify(ticket, self._context.key)
+            known = ticket if isinstance(ticket, Ticket) else self._verified(ticket)
             known.check_deadline()
         largest = self._context.settings.max_payload_bytes
         if known.layout.nbytes > largest:
