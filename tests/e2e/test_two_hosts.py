@@ -65,6 +65,7 @@ class TwoHosts:
         for host, name in ((self.encoder, "encoder-key.json"), (self.decoder, "decoder-key.json")):
             (self.folder / name).write_bytes((self._of(host) / "server" / "key_file.json").read_bytes())
         write_film(self.folder / "film.mp4", FRAMES)
+        self.wanted = self.by_one_host()
 
     def start_without_bind(self) -> tuple[int, str]:
         """The exit code and the words of a start that leaves `handoff.bind` out; on a host that is free."""
@@ -87,13 +88,12 @@ class TwoHosts:
         command = self.client.command(sys.executable, "-m", "eden_client", *arguments)
         return subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def by_one_host(self) -> Path:
-        """The same film, by the workflow of the encoder's host."""
-        target = self.folder / "by-one-host.mp4"
+    def by_one_host(self) -> list[bytes]:
+        """The frames of the same film by the workflow of the encoder's host."""
         server = ["--server", "http://192.0.2.1:8080", "--key-file", "encoder-key.json", "--route", "workflow"]
-        command = self.client.command(sys.executable, "-m", "eden_client", "film.mp4", target.name, *server)
+        command = self.client.command(sys.executable, "-m", "eden_client", "film.mp4", "by-one-host.mp4", *server)
         subprocess.run(command, cwd=self.folder, check=True, capture_output=True, timeout=240)
-        return target
+        return frames_of(self.folder / "by-one-host.mp4")
 
     @property
     def _servers(self) -> Sequence[Host]:
@@ -123,7 +123,7 @@ class TwoHosts:
             own = str(self._of(host) / "eden")
             words += shlex.split(line("--set handoff.tls_certificate").replace("/etc/eden", own))
         words += ["--output", str(self._of(host) / "store"), "--checkpoint", str(self.weights), "--in-place"]
-        words += ["--set", "threads=1"]  # of which rounding depends
+        words += ["--set", "threads=1", "--batch-size", "1"]  # of which rounding depends
         built = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=240)
         assert built.returncode == 0, built.stdout + built.stderr
 
@@ -168,26 +168,28 @@ def hosts(
         two.stop()
 
 
+def frames_of(film: Path) -> list[bytes]:
+    return [frame.tobytes() for frame in look_at(film).frames]
+
+
 def finished(client: subprocess.Popen[str], film: Path) -> list[bytes]:
     """The frames of a film that the client has made."""
     told, _ = client.communicate(timeout=240)
     assert client.returncode == 0, told
-    return [frame.tobytes() for frame in look_at(film).frames]
+    return frames_of(film)
 
 
 def test_a_film_by_two_hosts_is_the_film_by_one(hosts: TwoHosts) -> None:
     there, _ = hosts.network.between(hosts.encoder, hosts.decoder)
     before = there.passed
-    frames = finished(hosts.interpolate(), hosts.folder / "smooth.mp4")
+    assert finished(hosts.interpolate(), hosts.folder / "smooth.mp4") == hosts.wanted
     assert there.passed - before > PAYLOAD * (len(FRAMES) - 1)
-    assert len(frames) == 2 * len(FRAMES) - 1
-    assert frames == [frame.tobytes() for frame in look_at(hosts.by_one_host()).frames]
+    assert len(hosts.wanted) == 2 * len(FRAMES) - 1
 
 
 @pytest.mark.parametrize("disturbance", DISTURBANCES)
 def test_a_film_is_whole_though_the_link_between_the_hosts_is_not(hosts: TwoHosts, disturbance: str) -> None:
     network, link = hosts.network, (hosts.encoder, hosts.decoder)
-    wanted = [frame.tobytes() for frame in look_at(hosts.folder / "smooth.mp4").frames]
     there, _ = network.between(*link)
     lost = there.lost
     try:
@@ -204,7 +206,7 @@ def test_a_film_is_whole_though_the_link_between_the_hosts_is_not(hosts: TwoHost
             network.wait_until_cut(*link)
             time.sleep(10 if disturbance == "cut" else 40)  # timeout_s is 30
             network.mend(*link)
-        assert finished(client, hosts.folder / target) == wanted
+        assert finished(client, hosts.folder / target) == hosts.wanted
         assert "cut" not in disturbance or there.lost > lost
     finally:
         network.degrade(*link)
