@@ -65,16 +65,16 @@ class Handoff:
         """
         return self._producer.put(output, options or {}, by_caller)
 
-    def refuse(self, words: bytes) -> bytes:
+    def refuse(self, text: bytes) -> bytes:
         """What a producer that has no ticket to give sends in its place, signed."""
-        return sign_refusal(words, self._key)
+        return sign_refusal(text, self._key)
 
     def read(self, ticket: bytes) -> Ticket:
         """What a ticket says. Raises `TicketRejected` unless it is whole, in time, and of this server's key."""
         return self._consumer.read(ticket)
 
     def read_refusal(self, data: bytes) -> bytes | None:
-        """The words of a refusal, None if it is none. Raises `TicketRejected` if it is not of this server's key."""
+        """The text of a refusal, None if it is none. Raises `TicketRejected` if it is not of this server's key."""
         return self._consumer.read_refusal(data)
 
     def take(self, ticket: bytes | Ticket) -> EncoderOutput:

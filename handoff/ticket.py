@@ -7,7 +7,7 @@ The signature covers all the rest, the payload too. Nothing in a ticket is looke
 What a producer sends in place of a ticket, where it could make none, is signed too, so that nobody else can have a
 consumer pass on what they like:
 
-    EDEN-REFUSAL  1 byte version  32 bytes HMAC-SHA256 of all the rest  the producer's words
+    EDEN-REFUSAL  1 byte version  32 bytes HMAC-SHA256 of all the rest  what the producer says
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ class Ticket:
         late = now - self.deadline
         if late < 0:
             return
-        words = f"the ticket expired {late:.1f} s ago: by this machine's clock it was made {now - self.put:.1f} s ago"
+        message = f"the ticket expired {late:.1f} s ago: by this machine's clock it was made {now - self.put:.1f} s ago"
         if late > lives:
-            words += (
+            message += (
                 f", and it lives {lives:g} s: unless it was kept so long, the clocks of the two machines differ (NTP)"
             )
-        raise TicketRejected(words)
+        raise TicketRejected(message)
 
     def ahead(self) -> float:
         """Seconds by which it comes from the future: the clock of the machine that made it is so far ahead at least."""
@@ -139,21 +139,21 @@ def verify(data: bytes, key: bytes) -> Ticket:
     return ticket
 
 
-def sign_refusal(words: bytes, key: bytes) -> bytes:
+def sign_refusal(text: bytes, key: bytes) -> bytes:
     """What goes on in place of a ticket."""
     front = REFUSAL + VERSION
-    return front + _signature(key, front, memoryview(words)) + words
+    return front + _signature(key, front, memoryview(text)) + text
 
 
 def verify_refusal(data: bytes, key: bytes) -> bytes | None:
-    """The words in `data`, if `key` signed them; None if it is no refusal at all; else `TicketRejected`."""
+    """The text in `data`, if `key` signed them; None if it is no refusal at all; else `TicketRejected`."""
     front = REFUSAL + VERSION
     if not data.startswith(REFUSAL):
         return None
-    signature, words = data[len(front) : len(front) + _SIGNATURE], data[len(front) + _SIGNATURE :]
-    if not data.startswith(front) or not hmac.compare_digest(_signature(key, front, memoryview(words)), signature):
+    signature, text = data[len(front) : len(front) + _SIGNATURE], data[len(front) + _SIGNATURE :]
+    if not data.startswith(front) or not hmac.compare_digest(_signature(key, front, memoryview(text)), signature):
         raise TicketRejected("a refusal that is not signed with this server's key")
-    return words
+    return text
 
 
 def _signature(key: bytes, front: bytes | memoryview, payload: memoryview) -> bytes:

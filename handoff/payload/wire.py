@@ -1,7 +1,7 @@
 """The wire format: safetensors, laid out by a `Layout` that the signed ticket carries.
 
 Both sides derive the same header from the same layout, so a header is valid if it is equal, byte for byte: nothing that
-came over a link is ever parsed.
+came over a transport is ever parsed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every transport implements: one way for a payload's bytes to travel from a producer to a consumer."""
+"""What every transport implements: a means for a payload's bytes to travel from a producer to a consumer."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Transport(ABC):
         """
 
     def is_proven(self, store: PayloadStore) -> bool:
-        """Whether a payload that goes this way needs no other copy."""
+        """Whether a payload that it serves needs no other copy."""
         return True
 
     def put(self, payload: Payload, output: EncoderOutput, layout: Layout, store: PayloadStore) -> PutResult:
