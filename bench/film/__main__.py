@@ -57,9 +57,14 @@ class Run:
         for size, film in films:
             for way, measured in self.without_server(size, film):
                 self.add(size, film, way, measured)
+        made = {film: self.folder / f"{number}.mp4" for number, (_, film) in enumerate(films)}
         with self.server() as command:
-            for size, film in films if command else []:
-                self.add(size, film, "served", ways.served(film, self.folder, self.args.memory, command))
+            if not command:
+                return
+            for size, film in films:
+                self.add(size, film, "served", ways.served(film, made[film], self.args.memory, command))
+        for size, film in films:  # without the server, which might take some of the cores
+            self.add(size, film, report.DRAWN, ways.writing(film, self.folder, made[film]))
 
     def without_server(self, size: str, film: ways.Film) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each way's name, and what it took."""

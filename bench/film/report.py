@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 STAGES = ("decode", "send", "server", "encode")
+DRAWN = "all cores writing what was served"
+"""The frames that the model drew may be easier or harder to encode than copies."""
 BOUND = "the bound"
-"""The smaller of what the model draws in process and what all cores write."""
+"""The smaller of what the model draws in process and what all cores write of that."""
 SHARES = ("ffmpeg", "all cores writing", BOUND)
 HEADINGS = (
     "way",
@@ -24,6 +26,7 @@ COLOURS = {
     "engine": "#cbb26a",
     "client alone": "#4c86a8",
     "served": "#1f4e79",
+    DRAWN: "#7b8794",
 }
 
 
@@ -54,7 +57,7 @@ def markdown(found: dict[str, Any]) -> str:
             times = [f"{stages[stage]:.1f}" if stages else "" for stage in STAGES]
             lines.append("| " + " | ".join([way, f"{rates[way]:.1f}", *shares, first, peak, *times]) + " |")
     if any(row["way"] == "engine" for row in found["rows"]):
-        lines += ["", f"{BOUND.capitalize()}: the smaller of engine and all cores writing."]
+        lines += ["", f"{BOUND.capitalize()}: the smaller of engine and {DRAWN}."]
     return "\n".join(lines) + "\n"
 
 
@@ -92,8 +95,8 @@ def _films(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, dict[str, A
 def _rates(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Frames per second of each way, and of the bound where it is known."""
     rates = {way: row["frames"] / row["seconds"] for way, row in rows.items()}
-    if "engine" in rates and "all cores writing" in rates:
-        rates[BOUND] = min(rates["engine"], rates["all cores writing"])
+    if "engine" in rates and DRAWN in rates:
+        rates[BOUND] = min(rates["engine"], rates[DRAWN])
     return rates
 
 

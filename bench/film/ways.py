@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from multiprocessing import get_context
@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 import psutil
 
 from eden_client.film.plan.segmentation import LONGEST
-from eden_client.film.read.film import Picture
 from eden_client.film.read.film_file import open_film_file
 from eden_client.film.write.encoding import choose_encoding
 from eden_client.film.write.results import FilmFrame, Timing
@@ -57,10 +56,14 @@ def ffmpeg(film: Film, folder: Path) -> dict[str, Any] | None:
     return {"frames": 2 * film.frames, "seconds": seconds}
 
 
-def writing(film: Film, folder: Path) -> dict[str, Any]:
-    """All cores write segments of the film's first pictures, each as it is and once from RGB; nothing is read."""
+def writing(film: Film, folder: Path, made: Path | None = None) -> dict[str, Any]:
+    """All cores write segments; nothing is read.
+
+    Of the film's first pictures, each as it is and once from RGB; or of those of the film that was `made` of it, whose
+    new frames may be easier or harder to encode.
+    """
     segments = -(-2 * film.frames // LONGEST)
-    with ProcessPoolExecutor(cores(), get_context("spawn"), _take, (film, folder)) as pool:
+    with ProcessPoolExecutor(cores(), get_context("spawn"), _take, (film, folder, made)) as pool:
         list(pool.map(time.sleep, [0.2] * cores()))  # all are there, with their pictures, before the time counts
         seconds, counts = _timed(lambda: list(pool.map(_write, range(segments))))
     return {"frames": sum(counts), "seconds": seconds}
@@ -72,9 +75,9 @@ def alone(film: Film, folder: Path, memory: int) -> dict[str, Any]:
     return _watched([*command, str(CRF), str(memory)])
 
 
-def served(film: Film, folder: Path, memory: int, options: Sequence[str]) -> dict[str, Any]:
-    """The command with a server; `options` say which, and how it is asked."""
-    command = [sys.executable, "-m", "eden_client", str(film.path), str(folder / "served.mp4"), "--json", "--overwrite"]
+def served(film: Film, target: Path, memory: int, options: Sequence[str]) -> dict[str, Any]:
+    """The command with a server makes `target`; `options` say which, and how it is asked."""
+    command = [sys.executable, "-m", "eden_client", str(film.path), str(target), "--json", "--overwrite"]
     command += ["--codec", "h264", "--crf", str(CRF), "--preset", film.preset, "--memory", str(memory)]
     return _watched([*command, *options])
 
@@ -118,28 +121,31 @@ def _timed(run: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - begun, came
 
 
-_given: tuple[SegmentRecipe, Path, list[Picture]]
-"""What a process of `writing` works with."""
+_given: tuple[SegmentRecipe, Path, list[FilmFrame]]
+"""What a process of `writing` works with: how, where, and the frames of one segment."""
 
 
-def _take(film: Film, folder: Path) -> None:
+def _take(film: Film, folder: Path, made: Path | None) -> None:
     global _given
     with open_film_file(film.path) as source:
         rate = 2 * source.look.rate
         encoding, _ = choose_encoding(source.look, ".mp4", "h264", CRF, film.preset, None)
-        pictures = list(islice(source.pictures(), LONGEST // 2))
-        _given = SegmentRecipe(source.look, encoding, Timing(rate, 1 / rate, 1 / rate)), folder, pictures
-    for picture in pictures:
-        assert picture.pixels.size  # converted now, not while the time counts
+        recipe = SegmentRecipe(source.look, encoding, Timing(rate, 1 / rate, 1 / rate))
+        pictures = [] if made else list(islice(source.pictures(), LONGEST // 2))
+    if made:
+        with open_film_file(made) as result:
+            frames = [FilmFrame(0, Fraction(0), each) for each in islice(result.pictures(), LONGEST)]
+    else:  # converted now, not while the time counts
+        twice = [(FilmFrame(0, Fraction(0), each), FilmFrame(0, Fraction(0), None, each.pixels)) for each in pictures]
+        frames = [frame for both in twice for frame in both]
+    _given = recipe, folder, [replace(frame, number=n, time=n / rate) for n, frame in enumerate(frames)]
 
 
 def _write(number: int) -> int:
-    recipe, folder, pictures = _given
+    recipe, folder, frames = _given
     encoder = SegmentEncoder(recipe, folder / f"{number}.nut")
-    for index, picture in enumerate(pictures):
-        time = Fraction(2 * index) * recipe.timing.last_duration
-        encoder.write(FilmFrame(2 * index, time, picture))
-        encoder.write(FilmFrame(2 * index + 1, time + recipe.timing.last_duration, None, picture.pixels))
+    for frame in frames:
+        encoder.write(frame)
     count = encoder.close().count
     (folder / f"{number}.nut").unlink()
     return count

@@ -1,4 +1,7 @@
-"""Who makes the segments of a film: processes of this machine. A lost one's segment is made by another."""
+"""Who makes the segments of a film: processes of this machine. A lost one's segment is made by another.
+
+The first one is made by this process, which is there already: so the first frame comes while the others start.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ from eden_client.api.errors import ServerTrouble
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.messages import Failed, Finished, Message, Ready, Start, Trouble, Wrote
 from eden_client.film.resume_journal import Entry
-from eden_client.film.segment_maker import FilmTask
-from eden_client.film.stages import Stage
+from eden_client.film.segment_maker import FilmTask, SegmentMaker
+from eden_client.film.stages import Stage, StageTimes
 from eden_client.film.write.results import Written
 from media import MediaError
 
 TRIES = 3
 """How often a segment is begun whose process ends without a word: it may be the segment's doing."""
+_PATIENCE = 1.0
+"""Seconds that the thread of this process gets to end, if others end the work: it may wait for the server."""
 
 
 class Hearer(Protocol):
@@ -78,17 +83,19 @@ class _Worker:
 
 @dataclass(frozen=True)
 class LocalProcesses:
-    """As many processes of this machine as `count`.
+    """As many processes of this machine as `count`, this one among them for the first segment.
 
-    connect   makes the client in each of them: plain data
+    connect   makes the client in each of the others: plain data
+    client    of this process
     """
 
     count: int
     connect: Callable[[], EdenClient]
+    client: EdenClient
 
     def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
         """Make all segments. Raises MediaError, EdenError or OSError."""
-        run = _Run(Start(task, self.connect), self.count, jobs, hearer)
+        run = _Run(Start(task, self.connect), self.client, self.count, jobs, hearer)
         try:
             run.until_all_is_done()
         finally:
@@ -102,31 +109,47 @@ class _Planned:
     job: SegmentJob | BaseException | None
 
 
+@dataclass(frozen=True)
+class _MadeHere:
+    """What this process has to say of the first segment."""
+
+    message: Message
+
+
 @dataclass
 class _Run:
     start: Start
+    client: EdenClient
     count: int
     jobs: Iterator[SegmentJob]
     hearer: Hearer
-    _events: queue.SimpleQueue[_Planned | tuple[_Worker, Message | None]] = field(default_factory=queue.SimpleQueue)
+    _events: queue.SimpleQueue[_Planned | _MadeHere | tuple[_Worker, Message | None]] = field(
+        default_factory=queue.SimpleQueue
+    )
     _workers: list[_Worker] = field(default_factory=list)
     _waiting: list[SegmentJob] = field(default_factory=list)
     _tries: dict[int, int] = field(default_factory=dict)
     _most_ready: int = 0
     _all_planned: bool = False
-    _stopped: bool = False
+    _here: threading.Thread | None = None
+    _busy_here: bool = False
+    _stop: threading.Event = field(default_factory=threading.Event)
 
     def until_all_is_done(self) -> None:
         self._room = threading.Semaphore(2 * self.count)  # the planner keeps a little ahead, and no more
         threading.Thread(target=self._plan, name="plan", daemon=True).start()
-        while not (self._all_planned and not self._waiting and all(each.job is None for each in self._workers)):
+        while self._busy_here or not self._all_planned or self._waiting or any(each.job for each in self._workers):
             match self._events.get():
                 case _Planned(job):
                     if isinstance(job, BaseException):
                         raise job
                     self._all_planned = job is None
-                    if job is not None:
+                    if job is not None and self._here is None:
+                        self._make_here(job)
+                    elif job is not None:
                         self._waiting.append(job)
+                case _MadeHere(message):
+                    self._told_here(message)
                 case worker, None:
                     self._lost(worker)
                 case worker, message:
@@ -134,23 +157,58 @@ class _Run:
             self._hand_out()
 
     def end(self) -> None:
-        self._stopped = True
+        self._stop.set()
         self._room.release(2 * self.count)
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
             worker.close()
+        if self._here is not None:
+            self._here.join(_PATIENCE)
 
     def _plan(self) -> None:
         try:
             for job in self.jobs:
                 self._room.acquire()
-                if self._stopped:
+                if self._stop.is_set():
                     return
                 self._events.put(_Planned(job))
             self._events.put(_Planned(None))
         except BaseException as error:
             self._events.put(_Planned(error))
+
+    def _make_here(self, job: SegmentJob) -> None:
+        """Make a segment in a thread of this process."""
+
+        def make() -> None:
+            times = StageTimes()
+
+            def wrote(what: Written) -> None:
+                self._events.put(_MadeHere(Wrote(what, times.taken())))
+
+            maker = SegmentMaker(self.start.task, self.client, wrote, times, self._stop)
+            try:
+                message: Message = Finished(maker.make(job), {})  # this client's traffic is counted as it comes
+            except Exception as error:
+                message = Failed(error)
+            finally:
+                maker.close()
+            self._events.put(_MadeHere(message))
+
+        self._busy_here = True
+        self._here = threading.Thread(target=make, name="first segment", daemon=True)
+        self._here.start()
+
+    def _told_here(self, message: Message) -> None:
+        match message:
+            case Wrote(what, times):
+                self.hearer.wrote(what, times)
+            case Finished(entry, traffic):
+                self._busy_here = False
+                self._room.release()
+                self.hearer.finished(entry, traffic)
+            case Failed(error):
+                raise error
 
     def _told(self, worker: _Worker, message: Message) -> None:
         match message:
@@ -188,7 +246,7 @@ class _Run:
     def _hand_out(self) -> None:
         while self._waiting:
             idle = next((each for each in self._workers if each.job is None), None)
-            if idle is None and len(self._workers) < self.count:
+            if idle is None and len(self._workers) + self._busy_here < self.count:
                 idle = self._begun()
             if idle is None:
                 return

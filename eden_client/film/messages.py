@@ -29,7 +29,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Wrote:
-    """A frame is encoded, or what an encoder held back."""
+    """Frames are encoded, or what an encoder held back."""
 
     what: Written
     times: dict[Stage, float]

@@ -44,7 +44,7 @@ MANY_CORES = 4
 WORTH_IT = 192
 """Frames of the result that are worth starting processes for."""
 
-JOURNAL_VERSION = 3
+JOURNAL_VERSION = 4
 """Of segments that go together: a run cannot go on with those of another."""
 
 
@@ -161,7 +161,9 @@ class _Run:
         jobs = planner.jobs(self._gaps(planner.seen(self._counted())))
         self._calls_of_each = window
         self._times.begin("planning")
-        LocalProcesses(count, self._connect).run(task, self._timed(jobs), self)
+        if isinstance(self._film, FilmFile):
+            self._film.decode_ahead(self._budget.decoders)
+        LocalProcesses(count, self._connect, self._client).run(task, self._timed(jobs), self)
 
     def _encoders(self) -> int:
         """How many threads of this process can encode at the same time: no more than there are segments."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from eden_client.api.client import EdenClient
 from eden_client.film.compare import compared
 from eden_client.film.jobs import PlannedGap, SegmentJob
-from eden_client.film.pipeline import Pipeline, asking
+from eden_client.film.pipeline import Pipeline, Stopped, asking
 from eden_client.film.plan.timeline import Gap
 from eden_client.film.read.film import Picture
 from eden_client.film.read.range_reader import RangeReader
@@ -48,10 +49,22 @@ class FilmTask:
 
 
 class SegmentMaker:
-    """Makes segments of one film, one after the other. `times` is told how long there was reading and asking."""
+    """Makes segments of one film, one after the other.
 
-    def __init__(self, task: FilmTask, client: EdenClient, wrote: Wrote, times: StageTimes) -> None:
+    times   told how long there was reading and asking
+    stop    once it is set, `make` gives up with Stopped, as soon as a frame comes
+    """
+
+    def __init__(
+        self,
+        task: FilmTask,
+        client: EdenClient,
+        wrote: Wrote,
+        times: StageTimes,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._task, self._wrote, self._times = task, wrote, times
+        self._stop = stop or threading.Event()
         self._between, self._frame_of = asking(client, task.planes)
         self._reader = RangeReader(task.source, task.source_rate, task.strict, task.identity)
 
@@ -69,6 +82,8 @@ class SegmentMaker:
         try:
             for gap, made in compared(frames) if task.compare else frames:
                 for each in made:
+                    if self._stop.is_set():
+                        raise Stopped
                     sink.write(frame_of(each))
                 gap.left.release()
             return sink.close()
@@ -76,6 +91,10 @@ class SegmentMaker:
             frames.close()
             sink.abandon()
             raise
+
+    def close(self) -> None:
+        """Let go of the source."""
+        self._reader.close()
 
 
 def _with_pictures(gaps: Sequence[PlannedGap], pictures: Iterable[Picture]) -> Iterator[Gap]:

@@ -11,6 +11,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from typing import BinaryIO
@@ -20,7 +21,11 @@ from eden_client.film.jobs import SegmentJob
 from eden_client.film.messages import Failed, Finished, Message, Ready, Start, Trouble, Wrote
 from eden_client.film.segment_maker import SegmentMaker
 from eden_client.film.stages import StageTimes
+from eden_client.film.write.results import Written
 from media import MediaError
+
+EVERY_S = 0.1
+"""How often it is told how many frames are written."""
 
 
 def main() -> None:
@@ -51,6 +56,25 @@ class _Outbox:
             self._out.flush()
 
 
+class _Progress:
+    """What has been written since it was last told."""
+
+    def __init__(self, outbox: _Outbox, times: StageTimes) -> None:
+        self._outbox, self._times = outbox, times
+        self._told, self._written = -EVERY_S, Written(0.0, frames=0)
+
+    def wrote(self, what: Written) -> None:
+        """A frame is written; it is told with others, so that who listens has time for something else."""
+        self._written += what
+        if time.monotonic() - self._told >= EVERY_S:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell it now."""
+        self._outbox.tell(Wrote(self._written, self._times.taken()))
+        self._told, self._written = time.monotonic(), Written(0.0, frames=0)
+
+
 def _read(source: BinaryIO, inbox: queue.SimpleQueue[Start | SegmentJob]) -> None:
     while True:
         try:
@@ -65,7 +89,8 @@ def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None
     with start.connect() as client:
         client.on_trouble = lambda error: outbox.tell(Trouble(error))
         times = StageTimes()
-        maker = SegmentMaker(start.task, client, lambda what: outbox.tell(Wrote(what, times.taken())), times)
+        progress = _Progress(outbox, times)
+        maker = SegmentMaker(start.task, client, progress.wrote, times)
         told = client.traffic.counts()
         outbox.tell(Ready())
         while True:
@@ -76,6 +101,7 @@ def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None
             except Exception as error:
                 outbox.tell(Failed(_portable(error)))
                 continue
+            progress.tell()
             now = client.traffic.counts()
             outbox.tell(Finished(entry, {name: value - told[name] for name, value in now.items()}))
             told = now

@@ -24,6 +24,7 @@ from eden_client.film.read.crop import crop_of
 from eden_client.film.read.decoder import Decoder
 from eden_client.film.read.film import Colours, Picture, VideoFormat
 from eden_client.film.read.findings import Findings, shown_at
+from eden_client.film.read.frame_threads import by_frame_threads
 from eden_client.film.read.side_data import light_of, lost_of, mastering_of, stereo_of
 from eden_client.film.read.streams import LOOKED_AT, believable, decoder_of, film_stream, in_doubt, stated_rate
 from eden_client.film.read.transparency import LATE_ALPHA, becomes_transparent, has_alpha, is_transparent, laid_on_black
@@ -125,6 +126,11 @@ class FilmFile:
         if clock.repaired:
             self.warnings.append(f"{clock.repaired} pictures without a usable time stamp were placed by the frame rate")
         self.warnings += self._findings.notes(self.look.size)
+
+    def decode_ahead(self, threads: int) -> None:
+        """Have `pictures` decode several at once, as long as the film is sound; to be said before the first is read."""
+        if self.container is not None and threads > 1:
+            self._decoded = by_frame_threads(self.container, self._stream.index, self._first, self._decoded, threads)
 
     def seek(self, stamp: int) -> bool:
         """Have `pictures` begin at a key frame no later than a time stamp of the file, if there is a way there."""

@@ -43,6 +43,9 @@ _CRF_OF_HARDWARE = {"h264": 17, "hevc": 19, "vp9": 24, "av1": 24}
 _DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24}
 _DEFAULT_PRESET = {"libx264": "medium", "libx265": "medium", "libvpx-vp9": "4", "libsvtav1": "8"}
 _FIXED = {
+    # Without it libx264 writes other bytes on other processors; on some that know AVX-512, small pictures are coded now
+    # this way and now that on the same one.
+    "libx264": {"x264-params": "cpu-independent=1"},
     "libx265": {"x265-params": "log-level=none:pools=none:frame-threads=1"},
     "libvpx-vp9": {"b": "0", "deadline": "good", "row-mt": "1"},
     "libsvtav1": {"svtav1-params": "tune=0:lp=1"},

@@ -73,13 +73,17 @@ def converted(frame: FilmFrame, converter: FrameConverter) -> VideoFrame:
 
 @dataclass(frozen=True)
 class Written:
-    """A frame is written; or none, but what an encoder held back."""
+    """Frames are written, one unless it is said; or none, but what an encoder held back."""
 
     seconds: float
     """that it took"""
     drawn: bool = False
-    """it is none of the source's own"""
+    """one of them is none of the source's own"""
     frames: int = 1
+
+    def __add__(self, other: Written) -> Written:
+        """Both, told together."""
+        return Written(self.seconds + other.seconds, self.drawn or other.drawn, self.frames + other.frames)
 
 
 Wrote = Callable[[Written], None]
