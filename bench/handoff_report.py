@@ -12,22 +12,23 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+NETWORK = tuple(f"network/{module}" for module in ("transport", "pool", "server", "payload_server", "on_demand"))
 PARTS = {
     "torch_save": (("torch_save",), "none: pickled bytes in the ticket"),
     "inline": (("inline",), "none: bytes in the ticket"),
-    "shared_memory": (("shared_memory", "segments", "memory"), "files in /dev/shm"),
-    "cuda_ipc": (("cuda_ipc", "cudart", "device_memory"), "slabs on GPU 0, opened once by GPU 1"),
+    "shared_memory": (("shared_memory", "../buffers/shared", "../buffers/host"), "files in /dev/shm"),
+    "cuda_ipc": (
+        ("cuda_ipc", "../buffers/cuda_runtime", "../buffers/device"),
+        "slabs on GPU 0, opened once by GPU 1",
+    ),
     "nccl": (
-        ("nccl", "pair_group", "control", "pulled", "device_memory"),
+        ("nccl/transport", "nccl/pair_group", "nccl/control", *NETWORK[1:], "../buffers/device"),
         "a control port, a rendezvous port, a process group a pair of workers",
     ),
-    "zeromq": (
-        ("zeromq", "network", "pulled", "desk", "lines"),
-        "a port and a thread a producer, ZeroMQ's I/O threads",
-    ),
-    "http": (("http", "network", "pulled", "desk", "lines"), "a port, uvicorn in a thread"),
-    "websocket": (("websocket", "network", "pulled", "desk", "lines"), "a port, a thread a connection"),
-    "grpc": (("grpc", "network", "pulled", "desk", "lines"), "a port, a pool of threads, generated code"),
+    "zeromq": (("network/zeromq", *NETWORK), "a port and a thread a producer, ZeroMQ's I/O threads"),
+    "http": (("network/http", *NETWORK), "a port, a thread a connection"),
+    "websocket": (("network/websocket", *NETWORK), "a port, a thread a connection"),
+    "grpc": (("network/grpc", *NETWORK), "a port, a pool of threads, generated code"),
     "in_process": (("in_process",), "both halves in one process"),
 }
 """Modules of each kind (its own first, then what it shares with others), and what runs beside the workers."""
@@ -138,7 +139,7 @@ def _complexity(results: dict[str, Any]) -> list[str]:
 
 
 def _lines(module: str) -> int:
-    source = Path(__file__).parent.parent / "handoff" / f"{module}.py"
+    source = Path(__file__).parent.parent / "handoff" / "transports" / f"{module}.py"
     lines = (line.strip() for line in source.read_text(encoding="utf-8").splitlines())
     return sum(bool(line) and not line.startswith("#") for line in lines)
 

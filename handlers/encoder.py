@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from eden import Encoder
 from handlers.node import NodeHandler
-from handlers.quirks import Place, waiting_for
+from handlers.quirks import Place, called_at, waiting_for
 from serving.admission import Admission
 from serving.answer import Answer
 from serving.backlog import Backlog
@@ -16,6 +16,7 @@ from serving.jpeg import open_jpeg
 from serving.limits import TokenLayout, clip_limits
 from serving.outbox import Outbox
 from serving.request import Request
+from serving.settings import check_dialled
 
 
 class EncoderHandler(NodeHandler):
@@ -27,6 +28,7 @@ class EncoderHandler(NodeHandler):
         """Load the encoder's half of the checkpoint, and be ready for the sizes named."""
         assert self.handoff
         settings = self.settings
+        check_dialled(settings.handoff, called_at())
         encoder = Encoder.load(settings.checkpoint, self.device, settings.precision)
         self.metrics.watch("encoder", lambda: encoder.out_of_memory)
         encoder.warm(settings.warm, self.batch_sizes())

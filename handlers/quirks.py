@@ -283,6 +283,17 @@ def _pending(java: psutil.Process, model: str) -> tuple[int, int]:
         raise ProcessLookupError(f"TorchServe's process cannot be asked: {error}") from error
 
 
+def called_at() -> dict[str, str]:
+    """The hosts at which the TorchServe of this worker is called, by the setting's name; none where that is unknown."""
+    from server.running import called_at as called_at_by  # not in the archive of a node that asks nothing
+
+    try:
+        return called_at_by(psutil.Process(os.getppid()))
+    except (psutil.Error, OSError) as error:
+        logger.warning("TorchServe's addresses are not to be known: %s", error)
+        return {}
+
+
 def device_of(gpu: int | None, yaml: Mapping[str, Any]) -> str:
     """Where a worker computes: "cpu", or "cuda:N"; warns where it is not what its yaml asks for."""
     wanted = yaml.get("deviceIds")

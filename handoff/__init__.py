@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import torch
 
-from handoff.base import Handoff
 from handoff.errors import (
     HandoffError,
     HandoffTimeout,
@@ -20,31 +19,36 @@ from handoff.errors import (
     PayloadGone,
     PeerLost,
     TicketRejected,
+    Unreachable,
     out_of_descriptors,
 )
-from handoff.link import Link, Post
+from handoff.handoff import Handoff
 from handoff.settings import HandoffSettings
 from handoff.ticket import MAGIC, Ticket
+from handoff.transports.base import Transport, TransportContext
 
-LINKS = {
-    "inline": "handoff.inline:Inline",
-    "shared_memory": "handoff.shared_memory:SharedMemory",
-    "cuda_ipc": "handoff.cuda_ipc:CudaIpc",
-    "nccl": "handoff.nccl:Nccl",
-    "http": "handoff.http:Http",
-    "websocket": "handoff.websocket:WebSocket",
-    "grpc": "handoff.grpc:Grpc",
-    "zeromq": "handoff.zeromq:ZeroMQ",
-    "in_process": "handoff.in_process:InProcess",
-    "torch_save": "handoff.torch_save:TorchSave",
+TRANSPORTS = {
+    "inline": "handoff.transports.inline:Inline",
+    "shared_memory": "handoff.transports.shared_memory:SharedMemory",
+    "cuda_ipc": "handoff.transports.cuda_ipc:CudaIpc",
+    "nccl": "handoff.transports.nccl.transport:Nccl",
+    "http": "handoff.transports.network.http:transport",
+    "websocket": "handoff.transports.network.websocket:transport",
+    "grpc": "handoff.transports.network.grpc:transport",
+    "zeromq": "handoff.transports.network.zeromq:transport",
+    "in_process": "handoff.transports.in_process:InProcess",
+    "torch_save": "handoff.transports.torch_save:TorchSave",
 }
-"""Each way to carry a payload, imported when it is used: none needs another's libraries."""
+"""Each kind's module, and what in it makes its transport; imported when it is used: none needs another's libraries."""
 
-KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in LINKS} | {
+KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in TRANSPORTS} | {
     "cuda_ipc": ("cuda_ipc", "shared_memory"),
     "auto": ("cuda_ipc", "shared_memory", "http"),
 }
-"""What the setting `kind` may be, and the links that it uses, best first."""
+"""What the setting `kind` may be, and the transports that it uses, best first."""
+
+NETWORK = ("nccl", "http", "websocket", "grpc", "zeromq")
+"""Kinds whose consumers dial an address that the ticket names."""
 
 
 def open_handoff(settings: HandoffSettings, device: torch.device | str = "cpu") -> Handoff:
@@ -62,14 +66,14 @@ def open_handoff(settings: HandoffSettings, device: torch.device | str = "cpu") 
         return Handoff(settings, device, {kind: _maker(kind) for kind in kinds})
 
 
-def _maker(kind: str) -> Callable[[Post], Link]:
-    def make(post: Post) -> Link:
-        module, name = LINKS[kind].split(":")
+def _maker(kind: str) -> Callable[[TransportContext], Transport]:
+    def make(context: TransportContext) -> Transport:
+        module, name = TRANSPORTS[kind].split(":")
         try:
-            link: Link = getattr(importlib.import_module(module), name)(post)
+            transport: Transport = getattr(importlib.import_module(module), name)(context)
         except ImportError as error:
             raise HandoffError(f"the hand-off {kind} needs a package that is missing here: {error}") from error
-        return link
+        return transport
 
     return make
 
@@ -77,6 +81,8 @@ def _maker(kind: str) -> Callable[[Post], Link]:
 __all__ = [
     "KINDS",
     "MAGIC",
+    "NETWORK",
+    "TRANSPORTS",
     "Handoff",
     "HandoffError",
     "HandoffSettings",
@@ -86,5 +92,6 @@ __all__ = [
     "PeerLost",
     "Ticket",
     "TicketRejected",
+    "Unreachable",
     "open_handoff",
 ]

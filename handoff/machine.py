@@ -14,6 +14,11 @@ def host_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def loopback_id() -> str:
+    """The same for all processes whose 127.0.0.1 is the same: those of a host, or of one of its containers."""
+    return f"{host_id()}/{Path('/proc/self/ns/net').readlink()}"
+
+
 def device_name(device: torch.device) -> str:
     """ "cpu", or "cuda" and what tells this GPU from all others, whatever each process calls it."""
     if device.type != "cuda":

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from handoff.errors import HandoffError
-from handoff.layout import WIRE_DTYPES
+from handoff.payload.layout import WIRE_DTYPES
 
 _PATHS = ("folder", "shared_folder", "tls_certificate", "tls_key", "tls_authority")
 LARGEST_CHUNK = 32 << 20
+_ADDRESSES = ("bind", "advertise")
 _POSITIVE = ("budget_bytes", "max_payload_bytes", "max_in_flight", "time_to_live_s", "abandoned_after_s", "timeout_s")
 
 
@@ -36,7 +39,7 @@ class HandoffSettings:
     abandoned_after_s: float = 5.0
     """A ticket that a caller keeps gives way to others, at the bounds, once one put so much later has been taken."""
     timeout_s: float = 10.0
-    """How long a consumer waits for a producer that does not answer."""
+    """How long a consumer waits for a producer that does not answer, and for the next piece of a payload."""
     folder: Path = field(default_factory=lambda: Path("run/handoff"))
     """This server's state: the key that both stages share."""
     shared_folder: Path = Path("/dev/shm")
@@ -44,7 +47,8 @@ class HandoffSettings:
     bind: str = "127.0.0.1"
     """Address that a producer's server listens on (network kinds); anything but loopback is seen by other machines."""
     advertise: str = ""
-    """Host name or address that tickets tell consumers to dial; by default the same as `bind`."""
+    """Host name or address that tickets tell consumers to dial; by default the same as `bind`. One that only this
+    host can dial has to be named here to be told to others: they take it for the end of a tunnel of theirs."""
     port: int = 0
     """First port to try, where a firewall wants it known (each producer takes the next free one); 0: any."""
     chunk_bytes: int | None = None
@@ -71,12 +75,25 @@ class HandoffSettings:
                 raise HandoffError(f"{name} is {getattr(self, name)}; it has to be more than 0")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise HandoffError("tls_certificate and tls_key go together; one is missing")
-        if not self.advertise and self.bind in ("0.0.0.0", "::"):
-            raise HandoffError(f"bind is {self.bind}: name the address that consumers dial as well (advertise)")
+        for name in _ADDRESSES:  # as in a URL
+            object.__setattr__(self, name, getattr(self, name).removeprefix("[").removesuffix("]"))
+        if _is_unspecified(self.dialled):
+            name = "advertise" if self.advertise else "bind"
+            raise HandoffError(f"{name} is {self.dialled}: name the address that consumers dial as well (advertise)")
         if self.chunk_bytes is not None and not 0 < self.chunk_bytes <= LARGEST_CHUNK:
             raise HandoffError(f"chunk_bytes is {self.chunk_bytes}; it has to be from 1 to {LARGEST_CHUNK}")
         if self.keep_taken < 0:
             raise HandoffError(f"keep_taken is {self.keep_taken}; it has to be 0 or more")
+
+    @property
+    def dialled(self) -> str:
+        """Where consumers are told to find a producer's server."""
+        return self.advertise or self.bind
+
+    @property
+    def names_loopback(self) -> bool:
+        """Whether tickets name this host's loopback though nobody said so (`advertise`): other hosts cannot dial it."""
+        return not self.advertise and is_loopback(self.bind)
 
     @functools.cached_property
     def ledger_folders(self) -> tuple[Path, ...]:
@@ -84,3 +101,17 @@ class HandoffSettings:
         if self.kind == "shared_memory" or self.shared_folder == self.folder:
             return (self.shared_folder,)
         return (self.shared_folder, self.folder) if self.shared_folder.is_dir() else (self.folder,)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host can reach it."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _is_unspecified(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_unspecified
+    except ValueError:  # a name
+        return False

@@ -7,7 +7,7 @@ The signature covers all the rest, the payload too. Nothing in a ticket is looke
 What a producer sends in place of a ticket, where it could make none, is signed too, so that nobody else can have a
 consumer pass on what they like:
 
-    EDEN-REFUSAL  1 byte version  32 bytes HMAC-SHA256 of all the rest  the producer's words
+    EDEN-REFUSAL  1 byte version  32 bytes HMAC-SHA256 of all the rest  what the producer says
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handoff.errors import HandoffError, TicketRejected
-from handoff.layout import Layout, parse_layout
+from handoff.payload.layout import Layout, parse_layout
 
 MAGIC = b"EDEN-TICKET"
 REFUSAL = b"EDEN-REFUSAL"
-VERSION = b"\x01"
+VERSION = b"\x02"
 _FRONT = len(MAGIC) + len(VERSION) + 4
 _SIGNATURE = hashlib.sha256().digest_size
 LARGEST_JSON = 64 << 10
@@ -42,8 +42,10 @@ class Ticket:
     """Which process holds the payload: 32 hexadecimal digits, the name of its ledger."""
     slot: int
     """The payload's place in that ledger."""
+    put: float
+    """When the payload was put: seconds since the epoch, by the producer's clock."""
     deadline: float
-    """Seconds since the epoch; machines that share tickets keep their clocks in step."""
+    """Until when it is held, likewise; machines that share tickets keep their clocks in step."""
     layout: Layout
     routes: tuple[Mapping[str, Any], ...]
     """Ways to the payload, best first: `kind`, and what that kind needs to know."""
@@ -68,10 +70,21 @@ class Ticket:
         return self.layout.length
 
     def check_deadline(self) -> None:
-        """Raise `TicketRejected` once the deadline has passed."""
-        late = time.time() - self.deadline
-        if late >= 0:
-            raise TicketRejected(f"the ticket expired {late:.1f} s ago")
+        """Raise `TicketRejected` once the deadline has passed, by this machine's clock."""
+        now, lives = time.time(), self.deadline - self.put
+        late = now - self.deadline
+        if late < 0:
+            return
+        message = f"the ticket expired {late:.1f} s ago: by this machine's clock it was made {now - self.put:.1f} s ago"
+        if late > lives:
+            message += (
+                f", and it lives {lives:g} s: unless it was kept so long, the clocks of the two machines differ (NTP)"
+            )
+        raise TicketRejected(message)
+
+    def ahead(self) -> float:
+        """Seconds by which it comes from the future: the clock of the machine that made it is so far ahead at least."""
+        return self.put - time.time()
 
 
 def sign(ticket: Ticket, key: bytes) -> bytes:
@@ -80,6 +93,7 @@ def sign(ticket: Ticket, key: bytes) -> bytes:
         "id": ticket.id,
         "producer": ticket.producer,
         "slot": ticket.slot,
+        "put": ticket.put,
         "deadline": ticket.deadline,
         "layout": ticket.layout.text,
         "routes": ticket.routes,
@@ -114,6 +128,7 @@ def verify(data: bytes, key: bytes) -> Ticket:
         id=fields["id"],
         producer=fields["producer"],
         slot=fields["slot"],
+        put=fields["put"],
         deadline=fields["deadline"],
         layout=parse_layout(fields["layout"]),
         routes=tuple(fields["routes"]),
@@ -124,21 +139,21 @@ def verify(data: bytes, key: bytes) -> Ticket:
     return ticket
 
 
-def sign_refusal(words: bytes, key: bytes) -> bytes:
+def sign_refusal(text: bytes, key: bytes) -> bytes:
     """What goes on in place of a ticket."""
     front = REFUSAL + VERSION
-    return front + _signature(key, front, memoryview(words)) + words
+    return front + _signature(key, front, memoryview(text)) + text
 
 
 def verify_refusal(data: bytes, key: bytes) -> bytes | None:
-    """The words in `data`, if `key` signed them; None if it is no refusal at all; else `TicketRejected`."""
+    """The text in `data`, if `key` signed them; None if it is no refusal at all; else `TicketRejected`."""
     front = REFUSAL + VERSION
     if not data.startswith(REFUSAL):
         return None
-    signature, words = data[len(front) : len(front) + _SIGNATURE], data[len(front) + _SIGNATURE :]
-    if not data.startswith(front) or not hmac.compare_digest(_signature(key, front, memoryview(words)), signature):
+    signature, text = data[len(front) : len(front) + _SIGNATURE], data[len(front) + _SIGNATURE :]
+    if not data.startswith(front) or not hmac.compare_digest(_signature(key, front, memoryview(text)), signature):
         raise TicketRejected("a refusal that is not signed with this server's key")
-    return words
+    return text
 
 
 def _signature(key: bytes, front: bytes | memoryview, payload: memoryview) -> bytes:

@@ -1,32 +1,44 @@
-"""The TorchServe above a worker: which configuration it read, and so where its management interface is."""
+"""The TorchServe above a worker: which configuration it read, and so where it is called."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
 from server.api import Api
-from server.settings import read_properties
+from server.settings import dialled, read_properties
 from server.tokens import Tokens
 
 DEFAULT = "http://127.0.0.1:8081"
 """TorchServe's own, where no configuration says otherwise."""
 
+CALLED_AT = ("inference_address", "grpc_inference_address")
+"""Loopback, where no configuration names them."""
+
 
 def api_of(java: psutil.Process) -> Api:
     """The interfaces of a running TorchServe (the management one: `url` is the same)."""
     properties = _properties(java)
-    # Bound to every interface, it is reached by loopback as well.
-    url = properties.get("management_address", DEFAULT).replace("//0.0.0.0:", "//127.0.0.1:")
+    url = dialled(properties.get("management_address", DEFAULT))
     return Api(url, url, Tokens(Path(java.cwd()), url))
+
+
+def called_at(java: psutil.Process) -> dict[str, str]:
+    """The hosts in the addresses at which a running TorchServe takes its callers' calls, by the setting's name."""
+    properties = _properties(java)
+    named = {name: properties[name] for name in CALLED_AT if name in properties}
+    hosts = {name: urlsplit(address if "//" in address else f"//{address}").hostname for name, address in named.items()}
+    return {name: host for name, host in hosts.items() if host}
 
 
 def _properties(java: psutil.Process) -> Mapping[str, str]:
     environment = java.environ()
     file = _configuration_file(java.cmdline(), Path(java.cwd()), environment)
     properties = read_properties(file) if file.exists() else {}
-    if properties.get("enable_envvars_config") == "true" and "TS_MANAGEMENT_ADDRESS" in environment:
-        properties["management_address"] = environment["TS_MANAGEMENT_ADDRESS"]
+    if properties.get("enable_envvars_config") == "true":
+        named = {name: environment.get(f"TS_{name.upper()}") for name in ("management_address", *CALLED_AT)}
+        properties |= {name: address for name, address in named.items() if address}
     return properties
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONFIG = PROJECT / "config.properties"
@@ -110,6 +111,13 @@ class Ports:
     def taken(self) -> list[int]:
         """Those that somebody listens on already."""
         return [port for port in vars(self).values() if _is_taken(port)]
+
+
+def dialled(address: str) -> str:
+    """The URL by which this host reaches what listens there: bound to every interface, loopback reaches it as well."""
+    parts = urlsplit(address)
+    host = {None: "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname, parts.hostname)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in str(host) else host}:{_port(address)}"
 
 
 def _port(address: str) -> int:

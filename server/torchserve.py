@@ -20,7 +20,7 @@ from server.java import JavaNotFound
 from server.launch import LaunchError, last_words, launch
 from server.processes import Identity
 from server.readiness import NotReady, wait_until_ready
-from server.settings import PROJECT, Ports, configuration
+from server.settings import PROJECT, Ports, configuration, dialled
 from server.tokens import Tokens
 from server.topology import Topology, packed_settings, packed_topology, topology_of
 
@@ -73,15 +73,15 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports.inference}"
+        return dialled(self._properties["inference_address"])
 
     @property
     def management_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports.management}"
+        return dialled(self._properties["management_address"])
 
     @property
     def metrics_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports.metrics}/metrics"
+        return f"{dialled(self._properties['metrics_address'])}/metrics"
 
     @property
     def grpc_port(self) -> int:
@@ -277,7 +277,7 @@ def _sweep_shared_memory(folder: Path, shared_folder: str | None) -> None:
     folder: the server's. shared_folder: the setting of the archives that it served; None: as by default.
     """
     from handoff import HandoffSettings  # here, since it takes a second to import and only a stop needs it
-    from handoff.ledger import sweep
+    from handoff.payload.leases import sweep
 
     settings = HandoffSettings(kind="auto", folder=folder)
     if shared_folder:

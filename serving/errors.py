@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from handoff import HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected
+from handoff import HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected, Unreachable
 from media import MediaError
 
 LONGEST = 1000
@@ -73,6 +73,7 @@ TABLE: dict[type[Exception], tuple[int, Retry]] = {
     MediaError: (400, "never"),
     TicketRejected: (403, "encode"),
     PayloadGone: (410, "encode"),
+    Unreachable: (502, "never"),
     PeerLost: (502, "encode"),
     OverCapacity: (503, "later"),
     DeviceLost: (503, "later"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from eden import MIN_SIDE, EncoderOutput, padded_grid
-from handoff.layout import Layout
+from handoff.payload.layout import Layout
 from serving.errors import BadRequest, TooLarge
 from serving.settings import Limits, SettingsError
 

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from eden import MIN_SIDE
-from handoff import HandoffError, HandoffSettings
+from handoff import NETWORK, HandoffError, HandoffSettings
+from handoff.settings import is_loopback
 from media.machine import cores
 from serving.regions import RegionFolder
 
@@ -108,6 +109,23 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if isinstance(self.regions, str):
             return RegionFolder(Path(self.regions))
         return RegionFolder(self.handoff.shared_folder) if self.regions else None
+
+
+def check_dialled(handoff: HandoffSettings, called_at: Mapping[str, str]) -> None:
+    """Raise SettingsError where tickets would name this host's loopback, and go to callers on other hosts.
+
+    `called_at`: the hosts at which the server takes calls, by the setting that names them.
+    """
+    if handoff.kind not in NETWORK or not handoff.names_loopback:
+        return
+    for name, host in called_at.items():
+        if not is_loopback(host):
+            raise SettingsError(
+                f"handler settings: handoff.kind is {handoff.kind} and handoff.bind {handoff.bind}, so tickets name an "
+                f"address that no other host can dial, but callers on other hosts get them ({name}: {host}): set "
+                f"handoff.bind to this host's address, or handoff.advertise to what decoders dial ({handoff.bind} too, "
+                "where all of them are on this host)"
+            )
 
 
 def sensible_threads(device: str, workers: int, nodes: int = 2) -> int:

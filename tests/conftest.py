@@ -26,6 +26,7 @@ LONGEST_FIRST = (
     "e2e/test_urgency.py",
     "e2e/test_client_topologies.py",
     "e2e/test_starting_twice.py",
+    "contract/test_handoff_hosts.py",
     "e2e/",
     "unit/training/",
     "contract/",

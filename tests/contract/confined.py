@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import traceback
 from collections.abc import Callable
@@ -13,8 +12,7 @@ from typing import Any
 import torch
 
 from tests.contract.peers import CONTEXT
-
-_CLONE_NEWNS, _MS_REC, _MS_PRIVATE = 0x20000, 0x4000, 1 << 18
+from tests.libc import call, keep_mounts_to_oneself
 
 
 def run_confined(confine: Callable[[], None], function: Callable[..., Any], *arguments: Any) -> Any:
@@ -35,15 +33,8 @@ def run_confined(confine: Callable[[], None], function: Callable[..., Any], *arg
 
 def mount_memory(folder: Path, nbytes: int) -> None:
     """A tmpfs of so many bytes at `folder`, seen by this process alone. Raises OSError where that is not allowed."""
-    _call("unshare", _CLONE_NEWNS)
-    _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
-    _call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"size=%d" % nbytes)
-
-
-def _call(name: str, *arguments: Any) -> None:
-    passed = [ctypes.c_ulong(each) if isinstance(each, int) else each for each in arguments]
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*passed):
-        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
+    keep_mounts_to_oneself()
+    call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"size=%d" % nbytes)
 
 
 def _confined(

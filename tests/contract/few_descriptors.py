@@ -30,7 +30,7 @@ def run(function: Callable[[HandoffSettings], Any], kind: str, folder: Path) -> 
 
 
 def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 def clip(value: float = 0.0, tokens: int = 4) -> EncoderOutput:
@@ -110,12 +110,31 @@ def told_without_a_descriptor(settings: HandoffSettings) -> list[str]:
     return told
 
 
+def told_with_few_descriptors(settings: HandoffSettings) -> str:
+    """What is said to who dials where some are left, yet too few for a connection; then it is served."""
+    with open_handoff(settings) as producer, open_handoff(settings) as first, open_handoff(settings) as second:
+        ticket = producer.put(clip(1))
+        assert values(first, ticket) == [1]
+        held = exhaust()
+        for _ in range(6):
+            os.close(held.pop())
+        try:
+            told = repr(values(second, ticket))
+        except HandoffError as error:
+            told = type(error).__name__
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT + 64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        assert values(second, ticket) == [1]
+        return told
+
+
 def put_without_a_descriptor(settings: HandoffSettings) -> str:
     """What a first put says while there is none; then there are, and it serves."""
     with open_handoff(settings) as known:  # its libraries are loaded now
         assert values(known, known.put(clip(0))) == [0]
     with open_handoff(settings) as producer, open_handoff(settings) as consumer:
-        producer._producer()  # its ledger
+        producer._producer._started()  # its leases
         held = exhaust()
         try:
             producer.put(clip(1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,23 +16,12 @@ import torch
 from eden import EncoderOutput
 from handoff import HandoffError, HandoffSettings, OverCapacity, open_handoff
 from tests.contract.confined import mount_memory, run_confined
+from tests.contract.peers import Log
 from tests.unit.handoff.traffic import BUDGET, TRAFFIC, check_traffic
 
 MIB = 1 << 20
 SIZE = 64 * MIB
 """What a container has by default."""
-
-
-class Log(logging.Handler):
-    """Keeps the warnings of the hand-off."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-        logging.getLogger("handoff").addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
 
 
 def run(function: Callable[[HandoffSettings, Log], Any], kind: str, folder: Path) -> Any:

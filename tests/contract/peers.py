@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import logging
 import multiprocessing
 import os
 import re
@@ -25,6 +26,7 @@ import torch
 import handoff
 from eden import EncoderOutput
 from handoff import Handoff, HandoffSettings, open_handoff
+from tests.hosts import Host, enter
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch", "handoff", __name__])
@@ -66,19 +68,49 @@ def digest(output: EncoderOutput) -> str:
     return code.hexdigest()
 
 
+class Log(logging.Handler):
+    """Keeps the warnings of the hand-off."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+        logging.getLogger("handoff").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
 class Station:
     """What a peer can be asked to do."""
 
     def __init__(self) -> None:
         self.handoff: Handoff | None = None
+        self._log = Log()
         self.device = "cpu"
+
+    def register(self, kind: str, transport: str) -> None:
+        handoff.TRANSPORTS[kind] = transport
+        handoff.KINDS[kind] = (kind,)
+
+    def enter(self, host: Host) -> None:
+        """Move to another host: before anything is opened."""
+        enter(host)
+
+    def shift_clock(self, seconds: float) -> None:
+        """From now on this process's clock is so far ahead."""
+        true = time.time
+        time.time = lambda: true() + seconds
+
+    def warnings(self) -> list[str]:
+        """What the hand-off has warned of."""
+        return self._log.messages
 
     def open(self, settings: HandoffSettings, device: str) -> None:
         self.device = device
         self.handoff = open_handoff(settings, device)
 
-    def put(self, options: dict[str, Any] | None = None, **spec: Any) -> bytes:
-        return self._handoff.put(make_output(**spec, device=self.device), options)
+    def put(self, options: dict[str, Any] | None = None, *, by_caller: bool = False, **spec: Any) -> bytes:
+        return self._handoff.put(make_output(**spec, device=self.device), options, by_caller=by_caller)
 
     def take(self, ticket: bytes) -> str:
         output = self._handoff.take(ticket)
@@ -153,13 +185,19 @@ def _serve(pipe: Connection) -> None:
 class Peer:
     """One such process, seen from the test."""
 
-    def __init__(self, settings: HandoffSettings, device: str = "cpu") -> None:
+    def __init__(
+        self, settings: HandoffSettings, device: str = "cpu", host: Host | None = None, transport: str = ""
+    ) -> None:
         self._pipe, theirs = CONTEXT.Pipe()
         self._process = CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
         self.pid = self._process.pid
         assert self.pid is not None
+        if transport:
+            self.ask("register", settings.kind, transport)
+        if host:
+            self.ask("enter", host)
         self.ask("open", settings, device)
 
     def start(self, name: str, *arguments: Any, **named: Any) -> None:

@@ -30,7 +30,7 @@ class Stage:
 
     def __call__(self, role: str, **changes: Any) -> Peer:
         device = self._case.producer_device if role == "producer" else self._case.consumer_device
-        peer = Peer(self.settings(**changes), device)
+        peer = Peer(self.settings(**changes), device, transport=self._case.transport)
         self._peers.append(peer)
         return peer
 

@@ -36,6 +36,8 @@ class Case:
     consumer_device: str = "cpu"
     held: bool = True
     """Whether the producer holds the payload (inline: the ticket does)."""
+    transport: str = ""
+    """What makes the transport, where the package's own table knows no such kind."""
     direct: bool | None = False
     """Whether a take needs nothing of the producer's process but that it lives; None: not known of this kind."""
 

@@ -13,6 +13,7 @@ from tests.contract.few_descriptors import (
     open_after_many_payloads,
     put_without_a_descriptor,
     run,
+    told_with_few_descriptors,
     told_without_a_descriptor,
 )
 
@@ -42,3 +43,7 @@ def test_a_server_that_finds_no_descriptor_left_starts_once_there_are(kind: str,
 @pytest.mark.parametrize("kind", ["shared_memory", "http", "websocket", "grpc", "zeromq"])
 def test_a_shortage_costs_no_payload_and_is_named_on_either_side(kind: str, folder: Path) -> None:
     assert run(told_without_a_descriptor, kind, folder) == ["OverCapacity"] * 3
+
+
+def test_too_few_descriptors_for_a_process_group_are_no_room_and_end_no_process(folder: Path) -> None:
+    assert run(told_with_few_descriptors, "nccl", folder) == "OverCapacity"

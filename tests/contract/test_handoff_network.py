@@ -27,7 +27,7 @@ from handoff import (
     TicketRejected,
     open_handoff,
 )
-from handoff.desk import proof
+from handoff.transports.network.payload_server import proof
 from server.settings import Ports
 from tests.contract.peers import digest, make_output, wait_until
 from tests.contract.stage import Stage
@@ -238,7 +238,7 @@ def test_auto_goes_by_http_where_memory_is_not_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "handoff")
-    monkeypatch.setattr("handoff.shared_memory.shared_folder_id", lambda folder: str(folder))
+    monkeypatch.setattr("handoff.transports.shared_memory.shared_folder_id", lambda folder: str(folder))
     here, there = (tmp_path / name for name in ("here", "there"))
     for folder in (here, there):
         folder.mkdir()
@@ -338,7 +338,7 @@ def test_a_server_that_cannot_start_is_told_and_started_once_it_can(
 ) -> None:
     first = occupied[0].getsockname()[1]
     settings = HandoffSettings(kind=kind, folder=tmp_path, shared_folder=tmp_path, port=first)
-    monkeypatch.setattr("handoff.pulled._PAUSE_S", 0.0)
+    monkeypatch.setattr("handoff.transports.network.on_demand._PAUSE_S", 0.0)
     with open_handoff(settings) as producer, open_handoff(settings) as consumer:
         for _ in range(2):
             with pytest.raises(HandoffError, match=f"{kind}: its server cannot start: no free port"):

@@ -58,7 +58,7 @@ def _payload_bytes(weights: Path) -> int:
 
     from eden import Encoder
     from eden.random_weights import write_random
-    from handoff.layout import Layout
+    from handoff.payload.layout import Layout
 
     write_random(weights)  # what `pack` packs
     clip = torch.from_numpy(moving_frames(TAKEN, 64, 112)).permute(0, 3, 1, 2)

@@ -14,6 +14,7 @@ from eden_client.api.errors import EdenError
 from eden_client.api.grpc_route import GrpcConnection
 from eden_client.api.tokens import FixedToken
 from eden_client.api.traffic import Traffic
+from handoff.ticket import MAGIC, VERSION
 from server import Server
 from server.topology import FUSED, NODES
 from tests.e2e.servers import PREDICT, WORKFLOW
@@ -174,7 +175,7 @@ def _answer(body: bytes, status: int | None = None) -> Answer:
 
 
 MAGICS = (
-    b"EDEN-TICKET\x01",
+    MAGIC + VERSION,
     b"\x89PNG\r\n\x1a\n",
     b"\xff\xd8\xff",
     b"RIFF",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import media
 from handoff.key import load_key
-from handoff.ticket import MAGIC, REFUSAL, sign, sign_refusal, verify
+from handoff.ticket import MAGIC, REFUSAL, VERSION, sign, sign_refusal, verify
 from server import Server
 from tests.security.group import Case, attack, for_target
 from tests.security.targets import DECODER_TARGET, ENCODER_TARGET, READ_TICKETS, WORKFLOW_TARGET, Call, Client, Target
@@ -61,8 +61,8 @@ def test_a_ticket_altered_or_cut(client: Client, target: Target, ticket: bytes):
         rejected("a byte before", b"\0" + ticket),
         rejected("in capitals", ticket.upper()),
         rejected("in hexadecimal", ticket.hex().encode()),
-        rejected("a length of 4 GB", MAGIC + b"\x01\xff\xff\xff\xff" + ticket[16:]),
-        rejected("a length of 0", MAGIC + b"\x01\0\0\0\0" + ticket[16:]),
+        rejected("a length of 4 GB", MAGIC + VERSION + b"\xff\xff\xff\xff" + ticket[16:]),
+        rejected("a length of 0", MAGIC + VERSION + bytes(4) + ticket[16:]),
     ]
     attack(client, target, for_target(target, altered + cut + more))
     assert client.call(target, Call(ticket)).code == 200  # the true one still works
@@ -110,17 +110,17 @@ def test_a_refusal_that_nobody_signed(client: Client, target: Target, key: bytes
     words = b'{"code": 204, "type": "x", "message": "y"}'
     true = sign_refusal(b'{"code": 418, "type": "BadRequest", "message": "no", "retry": "never"}', key)
     cases = [
-        rejected("no signature", REFUSAL + b"\x01" + words, "not signed with this server's key"),
+        rejected("no signature", REFUSAL + VERSION + words, "not signed with this server's key"),
         Case(
             "no signature, of JSON's type",
-            Call(REFUSAL + b"\x01" + words, content_type="application/json"),
+            Call(REFUSAL + VERSION + words, content_type="application/json"),
             REJECTED,
             ("not signed with this server's key",),
             "TicketRejected",
         ),
         Case(
             "no signature, in a form",
-            Call((Part("ticket", REFUSAL + b"\x01" + words, "application/json", "ticket"),)),
+            Call((Part("ticket", REFUSAL + VERSION + words, "application/json", "ticket"),)),
             REJECTED,
             ("not signed with this server's key",),
             "TicketRejected",
@@ -204,7 +204,7 @@ def test_what_is_no_ticket(client: Client, target: Target):
         b"EDEN-TICKET forged",
         b"anything",
         MAGIC,
-        MAGIC + b"\x01",
+        MAGIC + VERSION,
         b"\0" * 1000,
         bytes(1 << 20),
         b"EDEN-",
@@ -213,7 +213,7 @@ def test_what_is_no_ticket(client: Client, target: Target):
     cases = [rejected(repr(body[:20]) + str(len(body)), body) for body in bodies]
     cases += [Case("nothing", Call(b""), frozenset({400}), ("no ticket",), "BadRequest")]
     cases += [
-        Case(f"a ticket as {name}", Call((Part(name, b"EDEN-TICKET\x01"),)), codes) for name, codes in FIELDS.items()
+        Case(f"a ticket as {name}", Call((Part(name, MAGIC + VERSION),)), codes) for name, codes in FIELDS.items()
     ]
     attack(client, target, cases)
 
@@ -244,7 +244,7 @@ def test_what_the_encoder_refuses_comes_through_the_decoder_as_it_was(client: Cl
 @settings(max_examples=2, phases=[Phase.generate])
 @given(
     st.lists(
-        st.tuples(st.binary(max_size=200), st.sampled_from((b"", MAGIC, MAGIC + b"\x01", REFUSAL, REFUSAL + b"\x01"))),
+        st.tuples(st.binary(max_size=200), st.sampled_from((b"", MAGIC, MAGIC + VERSION, REFUSAL, REFUSAL + VERSION))),
         min_size=24,
         max_size=24,
     )

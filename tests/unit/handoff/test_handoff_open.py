@@ -12,9 +12,9 @@ import torch
 
 from eden import EncoderOutput
 from handoff import HandoffError, HandoffSettings, OverCapacity, TicketRejected, open_handoff
-from handoff.link import Full
-from handoff.memory import Landing, MemoryPool
-from handoff.segments import segment_maker
+from handoff.buffers.host import BufferPool, ReceiveBufferPool
+from handoff.buffers.shared import segment_maker
+from handoff.errors import PoolExhausted
 
 pytestmark = pytest.mark.slow
 
@@ -100,12 +100,12 @@ def test_a_queue_is_what_was_put_after_what_was_taken(tmp_path: Path) -> None:
 
 
 def test_the_pool_reuses_gives_back_and_keeps_its_budget(tmp_path: Path) -> None:
-    pool = MemoryPool(4 << 20, segment_maker(tmp_path, "0" * 32, gpu=None))
+    pool = BufferPool(4 << 20, segment_maker(tmp_path, "0" * 32, gpu=None))
     first = pool.acquire("a", 900_000)
     pool.release("a")
     assert pool.acquire("b", 1_000_000) is first
     pool.acquire("c", 2 << 20)
-    with pytest.raises(Full, match="budget_bytes"):
+    with pytest.raises(PoolExhausted, match="budget_bytes"):
         pool.acquire("d", 2 << 20)
     pool.release("b")
     pool.acquire("d", 2 << 20)  # the free one went: its size did not fit
@@ -116,15 +116,15 @@ def test_the_pool_reuses_gives_back_and_keeps_its_budget(tmp_path: Path) -> None
 
 
 def test_memory_comes_back_when_the_last_tensor_in_it_is_gone() -> None:
-    landing = Landing(keep=2 << 20, gpu=None)
-    first = landing.buffer(1 << 20)
+    landing = ReceiveBufferPool(keep=2 << 20, gpu=None)
+    first = landing.acquire(1 << 20)
     place, view = first.data_ptr(), first[5:10]
     del first
-    assert landing.buffer(1 << 20).data_ptr() != place  # the view still needs it
+    assert landing.acquire(1 << 20).data_ptr() != place  # the view still needs it
     view.fill_(7)
     del view
-    assert place in {landing.buffer(1 << 20).data_ptr() for _ in range(1)} | {landing.buffer(1000_000).data_ptr()}
-    kept = landing.buffer(1 << 20).fill_(3)
+    assert place in {landing.acquire(1 << 20).data_ptr() for _ in range(1)} | {landing.acquire(1000_000).data_ptr()}
+    kept = landing.acquire(1 << 20).fill_(3)
     landing.close()
     assert int(kept.sum()) == 3 << 20
 
@@ -134,8 +134,14 @@ def test_no_kind_loads_the_libraries_of_another() -> None:
         "import sys, handoff; from pathlib import Path; import tempfile\n"
         "folder = Path(tempfile.mkdtemp())\n"
         "handoff.open_handoff(handoff.HandoffSettings(kind='shared_memory', folder=folder)).close()\n"
-        "print([name for name in ('grpc', 'zmq', 'websockets', 'uvicorn', 'starlette', 'requests')"
+        "print([name for name in ('grpc', 'zmq', 'websockets', 'requests')"
         " if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_handoff_loads_no_network() -> None:
+    code = "import sys, handoff; print(sorted(name for name in sys.modules if name.partition('.')[0] == 'eden'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['eden', 'eden.output']"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from eden import EncoderOutput
 from handoff import HandoffError, TicketRejected
 from handoff.key import load_key
-from handoff.layout import Layout
-from handoff.ticket import MAGIC, REFUSAL, Ticket, sign, sign_refusal, verify, verify_refusal
+from handoff.payload.layout import Layout
+from handoff.ticket import MAGIC, REFUSAL, VERSION, Ticket, sign, sign_refusal, verify, verify_refusal
 
 KEY = b"a key of sixteen"
 OUTPUT = EncoderOutput(
@@ -27,7 +27,7 @@ OUTPUT = EncoderOutput(
 def ticket(payload: bytes = b"", **options: object) -> Ticket:
     layout = Layout.of(OUTPUT, None)
     routes = ({"kind": "inline"},)
-    return Ticket("0" * 32, "1" * 32, 0, time.time() + 60, layout, routes, options, memoryview(payload))
+    return Ticket("0" * 32, "1" * 32, 0, time.time(), time.time() + 60, layout, routes, options, memoryview(payload))
 
 
 SIGNED = sign(ticket(b"payload", seed=3), KEY)
@@ -49,7 +49,7 @@ def test_any_altered_byte_is_refused(place: int, mask: int) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_other_bytes_are_refused(data: bytes) -> None:
-    for body in (data, MAGIC + data, MAGIC + b"\x01" + data):
+    for body in (data, MAGIC + data, MAGIC + VERSION + data):
         with pytest.raises(TicketRejected):
             verify(body, KEY)
 
@@ -89,7 +89,7 @@ def test_an_altered_refusal_is_none(place: int, mask: int) -> None:
 @given(st.binary(max_size=200))
 def test_words_of_a_stranger_are_no_refusal(data: bytes) -> None:
     assert verify_refusal(b"{" + data, KEY) is None
-    for body in (REFUSAL + data, REFUSAL + b"\x01" + data, sign_refusal(data, b"another key of 16")):
+    for body in (REFUSAL + data, REFUSAL + VERSION + data, sign_refusal(data, b"another key of 16")):
         with pytest.raises(TicketRejected):
             verify_refusal(body, KEY)
 

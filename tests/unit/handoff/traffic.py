@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from eden import EncoderOutput
 from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
-from handoff.layout import Layout
-from handoff.ledger import reading
+from handoff.payload.layout import Layout
+from handoff.payload.leases import read_lease
 
 KIB, MIB = 1 << 10, 1 << 20
 FRONT = Layout.of(
@@ -31,17 +31,17 @@ def output(nbytes: int, value: int) -> EncoderOutput:
 def take(handoff: Handoff, ticket: bytes, value: int) -> None:
     """What a consumer of another process does, without the way there: look at the payload, and mark it taken."""
     known = handoff.read(ticket)
-    assert handoff._payloads is not None
-    payload = handoff._payloads._payloads[known.id]
+    assert handoff._producer.store is not None
+    payload = handoff._producer.store._payloads[known.id]
     if payload.body is not None:
         first, last = known.layout.entries[0].start, known.layout.entries[1].stop
         assert (payload.body[first:last].view(torch.float32) == value).all()
-    with reading(handoff.settings.ledger_folders, known.producer, known.slot, known.id) as held:
+    with read_lease(handoff.settings.ledger_folders, known.producer, known.slot, known.id) as held:
         held.mark_taken()
 
 
 def held(handoff: Handoff) -> set[str]:
-    return set(handoff._payloads._payloads) if handoff._payloads else set()
+    return set(handoff._producer.store._payloads) if handoff._producer.store else set()
 
 
 ACTIONS = st.one_of(
@@ -64,9 +64,9 @@ def check_traffic(kind: str, folder: Path, actions: list[tuple[str, float]], lar
     """
     with pytest.MonkeyPatch.context() as patch:
         clock = SimpleNamespace(ahead=0.0)
-        patch.setattr("handoff.device_memory._FIRST_SLAB", 512 * KIB)
+        patch.setattr("handoff.buffers.device._FIRST_SLAB", 512 * KIB)
         moved = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + clock.ahead})
-        patch.setattr("handoff.payloads.time", moved)
+        patch.setattr("handoff.payload.store.time", moved)
         patch.setattr("handoff.ticket.time", moved)
         settings = HandoffSettings(
             kind=kind,

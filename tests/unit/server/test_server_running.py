@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from server.running import api_of
+from server.running import api_of, called_at
 
 
 @pytest.fixture
@@ -63,3 +63,13 @@ def test_the_environment_counts_only_where_the_configuration_lets_it(running, tm
     assert api_of(running(**variable)).management_url == "http://127.0.0.1:1"
     file.write_text("enable_envvars_config=true\n")
     assert api_of(running(**variable)).management_url == "http://127.0.0.1:9"
+
+
+def test_where_it_is_called_from_elsewhere_is_read_from_the_same_places(running, tmp_path):
+    file = tmp_path / "config.properties"
+    assert called_at(running()) == {}
+    file.write_text("inference_address=http\\://0.0.0.0\\:8080\ngrpc_inference_address=127.0.0.1\n")
+    assert called_at(running()) == {"inference_address": "0.0.0.0", "grpc_inference_address": "127.0.0.1"}
+    file.write_text("inference_address=https://[2001:db8::1]:8443\nenable_envvars_config=true\n")
+    assert called_at(running()) == {"inference_address": "2001:db8::1"}
+    assert called_at(running(TS_INFERENCE_ADDRESS="http://192.0.2.1:1")) == {"inference_address": "192.0.2.1"}

@@ -2,7 +2,10 @@
 
 import socket
 
-from server.settings import CONFIG, PROJECT, Ports, configuration, read_properties, write_properties
+import pytest
+
+from server import Server
+from server.settings import CONFIG, PROJECT, Ports, configuration, dialled, read_properties, write_properties
 
 
 def test_properties_are_read_as_they_were_written(tmp_path):
@@ -56,3 +59,18 @@ def test_awkward_values_are_read_as_they_were_written(tmp_path):
     write_properties(tmp_path / "a", written)
     assert (tmp_path / "a").read_bytes().isascii()  # whatever the reader takes its encoding for
     assert read_properties(tmp_path / "a") == written
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://0.0.0.0:8080", "http://127.0.0.1:8080"),
+        ("http://[::]:8080", "http://[::1]:8080"),
+        ("http://192.0.2.1:8080", "http://192.0.2.1:8080"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_a_server_is_called_where_it_listens(address, url):
+    assert dialled(address) == url
+    assert Server(config={"inference_address": address}).url == url

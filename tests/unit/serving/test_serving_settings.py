@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
+from handoff import NETWORK, HandoffSettings
 from server.settings import PROJECT
-from serving.settings import Settings, sensible_threads
+from serving.settings import Settings, SettingsError, check_dialled, sensible_threads
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +66,32 @@ def test_both_nodes_share_a_cpu_and_a_gpu_needs_few(grant_cores):
     assert sensible_threads("cpu", 1) == 8
     assert sensible_threads("cpu", 16) == 1
     assert sensible_threads("cuda:1", 1) == 2
+
+
+ELSEWHERE = {"inference_address": "127.0.0.1", "grpc_inference_address": "0.0.0.0"}
+
+
+@pytest.mark.parametrize("kind", NETWORK)
+def test_loopback_in_tickets_for_callers_on_other_hosts_is_refused_and_the_settings_named(kind):
+    with pytest.raises(
+        SettingsError, match=r"handoff\.bind 127\.0\.0\.1, .*\(grpc_inference_address: 0\.0\.0\.0\): set"
+    ) as told:
+        check_dialled(HandoffSettings(kind=kind), ELSEWHERE)
+    assert "handoff.bind to this host's address, or handoff.advertise" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "called_at"),
+    [
+        ({}, {}),
+        ({}, {"inference_address": "127.0.0.1"}),
+        ({}, {"inference_address": "::1", "grpc_inference_address": "localhost"}),
+        ({"bind": "192.0.2.1"}, ELSEWHERE),
+        ({"bind": "0.0.0.0", "advertise": "192.0.2.1"}, ELSEWHERE),
+        ({"advertise": "127.0.0.1"}, ELSEWHERE),
+        ({"kind": "auto"}, ELSEWHERE),
+        ({"kind": "shared_memory"}, ELSEWHERE),
+    ],
+)
+def test_where_tickets_lead_somewhere_or_stay_here_nothing_is_refused(changes, called_at):
+    check_dialled(HandoffSettings(**{"kind": "http"} | changes), called_at)

@@ -1,0 +1,1 @@
+"""`nccl`: torch.distributed, point to point between two workers."""

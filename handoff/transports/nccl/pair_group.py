@@ -1,0 +1,184 @@
+"""A torch.distributed process group of two, beside the process's default group: NCCL between GPUs, gloo on CPUs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+
+from handoff.errors import HandoffError, HandoffTimeout, PeerLost
+from handoff.settings import HandoffSettings, is_loopback
+
+CONSUMER, PRODUCER = 1, 0
+_JOIN_S = 60.0
+"""How long both may take to find each other: NCCL looks at every link of the machine first."""
+_SPIN_S = 0.005
+_FOR_NCCL = {
+    # the watchdog would end the whole worker when the other one dies; here the control connection tells of that
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0",
+    "TORCH_NCCL_ENABLE_MONITORING": "0",
+    "TORCH_NCCL_DUMP_ON_TIMEOUT": "0",
+    # the flight recorder walks the Python stack at each call: more than the rest of the call takes
+    "TORCH_NCCL_TRACE_BUFFER_SIZE": "0",
+    "TORCH_FR_BUFFER_SIZE": "0",
+}
+
+
+def open_store(settings: HandoffSettings) -> tuple[TCPStore, int]:
+    """Where two processes find each other, on the producer's side, and its port."""
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:  # bound here: the store itself would bind to everything
+        listener.bind((settings.bind, 0))
+        listener.listen(64)
+        port: int = listener.getsockname()[1]
+        store = TCPStore(
+            settings.bind,
+            port,
+            is_master=True,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=_JOIN_S),
+            master_listen_fd=listener.detach(),
+            use_libuv=True,  # the other kind of server waits for ever for the rest of a message that a stranger began
+        )
+    return store, port
+
+
+def find_store(host: str, port: int) -> TCPStore:
+    """The same, on the consumer's side."""
+    return TCPStore(
+        host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=_JOIN_S), use_libuv=True
+    )
+
+
+class PairGroup:
+    """The group, joined and warmed up: afterwards nothing is left to be set up by the first payload.
+
+    `broken` tells whether the other side is gone. Raises `PeerLost` or `HandoffTimeout`, like its methods.
+    """
+
+    def __init__(
+        self,
+        store: Callable[[], Store],
+        name: str,
+        rank: int,
+        device: torch.device,
+        settings: HandoffSettings,
+        broken: Callable[[], bool],
+    ) -> None:
+        self._other = 1 - rank
+        self._on_gpu = device.type == "cuda"
+        self._broken = broken
+        self._timeout_s = settings.timeout_s
+        self._group: Any = None
+        self._stream = torch.cuda.Stream(device) if self._on_gpu else None  # type: ignore[no-untyped-call]
+
+        def join() -> None:
+            prefixed = PrefixStore(name, store())
+            self._group = _nccl(prefixed, rank, settings) if self._on_gpu else _gloo(prefixed, rank, settings)
+            first = torch.zeros(1, dtype=torch.uint8, device=device)
+            self._move(first, _JOIN_S, lambda: None, sending=rank == PRODUCER)
+
+        _while_it_lives(join, broken)
+
+    def send(self, payload: torch.Tensor, meanwhile: Callable[[], object]) -> None:
+        """Send bytes to the other side; they have left when this returns.
+
+        `meanwhile` is done as soon as it holds nothing up: on GPUs while the bytes are on their way.
+        """
+        self._move(payload, self._timeout_s, meanwhile, sending=True)
+
+    def receive(self, payload: torch.Tensor, meanwhile: Callable[[], object]) -> None:
+        """Fill `payload` with what the other side sends. If `meanwhile` raises, the group has to be given up."""
+        self._move(payload, self._timeout_s, meanwhile, sending=False)
+
+    def give_up(self) -> None:
+        """Leave the group, whatever is still under way in it."""
+        if self._group is not None:
+            leaving = threading.Thread(target=self._group.abort, daemon=True)
+            leaving.start()
+            leaving.join(5)
+            self._group = None
+
+    def _move(self, payload: torch.Tensor, timeout_s: float, meanwhile: Callable[[], object], *, sending: bool) -> None:
+        start = self._group.send if sending else self._group.recv
+        try:
+            if self._stream is None:
+                meanwhile()
+                start([payload], self._other, 0).wait(timedelta(seconds=timeout_s))
+            else:
+                # On a stream of its own: what is sent is complete, it need not wait for the encoder's queued work.
+                # What is received into may have been another tensor's a moment ago, which queued work still reads.
+                if not sending:
+                    self._stream.wait_stream(torch.cuda.current_stream(payload.device))
+                with torch.cuda.stream(self._stream):
+                    start([payload], self._other, 0).wait()  # queues: this stream goes on once NCCL is done
+                    done = self._stream.record_event()
+                meanwhile()
+                self._poll(done, timeout_s)
+        except RuntimeError as error:  # torch.distributed's errors have no finer type on every version
+            if "time" in str(error).lower() and not self._broken():
+                raise HandoffTimeout(f"the other side did not answer in time: {error}") from error
+            raise PeerLost(f"the other side is gone: {error}") from error
+
+    def _poll(self, done: torch.cuda.Event, timeout_s: float) -> None:
+        """NCCL's own wait knows nothing of a peer that died: over NVLink nobody tells it."""
+        began = time.monotonic()
+        while not done.query():  # type: ignore[no-untyped-call]
+            waited = time.monotonic() - began
+            if self._broken():
+                raise PeerLost("the other side has ended in the middle of a payload")
+            if waited > timeout_s:
+                raise HandoffTimeout("the other side did not send in time")
+            time.sleep(0 if waited < _SPIN_S else 0.0005)
+
+
+def _nccl(store: Store, rank: int, settings: HandoffSettings) -> Any:
+    if not dist.is_nccl_available():
+        raise HandoffError("this build of PyTorch has no NCCL")
+    for name, value in _FOR_NCCL.items():
+        os.environ.setdefault(name, value)
+    if is_loopback(settings.bind):
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
+    options = dist.ProcessGroupNCCL.Options()
+    options._timeout = timedelta(seconds=_JOIN_S)
+    return dist.ProcessGroupNCCL(store, rank, 2, options)
+
+
+def _gloo(store: Store, rank: int, settings: HandoffSettings) -> Any:
+    gloo: Any = dist.ProcessGroupGloo
+    options = gloo._Options()
+    options._devices = [gloo.create_device(hostname=settings.bind)]
+    options._timeout = timedelta(seconds=_JOIN_S)
+    return gloo(store, rank, 2, options)
+
+
+def _while_it_lives(action: Callable[[], None], broken: Callable[[], bool]) -> None:
+    """Do what may block for long, but no longer than the other side lives."""
+    errors: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            action()
+        except Exception as error:  # raised below, in the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=attempt, name="handoff-nccl-join", daemon=True)
+    thread.start()
+    end = time.monotonic() + _JOIN_S
+    while thread.is_alive():
+        thread.join(0.005)
+        if broken():
+            raise PeerLost("the other side has ended while the two were finding each other")
+        if time.monotonic() > end:
+            raise HandoffTimeout("the two sides did not find each other in time")
+    if errors:
+        error = errors[0]
+        raise error if isinstance(error, HandoffError) else PeerLost(f"the two sides did not find each other: {error}")

@@ -1,0 +1,158 @@
+"""`nccl`: torch.distributed, point to point between two workers, asked for by a control message. Several hosts.
+
+A consumer's connection to a producer is a session: a small TCP connection for control, and a process group of the two,
+a GPU each. When either side ends or is killed the TCP connection breaks, the other gives the group up, and the next
+take dials anew: that is the whole of the rendezvous after a restart. On CPUs the same goes by gloo, which is how it is
+tested without a GPU. Neither group nor rendezvous is encrypted: for a network of your own only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import secrets
+import socket
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from handoff.buffers.device import SlabAllocator
+from handoff.errors import HandoffError, require_descriptors
+from handoff.machine import device_name
+from handoff.payload.store import PayloadStore
+from handoff.ticket import Ticket
+from handoff.transports.base import Transport, TransportContext
+from handoff.transports.nccl.control import Control
+from handoff.transports.nccl.pair_group import CONSUMER, PRODUCER, PairGroup, find_store, open_store
+from handoff.transports.network.on_demand import ServerOnDemand, address_of
+from handoff.transports.network.payload_server import PayloadServer, proof, write_error
+from handoff.transports.network.pool import Address, ConnectionPool
+from handoff.transports.network.server import ConnectionServer, listen
+
+_DESCRIPTORS = 32
+"""How many have to be free on either side before the two find each other: gloo ends a process that runs out of them."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A consumer's connection to one producer."""
+
+    control: Control
+    group: PairGroup
+
+
+class Nccl(Transport):
+    """The producer keeps payloads on its device and sends them from there."""
+
+    kind = "nccl"
+
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context)
+        self._connections = ConnectionPool(self._dial, _hang_up)
+        self.server = ServerOnDemand(context, self.kind, functools.partial(NcclServer, context), encrypted=False)
+
+    def make_pool(self, store: PayloadStore, device: torch.device) -> SlabAllocator:
+        settings = self.context.settings
+        make = functools.partial(torch.empty, dtype=torch.uint8, device=device)
+        return SlabAllocator(settings.budget_bytes, settings.max_payload_bytes, make)
+
+    def serve(self, store: PayloadStore, device: torch.device, nbytes: int) -> None:
+        self.server.start(store, device)
+
+    def route(self, buffer: object) -> Mapping[str, Any]:
+        return self.server.route()
+
+    def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Generator[int, None, None]:
+        def receive(session: Session) -> Iterator[int]:
+            session.control.send(payload=ticket.id, proof=proof(self.context.key, ticket.id))
+            session.group.receive(into, meanwhile=session.control.receive)
+            yield ticket.length
+
+        return self._connections.use(address_of(route), receive)
+
+    def close(self) -> None:
+        self.server.close()
+        self._connections.close()
+        super().close()
+
+    def _dial(self, address: Address) -> Session:
+        settings, device = self.context.settings, self.context.device
+        require_descriptors(_DESCRIPTORS)
+        control = Control(socket.create_connection(address, settings.timeout_s))
+        try:
+            name = secrets.token_hex(16)
+            control.send(session=name, proof=proof(self.context.key, name), device=device_name(device))
+            port = int(control.receive()["store"])
+            store = functools.partial(find_store, address[0], port)
+            group = PairGroup(store, name, CONSUMER, device, settings, control.broken)
+        except BaseException:
+            control.close()
+            raise
+        return Session(control, group)
+
+
+def _hang_up(session: Session) -> None:
+    session.control.hang_up()
+    session.control.close()
+    session.group.give_up()
+
+
+class NcclServer:
+    """Meets each consumer on a connection of its own, and sends what it asks for."""
+
+    def __init__(self, context: TransportContext, payloads: PayloadServer, device: torch.device) -> None:
+        self._settings = context.settings
+        self._payloads = payloads
+        self._device = device
+        self._store, self.store_port = open_store(context.settings)
+        self._server = ConnectionServer(listen(context.settings), "nccl", self._answer, context.settings.timeout_s)
+        self.port = self._server.port
+
+    def close(self) -> None:
+        self._server.close()
+        del self._store
+
+    def _answer(self, connection: socket.socket, proven: Callable[[], None]) -> None:
+        control, group = Control(connection), None
+        try:
+            group = self._meet(control, proven)
+            while True:
+                self._send(control, group)
+        except HandoffError as error:  # the consumer is gone, or is none of ours
+            self._payloads.refused(error)
+        finally:
+            control.close()
+            if group is not None:
+                group.give_up()
+
+    def _meet(self, control: Control, proven: Callable[[], None]) -> PairGroup:
+        hello = control.receive()
+        name, device, own = str(hello.get("session")), str(hello.get("device")), device_name(self._device)
+        try:
+            self._payloads.check(name, str(hello.get("proof")))
+            proven()
+            require_descriptors(_DESCRIPTORS)
+            if device.partition(" ")[0] != own.partition(" ")[0]:
+                raise HandoffError(f"nccl goes between GPUs, or between CPUs; these are {own} and {device}")
+            if device == own != "cpu":
+                raise HandoffError(f"nccl needs a GPU for each side; both are on {own}")
+        except HandoffError as error:
+            control.send_text(write_error(error))
+            raise
+        control.send(store=self.store_port)
+        return PairGroup(lambda: self._store, name, PRODUCER, self._device, self._settings, control.broken)
+
+    def _send(self, control: Control, group: PairGroup) -> None:
+        request = control.receive()
+        with contextlib.ExitStack() as while_sent:
+            try:
+                asked = self._payloads.payload(str(request.get("payload")), str(request.get("proof")))
+                payload = while_sent.enter_context(asked)
+            except HandoffError as error:
+                self._payloads.refused(error)
+                control.send_text(write_error(error))
+                return
+            payload.lease.mark_taken()
+            group.send(payload.body, meanwhile=control.send)

@@ -1,0 +1,181 @@
+"""Where a producer listens: sockets, ports, TLS, and a TCP server with a thread per connection."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import logging
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from handoff.errors import HandoffError
+from handoff.settings import HandoffSettings
+from handoff.transports.network.deadlines import Deadlines
+
+_LOG = logging.getLogger(__name__)
+_PORTS = 64
+"""How many ports from the first one on are tried."""
+_BACKLOG = 1024
+STRANGERS = 32
+"""How many connections may be there that have proven nothing; one more, and the oldest of them is hung up on."""
+IDLE_S = 3600.0
+"""How long a producer keeps the connection of a consumer that asks for nothing."""
+STALLED_S = 60.0
+"""How long a consumer may take none of what is on its way to it."""
+_PAUSE_S = 0.1
+_GONE_S = 5.0
+
+Answer = Callable[[socket.socket, Callable[[], None]], None]
+"""Serves a connection; calls the second argument as soon as the other side has proven that it holds the key."""
+
+
+class ConnectionServer:
+    """Has `answer` serve each connection on a thread of its own, until it returns or raises.
+
+    It serves from the moment it is made, at `listener`, which it owns; over TLS where `tls` is given. Whoever has not
+    proven within `timeout_s` that they hold the key is hung up on, and strangers are few at a time.
+    """
+
+    def __init__(
+        self, listener: socket.socket, name: str, answer: Answer, timeout_s: float, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._listener = listener
+        self._answer = answer
+        self._tls = tls
+        self._connections: dict[threading.Thread, socket.socket] = {}
+        self._lock = threading.Lock()
+        self._closing = False
+        self._thread = threading.Thread(target=self._accept, name=f"handoff-{name}", daemon=True)
+        try:
+            self._unproven = Deadlines(timeout_s, STRANGERS)
+            self._thread.start()
+        except RuntimeError:
+            self._listener.close()
+            raise
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        """Stop serving; port and threads are free afterwards."""
+        self._closing = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the thread that accepts
+        self._thread.join()
+        self._listener.close()
+        self._unproven.close()
+        for thread in list(self._connections):
+            self._end(thread)
+            thread.join()
+
+    def _accept(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._listener, select.POLLIN)
+        while not self._closing:
+            waiting.poll()  # to wait in accept would take a descriptor for all the time
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # a shortage of descriptors or memory, a peer that is gone already, or the end
+                if not self._closing:
+                    time.sleep(_PAUSE_S)
+                continue
+            thread = threading.Thread(target=self._serve, args=(connection,), name="handoff-connection", daemon=True)
+            self._connections[thread] = connection
+            self._unproven.begin(thread, functools.partial(self._end, thread))
+            try:
+                thread.start()
+            except RuntimeError as error:  # no thread is to be had now; the next consumer may fare better
+                _LOG.warning("a consumer could not be served: %s", error)
+                self._forget(thread)
+
+    def _serve(self, connection: socket.socket) -> None:
+        thread = threading.current_thread()
+        try:
+            with contextlib.suppress(OSError, ValueError, HandoffError):  # the peer is gone, or is none of ours
+                if self._tls is not None:
+                    tls = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                    connection = self._connections[thread] = tls
+                    tls.do_handshake()
+                connection.settimeout(IDLE_S)
+                self._answer(connection, functools.partial(self._unproven.end, thread))
+        finally:
+            self._forget(thread)
+
+    def _end(self, thread: threading.Thread) -> None:
+        """Have a thread's connection end; each stranger ends before the next begins, if it can."""
+        if connection := self._connections.get(thread):
+            hang_up(connection)
+            thread.join(_GONE_S)
+
+    def _forget(self, thread: threading.Thread) -> None:
+        self._unproven.end(thread)
+        self._connections.pop(thread).close()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End a connection under whoever is reading from it, or writing to it."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # TLS's own would say farewell first
+
+
+def listen(settings: HandoffSettings) -> socket.socket:
+    """A listening TCP socket where the settings want it. Raises `HandoffError` where there is no free port."""
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    for port in ports_to_try(settings):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.bind((settings.bind, port))
+            listener.listen(_BACKLOG)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_S * 1000))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections have all three from it
+            return listener
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
+    raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
+
+
+def ports_to_try(settings: HandoffSettings) -> Sequence[int]:
+    """Which ports to try, in order; 0 stands for any."""
+    return range(settings.port, settings.port + _PORTS) if settings.port else (0,)
+
+
+def check_bind(settings: HandoffSettings) -> None:
+    """Raise `HandoffError` where this host has no such address to listen on; whatever port, which is another matter."""
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((settings.bind, 0))
+        except OSError as error:
+            raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in an address with a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def server_tls(settings: HandoffSettings) -> ssl.SSLContext | None:
+    """What a producer's server proves itself with, or None."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    return context
+
+
+def client_tls(settings: HandoffSettings) -> ssl.SSLContext | None:
+    """What a consumer checks a producer's server against, or None."""
+    if settings.tls_authority is None:
+        return None
+    return ssl.create_default_context(cafile=settings.tls_authority)

@@ -1,0 +1,263 @@
+"""`zeromq`: ROUTER in the producer, DEALER in the consumer, pieces sent from where they lie. Several hosts.
+
+A consumer shows that it holds the key as it connects (PLAIN), before a message of it is read. CURVE, ZeroMQ's
+encryption, is switched on by `curve`; the producer's key pair follows from the key that both stages
+share, so there is nothing to hand out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import recv_monitor_message
+
+from handoff.errors import HandoffError, HandoffTimeout, PeerLost, TicketRejected
+from handoff.settings import HandoffSettings
+from handoff.ticket import Ticket
+from handoff.transports.base import TransportContext
+from handoff.transports.network.payload_server import (
+    LARGEST_REQUEST,
+    PayloadServer,
+    admission,
+    read_answer,
+    read_request,
+    write_error,
+    write_request,
+)
+from handoff.transports.network.pool import Address
+from handoff.transports.network.server import STALLED_S, bracketed, ports_to_try
+from handoff.transports.network.transport import NetworkTransport, WireProtocol
+
+_LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_LOST |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+_LOG = logging.getLogger(__name__)
+_UNSENT_MS = 2
+"""How often pieces that are being sent are looked after."""
+
+
+def transport(context: TransportContext) -> NetworkTransport[Connection]:
+    """The transport of this kind."""
+    return NetworkTransport(context, ZeroMQ(context))
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A consumer's socket, and what tells that its connection broke: ZeroMQ itself would quietly dial for ever."""
+
+    socket: zmq.Socket[bytes]
+    monitor: zmq.Socket[bytes]
+
+
+class ZeroMQ(WireProtocol[Connection]):
+    """The consumer sends {"payload", "proof"}; the answer is {} and a message a piece, or {"error", "message"}."""
+
+    kind = "zeromq"
+    chunk = 4 << 20
+
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context)
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._zmq.socket(zmq.PAIR).close()  # its threads start now: without a descriptor they would end the process
+
+    def close(self) -> None:
+        self._zmq.destroy(linger=0)
+
+    @property
+    def encrypted(self) -> bool:
+        return self.settings.curve
+
+    def serve(self, payloads: PayloadServer) -> ZeroMQServer:
+        return ZeroMQServer(self, payloads)
+
+    def dial(self, address: Address) -> Connection:
+        with contextlib.ExitStack() as unless_dialled, _as_os_error():
+            socket = self._zmq.socket(zmq.DEALER)
+            unless_dialled.callback(socket.close, linger=0)
+            connection = self._connect(socket, *address)
+            unless_dialled.pop_all()
+        return connection
+
+    def _connect(self, socket: zmq.Socket[bytes], host: str, port: int) -> Connection:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IPV6, ":" in host)
+        socket.setsockopt(zmq.MAXMSGSIZE, self.settings.max_payload_bytes)
+        if self.settings.curve:
+            socket.curve_serverkey = _curve_keys(self.key)[0]
+            socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+        else:
+            socket.plain_username = self.kind.encode()
+            socket.plain_password = admission(self.key, self.kind).encode()
+        monitor = socket.get_monitor_socket(_LOST)
+        socket.connect(f"tcp://{bracketed(host)}:{port}")
+        return Connection(socket, monitor)
+
+    def hang_up(self, connection: Connection) -> None:
+        connection.socket.disable_monitor()
+        connection.monitor.close(linger=0)
+        connection.socket.close(linger=0)
+
+    def receive(self, connection: Connection, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
+        with contextlib.suppress(zmq.Again):  # nobody to send to any more: the monitor tells why
+            connection.socket.send(write_request(self.key, ticket.id).encode(), zmq.DONTWAIT)
+        read_answer(self._next(connection).bytes)
+        for view in views:
+            piece = self._next(connection).buffer
+            if len(piece) != len(view):
+                raise HandoffError(f"a piece of {len(piece)} bytes came where {len(view)} belong")
+            view[:] = piece
+            yield
+
+    def _next(self, connection: Connection) -> zmq.Frame:
+        poller = zmq.Poller()
+        poller.register(connection.socket, zmq.POLLIN)
+        poller.register(connection.monitor, zmq.POLLIN)
+        ready = dict(poller.poll(int(self.settings.timeout_s * 1000)))
+        if connection.socket in ready:
+            return connection.socket.recv(copy=False)
+        if connection.monitor in ready:
+            event = recv_monitor_message(connection.monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                raise TicketRejected("the producer does not let in who does not hold its key")
+            raise PeerLost(f"the producer is gone: {zmq.Event(event).name}")
+        raise HandoffTimeout("the producer did not answer in time")
+
+
+class ZeroMQServer:
+    """One thread: it queues pieces without copying them and holds each payload until ZeroMQ has sent the last."""
+
+    def __init__(self, protocol: ZeroMQ, payloads: PayloadServer) -> None:
+        settings = protocol.settings
+        self._payloads = payloads
+        self._chunk = protocol.chunk
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._router = self._zmq.socket(zmq.ROUTER)
+        self._router.setsockopt(zmq.SNDHWM, 0)  # a payload is queued as a whole: what is queued is held anyhow
+        self._router.setsockopt(zmq.MAXMSGSIZE, LARGEST_REQUEST)  # a stranger who sends more is hung up on
+        self._router.setsockopt(zmq.HANDSHAKE_IVL, int(settings.timeout_s * 1000))
+        self._router.setsockopt(zmq.TCP_MAXRT, int(STALLED_S * 1000))
+        self._router.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        self._router.setsockopt(zmq.IPV6, ":" in settings.bind)
+        self._gate = self._zmq.socket(zmq.REP)  # ZeroMQ asks here whom to let in (ZAP, its RFC 27)
+        self._gate.bind("inproc://zeromq.zap.01")
+        if settings.curve:
+            self._router.curve_publickey, self._router.curve_secretkey = _curve_keys(protocol.key)
+            self._router.curve_server = True
+        else:
+            self._router.plain_server = True
+        try:
+            self.port = self._bind(settings)
+        except HandoffError:
+            self._zmq.destroy(linger=0)
+            raise
+        self._stop = self._zmq.socket(zmq.PAIR)
+        self._stop.bind("inproc://stop")
+        self._thread = threading.Thread(target=self._run, name="handoff-zeromq", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.send(b"")
+        self._thread.join()
+        self._stop.close()
+        self._zmq.destroy(linger=0)
+
+    def _bind(self, settings: HandoffSettings) -> int:
+        host = bracketed(settings.bind)
+        for port in ports_to_try(settings):
+            try:
+                self._router.bind(f"tcp://{host}:{port or '*'}")
+            except zmq.ZMQError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
+                continue
+            address = self._router.getsockopt(zmq.LAST_ENDPOINT)
+            assert isinstance(address, bytes)
+            return int(address.rsplit(b":", 1)[1].rstrip(b"\0"))
+        raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
+
+    def _run(self) -> None:
+        stop = self._zmq.socket(zmq.PAIR)
+        stop.connect("inproc://stop")
+        poller = zmq.Poller()
+        poller.register(self._router, zmq.POLLIN)
+        poller.register(self._gate, zmq.POLLIN)
+        poller.register(stop, zmq.POLLIN)
+        sending: list[tuple[contextlib.ExitStack, list[zmq.MessageTracker]]] = []
+        while True:
+            ready = dict(poller.poll(_UNSENT_MS if sending else None))
+            for item in [item for item in sending if all(tracker.done for tracker in item[1])]:
+                sending.remove(item)
+                item[0].close()
+            if stop in ready:
+                break
+            if self._gate in ready:
+                self._let_in(*self._gate.recv_multipart())
+            if self._router in ready:
+                consumer, *request = self._router.recv_multipart()
+                try:
+                    sending.append(self._answer(consumer, request[0]))
+                except Exception:  # whatever one request does, the others are served
+                    _LOG.exception("a request could not be answered")
+        self._router.close(linger=0)
+        self._gate.close(linger=0)
+        stop.close()
+        _wait_for(sending)
+
+    def _let_in(self, version: bytes, number: bytes, *asked: bytes) -> None:
+        """Answer whether a peer may go on: `asked` is domain, address, identity, mechanism, and what it shows."""
+        mechanism, *shown = asked[3:]
+        code, text = b"200", b""
+        try:
+            if mechanism != b"CURVE":  # there a handshake alone takes the key
+                self._payloads.check_admission(ZeroMQ.kind, shown[-1].decode(errors="replace") if shown else "")
+        except TicketRejected as error:
+            self._payloads.refused(error)
+            code, text = b"400", str(error).encode()
+        self._gate.send_multipart([version, number, code, text, b"", b""])
+
+    def _answer(self, consumer: bytes, request: bytes) -> tuple[contextlib.ExitStack, list[zmq.MessageTracker]]:
+        held = contextlib.ExitStack()
+        trackers = []
+        try:
+            payload = held.enter_context(self._payloads.payload(*read_request(request)))
+            self._router.send_multipart([consumer, b"{}"])
+            for piece in payload.pieces(self._chunk):
+                self._router.send(consumer, zmq.SNDMORE)
+                tracker = self._router.send(piece, copy=False, track=True)
+                assert tracker is not None
+                trackers.append(tracker)
+        except HandoffError as error:
+            self._payloads.refused(error)
+            self._router.send_multipart([consumer, write_error(error).encode()])
+        return held, trackers
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except zmq.ZMQError as error:
+        raise OSError(error.errno, str(error)) from error
+
+
+def _wait_for(sending: list[tuple[contextlib.ExitStack, list[zmq.MessageTracker]]]) -> None:
+    end = time.monotonic() + 1
+    for held, trackers in sending:
+        for tracker in trackers:
+            with contextlib.suppress(zmq.NotDone):
+                tracker.wait(max(end - time.monotonic(), 0))
+        held.close()
+
+
+def _curve_keys(key: bytes) -> tuple[bytes, bytes]:
+    """The producer's public and secret key."""
+    secret = z85.encode(hashlib.sha256(b"zeromq curve " + key).digest())
+    return zmq.curve_public(secret), secret

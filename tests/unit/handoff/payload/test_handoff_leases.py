@@ -1,0 +1,173 @@
+"""Slots, locks, and the sweep after a death."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from handoff import HandoffSettings, PayloadGone, PeerLost, open_handoff
+from handoff.payload.leases import PayloadLeases, ledger_path, read_lease, sweep
+
+ONE, TWO = "1" * 32, "2" * 32
+
+
+SOMEBODY = 65_534
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[list[str]]:
+    """The names of the files that this thread opens meanwhile."""
+    names: list[str] = []
+    here = threading.get_ident()
+
+    def watched(function: Callable[..., object]) -> Callable[..., object]:
+        def noted(file: object, *arguments: object, **named: object) -> object:
+            if threading.get_ident() == here:
+                names.append(Path(str(file)).name)
+            return function(file, *arguments, **named)
+
+        return noted
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (os, io, builtins):
+            patch.setattr(module, "open", watched(module.open))
+        yield names
+
+
+def die(ledger: PayloadLeases) -> None:
+    os.close(ledger._file)  # what the kernel does at a kill
+
+
+def test_a_payload_is_not_retired_while_it_is_read(tmp_path: Path) -> None:
+    ledger = PayloadLeases([tmp_path])
+    slot = ledger.enter(ONE)
+    with read_lease([tmp_path], ledger.producer, slot, ONE) as held, read_lease([tmp_path], ledger.producer, slot, ONE):
+        assert not ledger.retire(slot)
+        assert ledger.taken() == set()
+        held.mark_taken()
+        assert ledger.taken() == {slot}
+    assert ledger.retire(slot)
+    with pytest.raises(PayloadGone), read_lease([tmp_path], ledger.producer, slot, ONE):
+        pass
+    ledger.close()
+
+
+def test_a_late_mark_on_a_slot_since_reused_means_nothing(tmp_path: Path) -> None:
+    ledger = PayloadLeases([tmp_path])
+    slot = ledger.enter(ONE)
+    assert ledger.retire(slot)
+    assert ledger.enter(TWO) == slot
+    late = os.open(ledger.path, os.O_RDWR)
+    os.pwrite(late, bytes.fromhex(ONE), 64 + 32 * slot + 16)
+    os.close(late)
+    assert ledger.taken() == set()
+    ledger.close()
+
+
+def test_a_dead_producer_is_lost_and_swept_a_living_one_is_not(tmp_path: Path) -> None:
+    dead, living = PayloadLeases([tmp_path]), PayloadLeases([tmp_path])
+    slot = dead.enter(ONE)
+    segment = tmp_path / f"eden-handoff-{dead.producer}.0.segment"
+    orphan = tmp_path / f"eden-handoff-{TWO}.0.segment"
+    kept = tmp_path / f"eden-handoff-{living.producer}.0.segment"
+    for path in (segment, orphan, kept):
+        path.touch()
+    assert sweep(tmp_path) == 1  # the orphan alone
+    die(dead)
+    with pytest.raises(PeerLost, match="died"), read_lease([tmp_path], dead.producer, slot, ONE):
+        pass
+    with opened() as names:
+        assert sweep(tmp_path) == 2
+    assert ledger_path(tmp_path, dead.producer).name in names
+    assert {path.name for path in tmp_path.iterdir()} == {ledger_path(tmp_path, living.producer).name, kept.name}
+    with pytest.raises(PeerLost, match="ended"), read_lease([tmp_path], dead.producer, slot, ONE):
+        pass
+    living.close()
+
+
+def test_a_producer_is_no_path(tmp_path: Path) -> None:
+    with pytest.raises(PeerLost), read_lease([tmp_path], "../../etc/passwd", 0, ONE):
+        pass
+
+
+def test_a_producer_that_is_just_starting_is_not_swept(tmp_path: Path) -> None:
+    (tmp_path / f"eden-handoff-{ONE}.new").touch()
+    assert sweep(tmp_path) == 0
+
+
+LEFT_BEHIND = [f"eden-handoff-{ONE}.ledger", f"eden-handoff-{ONE}.0.segment", f"eden-handoff-{TWO}.3.segment"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_what_another_user_left_is_neither_opened_nor_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "handoff")
+    for name in (*LEFT_BEHIND, f"eden-handoff-{TWO}.new"):
+        path = tmp_path / name
+        path.touch(mode=0o600)
+        os.chown(path, SOMEBODY, SOMEBODY)
+    os.utime(tmp_path / f"eden-handoff-{TWO}.new", (0, 0))  # old enough to count as left behind
+    mine = tmp_path / f"eden-handoff-{'3' * 32}.0.segment"
+    mine.touch()
+    before = set(tmp_path.iterdir())
+    with opened() as names:
+        assert sweep(tmp_path) == 1
+    assert set(tmp_path.iterdir()) == before - {mine}
+    assert not [name for name in names if name.startswith("eden-handoff-")]
+    assert "4 files that are not ours" in caplog.text
+    with open_handoff(HandoffSettings(folder=tmp_path / "state", shared_folder=tmp_path)):
+        assert set(tmp_path.iterdir()) - {tmp_path / "state"} == before - {mine}
+
+
+@pytest.mark.parametrize("name", LEFT_BEHIND)
+@pytest.mark.parametrize("kind", ["link", "broken link", "folder", "pipe", "socket"])
+def test_what_is_no_regular_file_is_left_alone(name: str, kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    path, elsewhere = folder / name, tmp_path / "elsewhere"
+    if kind == "link":
+        elsewhere.write_text("precious")
+        path.symlink_to(elsewhere)
+    elif kind == "broken link":
+        path.symlink_to(tmp_path / "nowhere")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(folder):  # its whole path would be too long
+            listener.bind(name)
+    with opened() as names:
+        assert sweep(folder) == 0
+    assert names in ([], [folder.name])
+    assert path.lstat()
+    assert kind != "link" or elsewhere.read_text() == "precious"
+
+
+def test_what_has_another_name_is_left_alone(tmp_path: Path) -> None:
+    for name in ("eden-handoff-notes.segment", f"eden-handoff-{ONE}.0.segment.bak", "eden-handoff-.ledger"):
+        (tmp_path / name).touch()
+    before = set(tmp_path.iterdir())
+    assert sweep(tmp_path) == 0
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_two_that_sweep_at_once_do_not_trip_over_each_other(tmp_path: Path) -> None:
+    names = [f"eden-handoff-{number:032x}.0.segment" for number in range(400)]
+    for name in names:
+        (tmp_path / name).touch()
+    counts: list[int] = []
+    threads = [threading.Thread(target=lambda: counts.append(sweep(tmp_path))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counts) == len(names)
+    assert not list(tmp_path.iterdir())
