@@ -121,6 +121,10 @@ class Handoff:
         """How many payloads were put here and are neither taken nor expired."""
         return self._payloads.in_flight() if self._payloads else 0
 
+    def in_flight_bytes(self) -> int:
+        """What those take together, of each kind of memory that holds them."""
+        return self._payloads.in_flight_bytes() if self._payloads else 0
+
     def room(self, by_caller: bool = True) -> int:
         """How many more payloads may be put now, as far as `max_in_flight` goes."""
         return self._payloads.room(by_caller) if self._payloads else self.settings.max_in_flight

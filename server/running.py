@@ -1,4 +1,4 @@
-"""The TorchServe above a worker: which configuration it read, and so where its management interface is."""
+"""The TorchServe above a worker: which configuration it read, and so where its interfaces are."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,24 +9,39 @@ from server.api import Api
 from server.settings import read_properties
 from server.tokens import Tokens
 
-DEFAULT = "http://127.0.0.1:8081"
+DEFAULTS = {
+    "inference": "http://127.0.0.1:8080",
+    "management": "http://127.0.0.1:8081",
+    "metrics": "http://127.0.0.1:8082",
+}
 """TorchServe's own, where no configuration says otherwise."""
 
 
 def api_of(java: psutil.Process) -> Api:
-    """The interfaces of a running TorchServe (the management one: `url` is the same)."""
+    """The interfaces of a running TorchServe."""
     properties = _properties(java)
+    inference, management = _address(properties, "inference"), _address(properties, "management")
+    return Api(inference, management, Tokens(Path(java.cwd()), management))
+
+
+def metrics_url_of(java: psutil.Process) -> str:
+    """Where a running TorchServe tells its metrics."""
+    return f"{_address(_properties(java), 'metrics')}/metrics"
+
+
+def _address(properties: Mapping[str, str], name: str) -> str:
     # Bound to every interface, it is reached by loopback as well.
-    url = properties.get("management_address", DEFAULT).replace("//0.0.0.0:", "//127.0.0.1:")
-    return Api(url, url, Tokens(Path(java.cwd()), url))
+    address = properties.get(f"{name}_address") or DEFAULTS[name]
+    return address.replace("//0.0.0.0:", "//127.0.0.1:")
 
 
 def _properties(java: psutil.Process) -> Mapping[str, str]:
     environment = java.environ()
     file = _configuration_file(java.cmdline(), Path(java.cwd()), environment)
     properties = read_properties(file) if file.exists() else {}
-    if properties.get("enable_envvars_config") == "true" and "TS_MANAGEMENT_ADDRESS" in environment:
-        properties["management_address"] = environment["TS_MANAGEMENT_ADDRESS"]
+    if properties.get("enable_envvars_config") == "true":
+        for name in (f"{name}_address" for name in DEFAULTS):
+            properties[name] = environment.get(f"TS_{name.upper()}", properties.get(name, ""))
     return properties
 
 
