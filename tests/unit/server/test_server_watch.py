@@ -14,7 +14,7 @@ import pytest
 
 from server.api import Api
 from server.tokens import Tokens
-from server.topology import ALONE, BOTH, FUSED, NODES, SPLIT, WORKFLOW
+from server.topology import ALONE, BOTH, FUSED, LIVE, NODES, SPLIT, WORKFLOW
 from server.watch import Watch, pair
 
 ENCODER, DECODER = NODES
@@ -93,6 +93,12 @@ def test_each_way_is_called_where_it_is_silent(served, watch):
     served.ago = {ENCODER: 0, DECODER: 0, FUSED: 4000}
     watch(BOTH).look()
     assert served.calls == [(FUSED, pair())]
+
+
+def test_the_model_for_the_most_urgent_is_watched_where_there_is_one(served, watch):
+    served.ago = {FUSED: 0}
+    watch(ALONE.with_live()).look()
+    assert served.calls == [(LIVE, pair())]
 
 
 def test_where_the_encoder_is_too_busy_for_callers_the_workflow_is_asked(served, watch, caplog):
