@@ -24,7 +24,7 @@ ones are built; those of another topology stay, and are not served.
                           with X-Eden-Priority: live, which so never wait for others (the weights take memory twice)
   --fused-workers N       processes of eden_fused (default: as many as the host has GPUs, or one)
   --decoder-gpus A,B      the GPUs that they take in turn: 1,0 has every other one compute beside the encoder
-  --set [MODEL:]KEY=VALUE any other setting under `handler:` in handlers/MODEL.yaml, or in all of them,
+  --set [MODEL:]KEY=VALUE any other setting under `handler:` in handlers/MODEL.yaml, or in all nodes',
                           e.g. --set handoff.wire=bf16 --set encoder:limits.max_pixels=1000000; may be repeated
   --output FOLDER         the model store (default: model_store)
   --help                  this text

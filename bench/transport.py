@@ -35,7 +35,7 @@ def pack(store: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         stage = Path(folder)
         stage_model(FUSED, stage / FUSED, {}, 1, [])
-        stage_autostart(stage / "autostart", TOPOLOGIES["fused"])
+        stage_autostart(stage / "autostart", TOPOLOGIES["fused"], {"watch_s": 0})
         for model, handlers in HANDLERS.items():
             command = [
                 str(Path(sys.executable).parent / "torch-model-archiver"), "--model-name", model, "--version", "1.0",

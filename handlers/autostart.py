@@ -1,4 +1,5 @@
 """A model that registers what archive.sh packed: TorchServe cannot load a workflow at start by itself, but a model.
+Afterwards it watches whether what it registered answers.
 
 Its worker is kept: TorchServe restores what ran at its last stop, so a server that starts for the second time
 finds autostart among its models again, and a worker that was killed comes back and finds all registered.
@@ -15,7 +16,9 @@ import psutil
 import requests
 
 from server.api import Api
-from server.running import api_of
+from server.running import api_of, metrics_url_of
+from server.topology import topology_of
+from server.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +35,10 @@ class Autostart:
         self._state = {"state": "waiting", "detail": ""}
 
     def initialize(self, context) -> None:
-        archives = context.model_yaml_config["handler"]["register"]
+        settings = context.model_yaml_config["handler"]
         # In a thread: TorchServe opens its management interface only once the models that it loads at start are up.
-        threading.Thread(target=self._run, args=(archives, os.getppid()), daemon=True).start()
+        arguments = (settings["register"], float(settings["watch_s"]), psutil.Process(os.getppid()))
+        threading.Thread(target=self._run, args=arguments, daemon=True).start()
 
     def handle(self, requests_in_batch, context) -> list[dict[str, str]]:
         time.sleep(0.003)  # TorchServe can lose an answer that comes within a millisecond
@@ -43,13 +47,16 @@ class Autostart:
                 context.set_response_header(index, "ts_stream_next", "false")  # without it, a stream ends this worker
         return [dict(self._state) for _ in requests_in_batch]
 
-    def _run(self, archives: list[str], java: int) -> None:
+    def _run(self, archives: list[str], watch_s: float, java: psutil.Process) -> None:
         try:
-            api = wait_for_management(psutil.Process(java))
+            api = wait_for_management(java)
             how = [self._register(api, archive) for archive in archives]
             self._tell("registered", "; ".join(how))
         except Exception as error:  # nobody else would hear of it: this thread has no caller
             self._tell("failed", f"{', '.join(archives)} could not be registered: {error}", logging.ERROR)
+            return
+        if watch_s:
+            Watch(api, metrics_url_of(java), topology_of(archives), watch_s).run()
 
     def _register(self, api: Api, archive: str) -> str:
         for attempt in range(1, ATTEMPTS + 1):

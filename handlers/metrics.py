@@ -1,42 +1,61 @@
-"""What the stages tell Prometheus. server/metrics.yaml declares it, docs/metrics.md explains it.
-
-Each value is a line in the worker's log that TorchServe's Java parses: hence a handful a batch, and counters only when
-they moved.
-"""
+"""What a node tells Prometheus of its work. server/metrics.yaml declares it, docs/metrics.md explains it."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import psutil
 import torch
-from ts.metrics.metric_type_enum import MetricTypes
 
-from handoff import Handoff, HandoffSettings
+from handlers.quirks import Place
+from handlers.reporter import Reporter
+from handoff import Handoff
+from serving.answer import Answer
+from serving.errors import REFUSALS
+from serving.request import Caller, Request
 
 MEMORY_SECONDS = 5.0
-"""How often memory is told anew."""
+"""How often memory is looked at."""
 
 NOT_WAITED_FOR = ("encode", "take")
 """Stages that return while the GPU is still at work; it is waited for, or its work would count as the next stage's."""
 
 NONE = "none"
-"""Stands for an empty dimension, which TorchServe cannot parse."""
+"""Stands for an empty label, which TorchServe cannot parse."""
+
+STAGES = {
+    Place.FIRST: ("image_decode", "encode", "put"),
+    Place.LAST: ("take", "denoise_decode", "image_encode"),
+    Place.ALONE: ("image_decode", "encode", "denoise_decode", "image_encode"),
+}
+TOPOLOGIES = {Place.FIRST: ("split", "chain"), Place.LAST: ("split", "chain"), Place.ALONE: ("fused",)}
 
 
 class Metrics:
-    """A worker's metrics, by way of TorchServe's own. `batch_size`: the most requests that come together."""
+    """One worker's.
 
-    def __init__(self, cache: Any, device: str, batch_size: int, handoff: Handoff | None = None) -> None:
-        self._cache, self._device, self._batch_size, self._handoff = cache, torch.device(device), batch_size, handoff
-        self._told: Counter[tuple[str, str]] = Counter()
+    worker       its place among TorchServe's workers
+    batch_size   the most requests that come together
+    """
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        device: str,
+        batch_size: int,
+        place: Place,
+        handoff: Handoff | None = None,
+        worker: str = "0",
+    ) -> None:
+        self._reporter, self._device, self._batch_size = reporter, torch.device(device), batch_size
+        self._place, self._handoff, self._worker = place, handoff, worker
         self._out_of_memory: dict[str, Callable[[], int]] = {}
-        self._out_of_memory_told: Counter[str] = Counter()
-        self._memory_told = 0.0
+        self._seen: Counter[tuple[str, ...]] = Counter()
+        self._memory_seen = -MEMORY_SECONDS
+        self._began: dict[int, float] = {}
         self._begin()
 
     @contextmanager
@@ -48,46 +67,76 @@ class Metrics:
             if self._device.type == "cuda" and name in NOT_WAITED_FOR:
                 torch.cuda.synchronize(self._device)
         finally:
-            self._add("eden_stage_seconds", MetricTypes.HISTOGRAM, time.perf_counter() - started, name)
+            self._reporter.observe("eden_stage_seconds", time.perf_counter() - started, name)
 
     def pairs(self, count: int) -> None:
         """Count frames drawn."""
-        self._count("eden_pairs_total", count)
+        self._reporter.count("eden_pairs_total", count)
+
+    def began(self, index: int, at: float) -> None:
+        """The workflow's first node took this request of the batch up at that time (time.time())."""
+        self._began[index] = at
 
     def watch(self, part: str, out_of_memory: Callable[[], int]) -> None:
         """Tell how often a half of the model ran out of memory: `out_of_memory()` times, so far."""
         self._out_of_memory[part] = out_of_memory
-        self._count("eden_out_of_memory_total", 0, part)
+        self._reporter.count("eden_out_of_memory_total", 0, part)
 
-    def batch(self, statuses: Sequence[int]) -> None:
-        """Count one answered batch, by the HTTP status of each answer, and what the hand-off did meanwhile."""
-        self._count("eden_batches_total", 1)
-        self._count("eden_requests_total", len(statuses))
-        if len(statuses) >= self._batch_size:
-            self._count("eden_batches_full_total", 1)
-        for status, times in Counter(status for status in statuses if status >= 400).items():
-            self._count("eden_refused_total", times, str(status))
-        for part, total in ((part, count()) for part, count in self._out_of_memory.items()):
-            if gained := total - self._out_of_memory_told[part]:
-                self._count("eden_out_of_memory_total", gained, part)
-                self._out_of_memory_told[part] = total
-        if self._handoff:
-            self._hand_off(self._handoff)
-        if time.monotonic() - self._memory_told > MEMORY_SECONDS:
-            self._memory()
+    def batch(self, requests: Sequence[Request], answers: Sequence[Answer], left: Mapping[int, float]) -> None:
+        """Count one answered batch. `left`: when (time.time()) the answers left that went ahead of it, by index."""
+        count, now = self._reporter.count, time.time()
+        count("eden_batches_total", 1)
+        count("eden_requests_total", len(answers))
+        if len(answers) >= self._batch_size:
+            count("eden_batches_full_total", 1)
+        for request, answer in zip(requests, answers, strict=True):
+            if answer.status >= 400:
+                count("eden_refused_total", 1, str(answer.status), answer.reason or NONE)
+            else:
+                self._answered(request, left.get(request.index, now))
+        self._began.clear()
+
+    def tell(self) -> None:
+        """Tell what has been counted at once: before this process ends."""
+        self._reporter.tell()
+
+    def _answered(self, request: Request, at: float) -> None:
+        topology = self._topology(request)
+        self._reporter.observe("eden_request_seconds", at - request.arrived, topology)
+        if self._place is Place.ALONE:
+            self._reporter.observe("eden_call_seconds", at - request.arrived, topology)
+        elif request.index in self._began:
+            self._reporter.observe("eden_call_seconds", at - self._began[request.index], topology)
+        self._reporter.gauge("eden_last_answer_timestamp_seconds", at)
+
+    def _topology(self, request: Request) -> str:
+        if self._place is Place.ALONE:
+            return "fused"
+        return "split" if request.caller is Caller.WORKFLOW else "chain"
 
     def _begin(self) -> None:
         """Tell what never changes, and a zero of what may never happen: a series that is missing looks like a fault."""
-        self._count("eden_batches_full_total", 0)
-        for status in ("400", "503"):
-            self._count("eden_refused_total", 0, status)
+        reporter = self._reporter
+        for name in ("eden_requests_total", "eden_batches_total", "eden_batches_full_total"):
+            reporter.count(name, 0)
+        for status, reason in REFUSALS:
+            reporter.count("eden_refused_total", 0, str(status), reason)
+        for stage in STAGES[self._place]:
+            reporter.expect("eden_stage_seconds", stage)
+        for topology in TOPOLOGIES[self._place]:
+            reporter.expect("eden_request_seconds", topology)
+        if self._place is not Place.FIRST:
+            reporter.expect("eden_call_seconds", TOPOLOGIES[self._place][0])
+            reporter.count("eden_pairs_total", 0)
         if self._handoff:
-            self._begin_hand_off(self._handoff.settings)
-        self._memory()
+            self._begin_hand_off(self._handoff)
+        reporter.poll(self._look)
 
-    def _begin_hand_off(self, settings: HandoffSettings) -> None:
-        self._add("eden_in_flight_limit", MetricTypes.GAUGE, settings.max_in_flight)
-        self._add("eden_handoff_budget_bytes", MetricTypes.GAUGE, settings.budget_bytes)
+    def _begin_hand_off(self, handoff: Handoff) -> None:
+        settings = handoff.settings
+        if self._place is Place.FIRST:
+            self._reporter.gauge("eden_in_flight_limit", settings.max_in_flight, self._worker)
+            self._reporter.gauge("eden_handoff_budget_bytes", settings.budget_bytes, self._worker)
         for event, route in (
             ("fallback", settings.kind),
             ("refused", "capacity"),
@@ -97,30 +146,40 @@ class Metrics:
         ):
             self._handed(event, route, 0)
 
+    def _look(self) -> None:
+        for part, count in self._out_of_memory.items():
+            if gained := self._gained(count(), part):
+                self._reporter.count("eden_out_of_memory_total", gained, part)
+        if self._handoff:
+            self._hand_off(self._handoff)
+        if time.monotonic() - self._memory_seen >= MEMORY_SECONDS:
+            self._memory()
+
     def _hand_off(self, handoff: Handoff) -> None:
-        self._add("eden_in_flight", MetricTypes.GAUGE, handoff.in_flight())
-        counters = Counter(handoff.counters)
-        for (event, route), value in counters.items():
-            if gained := value - self._told[event, route]:
+        if self._place is Place.FIRST:
+            self._reporter.gauge("eden_in_flight", handoff.in_flight(), self._worker)
+            self._reporter.gauge("eden_in_flight_bytes", handoff.in_flight_bytes(), self._worker)
+        for (event, route), value in Counter(handoff.counters).items():
+            if gained := self._gained(value, event, route):
                 self._handed(event, route, gained)
-        self._told = counters
+
+    def _gained(self, total: int, *of: str) -> int:
+        """How much a total has grown since it was last looked at."""
+        gained = total - self._seen[of]
+        self._seen[of] = total
+        return gained
 
     def _handed(self, event: str, route: str, value: int) -> None:
         if event.endswith("_bytes"):
-            self._count("eden_handoff_bytes_total", value, event.removesuffix("_bytes"), route or NONE)
+            name, event = "eden_handoff_bytes_total", event.removesuffix("_bytes")
         else:
-            self._count("eden_handoff_events_total", value, event, route or NONE)
+            name = "eden_handoff_events_total"
+        self._reporter.count(name, value, event, route or NONE)
 
     def _memory(self) -> None:
-        self._memory_told = time.monotonic()
-        self._add("eden_memory_bytes", MetricTypes.GAUGE, psutil.Process().memory_info().rss, "host")
+        self._memory_seen = time.monotonic()
+        resident = psutil.Process().memory_info().rss
+        self._reporter.gauge("eden_memory_bytes", resident, self._worker, "host")
         if self._device.type == "cuda":
             held = torch.cuda.memory_reserved(self._device)
-            self._add("eden_memory_bytes", MetricTypes.GAUGE, held, str(self._device))
-
-    def _count(self, name: str, value: int, *dimensions: str) -> None:
-        self._add(name, MetricTypes.COUNTER, value, *dimensions)
-
-    def _add(self, name: str, kind: MetricTypes, value: float, *dimensions: str) -> None:
-        metric = self._cache.get_metric(name, kind)
-        metric.add_or_update(value, [self._cache.model_name, "Model", *dimensions])
+            self._reporter.gauge("eden_memory_bytes", held, self._worker, str(self._device))

@@ -15,12 +15,13 @@ import torch
 
 from handlers import quirks
 from handlers.metrics import Metrics
+from handlers.reporter import Reporter
 from handlers.worker_exit import exit_after_answer
 from handoff import Handoff, open_handoff
 from media.machine import cores
 from serving.answer import Answer
 from serving.device_health import DeviceGuard
-from serving.errors import envelope
+from serving.errors import envelope, reason
 from serving.outbox import Outbox
 from serving.request import Request
 from serving.settings import Settings, sensible_threads
@@ -40,6 +41,9 @@ class NodeHandler(ABC):
         """Load the model onto its device. Raises ValueError or eden.CheckpointError: the worker then does not start."""
         quirks.keep_fields()
         quirks.keep_freed_memory()
+        reporter, worker = Reporter(context.metrics), quirks.worker_slot()
+        reporter.count("eden_worker_starts_total", 1, worker)
+        reporter.tell()  # at once: loading may fail
         properties = context.system_properties
         self.model_name = context.model_name
         self.device = quirks.device_of(properties.get("gpu_id"), context.model_yaml_config)
@@ -48,12 +52,13 @@ class NodeHandler(ABC):
         torch.set_num_threads(self.settings.threads or sensible_threads(self.device, self.settings.workers, nodes))
         self.batch_size: int = properties["batch_size"]
         self.handoff = self._open_handoff() if self.hands_off else None
-        self.metrics = Metrics(context.metrics, self.device, self.batch_size, self.handoff)
+        self.metrics = Metrics(reporter, self.device, self.batch_size, self.place, self.handoff, worker)
         # two pools: a request waits for its pictures, so those must never wait for a request
         self.requests = ThreadPoolExecutor(self.batch_size, thread_name_prefix="requests")
         self.pictures = ThreadPoolExecutor(min(16, cores()), thread_name_prefix="pictures")
         self.guard = DeviceGuard(torch.device(self.device))
         self.start()
+        reporter.start()
         logger.info("%s ready on %s: %s", self.model_name, self.device, self.settings.precision)
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
@@ -66,12 +71,14 @@ class NodeHandler(ABC):
             answers = self.serve(requests, replies)
         except Exception as error:
             logger.exception("a batch of %d failed", len(requests))
-            answers = [self.outgoing(request, Answer.envelope(envelope(error))) for request in requests]
-        self.metrics.batch([answer.status for answer in answers])
+            failed = Answer.envelope(envelope(error), reason(error))
+            answers = [self.outgoing(request, failed) for request in requests]
+        self.metrics.batch(requests, answers, replies.left)
         refused = sum(answer.status >= 400 for answer in answers)
         logger.info("batch of %d, %d refused, %.1f ms", len(requests), refused, 1e3 * (time.monotonic() - started))
         if self.guard.lost:
             logger.error("%s: the context of %s is lost, this worker ends", self.model_name, self.device)
+            self.metrics.tell()
             exit_after_answer()
         quirks.pause_until(started)
         return replies.rest(answers)

@@ -25,6 +25,8 @@ Headers   Those of /predictions/ calls hold `url_path` and `explain`, which Torc
 Memory    By default glibc maps a frame's memory anew each time, and every page of it costs a fault: of the 4.6 ms in
           which a JPEG of 854x480 became an array, 3.1 were faults (a virtual machine, two cores; bare metal pays less),
           most of them with the interpreter's lock held.
+Metrics   The buckets of a histogram are fixed, and a counter's labels are free: see handlers.reporter. When a request
+          came, no handler is told: of its wait in the queue there is a sum alone (ts_queue_latency_microseconds).
 Queue     A handler sees no more than its batch: how many requests wait is told by the management interface alone.
 Devices   Where there are fewer GPUs than `deviceIds` names, the list is ignored.
 """
@@ -35,6 +37,7 @@ import ctypes
 import logging
 import os
 import struct
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +104,8 @@ class Replies:
         self._held = {
             i: bytearray() for i, caller in enumerate(callers) if caller is Caller.GRPC and not grpc_streaming
         }
-        self._gone: set[int] = set()
+        self.left: dict[int, float] = {}
+        """When (time.time()) what has gone ahead of the batch went, by index."""
         self._ended: set[int] = set()
         self._started = time.monotonic()
         self._one_at_a_time = Lock()
@@ -120,9 +124,9 @@ class Replies:
 
     def ahead(self, index: int, answer: Answer) -> bool:
         """Send a large answer now; a small one waits for the message that ends the batch. Whether it has gone."""
-        if index in self._gone or len(answer.body) < LARGE or self._callers[index] is Caller.GRPC:
-            return index in self._gone
-        self._gone.add(index)
+        if index in self.left or len(answer.body) < LARGE or self._callers[index] is Caller.GRPC:
+            return index in self.left
+        self.left[index] = time.time()
         self._context.set_response_status(code=answer.status, idx=index)
         in_pieces = self._callers[index] is Caller.HTTP and self._place is not Place.FIRST
         step = PIECE if in_pieces else len(answer.body)
@@ -136,8 +140,8 @@ class Replies:
         if self._callers[index] is Caller.GRPC:
             return False
         pause_until(self._started)
-        body = b"" if index in self._gone else answer.body
-        self._gone.add(index)
+        body = b"" if index in self.left else answer.body
+        self.left.setdefault(index, time.time())
         if self._callers[index] is Caller.WORKFLOW:  # the first message is its answer, whatever else comes
             if body:
                 self.send(index, body, answer.content_type)
@@ -183,10 +187,10 @@ class Replies:
             return answer
         self._held.pop(index, None)
         told = f"an answer of {size} bytes: ask for it over HTTP, or for a shorter clip"
-        return Answer.envelope(envelope(TooLarge(told)))
+        return Answer.envelope(envelope(TooLarge(told)), TooLarge.__name__)
 
     def _last(self, index: int, answer: Answer) -> bytes:
-        if index in self._gone:
+        if index in self.left:
             return b""
         return bytes(self._held[index]) + answer.body if index in self._held else answer.body
 
@@ -292,6 +296,17 @@ def called_at() -> dict[str, str]:
     except (psutil.Error, OSError) as error:
         logger.warning("TorchServe's addresses are not to be known: %s", error)
         return {}
+
+
+def worker_slot() -> str:
+    """This process's place among TorchServe's workers: the port or the end of the socket's name that it was given.
+
+    A worker that dies is replaced by another in its place.
+    """
+    for option in ("--sock-name", "--port"):
+        if option in sys.argv[:-1]:
+            return sys.argv[sys.argv.index(option) + 1].rpartition(".")[2]
+    return "0"
 
 
 def device_of(gpu: int | None, yaml: Mapping[str, Any]) -> str:

@@ -19,6 +19,10 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from typing import Literal
+
+Bound = Literal["room", "in_flight", "queued", "wait"]
+"""Memory (or descriptors), payloads in flight, requests that wait for a node, seconds that one would have to wait."""
 
 
 class HandoffError(Exception):
@@ -42,7 +46,14 @@ class Unreachable(PeerLost):
 
 
 class OverCapacity(HandoffError):
-    """There is no room for the payload now; a later try may succeed, except where it is over `max_payload_bytes`."""
+    """There is no room for the payload now; a later try may succeed, except where it is over `max_payload_bytes`.
+
+    bound: of what there is too much, in a word.
+    """
+
+    def __init__(self, message: str, bound: Bound = "room") -> None:
+        super().__init__(message)
+        self.bound = bound
 
 
 class HandoffTimeout(HandoffError):

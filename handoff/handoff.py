@@ -90,6 +90,11 @@ class Handoff:
         store = self._producer.store
         return store.in_flight() if store else 0
 
+    def in_flight_bytes(self) -> int:
+        """What those take together, of each kind of memory that holds them."""
+        store = self._producer.store
+        return store.in_flight_bytes() if store else 0
+
     def room(self, by_caller: bool = True) -> int:
         """How many more payloads may be put now, as far as `max_in_flight` goes."""
         store = self._producer.store

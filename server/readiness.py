@@ -1,14 +1,13 @@
 """When a server is really ready: all that it offers listed, all workers up, and real calls answered."""
 
-import io
 import time
 from collections.abc import Callable
 
-import numpy as np
 import requests
 
 from server.api import BINARY, Api
 from server.topology import Topology
+from server.watch import pair
 
 
 class NotReady(RuntimeError):
@@ -38,15 +37,6 @@ def wait_until_ready(api: Api, topology: Topology, is_running: Callable[[], bool
             stage = f"its management interface answered {error.response.status_code}: {error.response.text[:300]}"
         time.sleep(0.2)
     raise NotReady(f"TorchServe was not ready after {timeout:.0f} s: {stage}.")
-
-
-def pair() -> bytes:
-    """Two frames of 64x64 as .npy: a gradient that moves by four pixels."""
-    row = np.arange(64, dtype=np.uint8) * 3
-    frames = np.stack([np.roll(row, shift) for shift in (0, 4)])
-    body = io.BytesIO()
-    np.save(body, np.broadcast_to(frames[:, None, :, None], (2, 64, 64, 3)).copy())
-    return body.getvalue()
 
 
 def _complaint(api: Api, topology: Topology, seconds: float) -> str | None:

@@ -1,4 +1,4 @@
-"""The TorchServe above a worker: which configuration it read, and so where it is called."""
+"""The TorchServe above a worker: which configuration it read, and so where its interfaces are and it is called."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,18 +10,32 @@ from server.api import Api
 from server.settings import dialled, read_properties
 from server.tokens import Tokens
 
-DEFAULT = "http://127.0.0.1:8081"
+DEFAULTS = {
+    "inference": "http://127.0.0.1:8080",
+    "management": "http://127.0.0.1:8081",
+    "metrics": "http://127.0.0.1:8082",
+}
 """TorchServe's own, where no configuration says otherwise."""
 
+ADDRESSES = tuple(f"{name}_address" for name in DEFAULTS)
 CALLED_AT = ("inference_address", "grpc_inference_address")
 """Loopback, where no configuration names them."""
 
 
 def api_of(java: psutil.Process) -> Api:
-    """The interfaces of a running TorchServe (the management one: `url` is the same)."""
+    """The interfaces of a running TorchServe."""
     properties = _properties(java)
-    url = dialled(properties.get("management_address", DEFAULT))
-    return Api(url, url, Tokens(Path(java.cwd()), url))
+    inference, management = _address(properties, "inference"), _address(properties, "management")
+    return Api(inference, management, Tokens(Path(java.cwd()), management))
+
+
+def metrics_url_of(java: psutil.Process) -> str:
+    """Where a running TorchServe tells its metrics."""
+    return f"{_address(_properties(java), 'metrics')}/metrics"
+
+
+def _address(properties: Mapping[str, str], name: str) -> str:
+    return dialled(properties.get(f"{name}_address") or DEFAULTS[name])
 
 
 def called_at(java: psutil.Process) -> dict[str, str]:
@@ -37,7 +51,7 @@ def _properties(java: psutil.Process) -> Mapping[str, str]:
     file = _configuration_file(java.cmdline(), Path(java.cwd()), environment)
     properties = read_properties(file) if file.exists() else {}
     if properties.get("enable_envvars_config") == "true":
-        named = {name: environment.get(f"TS_{name.upper()}") for name in ("management_address", *CALLED_AT)}
+        named = {name: environment.get(f"TS_{name.upper()}") for name in (*ADDRESSES, *CALLED_AT)}
         properties |= {name: address for name, address in named.items() if address}
     return properties
 

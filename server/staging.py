@@ -56,17 +56,17 @@ def stage_workflow(folder: Path, common: Mapping[str, Any], workers: Mapping[str
     (folder / "no_functions.py").write_text('"""This workflow has no functions of its own."""\n', encoding="utf-8")
 
 
-def stage_autostart(folder: Path, topology: Topology) -> None:
+def stage_autostart(folder: Path, topology: Topology, settings: Mapping[str, Any] | None = None) -> None:
     """Write what `stage_model` writes, for the model that registers this topology's archives."""
-    stage_model("autostart", folder, {"register": list(topology.registers)}, None, [])
+    stage_model("autostart", folder, {"register": list(topology.registers)} | dict(settings or {}), None, [])
 
 
 def parse_setting(text: str) -> tuple[str, str, Any]:
     """`[NODE:]DOTTED.KEY=VALUE` as (node or "", key, the value as yaml reads it). Raises ValueError."""
     name, equals, value = text.partition("=")
     node, colon, key = name.rpartition(":")
-    if not equals or not key or (colon and node not in MODELS):
-        raise ValueError(f"--set {text}: expected [encoder:|dit_decoder:|eden_fused:]KEY=VALUE")
+    if not equals or not key or (colon and node not in PACKAGES):
+        raise ValueError(f"--set {text}: expected [encoder:|dit_decoder:|eden_fused:|autostart:]KEY=VALUE")
     return node, key, yaml.safe_load(value)
 
 
@@ -122,7 +122,8 @@ def main() -> None:
         stage_model(model, args.folder / model, common | own, workers[model], gpus.get(model, []))
     if f"{FUSED}.mar" in topology.archives:
         _batch(args.folder / FUSED / "model-config.yaml", batching)
-    stage_autostart(args.folder / "autostart", topology)
+    watching = {key: value for at, key, value in args.settings if at == "autostart"}
+    stage_autostart(args.folder / "autostart", topology, watching)
     if topology.has_workflow:
         nodes = {node: count for node, count in workers.items() if count and node != FUSED}
         stage_workflow(args.folder / "workflow", batching, nodes)

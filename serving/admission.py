@@ -46,10 +46,13 @@ class Admission:
         """The job, if there is room for it. Raises Overloaded."""
         place = self._places[job.request.index]
         if place >= self._within:
-            raise Overloaded(f"more than {self._backlog.most} requests wait for this node: try again later")
+            most = self._backlog.most
+            raise Overloaded(f"more than {most} requests wait for this node: try again later", bound="queued")
         if self._handoff and place >= self._room[job.request.caller is not Caller.WORKFLOW]:
-            bound = self._handoff.settings.max_in_flight
-            raise Overloaded(f"{bound} clips wait for the decoder already, the most that may: try again later")
+            most = self._handoff.settings.max_in_flight
+            raise Overloaded(
+                f"{most} clips wait for the decoder already, the most that may: try again later", bound="in_flight"
+            )
         if self._wait:
             self._wait.check(place)
         return job

@@ -35,13 +35,16 @@ class Answer:
     body: bytes
     content_type: str
     status: int = 200
+    reason: str = ""
+    """Of an error: see serving.errors.reason"""
     retry_after: int | None = None
     """seconds, of a refusal: the header Retry-After, where headers can be set"""
 
     @classmethod
-    def envelope(cls, told: Mapping[str, Any]) -> Answer:
+    def envelope(cls, told: Mapping[str, Any], reason: str) -> Answer:
         """An error's envelope as an answer."""
-        return cls(json.dumps(told).encode(), "application/json", int(told["code"]), told.get("retry_after"))
+        body, code = json.dumps(told).encode(), int(told["code"])
+        return cls(body, "application/json", code, reason, told.get("retry_after"))
 
 
 def encode_answer(

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from serving.answer import Answer
 from serving.device_health import DeviceGuard
-from serving.errors import DeadlinePassed, envelope
+from serving.errors import DeadlinePassed, envelope, reason
 from serving.outbox import Outbox
 from serving.request import PRIORITIES, Job, Request
 
@@ -56,10 +56,11 @@ class Batch:
 
     def fail(self, request: Request, error: Exception) -> None:
         """Settle a request's answer: an error's envelope."""
-        told = envelope(self._guard.explain(error) if self._guard else error)
+        explained = self._guard.explain(error) if self._guard else error
+        told = envelope(explained)
         if told["code"] == 500 or told["type"] == "DeviceLost":
             logger.error("a request failed", exc_info=error)
-        self.answer(request, Answer.envelope(told))
+        self.answer(request, Answer.envelope(told, reason(explained)))
 
     def answered(self, request: Request) -> Answer | None:
         """A request's answer, if it has one by now."""

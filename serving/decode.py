@@ -27,12 +27,12 @@ from serving.answer import (
 )
 from serving.batch import Batch
 from serving.device_health import DeviceGuard
-from serving.errors import BadRequest, DeadlinePassed, read_envelope
+from serving.errors import PASSED_ON, BadRequest, DeadlinePassed, read_envelope
 from serving.jpeg import BatchJpeg
 from serving.options import CONTENT_TYPES, Options, Rendering, read_options, rendering
 from serving.outbox import Outbox
 from serving.regions import RegionFolder
-from serving.request import Caller, Request, as_bytes
+from serving.request import ARRIVED, Caller, Request, as_bytes
 from serving.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -261,9 +261,11 @@ class DecodeService:
             raise BadRequest("no ticket: send the bytes that the encoder answered, as application/octet-stream")
         refusal = self._handoff.read_refusal(body)
         if refusal is not None:
-            batch.answer(request, Answer.envelope(read_envelope(refusal)))
+            batch.answer(request, Answer.envelope(read_envelope(refusal), PASSED_ON))
             return None
         ticket = self._handoff.read(body)
+        if request.caller is Caller.WORKFLOW and ARRIVED in ticket.options:
+            self._telemetry.began(request.index, ticket.options[ARRIVED])
         asked = _asked(request)
         options, default_format = asked.with_ticket(ticket.options)
         how = rendering(options, default_format, asked.stream)

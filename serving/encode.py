@@ -22,7 +22,7 @@ from serving.limits import ClipLimits
 from serving.options import Options, own_rate, read_options, rendering
 from serving.outbox import Outbox
 from serving.regions import RegionFolder, is_region
-from serving.request import Caller, Request
+from serving.request import ARRIVED, Caller, Request
 from serving.telemetry import Telemetry
 
 TICKET = "application/vnd.eden.ticket"
@@ -243,10 +243,11 @@ class EncodeService:
 
     def _put(self, encoded: Encoded) -> bytes:
         said = encoded.job.options.to_ticket(encoded.job.default_format, encoded.request.due)
+        said[ARRIVED] = encoded.request.arrived
         return self._handoff.put(encoded.output, said, by_caller=encoded.request.caller is not Caller.WORKFLOW)
 
     def outgoing(self, request: Request, answer: Answer) -> Answer:
         """In a workflow what is no ticket goes to the decoder too, which must know it for ours."""
         if request.caller is Caller.WORKFLOW and answer.content_type != TICKET:
-            return Answer(self._handoff.refuse(answer.body), REFUSAL, answer.status)
+            return replace(answer, body=self._handoff.refuse(answer.body), content_type=REFUSAL)
         return answer

@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from handoff import HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected, Unreachable
+from handoff.errors import Bound
 from media import MediaError
 
 LONGEST = 1000
@@ -50,8 +51,8 @@ class RegionUnavailable(BadRequest):
 class Overloaded(OverCapacity):
     """Too much waits. `retry_after`: seconds in which there may be room."""
 
-    def __init__(self, message: str, retry_after: float = SOON) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, retry_after: float = SOON, bound: Bound = "room") -> None:
+        super().__init__(message, bound)
         self.retry_after = retry_after
 
 
@@ -82,8 +83,18 @@ TABLE: dict[type[Exception], tuple[int, Retry]] = {
 }
 """Each error that a caller may be told: HTTP code, and whether a retry can help. Subclasses stand before their base."""
 
+PASSED_ON = "passed_on"
+"""The reason for a refusal of the encoder's that dit_decoder passes on."""
+
 UNFORESEEN: tuple[int, Retry] = (500, "later")
 """Of anything else, which is told as InternalError, without its text: that may hold paths and is for the log."""
+
+REFUSALS: tuple[tuple[int, str], ...] = (
+    *((code, kind.__name__) for kind, (code, _) in TABLE.items() if kind is not OverCapacity),
+    *((TABLE[OverCapacity][0], bound) for bound in get_args(Bound)),
+    (UNFORESEEN[0], "InternalError"),
+)
+"""Every status that an error of this node's own can have, with its reason."""
 
 
 def shown(value: object) -> str:
@@ -99,6 +110,13 @@ def envelope(error: Exception) -> dict[str, Any]:
             return _envelope(code, kind.__name__, str(error), retry) | _extras(code, error)
     code, retry = UNFORESEEN
     return _envelope(code, "InternalError", f"the server failed over this request ({type(error).__name__})", retry)
+
+
+def reason(error: Exception) -> str:
+    """Why, in one word of few, for metrics: a name of the table, or which bound has been reached."""
+    if isinstance(error, OverCapacity):
+        return error.bound
+    return next((kind.__name__ for kind in TABLE if isinstance(error, kind)), "InternalError")
 
 
 def is_envelope(told: object) -> bool:

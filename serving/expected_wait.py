@@ -52,4 +52,5 @@ class ExpectedWait:
                 f"{waiting} clips wait for the decoder, about {expected:.1f} s, at most {self._most:g} s are allowed: "
                 "try again later",
                 retry_after=expected - self._most,
+                bound="wait",
             )

@@ -11,6 +11,9 @@ from typing import Literal, Protocol, get_args
 
 from serving.errors import BadRequest
 
+ARRIVED = "arrived"
+"""Under which a ticket's options say when the encoder took the request up."""
+
 
 class Caller(Enum):
     """Who waits for the answer, and so in which form it may go."""

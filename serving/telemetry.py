@@ -16,6 +16,9 @@ class Telemetry(Protocol):
     def pairs(self, count: int) -> None:
         """So many frames were drawn."""
 
+    def began(self, index: int, at: float) -> None:
+        """The workflow's first node took the request with this index up then (seconds since the epoch)."""
+
 
 class Silent:
     """Tells nobody."""
@@ -25,4 +28,7 @@ class Silent:
         yield
 
     def pairs(self, count: int) -> None:
+        pass
+
+    def began(self, index: int, at: float) -> None:
         pass

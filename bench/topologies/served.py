@@ -14,6 +14,7 @@ from bench.capacity_samples import STAGES, Gpus, Readings, Sampler
 from bench.topologies import frames as drawn
 from bench.topologies.load import Caller, Generators, Target, percentiles
 from bench.topologies.plan import Plan, Serving, Work
+from handlers.reporter import EVERY
 from server import Server
 from server.http import request
 from server.settings import PROJECT
@@ -111,7 +112,7 @@ def _settled(server: Server, pairs: float = 0.0) -> Readings:
         if (readings.sum("eden_pairs_total") >= pairs and stages == last) or time.monotonic() > deadline:
             return readings
         last = stages
-        time.sleep(0.3)
+        time.sleep(2 * EVERY)
 
 
 def _row(part: str, serving: Serving, work: Work) -> dict[str, Any]:

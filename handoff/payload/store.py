@@ -82,7 +82,9 @@ class PayloadStore:
                 if surplus > 0:
                     surplus -= self._retire(payload, "abandoned")
             if surplus > 0 and not self._stands_still():
-                raise OverCapacity(f"{self._settings.max_in_flight} payloads are in flight, the most allowed")
+                raise OverCapacity(
+                    f"{self._settings.max_in_flight} payloads are in flight, the most allowed", "in_flight"
+                )
             for payload in taken[: max(len(taken) - self._settings.keep_taken, 0)]:
                 self._retire(payload, "dropped")
             deadline = time.time() + self._settings.time_to_live_s
@@ -138,6 +140,11 @@ class PayloadStore:
         with self._lock:
             return len(self._waiting())
 
+    def in_flight_bytes(self) -> int:
+        """Bytes of those. What was taken and is kept for a retry is not among them: it gives way."""
+        with self._lock:
+            return sum(payload.nbytes for payload in self._waiting())
+
     def room(self, by_caller: bool = True) -> int:
         """How many more payloads would be admitted now, by their number."""
         with self._lock:
@@ -150,11 +157,13 @@ class PayloadStore:
         """When each of those was put (time.time()) that may be waiting its turn, the oldest first.
 
         Not those that are older than one that was taken: nobody is coming for them, as a queue keeps its order. And
-        none before one was taken at all: by some ways no producer ever hears of it.
+        none before one was taken at all: by some ways no producer ever hears of it. Nor, where nothing was taken for
+        `abandoned_after_s`, what callers hold: a few who bring no tickets would keep everybody else out.
         """
         with self._lock:
-            waiting = self._waiting()
-            return [self._put_at(payload) for payload in waiting if payload.deadline > self._reached > 0]
+            waiting = [payload for payload in self._waiting() if payload.deadline > self._reached > 0]
+            idle = time.time() - self._heard > self._settings.abandoned_after_s
+            return [self._put_at(payload) for payload in waiting if not (idle and payload.by_caller)]
 
     def close(self) -> None:
         """Drop everything."""

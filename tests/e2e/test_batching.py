@@ -31,7 +31,7 @@ def counted(server, reached: Callable[[Counts], bool] = lambda counts: True) -> 
         text = requests.get(server.metrics_url, timeout=10).text
         found = re.findall(r'^eden_(requests|batches)_total\{[^}]*"(eden__\w+)"[^}]*\} (\S+)$', text, re.MULTILINE)
         seen.append({(what, node): float(value) for what, node, value in found})
-        return reached(seen[-1]) and len(seen) > 4 and all(each == seen[-1] for each in seen[-5:])
+        return reached(seen[-1]) and len(seen) > 9 and all(each == seen[-1] for each in seen[-10:])
 
     wait_for(settled)
     return seen[-1]

@@ -311,7 +311,7 @@ def counted(server: Server, model: str) -> float:
 
     def settled() -> bool:
         seen.append(batches(server, model))
-        return len(seen) > 3 and len(set(seen[-4:])) == 1
+        return len(seen) > 9 and len(set(seen[-10:])) == 1
 
     wait_for(settled)
     return seen[-1]

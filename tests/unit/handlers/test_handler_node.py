@@ -3,10 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
-from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 from handlers.node import NodeHandler
-from server.settings import PROJECT
+from handlers.quirks import worker_slot
+from tests.unit.handlers.told_lines import declared_metrics
 
 
 class Idle(NodeHandler):
@@ -23,9 +23,7 @@ class Idle(NodeHandler):
 def start(tmp_path, monkeypatch):
     """Starts such a node, as TorchServe does on a host without a GPU."""
     monkeypatch.setenv("EDEN_SERVER_FOLDER", str(tmp_path))
-    metrics = MetricsCacheYamlImpl(str(PROJECT / "server" / "metrics.yaml"))
-    metrics.initialize_cache()
-    metrics.model_name = "eden__encoder"
+    metrics = declared_metrics()
     started = []
 
     def _start(kind: str, batch: int, **yaml) -> NodeHandler:
@@ -63,3 +61,20 @@ def test_pictures_are_decoded_by_as_many_threads_as_the_container_grants_cores(s
 def test_without_the_gpu_that_it_asks_for_it_runs_where_it_can_and_says_so(start, caplog):
     assert start("inline", 1, deviceIds=[1]).device == "cpu"
     assert "deviceIds asks for GPU [1], this host has 0: running on cpu" in caplog.text
+
+
+def test_a_start_is_counted_in_the_workers_place_though_loading_fails(start, told, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["worker.py", "--sock-type", "unix", "--sock-name", "/tmp/a.b/.ts.sock.9002"])
+    monkeypatch.setattr(Idle, "start", lambda self: (_ for _ in ()).throw(ValueError("no checkpoint")))
+    for starts in (1, 2):
+        with pytest.raises(ValueError, match="no checkpoint"):
+            start("inline", 1)
+        assert told.of("eden_worker_starts_total") == {("9002",): starts}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"), [(["--sock-type", "tcp", "--port", "9003"], "9003"), ([], "0"), (["--port"], "0")]
+)
+def test_a_workers_place_is_what_torchserve_called_it(monkeypatch, arguments, place):
+    monkeypatch.setattr("sys.argv", ["worker.py", *arguments])
+    assert worker_slot() == place

@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from server.running import api_of, called_at
+from server.running import api_of, called_at, metrics_url_of
 
 
 @pytest.fixture
@@ -54,6 +54,22 @@ def test_the_file_it_was_told_comes_first_then_the_last_snapshot_then_the_folder
     api = api_of(running("-f", "other"))
     assert api.management_url == "http://127.0.0.1:5"
     assert api.tokens.path == tmp_path / "key_file.json"
+
+
+def test_each_interface_is_where_the_configuration_has_it(running, tmp_path):
+    assert (api_of(running()).url, metrics_url_of(running())) == (
+        "http://127.0.0.1:8080",
+        "http://127.0.0.1:8082/metrics",
+    )
+    lines = (
+        "inference_address=http://0.0.0.0:1",
+        "management_address=http://127.0.0.1:2",
+        "metrics_address=http://h:3",
+    )
+    (tmp_path / "config.properties").write_text("\n".join(lines))
+    api = api_of(running())
+    assert (api.url, api.management_url) == ("http://127.0.0.1:1", "http://127.0.0.1:2")
+    assert metrics_url_of(running()) == "http://h:3/metrics"
 
 
 def test_the_environment_counts_only_where_the_configuration_lets_it(running, tmp_path):

@@ -37,7 +37,7 @@ def test_help_names_every_option():
             "--handoff: nothing that it is for is packed by --topology fused",
         ),
         (["--set", "eden_fused:threads=1"], "--set eden_fused:threads: nothing that it is for is packed"),
-        (["--set", "decoder:precision=bf16"], "expected [encoder:|dit_decoder:|eden_fused:]KEY=VALUE"),
+        (["--set", "decoder:precision=bf16"], "expected [encoder:|dit_decoder:|eden_fused:|autostart:]KEY=VALUE"),
     ],
 )
 def test_a_wrong_option_is_named_and_the_archives_stay_as_they_were(tmp_path, options, complaint):

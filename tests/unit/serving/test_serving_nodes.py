@@ -12,6 +12,7 @@ import media
 from serving.encode import REFUSAL, TICKET
 from serving.request import Caller, Request
 from serving.settings import Limits
+from serving.telemetry import Silent
 from tests.e2e.servers import moving_frames
 from tests.unit.serving.conftest import Outbox
 
@@ -196,3 +197,38 @@ def test_limits_hold_without_a_handoff_too(make_nodes):
     nodes = make_nodes(Limits(max_pixels=64 * 96, max_clip_pixels=3 * 64 * 96))
     (answer,) = nodes.fused.serve([request(0, {"body": clip(4)}, Caller.HTTP)], Outbox())
     assert told(answer, 413)["largest_clip"] == 3
+
+
+def test_an_answer_says_why_it_is_an_error_and_who_said_so_first(make_nodes):
+    nodes = make_nodes(max_in_flight=1)
+    bodies = {"body": b"x"}, {"body": b""}
+    wrong = [nodes.encoder.serve([request(0, fields, Caller.HTTP)])[0] for fields in bodies]
+    assert [answer.reason for answer in wrong] == ["MediaError", "BadRequest"]
+    nodes.encoder.serve([request(0)])
+    (refused,) = nodes.encoder.serve([request(0)])
+    assert (refused.status, refused.reason) == (503, "in_flight")
+    (passed_on,) = nodes.decoder.serve([request(0, {"body": refused.body})], Outbox())
+    assert (passed_on.status, passed_on.reason) == (503, "passed_on")
+    (good,) = nodes.fused.serve([request(0, caller=Caller.HTTP)], Outbox())
+    assert (good.status, good.reason) == (200, "")
+
+
+class Began(Silent):
+    """Keeps when calls began."""
+
+    def __init__(self) -> None:
+        self.at: dict[int, float] = {}
+
+    def began(self, index: int, at: float) -> None:
+        self.at[index] = at
+
+
+def test_a_ticket_tells_the_decoder_when_the_call_began_in_a_workflow_alone(make_nodes, monkeypatch):
+    nodes, began = make_nodes(), Began()
+    monkeypatch.setattr(nodes.decoder, "_telemetry", began)
+    calls = [Request(index, {"body": clip()}, {}, Caller.WORKFLOW, arrived=1000.0 + index) for index in range(2)]
+    tickets = nodes.encoder.serve(calls)
+    callers = (Caller.WORKFLOW, Caller.HTTP)
+    given = [request(i, {"body": tickets[i].body}, caller) for i, caller in enumerate(callers)]
+    assert all(answer.status == 200 for answer in nodes.decoder.serve(given, Outbox()))
+    assert began.at == {0: 1000.0}

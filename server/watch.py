@@ -1,0 +1,110 @@
+"""Calls of the server's own while nobody else's are answered, so that what it tells Prometheus says whether it answers.
+
+A worker that TorchServe lists as READY may never answer again, and /ping says Healthy meanwhile: only an answer tells.
+Each node says when it gave its last one (eden_last_answer_timestamp_seconds). While callers keep that fresh, nothing is
+called.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import requests
+
+from server.api import BINARY, Api
+from server.http import request
+from server.topology import FUSED, LIVE, NODES, WORKFLOW, Topology
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 20.0
+"""Seconds that one call may take."""
+BUSY = 503
+
+
+@dataclass(frozen=True)
+class Way:
+    """Models that answer a clip together, and the calls by which they do: the next ones where the first are refused."""
+
+    models: tuple[str, ...]
+    calls: tuple[tuple[str, ...], ...]
+    """paths; each takes what the one before it answered"""
+
+
+WAYS = (
+    # The nodes one by one, since a workflow's call that fails leaks a thread of Java's and theirs does not; but where
+    # callers fill the hand-off, room is made for the workflow alone.
+    Way(NODES, (tuple(f"/predictions/{node}" for node in NODES), (f"/wfpredict/{WORKFLOW}",))),
+    *(Way((model,), ((f"/predictions/{model}",),)) for model in (FUSED, LIVE)),
+)
+
+_LAST_ANSWER = re.compile(r'^eden_last_answer_timestamp_seconds\{[^}]*ModelName="(\w+)"[^}]*\} (\S+)$', re.MULTILINE)
+
+
+class Watch:
+    """Has every model of a topology answer a pair, where none was answered for `every` seconds."""
+
+    def __init__(self, api: Api, metrics_url: str, topology: Topology, every: float) -> None:
+        self._api, self._metrics_url, self._every = api, metrics_url, every
+        self._ways = [way for way in WAYS if set(way.models) <= set(topology.models)]
+        self._complaints: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Look for ever."""
+        while True:
+            time.sleep(self._every)
+            self.look()
+
+    def look(self) -> None:
+        """Call what was silent for too long; what goes wrong is logged once, and again when it goes wrong otherwise."""
+        for way in self._ways:
+            try:
+                complaint = "" if self._is_fresh(way.models) else self._call(way)
+            except (requests.RequestException, OSError, ValueError) as error:
+                complaint = f"no answer: {error}"
+            self._tell(way.models[-1], complaint)
+
+    def _is_fresh(self, models: tuple[str, ...]) -> bool:
+        page = request("GET", self._metrics_url, timeout=PATIENCE).text
+        answered = {model: float(at) for model, at in _LAST_ANSWER.findall(page)}
+        return all(time.time() - answered.get(model, 0.0) < self._every for model in models)
+
+    def _call(self, way: Way) -> str:
+        """Have a pair answered; a complaint, empty where all is well."""
+        status, complaint = BUSY, ""
+        for paths in way.calls:
+            if status == BUSY:
+                status, complaint = self._through(paths)
+        return complaint
+
+    def _through(self, paths: tuple[str, ...]) -> tuple[int, str]:
+        """The last call's status, and a complaint; a workflow's error is a 200 with JSON."""
+        body = pair()
+        for path in paths:
+            reply = self._api.call(path, data=body, headers=BINARY, timeout=PATIENCE)
+            if reply.status_code != 200 or reply.content.startswith(b"{"):
+                return reply.status_code, f"{path} answered {reply.status_code}: {reply.text[:300]}"
+            body = reply.content
+        return 200, ""
+
+    def _tell(self, model: str, complaint: str) -> None:
+        before = self._complaints.get(model, "")
+        self._complaints[model] = complaint
+        if complaint and complaint != before:
+            logger.warning("a pair sent to %s: %s", model, complaint)
+        elif before and not complaint:
+            logger.info("a pair sent to %s is answered again", model)
+
+
+def pair() -> bytes:
+    """Two frames of 64x64 as .npy: a gradient that moves by four pixels."""
+    row = np.arange(64, dtype=np.uint8) * 3
+    frames = np.stack([np.roll(row, shift) for shift in (0, 4)])
+    body = io.BytesIO()
+    np.save(body, np.broadcast_to(frames[:, None, :, None], (2, 64, 64, 3)).copy())
+    return body.getvalue()
