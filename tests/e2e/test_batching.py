@@ -23,7 +23,7 @@ Counts = dict[tuple[str, str], float]
 def counted(server, reached: Callable[[Counts], bool] = lambda counts: True) -> Counts:
     """Requests and batches of each node, once so many are counted and no more come.
 
-    TorchServe reads them from the workers' logs, and so may be late.
+    A worker tells them once a second, and TorchServe reads them from its log: they may be late.
     """
     seen: list[Counts] = []
 
@@ -31,7 +31,7 @@ def counted(server, reached: Callable[[Counts], bool] = lambda counts: True) -> 
         text = requests.get(server.metrics_url, timeout=10).text
         found = re.findall(r'^eden_(requests|batches)_total\{[^}]*"(eden__\w+)"[^}]*\} (\S+)$', text, re.MULTILINE)
         seen.append({(what, node): float(value) for what, node, value in found})
-        return reached(seen[-1]) and len(seen) > 9 and all(each == seen[-1] for each in seen[-10:])
+        return reached(seen[-1]) and len(seen) > 19 and all(each == seen[-1] for each in seen[-20:])
 
     wait_for(settled)
     return seen[-1]

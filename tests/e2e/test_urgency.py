@@ -32,6 +32,8 @@ from tests.e2e.servers import PREDICT, TAKEN, WORKFLOW, assert_no_thread_leaked,
 HELD, BATCH = "held", 3
 """The fused model once more: it waits until a batch is full, so a test says what comes together."""
 PATH = f"/predictions/{HELD}"
+ASKED: list[int] = []
+"""How many pairs it has been asked for, and draws: metrics tell of them a second later, or two."""
 BATCH_OF_BOTH, QUEUE = 4, 64
 """Of eden_fused: see conftest, and jobQueueSize in handlers/eden_fused.yaml."""
 PAIR, SHORT, CLIP = (media.encode_npy(moving_frames(count)) for count in (2, 3, TAKEN))
@@ -72,10 +74,6 @@ def read(server: Server, metric: str, model: str) -> int:
     return int(Readings(requests.get(server.metrics_url, timeout=30).text).sum(metric, ModelName=model))
 
 
-def drawn(server: Server) -> int:
-    return read(server, "eden_pairs_total", HELD)
-
-
 def test_the_urgent_and_the_refused_end_before_their_batch_and_connections_serve_on(held: Server, pool):
     with requests.Session() as session:
         session.headers = held.tokens.headers("inference") | BINARY
@@ -87,6 +85,7 @@ def test_the_urgent_and_the_refused_end_before_their_batch_and_connections_serve
         for _ in range(3):
             calls = [pool.submit(call, *each) for each in ((SHORT, "batch"), (PAIR, "live"), (PAIR, "urgent"))]
             clip, pair, refused = (each.result() for each in calls)
+            ASKED.append(2 + 1)
             assert (clip.status_code, pair.status_code, refused.status_code) == (200, 200, 400)
             assert is_whole(clip, 2) and is_whole(pair, 1) and "priority is" in refused.json()["message"]
             # an answer that comes with its batch's last message has a length, one that ended before it comes in chunks
@@ -95,7 +94,6 @@ def test_the_urgent_and_the_refused_end_before_their_batch_and_connections_serve
 
 def test_a_caller_that_goes_away_is_not_told_of(held: Server, pool):
     """What docs/http-api.md says of TorchServe: the clip of a caller who has gone is drawn to its end."""
-    before = drawn(held)
     token = held.tokens.headers("inference")["Authorization"]
     host, port = held.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as gone:
@@ -107,7 +105,8 @@ def test_a_caller_that_goes_away_is_not_told_of(held: Server, pool):
         wait_for(lambda: unread(gone) == 0)
     replies = [pool.submit(held.api.call, PATH, data=PAIR, headers=BINARY) for _ in range(BATCH - 1)]
     assert all(is_whole(each.result(), 1) for each in replies)
-    wait_for(lambda: drawn(held) == before + (TAKEN - 1) + (BATCH - 1))
+    ASKED.append((TAKEN - 1) + (BATCH - 1))
+    wait_for(lambda: read(held, "eden_pairs_total", HELD) == sum(ASKED))
 
 
 def unread(connection: socket.socket) -> int:
