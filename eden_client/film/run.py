@@ -158,11 +158,11 @@ class _Run:
         source = order.source, identity(order.source), order.source_fps, order.strict
         task = FilmTask(*source, result.sinks, window, order.clip, order.compare, self._planes(result))
         planner = Planner(self._segments, result.done)
-        jobs = planner.jobs(self._gaps(planner.seen(self._counted())))
+        jobs = planner.jobs(self._gaps(planner.seen(self._counted()), self._budget.planners))
         self._calls_of_each = window
         self._times.begin("planning")
         if isinstance(self._film, FilmFile):
-            self._film.decode_ahead(self._budget.decoders)
+            self._film.decode_ahead(self._budget.planners)
         LocalProcesses(count, self._connect, self._client).run(task, self._timed(jobs), self)
 
     def _encoders(self) -> int:
@@ -250,13 +250,13 @@ class _Run:
             fresh.unlink(missing_ok=True)
         return self._finished(1)
 
-    def _gaps(self, pictures: Iterator[Picture]) -> Iterator[Gap]:
+    def _gaps(self, pictures: Iterator[Picture], threads: int = 1) -> Iterator[Gap]:
         order = self._order
         clock: Clock = Constant(order.fps) if order.fps else Multiply(order.times)
         own = order.times.bit_length() - 1
         retime = order.duplicates == "skip"
         depth = order.depth if order.fps else (own + LONGEST_HOLD.bit_length() - 1 if retime else own)
-        film = classify_transitions(pictures, order.cuts, order.duplicates != "off")
+        film = classify_transitions(pictures, order.cuts, order.duplicates != "off", threads)
         for gap in plan(film, clock, depth, 1 / self._film.look.rate, retime):
             if gap.relation is not Relation.MOTION:
                 name = gap.relation.value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,19 +31,50 @@ class Step:
     """it shows the same as the one before it, noise of coding aside"""
 
 
-def steps(pictures: Iterable[Picture], differences: bool, duplicates: bool) -> Iterator[Step]:
-    """The step to each picture.
+def steps(pictures: Iterable[Picture], differences: bool, duplicates: bool, threads: int = 1) -> Iterator[Step]:
+    """The step to each picture, in order.
 
     differences, duplicates   whether it matters how much it differs, and whether it shows the same
+    threads                   that look at steps side by side, a few pictures ahead
+    What reading the pictures raises is raised after the steps to those before.
     """
     before: Picture | None = None
-    last: np.ndarray | None = None
-    for picture in pictures:
-        small = separated(picture.small()) if differences else None
-        apart = 0.0 if last is None or small is None else difference(last, small)
-        matters = duplicates or apart > STILL
-        yield Step(picture, apart, matters and before is not None and is_same(before, picture))
-        before, last = picture, small
+    last: Future[np.ndarray] | None = None
+    coming, ended = iter(pictures), None
+    with ThreadPoolExecutor(threads, thread_name_prefix="differences") as pool:
+        pending: deque[Future[Step]] = deque()
+        while ended is None or pending:
+            picture = None
+            if ended is None:
+                try:
+                    picture = next(coming)
+                except Exception as error:  # StopIteration among them
+                    ended = error
+            if picture is not None:
+                # Tasks begin in order: what a step waits for has begun before it.
+                small = pool.submit(_small, picture) if differences else None
+                pending.append(pool.submit(_step, before, picture, last, small, duplicates))
+                before, last = picture, small
+            if pending and (ended is not None or len(pending) >= 2 * threads - 1):
+                yield pending.popleft().result()
+    if not isinstance(ended, StopIteration):
+        raise ended
+
+
+def _small(picture: Picture) -> np.ndarray:
+    return separated(picture.small())
+
+
+def _step(
+    before: Picture | None,
+    picture: Picture,
+    last: Future[np.ndarray] | None,
+    small: Future[np.ndarray] | None,
+    duplicates: bool,
+) -> Step:
+    apart = 0.0 if last is None or small is None else difference(last.result(), small.result())
+    matters = duplicates or apart > STILL
+    return Step(picture, apart, matters and before is not None and is_same(before, picture))
 
 
 def separated(small: Frame) -> np.ndarray:

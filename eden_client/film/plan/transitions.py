@@ -11,10 +11,13 @@ from eden_client.film.read.film import Picture
 
 
 def classify_transitions(
-    pictures: Iterable[Picture], cut_sensitivity: float | None, duplicates: bool
+    pictures: Iterable[Picture], cut_sensitivity: float | None, duplicates: bool, threads: int = 1
 ) -> Iterator[tuple[Picture, Relation]]:
-    """Each picture and its relation to the one before; None and False leave cuts and duplicates undetected."""
-    film = steps(pictures, cut_sensitivity is not None, duplicates)
+    """Each picture and its relation to the one before; None and False leave cuts and duplicates undetected.
+
+    threads   that compare pictures side by side
+    """
+    film = steps(pictures, cut_sensitivity is not None, duplicates, threads)
     found = ((step, False) for step in film) if cut_sensitivity is None else detect_cuts(film, cut_sensitivity)
     for step, is_cut in found:
         if is_cut:

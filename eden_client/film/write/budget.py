@@ -23,9 +23,9 @@ With the other constant, above what libx264, libx265 and libvpx-vp9 were measure
 libx264 at slow; libsvtav1 takes a seventh more at 480x854, slower presets more, libx264's ultrafast a sixth.
 """
 
-_DECODER = 5
+_DECODED = 5
 """Bytes per pixel that each thread takes that decodes a film to be planned; measured: 3 to 5."""
-_DECODERS = 8
+_PLANNERS = 8
 """Such threads at most: then planning is no longer what a film waits for."""
 
 
@@ -52,7 +52,7 @@ class Budget:
         self.segments = max(1, min(cores(), free * 2 // 3 // encoder_bytes(pixels)))
         """Segments encoded at the same time, by this process alone."""
         each = _PROCESS + encoder_bytes(pixels) + pixels * clip * _SENT
-        self.decoders = max(1, min(_DECODERS, cores() // 4, free // 12 // (pixels * _DECODER)))
-        """Threads that decode the film to be planned, where other processes make it."""
-        self.processes = max(1, min(cores(), (free - self.decoders * pixels * _DECODER) // each))
+        self.planners = max(1, min(_PLANNERS, cores() // 4, free // 12 // (pixels * _DECODED)))
+        """Threads that decode the film, and as many that compare its pictures, where other processes make it."""
+        self.processes = max(1, min(cores(), (free - self.planners * pixels * _DECODED) // each))
         """Processes that make a segment each at the same time."""

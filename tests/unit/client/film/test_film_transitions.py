@@ -12,11 +12,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
 from eden_client.film.plan.cuts import SENSITIVITY
-from eden_client.film.plan.differences import difference, separated
+from eden_client.film.plan.differences import difference, separated, steps
 from eden_client.film.plan.duplicates import is_same
 from eden_client.film.plan.timeline import Relation
 from eden_client.film.plan.transitions import classify_transitions
 from eden_client.film.read.film import SMALL, Picture, samples_of
+from media import MediaError
 from tests.clip import CLIP
 
 OTHER = [np.ascontiguousarray(255 - frame[::-1]) for frame in CLIP]
@@ -206,3 +207,36 @@ def test_pictures_of_two_formats_are_compared_as_rgb():
 def test_pictures_smaller_than_a_block_are_compared_too(size):
     frame = CLIP[0][: size[0], : size[1]] // 2
     assert is_same(*film([frame, frame.copy()])) and not is_same(*film([frame, frame + np.uint8(3)]))
+
+
+@pytest.mark.parametrize("differences", [True, False])
+def test_several_threads_find_the_same(differences):
+    frames = [frame for frame in CLIP[:8] + OTHER[:8] for _ in range(2)]
+    found = [list(steps(film(frames), differences, True, threads)) for threads in (1, 4)]
+    told = [[(each.picture.time, each.difference, each.same) for each in of] for of in found]
+    assert told[0] == told[1] and len(told[0]) == len(frames)
+    assert sum(same for _, _, same in told[0]) == len(frames) / 2
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_what_reading_raises_comes_after_the_steps_before_it(threads):
+    def pictures():
+        yield from film(CLIP[:6])
+        raise MediaError("broken off")
+
+    seen = []
+    with pytest.raises(MediaError, match="broken off"):
+        for step in steps(pictures(), True, True, threads):
+            seen.append(step.picture.time)
+    assert seen == list(range(6))
+
+
+def test_one_thread_waits_for_no_picture_but_its_own():
+    def pictures():
+        for picture in film(CLIP[:3]):
+            asked.append(picture.time)
+            yield picture
+
+    asked = []
+    for step in steps(pictures(), True, True):
+        assert asked[-1] == step.picture.time
