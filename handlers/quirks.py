@@ -135,14 +135,17 @@ class Replies:
         return True
 
     def finish(self, index: int, answer: Answer) -> bool:
-        """End one caller's call while others of the batch go on, in one thread; False for a gRPC caller, whose call
-        cannot be ended so. What the batch then answers to it is left out."""
-        if self._callers[index] is Caller.GRPC:
+        """End one caller's call while others of the batch go on, in one thread. What the batch then answers to it is
+        left out. False where a call cannot be ended so: a gRPC caller's; or with an error, that of a caller who may be
+        one of /predictions/ and pass for a workflow, since each needs other messages."""
+        caller = self._callers[index]
+        doubtful = caller is Caller.WORKFLOW and self._place is Place.LAST and answer.status >= 400
+        if caller is Caller.GRPC or doubtful:
             return False
         pause_until(self._started)
         body = b"" if index in self.left else answer.body
         self.left.setdefault(index, time.time())
-        if self._callers[index] is Caller.WORKFLOW:  # the first message is its answer, whatever else comes
+        if caller is Caller.WORKFLOW:  # the first message is its answer, whatever else comes
             if body:
                 self.send(index, body, answer.content_type)
             return True

@@ -102,6 +102,8 @@ _UNSAID: dict[str, type[EdenError]] = {
     "PeerLost": PayloadLost,
     "HandoffTimeout": PayloadLost,
     "DeviceLost": ServerBusy,
+    # Of a setting: it leads nowhere the next time, too.
+    "Unreachable": Refused,
 }
 """Of ours, where the envelope says nothing of a retry."""
 

@@ -185,7 +185,8 @@ LONGEST = 4
 def test_what_would_wait_too_long_for_the_decoder_is_refused(tmp_path):
     body = media.encode_npy(moving_frames())
 
-    with server_with(tmp_path, max_wait_s=LONGEST) as server:
+    # Callers who hold tickets for so long count as gone, and make nobody wait: here nobody is.
+    with server_with(tmp_path, **{"max_wait_s": LONGEST, "handoff.abandoned_after_s": 300}) as server:
 
         def encode(*, refused: bool = False) -> requests.Response:
             reply = server.api.call(PREDICT[0], data=body, headers=BINARY)
