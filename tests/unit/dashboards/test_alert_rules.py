@@ -40,6 +40,16 @@ def test_the_configuration_and_its_rules_are_valid():
     assert config["rule_files"] == [RULES.name]
 
 
+def test_a_rule_reads_only_what_its_own_group_recorded_before_it():
+    everywhere = {rule["record"] for group in GROUPS for rule in group["rules"] if "record" in rule}
+    for group in GROUPS:
+        recorded: set[str] = set()
+        for rule in group["rules"]:
+            read = {name for name in everywhere if name in rule["expr"]}
+            assert read <= recorded, f"{rule.get('record', rule.get('alert'))} reads {read - recorded}"
+            recorded |= {rule["record"]} if "record" in rule else set()
+
+
 def test_each_alert_fires_when_it_should_and_not_before():
     promtool("test", "rules", TESTS)
 
