@@ -78,8 +78,11 @@ class Consumer:
 
     def _check(self, ticket: bytes | Ticket) -> Ticket:
         with self._counting_rejections():
-            known = ticket if isinstance(ticket, Ticket) else self._verified(ticket)
-            known.check_deadline()
+            if isinstance(ticket, Ticket):
+                known = ticket
+                known.check_deadline()  # it was read in time, and may have waited since
+            else:
+                known = self._verified(ticket)
         largest = self._context.settings.max_payload_bytes
         if known.layout.nbytes > largest:
             self._context.counters["refused", "capacity"] += 1

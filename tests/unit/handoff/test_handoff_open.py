@@ -72,6 +72,19 @@ def test_a_ticket_of_another_kind_is_refused(tmp_path: Path) -> None:
         shared.take(inline.put(clip()))
 
 
+def test_a_ticket_that_was_read_in_time_and_waited_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_handoff(HandoffSettings(kind="inline", folder=tmp_path, time_to_live_s=60)) as handoff:
+        read = handoff.read(handoff.put(clip()))
+        handoff.take(read)
+        monkeypatch.setattr("handoff.ticket.time.time", lambda: read.deadline + 2)
+        for take in (handoff.take, lambda late: next(handoff.stream(late))):
+            with pytest.raises(TicketRejected, match=r"expired 2\.0 s ago"):
+                take(read)
+        assert handoff.counters["refused", "ticket"] == 2
+
+
 def test_a_put_that_fails_holds_nothing(tmp_path: Path) -> None:
     with open_handoff(HandoffSettings(folder=tmp_path, max_in_flight=1)) as handoff:
         for _ in range(3):
