@@ -16,6 +16,7 @@ import fcntl
 import heapq
 import ipaddress
 import itertools
+import math
 import os
 import random
 import select
@@ -118,11 +119,18 @@ class Link:
     """Bytes that were delivered."""
     lost: int = 0
     """Packets that were not."""
-    cut: bool = False
     cut_after: int | None = None
     """Bytes from which on it is cut, in both directions."""
+    cut_for_s: float = math.inf
+    """How long, from then on."""
+    cut_until: float = 0.0
     free_at: float = 0.0
     """When what waits in front of it has left."""
+
+    @property
+    def cut(self) -> bool:
+        """Whether it carries nothing."""
+        return time.monotonic() < self.cut_until
 
 
 @dataclass(order=True)
@@ -149,7 +157,7 @@ class Network:
         self.links: dict[tuple[str, str], Link] = {
             (one.address, other.address): Link() for one in self.hosts for other in self.hosts if one is not other
         }
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._by_address: dict[bytes, Host] = {}
         for host in self.hosts:
             for text in (host.address, host.address6):
@@ -173,28 +181,21 @@ class Network:
         self, one: Host, other: Host, *, delay_s: float = 0.0, loss: float = 0.0, rate: float | None = None
     ) -> None:
         """From now on both directions are late, lose packets, carry so many bytes per second."""
-        with self._changed:
+        with self._lock:
             for link in self.between(one, other):
                 link.delay_s, link.loss, link.rate = delay_s, loss, rate
 
-    def cut_after(self, one: Host, other: Host, nbytes: int) -> None:
-        """Cut both directions once so many more bytes have gone from `one` to `other`."""
-        with self._changed:
+    def cut_after(self, one: Host, other: Host, nbytes: int, for_s: float = math.inf) -> None:
+        """Cut both directions once so many more bytes have gone from `one` to `other`: so long, or until mended."""
+        with self._lock:
             there, _ = self.between(one, other)
-            there.cut_after = there.passed + nbytes
-
-    def wait_until_cut(self, one: Host, other: Host, timeout: float = 120) -> None:
-        """Return once it has come so far. Raises TimeoutError."""
-        there, _ = self.between(one, other)
-        with self._changed:
-            if not self._changed.wait_for(lambda: there.cut, timeout):
-                raise TimeoutError(f"{there.passed} bytes went from {one.address} to {other.address} in {timeout} s")
+            there.cut_after, there.cut_for_s = there.passed + nbytes, for_s
 
     def mend(self, one: Host, other: Host) -> None:
         """Both directions carry again."""
-        with self._changed:
+        with self._lock:
             for link in self.between(one, other):
-                link.cut, link.cut_after = False, None
+                link.cut_until, link.cut_after = 0.0, None
 
     def __enter__(self) -> Network:
         return self
@@ -225,7 +226,7 @@ class Network:
             ready = [descriptor for descriptor, _ in poll.poll(patience)]
             if self._stop in ready:
                 return
-            with self._changed:
+            with self._lock:
                 for descriptor in ready:
                     self._accept(sources[descriptor], waiting, number)
                 while waiting and waiting[0].due <= time.monotonic():
@@ -260,8 +261,9 @@ class Network:
         link.passed += len(packet.data)
         if link.cut_after is not None and link.passed >= link.cut_after:
             (source,) = {one for (one, other), each in self.links.items() if each is link}
-            self.links[source, packet.target.address].cut = self.links[packet.target.address, source].cut = True
-            self._changed.notify_all()
+            back = self.links[packet.target.address, source]
+            link.cut_until = back.cut_until = time.monotonic() + link.cut_for_s
+            link.cut_after = None
 
 
 def hosts_are_allowed() -> bool:

@@ -11,7 +11,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -198,14 +197,12 @@ def test_a_film_is_whole_though_the_link_between_the_hosts_is_not(hosts: TwoHost
                 network.degrade(*link, delay_s=0.02, loss=0.01)
             case "slow":
                 network.degrade(*link, rate=100_000)
-            case "cut" | "cut for longer":
-                network.cut_after(*link, PAYLOAD // 2)
+            case "cut":
+                network.cut_after(*link, PAYLOAD // 2, for_s=10)
+            case "cut for longer":
+                network.cut_after(*link, PAYLOAD // 2, for_s=40)  # timeout_s is 30
         target = f"{disturbance.replace(' ', '-')}.mp4"
         client = hosts.interpolate(target)
-        if "cut" in disturbance:
-            network.wait_until_cut(*link)
-            time.sleep(10 if disturbance == "cut" else 40)  # timeout_s is 30
-            network.mend(*link)
         assert finished(client, hosts.folder / target) == hosts.wanted
         assert "cut" not in disturbance or there.lost > lost
     finally:
