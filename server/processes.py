@@ -62,6 +62,7 @@ def end(temporary: Path) -> None:
 
 def _running(matches: Callable[[str], bool]) -> list[psutil.Process]:
     """The processes with an argument that matches."""
+    psutil.process_iter.cache_clear()  # what it kept of an ended process stands for a new one of that pid: never ended
     return [each for each in psutil.process_iter(["cmdline"]) if any(map(matches, each.info["cmdline"] or []))]
 
 

@@ -30,8 +30,18 @@ def scheduling_kept() -> Iterator[None]:
 
 def _real_time() -> set[int]:
     found = set()
-    for thread in _THREADS.iterdir():
-        with suppress(OSError):
-            if os.sched_getscheduler(int(thread.name)) in (os.SCHED_FIFO, os.SCHED_RR):
-                found.add(int(thread.name))
+    for thread in _threads():
+        with suppress(OSError):  # it has ended
+            if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
+                found.add(thread)
+    return found
+
+
+def _threads() -> set[int]:
+    """This process's threads. The kernel may leave out living ones in a listing during which others end, say another
+    encoder's; those that ended are missing from the next listing, so that two which agree are whole.
+    """
+    before: set[int] = set()
+    while (found := {int(thread.name) for thread in _THREADS.iterdir()}) != before:
+        before = found
     return found

@@ -16,7 +16,6 @@ from handoff import HandoffSettings, open_handoff
 from serving.answer import Answer
 from serving.errors import REFUSALS, TooLarge, envelope, reason
 from serving.request import Caller, Request
-from tests.unit.handlers.told_lines import declared_metrics
 
 BUSY = Answer(b"{}", "application/json", 503, "wait")
 GOOD = Answer(b"frame", "image/png")
@@ -27,7 +26,7 @@ def make(told):
     """Makes the metrics of a node, whose start has been told."""
 
     def _make(place: Place, handoff=None, batch_size: int = 4) -> tuple[Metrics, Reporter]:
-        reporter = Reporter(declared_metrics())
+        reporter = Reporter(told.metrics())
         metrics = Metrics(reporter, "cpu", batch_size, place, handoff, "9001")
         reporter.tell()
         return metrics, reporter

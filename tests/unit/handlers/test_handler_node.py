@@ -23,7 +23,8 @@ class Idle(NodeHandler):
 def start(tmp_path, monkeypatch):
     """Starts such a node, as TorchServe does on a host without a GPU."""
     monkeypatch.setenv("EDEN_SERVER_FOLDER", str(tmp_path))
-    metrics = declared_metrics()
+    monkeypatch.setattr("handlers.node.Reporter.start", lambda self: None)  # it would tell as long as the process lives
+    metrics = declared_metrics("node")
     started = []
 
     def _start(kind: str, batch: int, **yaml) -> NodeHandler:
@@ -66,6 +67,7 @@ def test_without_the_gpu_that_it_asks_for_it_runs_where_it_can_and_says_so(start
 def test_a_start_is_counted_in_the_workers_place_though_loading_fails(start, told, monkeypatch):
     monkeypatch.setattr("sys.argv", ["worker.py", "--sock-type", "unix", "--sock-name", "/tmp/a.b/.ts.sock.9002"])
     monkeypatch.setattr(Idle, "start", lambda self: (_ for _ in ()).throw(ValueError("no checkpoint")))
+    told.model = "node"
     for starts in (1, 2):
         with pytest.raises(ValueError, match="no checkpoint"):
             start("inline", 1)

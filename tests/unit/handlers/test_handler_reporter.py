@@ -8,12 +8,11 @@ from importlib import resources
 import pytest
 
 from handlers.reporter import BUCKETS, Reporter
-from tests.unit.handlers.told_lines import declared_metrics
 
 
 @pytest.fixture
 def reporter(told):
-    return Reporter(declared_metrics())
+    return Reporter(told.metrics())
 
 
 def test_what_is_counted_between_two_tellings_is_one_line(reporter, told):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,10 +20,14 @@ LINE = re.compile(
 
 
 class ToldLines(logging.Handler):
-    """Counters added up and gauges as last told, by name and labels; `lines`: each in turn."""
+    """Counters added up and gauges as last told, by name and labels; `lines`: each in turn.
+
+    Of one model alone: nodes that other tests have started tell of themselves as long as the process lives.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.model = f"model-{secrets.token_hex(8)}"
         self.lines: list[str] = []
         self.values: defaultdict[tuple[str, ...], float] = defaultdict(float)
         self._changed = threading.Condition()
@@ -34,7 +39,9 @@ class ToldLines(logging.Handler):
         matched = LINE.fullmatch(line.removeprefix("[METRICS]"))
         assert matched, f"TorchServe cannot read {line}"
         labels = dict(pair.split(":") for pair in matched[4].split(","))
-        assert (labels.pop("ModelName"), labels.pop("Level")) == ("model", "Model")
+        if labels.pop("ModelName") != self.model:
+            return
+        assert labels.pop("Level") == "Model"
         series = (matched[1], *labels.values())
         with self._changed:
             self.lines.append(line)
@@ -49,10 +56,14 @@ class ToldLines(logging.Handler):
         with self._changed:
             assert self._changed.wait_for(condition, 120)
 
+    def metrics(self) -> MetricsCacheYamlImpl:
+        """TorchServe's own metrics, of a worker of the model."""
+        return declared_metrics(self.model)
 
-def declared_metrics() -> MetricsCacheYamlImpl:
-    """TorchServe's own, of a worker of the model "model"."""
+
+def declared_metrics(model: str) -> MetricsCacheYamlImpl:
+    """TorchServe's own, of a worker of a model."""
     cache = MetricsCacheYamlImpl(str(PROJECT / "server" / "metrics.yaml"))
     cache.initialize_cache()
-    cache.model_name = "model"
+    cache.model_name = model
     return cache

@@ -52,6 +52,15 @@ def test_java_its_workers_and_their_children_end_others_stay(spawn, tmp_path):
     assert [each.poll() for each in stay] == [None, None]
 
 
+def test_a_process_with_the_pid_of_one_that_ended_earlier_is_ended(spawn, tmp_path):
+    java = spawn(SLEEP, f"-Djava.io.tmpdir={tmp_path}")
+    earlier = psutil.Process(java.pid)
+    earlier._ident = (java.pid, 0.0)
+    psutil._pmap[java.pid] = earlier  # what `psutil.process_iter` keeps from one call to the next
+    processes.end(tmp_path)
+    assert java.poll() is not None
+
+
 def test_one_that_ignores_the_request_is_killed(spawn, tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "PATIENCE", 0.5)
     java = spawn(STUBBORN, f"-Djava.io.tmpdir={tmp_path}")
