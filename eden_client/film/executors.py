@@ -10,6 +10,7 @@ import queue
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from media import MediaError
 TRIES = 3
 """How often a segment is begun whose process ends without a word: it may be the segment's doing."""
 _PATIENCE = 1.0
-"""Seconds that the thread of this process gets to end, if others end the work: it may wait for the server."""
+"""Seconds that a thread of this process gets to end: it may wait for the server."""
 
 
 class Hearer(Protocol):
@@ -60,25 +61,113 @@ class Executor(Protocol):
         """Make all segments, in any order, anywhere. Raises what making one raises, or what `jobs` raises."""
 
 
-@dataclass
-class _Worker:
-    process: subprocess.Popen[bytes]
-    job: SegmentJob | None = None
-    ready: bool = False
-    frames: int = 0
-    """that it has encoded for this job"""
-    listener: threading.Thread | None = None
+class _Worker(ABC):
+    """Makes segments, one after the other. `tell`: what it has to say, None once it has ended."""
 
+    lasts = True
+    """Whether it makes another segment after its first."""
+
+    def __init__(self, tell: Callable[[_Worker, Message | None], None]) -> None:
+        self._tell = tell
+        self.job: SegmentJob | None = None
+        self.ready = False
+        self.frames = 0
+        """that it has encoded for this job"""
+
+    def give(self, job: SegmentJob) -> None:
+        """Have it make a segment."""
+        self.job = job
+        self._begin(job)
+
+    @abstractmethod
+    def _begin(self, job: SegmentJob) -> None: ...
+
+    @abstractmethod
+    def end(self) -> None:
+        """Have it end, whatever it does."""
+
+    @abstractmethod
     def close(self) -> int:
         """Wait for its end; its exit code."""
-        code = self.process.wait()
-        if self.listener is not None:
-            self.listener.join()
-        for pipe in (self.process.stdin, self.process.stdout):
+
+
+class _Process(_Worker):
+    """Another process of this machine."""
+
+    def __init__(self, tell: Callable[[_Worker, Message | None], None], start: Start) -> None:
+        super().__init__(tell)
+        command = [sys.executable, "-m", "eden_client.film.worker"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        self._send(start)
+
+    def _begin(self, job: SegmentJob) -> None:
+        self._send(job)
+
+    def end(self) -> None:
+        self._process.kill()
+
+    def close(self) -> int:
+        code = self._process.wait()
+        self._listener.join()
+        for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 if pipe is not None:
                     pipe.close()
         return code
+
+    def _send(self, what: Start | SegmentJob) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended: the thread that listens to it says so
+            self._process.stdin.write(pickle.dumps(what))
+            self._process.stdin.flush()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        while True:
+            try:
+                message = pickle.load(self._process.stdout)
+            except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # it has ended, in mid-word if killed
+                self._tell(self, None)
+                return
+            self._tell(self, message)
+
+
+class _Here(_Worker):
+    """A thread of this process, for one segment."""
+
+    lasts = False
+
+    def __init__(self, tell: Callable[[_Worker, Message | None], None], task: FilmTask, client: EdenClient) -> None:
+        super().__init__(tell)
+        self._task, self._client = task, client
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._make, name="first segment", daemon=True)
+
+    def _begin(self, job: SegmentJob) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        self._stop.set()
+
+    def close(self) -> int:
+        self._thread.join(_PATIENCE)
+        return 0
+
+    def _make(self) -> None:
+        assert self.job is not None
+        times = StageTimes()
+        maker = SegmentMaker(
+            self._task, self._client, lambda what: self._tell(self, Wrote(what, times.taken())), times, self._stop
+        )
+        try:
+            message: Message = Finished(maker.make(self.job), {})  # this client's traffic is counted as it comes
+        except Exception as error:
+            message = Failed(error)
+        finally:
+            maker.close()
+        self._tell(self, message)
 
 
 @dataclass(frozen=True)
@@ -109,13 +198,6 @@ class _Planned:
     job: SegmentJob | BaseException | None
 
 
-@dataclass(frozen=True)
-class _MadeHere:
-    """What this process has to say of the first segment."""
-
-    message: Message
-
-
 @dataclass
 class _Run:
     start: Start
@@ -123,33 +205,26 @@ class _Run:
     count: int
     jobs: Iterator[SegmentJob]
     hearer: Hearer
-    _events: queue.SimpleQueue[_Planned | _MadeHere | tuple[_Worker, Message | None]] = field(
-        default_factory=queue.SimpleQueue
-    )
+    _events: queue.SimpleQueue[_Planned | tuple[_Worker, Message | None]] = field(default_factory=queue.SimpleQueue)
     _workers: list[_Worker] = field(default_factory=list)
     _waiting: list[SegmentJob] = field(default_factory=list)
     _tries: dict[int, int] = field(default_factory=dict)
     _most_ready: int = 0
+    _begun: bool = False
     _all_planned: bool = False
-    _here: threading.Thread | None = None
-    _busy_here: bool = False
-    _stop: threading.Event = field(default_factory=threading.Event)
+    _stopped: bool = False
 
     def until_all_is_done(self) -> None:
         self._room = threading.Semaphore(2 * self.count)  # the planner keeps a little ahead, and no more
         threading.Thread(target=self._plan, name="plan", daemon=True).start()
-        while self._busy_here or not self._all_planned or self._waiting or any(each.job for each in self._workers):
+        while not (self._all_planned and not self._waiting and all(each.job is None for each in self._workers)):
             match self._events.get():
                 case _Planned(job):
                     if isinstance(job, BaseException):
                         raise job
                     self._all_planned = job is None
-                    if job is not None and self._here is None:
-                        self._make_here(job)
-                    elif job is not None:
+                    if job is not None:
                         self._waiting.append(job)
-                case _MadeHere(message):
-                    self._told_here(message)
                 case worker, None:
                     self._lost(worker)
                 case worker, message:
@@ -157,58 +232,23 @@ class _Run:
             self._hand_out()
 
     def end(self) -> None:
-        self._stop.set()
+        self._stopped = True
         self._room.release(2 * self.count)
         for worker in self._workers:
-            worker.process.kill()
+            worker.end()
         for worker in self._workers:
             worker.close()
-        if self._here is not None:
-            self._here.join(_PATIENCE)
 
     def _plan(self) -> None:
         try:
             for job in self.jobs:
                 self._room.acquire()
-                if self._stop.is_set():
+                if self._stopped:
                     return
                 self._events.put(_Planned(job))
             self._events.put(_Planned(None))
         except BaseException as error:
             self._events.put(_Planned(error))
-
-    def _make_here(self, job: SegmentJob) -> None:
-        """Make a segment in a thread of this process."""
-
-        def make() -> None:
-            times = StageTimes()
-
-            def wrote(what: Written) -> None:
-                self._events.put(_MadeHere(Wrote(what, times.taken())))
-
-            maker = SegmentMaker(self.start.task, self.client, wrote, times, self._stop)
-            try:
-                message: Message = Finished(maker.make(job), {})  # this client's traffic is counted as it comes
-            except Exception as error:
-                message = Failed(error)
-            finally:
-                maker.close()
-            self._events.put(_MadeHere(message))
-
-        self._busy_here = True
-        self._here = threading.Thread(target=make, name="first segment", daemon=True)
-        self._here.start()
-
-    def _told_here(self, message: Message) -> None:
-        match message:
-            case Wrote(what, times):
-                self.hearer.wrote(what, times)
-            case Finished(entry, traffic):
-                self._busy_here = False
-                self._room.release()
-                self.hearer.finished(entry, traffic)
-            case Failed(error):
-                raise error
 
     def _told(self, worker: _Worker, message: Message) -> None:
         match message:
@@ -224,6 +264,8 @@ class _Run:
                 self.hearer.trouble(error)
             case Finished(entry, traffic):
                 worker.job, worker.frames = None, 0
+                if not worker.lasts:
+                    self._workers.remove(worker)
                 self._room.release()
                 self.hearer.finished(entry, traffic)
             case Failed(error):
@@ -246,37 +288,20 @@ class _Run:
     def _hand_out(self) -> None:
         while self._waiting:
             idle = next((each for each in self._workers if each.job is None), None)
-            if idle is None and len(self._workers) + self._busy_here < self.count:
-                idle = self._begun()
+            if idle is None and len(self._workers) < self.count:
+                idle = self._begin()
             if idle is None:
                 return
-            idle.job = self._waiting.pop(0)
-            self._send(idle, idle.job)
+            idle.give(self._waiting.pop(0))
 
-    def _begun(self) -> _Worker:
-        command = [sys.executable, "-m", "eden_client.film.worker"]
-        worker = _Worker(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        self._workers.append(worker)
-        worker.listener = threading.Thread(target=self._listen, args=(worker,), daemon=True)
-        worker.listener.start()
-        self._send(worker, self.start)
-        return worker
-
-    def _send(self, worker: _Worker, what: Start | SegmentJob) -> None:
-        assert worker.process.stdin is not None
-        with suppress(OSError):  # it has ended: the thread that listens to it says so
-            worker.process.stdin.write(pickle.dumps(what))
-            worker.process.stdin.flush()
-
-    def _listen(self, worker: _Worker) -> None:
-        assert worker.process.stdout is not None
-        while True:
-            try:
-                message = pickle.load(worker.process.stdout)
-            except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # it has ended, in mid-word if killed
-                self._events.put((worker, None))
-                return
+    def _begin(self) -> _Worker:
+        def tell(worker: _Worker, message: Message | None) -> None:
             self._events.put((worker, message))
+
+        worker = _Process(tell, self.start) if self._begun else _Here(tell, self.start.task, self.client)
+        self._begun = True
+        self._workers.append(worker)
+        return worker
 
 
 def _ended(code: int) -> str:

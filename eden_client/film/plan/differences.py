@@ -38,27 +38,32 @@ def steps(pictures: Iterable[Picture], differences: bool, duplicates: bool, thre
     threads                   that look at steps side by side, a few pictures ahead
     What reading the pictures raises is raised after the steps to those before.
     """
-    before: Picture | None = None
-    last: Future[np.ndarray] | None = None
-    coming, ended = iter(pictures), None
     with ThreadPoolExecutor(threads, thread_name_prefix="differences") as pool:
         pending: deque[Future[Step]] = deque()
-        while ended is None or pending:
-            picture = None
-            if ended is None:
-                try:
-                    picture = next(coming)
-                except Exception as error:  # StopIteration among them
-                    ended = error
-            if picture is not None:
-                # Tasks begin in order: what a step waits for has begun before it.
-                small = pool.submit(_small, picture) if differences else None
-                pending.append(pool.submit(_step, before, picture, last, small, duplicates))
-                before, last = picture, small
-            if pending and (ended is not None or len(pending) >= 2 * threads - 1):
+        for step in _begun(pictures, differences, duplicates, pool):
+            pending.append(step)
+            if len(pending) >= 2 * threads - 1:
                 yield pending.popleft().result()
-    if not isinstance(ended, StopIteration):
-        raise ended
+        while pending:
+            yield pending.popleft().result()
+
+
+def _begun(
+    pictures: Iterable[Picture], differences: bool, duplicates: bool, pool: ThreadPoolExecutor
+) -> Iterator[Future[Step]]:
+    """The steps, still to be looked at; last, where reading the pictures fails, how it did."""
+    before: Picture | None = None
+    last: Future[np.ndarray] | None = None
+    try:
+        for picture in pictures:
+            # Tasks begin in order: what a step waits for has begun before it.
+            small = pool.submit(_small, picture) if differences else None
+            yield pool.submit(_step, before, picture, last, small, duplicates)
+            before, last = picture, small
+    except Exception as error:
+        failed: Future[Step] = Future()
+        failed.set_exception(error)
+        yield failed
 
 
 def _small(picture: Picture) -> np.ndarray:
