@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from handoff import Handoff
+from media.terms import PRIORITIES
 from serving.backlog import Backlog
 from serving.errors import Overloaded
 from serving.expected_wait import ExpectedWait
-from serving.request import PRIORITIES, Caller, Job
+from serving.request import Caller, Job
 
 Wanted = TypeVar("Wanted", bound=Job)
 

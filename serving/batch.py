@@ -9,11 +9,12 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from media.terms import PRIORITIES
 from serving.answer import Answer
 from serving.device_health import DeviceGuard
 from serving.errors import DeadlinePassed, envelope, reason
 from serving.outbox import Outbox
-from serving.request import PRIORITIES, Job, Request
+from serving.request import Job, Request
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,10 @@ from eden.planes import Matrix, Range, YuvFormat
 from media import video_writer
 from media.frame_layout import FrameLayout
 from media.region_format import CONTENT_TYPE as REGION
+from media.terms import LATEST_MS, PRIORITIES, Priority
 from serving.errors import BadRequest, NotAcceptable, shown
 from serving.regions import Place
-from serving.request import PRIORITIES, Priority, Request, as_text
+from serving.request import Request, as_text
 
 CONTENT_TYPES = {
     "png": "image/png",
@@ -36,9 +37,6 @@ CONTENT_TYPES = {
 
 FIELDS = ("seed", "format", "quality", "fps", "stream", "layout", "matrix", "range", "deadline_ms", "priority")
 """Names of the form fields; the headers are X-Eden-Seed, X-Eden-Deadline-Ms, ... and Accept."""
-
-LATEST_MS = 24 * 3600 * 1000
-"""The most that a caller may say it waits."""
 
 SLOWEST, FASTEST = video_writer.SLOWEST, video_writer.FASTEST / 2
 """Frames a second of a source; an mp4 made of it has twice as many."""

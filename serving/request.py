@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
+from media.terms import Priority
 from serving.errors import BadRequest
 
 ARRIVED = "arrived"
@@ -24,11 +25,6 @@ class Caller(Enum):
     """a caller of the node by itself: any number of messages"""
     GRPC = "grpc"
     """a gRPC caller of the node by itself: one message"""
-
-
-Priority = Literal["live", "interactive", "batch"]
-PRIORITIES: tuple[Priority, ...] = get_args(Priority)
-"""The most urgent first."""
 
 
 @dataclass(frozen=True)

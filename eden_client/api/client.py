@@ -22,7 +22,7 @@ from eden_client.api.in_thread import in_thread
 from eden_client.api.local import token_for
 from eden_client.api.open_route import RouteName, open_route, takes_planes
 from eden_client.api.regions import RegionPool
-from eden_client.api.routes import Priority, Terms
+from eden_client.api.routes import Terms
 from eden_client.api.sessions import TokenInClear, clear_note, is_loopback
 from eden_client.api.tokens import KeyFile, Token
 from eden_client.api.traffic import Traffic
@@ -30,6 +30,7 @@ from eden_client.api.transport import Transport
 from eden_client.api.yuv import YuvFormat
 from media import Frame
 from media.region_format import FOLDER
+from media.terms import Priority
 
 Picture = Frame | Image.Image
 

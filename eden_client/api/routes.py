@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 from eden_client.api.carriers import Awaited, Carried, Carrier
 from eden_client.api.errors import PayloadLost, ServerFailed, envelope_in
@@ -14,16 +14,13 @@ from eden_client.api.parts import read_parts
 from eden_client.api.traffic import Traffic
 from eden_client.api.yuv import YuvFormat
 from media import Frame
+from media.terms import LATEST_MS, Priority
 
 ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
 WORKFLOW_PATH, FUSED_PATH = "/wfpredict/eden", "/predictions/eden_fused"
 LIVE_PATH = "/predictions/eden_live"
 """The fused model, with workers and a queue of its own for who is live."""
 TICKET = b"EDEN-TICKET"
-Priority = Literal["live", "interactive", "batch"]
-PRIORITIES: tuple[Priority, ...] = get_args(Priority)
-LATEST_MS = 24 * 3600 * 1000
-"""The longest deadline that a server takes."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from eden_client.api.open_route import ROUTES
-from eden_client.api.routes import PRIORITIES
 from eden_client.api.transport import TRANSPORTS
 from eden_client.film.plan.cuts import SENSITIVITY
 from eden_client.film.write.budget import DEFAULT
+from media.terms import PRIORITIES
 
 
 def parser() -> argparse.ArgumentParser:

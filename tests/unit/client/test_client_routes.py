@@ -10,8 +10,9 @@ import pytest
 from eden_client import EdenClient, NotOffered, ServerFailed, TokenRejected
 from eden_client.api import client as client_module
 from eden_client.api.busy_route import CALM
-from eden_client.api.routes import DECODER, ENCODER, FUSED_PATH, LATEST_MS, WORKFLOW_PATH, Terms, deadline_ms
+from eden_client.api.routes import DECODER, ENCODER, FUSED_PATH, WORKFLOW_PATH, Terms, deadline_ms
 from media import decode_npy, encode_npy
+from media.terms import LATEST_MS
 from tests.unit.client.told import FRAMES, Told, between, envelope, mean, streamed
 
 MEANS = [mean(*FRAMES[i : i + 2]) for i in range(3)]

@@ -8,9 +8,10 @@ import pytest
 
 import media
 from handoff import OverCapacity
+from media.terms import PRIORITIES
 from serving.admission import Admission
 from serving.encode import TICKET
-from serving.request import PRIORITIES, Caller, Request
+from serving.request import Caller, Request
 from tests.e2e.servers import moving_frames
 from tests.unit.serving.conftest import Outbox
 
