@@ -28,7 +28,7 @@ PARTS = {
     "zeromq": (("network/zeromq", *NETWORK), "a port and a thread a producer, ZeroMQ's I/O threads"),
     "http": (("network/http", *NETWORK), "a port, a thread a connection"),
     "websocket": (("network/websocket", *NETWORK), "a port, a thread a connection"),
-    "grpc": (("network/grpc", *NETWORK), "a port, a pool of threads, generated code"),
+    "grpc": (("network/grpc", *NETWORK), "a port, a pool of threads"),
     "in_process": (("in_process",), "both halves in one process"),
 }
 """Modules of each kind (its own first, then what it shares with others), and what runs beside the workers."""

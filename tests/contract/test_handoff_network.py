@@ -7,7 +7,6 @@ import json
 import socket
 import socketserver
 import struct
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from server.settings import Ports
 from tests.contract.peers import digest, make_output, wait_until
 from tests.contract.stage import Stage
 from tests.contract.suite import Case
+from tests.serving_thread import serving
 
 NETWORK = ["http", "websocket", "grpc", "zeromq"]
 
@@ -138,14 +138,10 @@ def test_one_that_hangs_up_when_greeted_is_a_lost_peer(
     class Listener(socketserver.ThreadingTCPServer):
         allow_reuse_address = True
 
-    with Listener(("127.0.0.1", port), HangsUp) as listener, open_handoff(settings) as consumer:
-        threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True).start()
-        try:
-            for _ in range(20):  # where in the greeting it happens is chance
-                with pytest.raises((PeerLost, HandoffTimeout)):
-                    consumer.take(ticket)
-        finally:
-            listener.shutdown()
+    with serving(Listener(("127.0.0.1", port), HangsUp)), open_handoff(settings) as consumer:
+        for _ in range(20):  # where in the greeting it happens is chance
+            with pytest.raises((PeerLost, HandoffTimeout)):
+                consumer.take(ticket)
 
 
 def test_http_refuses_a_bad_proof_and_an_unknown_payload(tmp_path: Path) -> None:

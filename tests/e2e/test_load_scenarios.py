@@ -11,7 +11,6 @@ import socketserver
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from loadtest._phases import Phase
 from server import Server
 from server.settings import PROJECT, Ports
 from tests.e2e.servers import moving_frames, wait_for
+from tests.serving_thread import serving
 
 USERS = {
     "streaming": "StreamingUser",
@@ -277,12 +277,10 @@ def test_an_answer_that_breaks_off_is_a_failure_though_its_beginning_is_right(se
                 self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.request.close()
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Torn) as torn:
-        threading.Thread(target=torn.serve_forever, daemon=True).start()
+    with serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Torn)) as torn:
         host = f"http://127.0.0.1:{torn.server_address[1]}"
         options = ("--tags", "batch", "--clip", "2", "--check-every", "0", "--token", "any")
         run = locust_until(lambda: failures(tmp_path) > 1, server, *options, "--host", host, folder=tmp_path)
-        torn.shutdown()
     row = rows(tmp_path)["POST", "/wfpredict/eden K=2"]
     assert int(row["Failure Count"]) == int(row["Request Count"]) > 0
     assert run.returncode == 1 and "Traceback" not in run.stderr

@@ -24,7 +24,7 @@ from handoff.transports.network.deadlines import Deadlines
 from handoff.transports.network.payload_server import LARGEST_REQUEST, PayloadServer, proof
 from handoff.transports.network.pool import Address
 from handoff.transports.network.server import STALLED_S, bracketed, ports_to_try
-from handoff.transports.network.transport import NetworkTransport, WireProtocol
+from handoff.transports.network.transport import NetworkTransport, WireProtocol, fill
 
 _METHOD = "/eden.handoff.Handoff/Pull"
 _THREADS = 16
@@ -81,9 +81,7 @@ class Grpc(WireProtocol[grpc.Channel]):
         patience = Patience(call, self.settings.timeout_s)
         try:
             for view, piece in zip(views, patience.pieces(), strict=True):
-                if len(piece) != len(view):
-                    raise HandoffError(f"a piece of {len(piece)} bytes came where {len(view)} belong")
-                view[:] = piece
+                fill(view, piece)
                 yield
         except grpc.RpcError as error:
             if patience.lost:

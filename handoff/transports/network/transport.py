@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from handoff.buffers.host import wait_for_copies
+from handoff.errors import HandoffError
 from handoff.payload.store import PayloadStore
 from handoff.payload.wire import check_header
 from handoff.ticket import Ticket
@@ -112,3 +113,10 @@ class NetworkTransport(Transport, Generic[C]):
         self._connections.close()
         self._protocol.close()
         super().close()
+
+
+def fill(view: memoryview, piece: bytes | memoryview) -> None:
+    """Copy a piece to its place. Raises `HandoffError` for one of another size."""
+    if len(piece) != len(view):
+        raise HandoffError(f"a piece of {len(piece)} bytes came where {len(view)} belong")
+    view[:] = piece

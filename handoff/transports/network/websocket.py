@@ -26,7 +26,7 @@ from handoff.transports.network.payload_server import (
 )
 from handoff.transports.network.pool import Address
 from handoff.transports.network.server import ConnectionServer, bracketed, client_tls
-from handoff.transports.network.transport import NetworkTransport, WireProtocol
+from handoff.transports.network.transport import NetworkTransport, WireProtocol, fill
 
 _SILENT = logging.getLogger("handoff.websocket.server")
 _FRAMES = (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE)
@@ -91,10 +91,7 @@ class WebSocket(WireProtocol[ClientConnection]):
             connection.send(write_request(self.key, ticket.id))
             read_answer(connection.recv(timeout))
             for view in views:
-                piece = connection.recv(timeout, decode=False)
-                if len(piece) != len(view):
-                    raise HandoffError(f"a piece of {len(piece)} bytes came where {len(view)} belong")
-                view[:] = piece
+                fill(view, connection.recv(timeout, decode=False))
                 yield
         except ConnectionClosed as error:
             raise PeerLost(f"the producer broke off: {error}") from error

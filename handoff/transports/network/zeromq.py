@@ -35,7 +35,7 @@ from handoff.transports.network.payload_server import (
 )
 from handoff.transports.network.pool import Address
 from handoff.transports.network.server import STALLED_S, bracketed, ports_to_try
-from handoff.transports.network.transport import NetworkTransport, WireProtocol
+from handoff.transports.network.transport import NetworkTransport, WireProtocol, fill
 
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _LOST |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -110,10 +110,7 @@ class ZeroMQ(WireProtocol[Connection]):
             connection.socket.send(write_request(self.key, ticket.id).encode(), zmq.DONTWAIT)
         read_answer(self._next(connection).bytes)
         for view in views:
-            piece = self._next(connection).buffer
-            if len(piece) != len(view):
-                raise HandoffError(f"a piece of {len(piece)} bytes came where {len(view)} belong")
-            view[:] = piece
+            fill(view, self._next(connection).buffer)
             yield
 
     def _next(self, connection: Connection) -> zmq.Frame:

@@ -6,7 +6,6 @@ import io
 import json
 import operator
 import os
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -21,6 +20,7 @@ from bench.topologies.model import Model, Processes, measure_split
 from bench.topologies.plan import BOTH, FUSED, GPU_PLAN, QUICK_PLAN, SPLIT, Work
 from bench.topologies.served import parts
 from eden.random_weights import write_random
+from tests.serving_thread import serving
 
 PAIR = Work((32, 48), 2, "jpeg", batch=2, users=4)
 BUSY = {"code": 503, "type": "OverCapacity", "message": "too much waits", "retry": "later"}
@@ -53,13 +53,10 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def peer():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        server.seen, server.answer = [], (200, picture())
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    server.seen, server.answer = [], (200, picture())
+    with serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Tokens that expire, renewed by many callers at once."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +8,7 @@ import pytest
 
 from server.tokens import Tokens
 from tests.key_files import write_key_file
+from tests.serving_thread import serving
 
 
 class Renewing(ThreadingHTTPServer):
@@ -38,12 +38,8 @@ class Renewing(ThreadingHTTPServer):
 
 @pytest.fixture
 def renewing(tmp_path):
-    with Renewing(tmp_path) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(Renewing(tmp_path)) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_of_many_callers_one_renews_and_all_get_the_token_that_holds(renewing, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ from server.api import Api
 from server.tokens import Tokens
 from server.topology import ALONE, BOTH, FUSED, LIVE, NODES, SPLIT, WORKFLOW
 from server.watch import Watch, pair
+from tests.serving_thread import serving
 
 ENCODER, DECODER = NODES
 
@@ -59,12 +59,8 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    with Served() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(Served()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
