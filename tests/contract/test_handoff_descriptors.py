@@ -45,5 +45,8 @@ def test_a_shortage_costs_no_payload_and_is_named_on_either_side(kind: str, fold
     assert run(told_without_a_descriptor, kind, folder) == ["OverCapacity"] * 3
 
 
-def test_too_few_descriptors_for_a_process_group_are_no_room_and_end_no_process(folder: Path) -> None:
-    assert run(told_with_few_descriptors, "nccl", folder) == "OverCapacity"
+@pytest.mark.parametrize("kind", ["nccl", "websocket"])
+def test_too_few_descriptors_for_a_connection_are_no_room_and_end_neither_process_nor_thread(
+    kind: str, folder: Path
+) -> None:
+    assert run(told_with_few_descriptors, kind, folder) == "OverCapacity"

@@ -13,7 +13,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.sync.client import ClientConnection, connect
 
-from handoff.errors import HandoffError, PeerLost, TicketRejected
+from handoff.errors import HandoffError, PeerLost, TicketRejected, require_descriptors
 from handoff.ticket import Ticket
 from handoff.transports.base import TransportContext
 from handoff.transports.network.payload_server import (
@@ -31,6 +31,9 @@ from handoff.transports.network.transport import NetworkTransport, WireProtocol,
 _SILENT = logging.getLogger("handoff.websocket.server")
 _FRAMES = (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE)
 _SILENT.setLevel(logging.CRITICAL)  # every consumer that goes away would be a traceback in the log
+_DESCRIPTORS = 8
+"""How many have to be free before a producer is dialled. A connection takes four: the last one in a thread of the
+library's, which ends without a word where there is none, as if the producer were gone. The others are to spare."""
 
 
 def transport(context: TransportContext) -> NetworkTransport[ClientConnection]:
@@ -65,6 +68,7 @@ class WebSocket(WireProtocol[ClientConnection]):
     def dial(self, address: Address) -> ClientConnection:
         tls = client_tls(self.settings)
         host, port = address
+        require_descriptors(_DESCRIPTORS)
         try:
             return connect(
                 f"{'wss' if tls else 'ws'}://{bracketed(host)}:{port}/",
