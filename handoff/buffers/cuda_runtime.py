@@ -1,28 +1,20 @@
 """The few calls of the CUDA runtime that PyTorch does not show: memory that another process can open.
 
-They go to the very library that PyTorch has loaded, so that both share one context and one current device.
+They go by NVIDIA's own bindings, which PyTorch's CUDA wheels bring. These have a runtime of their own, which works in
+the context that PyTorch has made current: that of `torch.cuda.device`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from pathlib import Path
 from typing import Any
 
 import torch
 
-_COPY_DEFAULT = 4
-_LAZY_PEER_ACCESS = 1
-_OUT_OF_MEMORY = 2
-
 
 class CudaError(RuntimeError):
     """A CUDA call failed; the message names the call and the error."""
-
-
-class _Handle(ctypes.Structure):
-    _fields_ = (("reserved", ctypes.c_char * 64),)
 
 
 class ExportedSlab:
@@ -30,24 +22,19 @@ class ExportedSlab:
 
     def __init__(self, nbytes: int, device: torch.device) -> None:
         self._device = device
-        pointer = ctypes.c_void_p()
         with torch.cuda.device(device):
-            _call("cudaMalloc", ctypes.byref(pointer), nbytes)
-        assert pointer.value is not None
-        self._pointer = pointer.value
-        handle = _Handle()
+            self._pointer = call("cudaMalloc", nbytes)
         try:
-            _call("cudaIpcGetMemHandle", ctypes.byref(handle), self._pointer)
+            self.handle = handle_to_bytes(call("cudaIpcGetMemHandle", self._pointer))
         except CudaError:
             self.free()
             raise
-        self.handle = ctypes.string_at(ctypes.byref(handle), 64)
         self.bytes = torch.as_tensor(_Array(self._pointer, nbytes), device=device)
 
     def free(self) -> None:
         """Give it back. Nobody may use `bytes` any longer."""
         with torch.cuda.device(self._device):
-            _call("cudaFree", self._pointer)
+            call("cudaFree", self._pointer)
 
 
 class OpenedSlab:
@@ -55,25 +42,21 @@ class OpenedSlab:
 
     def __init__(self, handle: bytes, device: torch.device) -> None:
         self._device = device
-        theirs = _Handle()
-        ctypes.memmove(ctypes.byref(theirs), handle, 64)
-        pointer = ctypes.c_void_p()
+        theirs, flags = handle_from_bytes(handle), _runtime().cudaIpcMemLazyEnablePeerAccess
         with torch.cuda.device(device):
-            _call("cudaIpcOpenMemHandle", ctypes.byref(pointer), theirs, _LAZY_PEER_ACCESS)
-        assert pointer.value is not None
-        self._pointer = pointer.value
+            self._pointer = call("cudaIpcOpenMemHandle", theirs, flags)
 
     def copy_to(self, target: torch.Tensor, offset: int) -> None:
         """Queue a copy of its bytes from `offset` on into `target` (uint8, on this side's device)."""
         stream = torch.cuda.current_stream(target.device).cuda_stream
-        size = target.numel()
+        kind = _runtime().cudaMemcpyKind.cudaMemcpyDefault
         with torch.cuda.device(target.device):  # each device's default stream has the same number: 0
-            _call("cudaMemcpyAsync", target.data_ptr(), self._pointer + offset, size, _COPY_DEFAULT, stream)
+            call("cudaMemcpyAsync", target.data_ptr(), self._pointer + offset, target.numel(), kind, stream)
 
     def close(self) -> None:
         """Unmap it."""
         with torch.cuda.device(self._device):
-            _call("cudaIpcCloseMemHandle", self._pointer)
+            call("cudaIpcCloseMemHandle", self._pointer)
 
 
 class _Array:
@@ -90,29 +73,32 @@ class _Array:
         }
 
 
+def handle_to_bytes(handle: Any) -> bytes:
+    """A cudaIpcMemHandle_t as it travels; the bindings show no more of it than where it lies."""
+    return ctypes.string_at(handle.getPtr(), _runtime().CUDA_IPC_HANDLE_SIZE)
+
+
+def handle_from_bytes(data: bytes) -> Any:
+    """The cudaIpcMemHandle_t that `handle_to_bytes` read."""
+    handle = _runtime().cudaIpcMemHandle_t()
+    ctypes.memmove(handle.getPtr(), data, _runtime().CUDA_IPC_HANDLE_SIZE)
+    return handle
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """What a call of the runtime gives. Raises `CudaError`, or `torch.OutOfMemoryError` where there is no memory."""
+    runtime = _runtime()
+    error, *values = getattr(runtime, name)(*arguments)
+    if error != runtime.cudaError_t.cudaSuccess:
+        kind = torch.OutOfMemoryError if error == runtime.cudaError_t.cudaErrorMemoryAllocation else CudaError
+        raise kind(f"{name}: {runtime.cudaGetErrorString(error)[1].decode()} ({int(error)})")
+    return values[0] if values else None
+
+
 @functools.cache
-def _library() -> ctypes.CDLL:
-    torch.cuda.init()  # type: ignore[no-untyped-call]
-    maps = Path("/proc/self/maps").read_text().splitlines()
-    loaded = sorted({line.split()[-1] for line in maps if "libcudart" in line.rsplit("/", 1)[-1]})
-    if not loaded:
-        raise CudaError("PyTorch has loaded no libcudart that could be called")
-    library = ctypes.CDLL(loaded[0])
-    address, size = ctypes.c_void_p, ctypes.c_size_t
-    library.cudaMalloc.argtypes = [ctypes.POINTER(address), size]
-    library.cudaFree.argtypes = [address]
-    library.cudaIpcGetMemHandle.argtypes = [ctypes.POINTER(_Handle), address]
-    library.cudaIpcOpenMemHandle.argtypes = [ctypes.POINTER(address), _Handle, ctypes.c_uint]
-    library.cudaIpcCloseMemHandle.argtypes = [address]
-    library.cudaMemcpyAsync.argtypes = [address, address, size, ctypes.c_int, address]
-    library.cudaGetErrorString.restype = ctypes.c_char_p
-    return library
-
-
-def _call(name: str, *arguments: Any) -> None:
-    library = _library()
-    error = getattr(library, name)(*arguments)
-    if error:
-        library.cudaGetLastError()  # cleared: the next launch would report it as its own
-        kind = torch.OutOfMemoryError if error == _OUT_OF_MEMORY else CudaError
-        raise kind(f"{name}: {library.cudaGetErrorString(error).decode()} ({error})")
+def _runtime() -> Any:
+    try:
+        from cuda.bindings import runtime  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise CudaError(f"the package cuda-bindings is missing, which PyTorch's CUDA wheels bring: {error}") from error
+    return runtime
