@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 
 import torch
 
+from media.machine import cores
+
 
 def describe() -> dict[str, Any]:
     """The processor and how many of its cores are ours, the GPUs, the versions, the day."""
     return {
         "cpu": cpu(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 from bench.topologies import frames, served
 from bench.topologies.model import Model, measure_fused
 from bench.topologies.plan import FUSED, GPU_PLAN, QUICK_PLAN, Plan, Serving, Work
+from media.machine import cores
 
 START_S = 300.0
 """What the server may take to start."""
@@ -41,7 +41,7 @@ def engine(weights: Weights, size: tuple[int, int], seconds: float) -> dict[str,
     work = Work(size, clip=8 if large else 16, format="npy", batch=2 if large else 4, users=0)
     with tempfile.TemporaryDirectory() as name:
         frames.draw(work, Path(name))
-        threads = max(1, len(os.sched_getaffinity(0)) // len(weights.devices))
+        threads = max(1, cores() // len(weights.devices))
         model = Model(
             weights.checkpoint, weights.precision, weights.devices, "", seconds, threads, Path(name), works=(work,)
         )

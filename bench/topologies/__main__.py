@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Generator, Sequence
@@ -30,6 +29,7 @@ from bench.topologies.model import Model, measure_fused, measure_split
 from bench.topologies.plan import BOTH, FUSED, GPU_PLAN, QUICK_PLAN, TOPOLOGIES, TRANSPORTS, Plan, Serving
 from eden import EdenConfig
 from eden.random_weights import write_random
+from media.machine import cores
 from server import ServerError
 from serving.settings import Settings
 
@@ -65,7 +65,7 @@ class Run:
     def prepare(self, stores: dict[Serving, Path]) -> None:
         """Draw all frames and pack all archives, side by side."""
         checkpoint, precision = self.args.checkpoint, self.args.precision
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        with ThreadPoolExecutor(min(8, cores())) as threads:
             jobs = [threads.submit(frames.draw, work, self.folder) for work in {*self.plan.works, self.plan.lone}]
             jobs += [
                 threads.submit(served.pack, serving, self.plan, checkpoint, precision, store)
@@ -83,7 +83,7 @@ class Run:
             devices=("cuda:0", "cuda:1") if gpus else ("cpu", "cpu"),
             handoff="cuda_ipc" if gpus else "shared_memory",
             seconds=self.plan.model_seconds,
-            threads=max(1, len(os.sched_getaffinity(0)) // 2),
+            threads=max(1, cores() // 2),
             folder=self.folder,
             works=self.plan.works,
         )

@@ -16,7 +16,9 @@ def write_quota(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[st
 
     def write(quota: str) -> None:
         (tmp_path / "cpu.max").write_text(quota)
-        monkeypatch.setattr(machine, "_QUOTA", tmp_path / "cpu.max")
+        (tmp_path / "membership").write_text("0::/\n")
+        monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+        monkeypatch.setattr(machine, "_MEMBERSHIP", tmp_path / "membership")
         monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
 
     return write
