@@ -1,0 +1,202 @@
+"""A server under mixed load and faults: is every call answered right, or refused with a reason; and does anything grow?
+
+    python -m bench.soak --minutes 65 --out bench/results/soak-cpu
+
+Starts a server of its own: both topologies, two workers of the encoder and of the fused model, one of the decoder; a
+small network of random numbers on the CPU. For all the time it gets, mixed: good calls by every route and transport
+(each answer is compared with a reference), hostile ones, some that are left in the middle, and some with deadlines too
+short to be met; now and then a film by the command. Every `--kill-every` seconds a worker is killed (SIGKILL), any but
+the eldest of a model that has two. OUT.json, OUT.md and OUT.png are written anew every five minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from bench import machine
+from bench.soak import films, report
+from bench.soak.calls import Calls
+from bench.soak.record import Kill, Record
+from bench.soak.rude import Rude
+from bench.soak.samples import Sampler, Worker, heap_after_collections, workers
+from eden.random_weights import write_random
+from server import Server
+from server.settings import PROJECT
+
+GOOD = 0.7
+"""Of all calls."""
+SIDE_BY_SIDE = 12
+"""Calls that may be under way; what is due then is left out."""
+RETURN_S = 120.0
+"""Within which another worker has to be ready in the place of one that was killed."""
+WRITE_S = 300.0
+STORE = ("--topology", "both", "--encoder-workers", "2", "--fused-workers", "2", "--batch-size", "4")
+
+
+class Soak:
+    """One run against a server that has started."""
+
+    def __init__(self, args: argparse.Namespace, server: Server, folder: Path, shared: Path) -> None:
+        self.args, self.server, self.folder = args, server, folder
+        self.random = random.Random(args.seed)
+        self.record = Record()
+        self.calls = Calls(server, shared, self.record, args.seed)
+        self.rude = Rude(server, shared, self.record, self.calls.clips, args.seed)
+        self.record.began, self.began = time.monotonic(), time.time()
+        self.sampler = Sampler(server, shared, self.record, args.every)
+        self.spared = spared(workers(server))
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        """All of it; raises nothing that a call could cause."""
+        others = [threading.Thread(target=each) for each in (self._kill, self._films, self._write)]
+        with self.sampler, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            for thread in others:
+                thread.start()
+            try:
+                self._call(pool)
+            finally:
+                self.over.set()
+                for thread in others:
+                    thread.join()
+        self.calls.close()
+
+    def found(self) -> dict[str, Any]:
+        """All that is known so far."""
+        return {
+            "machine": machine.describe(),
+            "minutes": round(self.record.now() / 60, 1),
+            "settings": {key: getattr(self.args, key) for key in ("rate", "kill_every", "film_every", "every", "seed")},
+            "record": self.record.as_json(),
+            "spared": sorted(self.spared),
+            "samples": list(self.sampler.rows),
+            "heap": heap_after_collections(self.folder / "gc.log", self.began),
+            "java_threads_by_name": self.sampler.by_name,
+        }
+
+    def _call(self, pool: ThreadPoolExecutor) -> None:
+        """Calls come by chance, as many a second as --rate says, whether or not earlier ones are answered."""
+        under_way: list[Future[None]] = []
+        end = time.monotonic() + 60 * self.args.minutes
+        due = time.monotonic()
+        while (due := due + self.random.expovariate(self.args.rate)) < end:
+            time.sleep(max(0.0, due - time.monotonic()))
+            under_way = [each for each in under_way if not each.done()]
+            call = self.calls.make() if self.random.random() < GOOD else self.rude.make()
+            if len(under_way) < SIDE_BY_SIDE:
+                under_way.append(pool.submit(self._safely, call))
+            else:
+                self.record.left_out += 1
+
+    def _safely(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # nothing that a call meets may end the run
+            self.record.add_fault("the soak itself", f"{type(error).__name__}: {error}")
+
+    def _kill(self) -> None:
+        due = time.monotonic()
+        while not self.over.wait(max(0.0, (due := due + self.args.kill_every) - time.monotonic())):
+            try:
+                victims = [each for each in workers(self.server) if each.process.pid not in self.spared]
+                victim = self.random.choice(victims)
+                kill = self.record.add_kill(victim.model, victim.process.pid)
+                victim.process.kill()
+                self._see_back(kill)
+            except (requests.RequestException, psutil.Error, IndexError) as error:
+                self.record.add_answer("server, kill", type(error).__name__)
+
+    def _see_back(self, kill: Kill) -> None:
+        deadline = time.monotonic() + RETURN_S
+        while time.monotonic() < deadline:
+            time.sleep(0.5)
+            states = [(each["pid"], each["status"]) for each in self.server.api.workers(kill.model)]
+            if all(status == "READY" and pid != kill.pid for pid, status in states):
+                kill.back_s = round(self.record.now(), 1)
+                return
+        self.record.add_fault(kill.model, f"no worker in the place of {kill.pid} within {RETURN_S:.0f} s")
+
+    def _films(self) -> None:
+        film = films.Films(self.server, self.folder, self.calls.clips[0], self.record)
+        while not self.over.wait(self.args.film_every):
+            self._safely(film.make)
+
+    def _write(self) -> None:
+        while not self.over.wait(WRITE_S):
+            self.sampler.note_names()
+            report.write(self.args.out, self.found())
+
+
+def spared(alive: list[Worker]) -> set[int]:
+    """The eldest worker of each model that has several: its series goes on for as long as the run."""
+    of_model: dict[str, list[Worker]] = {}
+    for worker in sorted(alive, key=lambda worker: worker.process.create_time()):
+        of_model.setdefault(worker.model, []).append(worker)
+    return {each[0].process.pid for each in of_model.values() if len(each) > 1}
+
+
+def pack(folder: Path, shared: Path) -> Path:
+    """The model store. Raises SystemExit."""
+    write_random(folder / "weights")
+    settings = ("threads=1", f"regions={shared}", f"handoff.shared_folder={shared}")
+    command = [PROJECT / "archive.sh", "--output", folder / "store", "--checkpoint", folder / "weights", "--in-place"]
+    command += [*STORE, *(part for each in settings for part in ("--set", each))]
+    built = subprocess.run(command, capture_output=True, text=True)
+    if built.returncode:
+        raise SystemExit(built.stderr)
+    return folder / "store"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--minutes", type=float, default=65, help="default: %(default)s")
+    add("--rate", type=float, default=1.5, help="calls a second (default: %(default)s)")
+    add("--kill-every", type=float, default=60, help="seconds between kills of a worker (default: %(default)s)")
+    add("--film-every", type=float, default=300, help="seconds between films (default: %(default)s)")
+    add("--every", type=float, default=10, help="seconds between samples (default: %(default)s)")
+    add("--seed", type=int, default=0)
+    add("--folder", type=Path, help="a new one for the server, whose logs stay there (default: a temporary one)")
+    add("--out", type=Path, default=Path("bench/results/soak-cpu"))
+    args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.folder:
+        args.folder.mkdir()
+    with (
+        contextlib.nullcontext(args.folder)
+        if args.folder
+        else tempfile.TemporaryDirectory(prefix="eden-soak-") as name,
+        tempfile.TemporaryDirectory(prefix="eden-soak-", dir="/dev/shm") as shared,
+    ):
+        folder = Path(name).absolute()
+        options = os.environ.get("JDK_JAVA_OPTIONS", "")
+        os.environ["JDK_JAVA_OPTIONS"] = f"{options} -Xlog:gc:file={folder / 'gc.log'}:time:filecount=0".strip()
+        store = pack(folder, Path(shared))
+        with Server(store, folder / "server", ports="free") as server:
+            soak = Soak(args, server, folder, Path(shared))
+            try:
+                soak.run()
+            finally:
+                found = soak.found()
+                report.write(args.out, found)
+    print(report.markdown(found))
+    return 1 if found["record"]["faults"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
