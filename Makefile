@@ -67,6 +67,9 @@ bench-topologies: install ## split, decoders on both GPUs and fused side by side
 bench-film: install ## a film by the command beside ffmpeg and all cores writing (BENCH='...': see bench/film/__main__.py)
 	@$(PYTHON_IN_VENV) -m bench.film $(BENCH)
 
+soak: install ## an hour of mixed load and kills by a server of its own: does anything go wrong, or grow? (SOAK='...')
+	@$(PYTHON_IN_VENV) -m bench.soak $(SOAK)
+
 quality: install ## the demo weights on held-out scenes, beside simpler ways and ffmpeg's minterpolate (QUALITY='...')
 	@$(PYTHON_IN_VENV) -m bench.quality $(QUALITY)
 
@@ -95,4 +98,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film quality train lint test test-quick test-gpu
+.PHONY: help install archive serve stop status demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film soak quality train lint test test-quick test-gpu

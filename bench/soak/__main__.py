@@ -175,27 +175,26 @@ def main() -> int:
     add("--out", type=Path, default=Path("bench/results/soak-cpu"))
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    if args.folder:
-        args.folder.mkdir()
-    with (
-        contextlib.nullcontext(args.folder)
-        if args.folder
-        else tempfile.TemporaryDirectory(prefix="eden-soak-") as name,
-        tempfile.TemporaryDirectory(prefix="eden-soak-", dir="/dev/shm") as shared,
-    ):
-        folder = Path(name).absolute()
+    with contextlib.ExitStack() as stack:
+        if args.folder:
+            args.folder.mkdir()
+        folder = (args.folder or _temporary(stack, None)).absolute()
+        shared = _temporary(stack, "/dev/shm")
         options = os.environ.get("JDK_JAVA_OPTIONS", "")
         os.environ["JDK_JAVA_OPTIONS"] = f"{options} -Xlog:gc:file={folder / 'gc.log'}:time:filecount=0".strip()
-        store = pack(folder, Path(shared))
-        with Server(store, folder / "server", ports="free") as server:
-            soak = Soak(args, server, folder, Path(shared))
-            try:
-                soak.run()
-            finally:
-                found = soak.found()
-                report.write(args.out, found)
+        server = stack.enter_context(Server(pack(folder, shared), folder / "server", ports="free"))
+        soak = Soak(args, server, folder, shared)
+        try:
+            soak.run()
+        finally:
+            found = soak.found()
+            report.write(args.out, found)
     print(report.markdown(found))
     return 1 if found["record"]["faults"] else 0
+
+
+def _temporary(stack: contextlib.ExitStack, where: str | None) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eden-soak-", dir=where)))
 
 
 if __name__ == "__main__":

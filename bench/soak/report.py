@@ -17,6 +17,8 @@ from bench.soak.drift import FEWEST, Drift, Slope, drift, line
 WARM = 1 / 13
 """Share of a run that counts for no slope: five minutes of 65."""
 MIB = 2**20
+COLUMNS = 4
+"""Of the picture."""
 
 
 @dataclass(frozen=True)
@@ -201,10 +203,9 @@ def draw(path: Path, found: dict[str, Any]) -> None:
     import matplotlib.pyplot as plt
 
     drawn = [*of_the_run(found), *of_one_age(found)]
-    columns = 4
-    figure, axes = plt.subplots(
-        -(-len(drawn) // columns), columns, figsize=(16, 2 * -(-len(drawn) // columns)), layout="constrained"
-    )
+    rows = -(-len(drawn) // COLUMNS)
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(4 * COLUMNS, 2 * rows))
+    figure.subplots_adjust(0.03, 0.5 / (2 * rows), 0.99, 1 - 0.6 / (2 * rows), wspace=0.2, hspace=0.55)
     kills = [kill["at_s"] / 60 for kill in found["record"]["kills"]]
     for axis, series in zip(axes.flat, drawn, strict=False):
         minutes, values = np.asarray(series.times) / 60, np.asarray(series.values) / series.kind.scale
