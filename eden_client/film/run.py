@@ -158,7 +158,7 @@ class _Run:
         source = order.source, identity(order.source), order.source_fps, order.strict
         task = FilmTask(*source, result.sinks, window, order.clip, order.compare, self._planes(result))
         planner = Planner(self._segments, result.done)
-        jobs = planner.jobs(self._gaps(planner.seen(self._counted()), self._budget.planners))
+        jobs = planner.jobs(self._gaps(planner.seen(self._counted()), self._budget.comparing))
         self._calls_of_each = window
         self._times.begin("planning")
         if isinstance(self._film, FilmFile):
