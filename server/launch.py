@@ -1,18 +1,21 @@
 """Starting TorchServe's Java in a folder of its own, and reading from its logs why it failed."""
 
+import itertools
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from xml.etree import ElementTree
 
 import psutil
 
 from server import java
 from server.folder import ServerFolder
+from server.java import LOGGING
 from server.processes import Identity
-from server.settings import PROJECT, write_properties
+from server.settings import write_properties
 
 STRAYS = {"JAVA_HOME", "TS_CONFIG_FILE", "LOG_LOCATION", "METRICS_LOCATION", "TS_MODEL_SERVER_HOME"}
 """Variables that would lead the launcher elsewhere: to another Java, another configuration, other folders."""
@@ -62,10 +65,17 @@ def _environment(temporary: Path) -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if key not in STRAYS}
     environment["PATH"] = os.pathsep.join([str(wrapper.parent), environment.get("PATH", os.defpath)])
     environment["TEMP"] = environment["TMPDIR"] = str(temporary)
-    # Not by --log-config, which makes a URI of the path without quoting what a URI cannot hold.
-    logging = f"-Dlog4j.configurationFile={(PROJECT / 'server' / 'log4j2.xml').as_uri()}"
-    environment["JDK_JAVA_OPTIONS"] = f"{logging} {environment.get('JDK_JAVA_OPTIONS', '')}"
     return environment
+
+
+def log_bound() -> int:
+    """Bytes that the logs take at most, as server/log4j2.xml has them: those that are written, and what is kept."""
+    root = ElementTree.parse(LOGGING).getroot()
+    sizes = {each.get("name"): each.text or "" for each in root.iter("Property")}
+    default = re.search(r":-(\d+) MB", sizes["size"])
+    assert default
+    files = [int(each.get("max", "")) + 1 for each in root.iter("DefaultRolloverStrategy")]
+    return sum(files) * int(default[1]) << 20
 
 
 def last_words(folder: ServerFolder, since: str, lines: int = 10) -> str:
@@ -73,10 +83,15 @@ def last_words(folder: ServerFolder, since: str, lines: int = 10) -> str:
 
     since: when it was launched, local time as the logs have it ("2025-01-31T12:00:00"); what is older is another run's.
     """
-    of_models = [line for line in _lines(folder.logs / "model_log.log") if line >= since]
     console = _lines(folder.console)
-    reasons = dict.fromkeys(match[0] for line in [*console, *of_models] if (match := REASON.search(line)))
+    logs = [line for name in ("ts_log.log", "model_log.log") for line in _later(_lines(folder.logs / name), since)]
+    reasons = dict.fromkeys(match[0] for line in [*console, *logs] if (match := REASON.search(line)))
     return "\n".join([*(list(reasons) or console)[-lines:], f"Its logs are in {folder.logs}."])
+
+
+def _later(lines: list[str], since: str) -> Iterable[str]:
+    """From the first line that was written then or later; a trace's own lines have no time."""
+    return itertools.dropwhile(lambda line: not (line[:4].isdigit() and line >= since), lines)
 
 
 def _lines(log: Path) -> list[str]:

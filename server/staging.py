@@ -18,10 +18,8 @@ PACKAGES = {
     "autostart": ("server",),
 }
 MODELS = ("encoder", "dit_decoder", "eden_fused")
-LEFT_OUT = {
-    "server": ("__main__", "demo", "folder", "java", "launch", "processes", "readiness", "staging", "torchserve"),
-}
-"""Modules that no worker imports: the rest of `server` is for the host."""
+KEPT = {"server": ("__init__", "api", "http", "running", "settings", "tokens", "topology", "watch")}
+"""Modules that workers import: the rest of `server` is for the host."""
 NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "tests", ".*")
 
 
@@ -32,8 +30,9 @@ def stage_model(name: str, folder: Path, settings: Mapping[str, Any], workers: i
     """
     for package in PACKAGES[name]:
         shutil.copytree(PROJECT / package, folder / "files" / package, ignore=NOT_PACKED)
-        for module in LEFT_OUT.get(package, ()):
-            (folder / "files" / package / f"{module}.py").unlink()
+        for module in (folder / "files" / package).glob("*.py") if package in KEPT else ():
+            if module.stem not in KEPT[package]:
+                module.unlink()
     config = yaml.safe_load((PROJECT / "handlers" / f"{name}.yaml").read_text(encoding="utf-8"))
     for key, value in settings.items():
         _set(config.setdefault("handler", {}), key, value)

@@ -68,9 +68,14 @@ def topology_of(registers: Sequence[str]) -> Topology:
 
 def packed_settings(archive: Path) -> dict[str, Any]:
     """The `handler:` section of the yaml in an archive; empty for what is none."""
+    section = packed_yaml(archive).get("handler")
+    return dict(section) if isinstance(section, dict) else {}
+
+
+def packed_yaml(archive: Path) -> dict[str, Any]:
+    """The yaml in an archive; empty for what is none."""
     try:
         with zipfile.ZipFile(archive) as packed:
-            config = yaml.safe_load(packed.read("model-config.yaml"))
-        return dict(config["handler"])
+            return dict(yaml.safe_load(packed.read("model-config.yaml")))
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError, yaml.YAMLError):
         return {}

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Literal, Self
 import psutil
 import requests
 
-from server import processes
+from server import checks, processes
 from server.api import Api
+from server.finding import Finding
 from server.folder import FolderError, ServerFolder, replace_file
 from server.java import JavaNotFound
 from server.launch import LaunchError, last_words, launch
@@ -53,7 +53,7 @@ class Server:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = Path(folder).resolve()
-        self._place = ServerFolder(self.folder)
+        self.place = ServerFolder(self.folder)
         self._wanted = (
             Path(model_store).absolute(),
             configuration(Ports.free() if ports == "free" else None, config or {}),
@@ -69,19 +69,19 @@ class Server:
 
     @property
     def ports(self) -> Ports:
-        return Ports.of(self._properties)
+        return Ports.of(self.properties)
 
     @property
     def url(self) -> str:
-        return dialled(self._properties["inference_address"])
+        return dialled(self.properties["inference_address"])
 
     @property
     def management_url(self) -> str:
-        return dialled(self._properties["management_address"])
+        return dialled(self.properties["management_address"])
 
     @property
     def metrics_url(self) -> str:
-        return f"{dialled(self._properties['metrics_address'])}/metrics"
+        return f"{dialled(self.properties['metrics_address'])}/metrics"
 
     @property
     def grpc_port(self) -> int:
@@ -89,7 +89,7 @@ class Server:
 
     @property
     def logs(self) -> Path:
-        return self._place.logs
+        return self.place.logs
 
     @property
     def tokens(self) -> Tokens:
@@ -136,11 +136,10 @@ class Server:
         Another start or stop of this folder that is under way is waited for, and a server that is about to end.
         Raises ServerError: a port is taken, something is missing, it is not ready in time; RunsAlready.
         """
-        for path in (PROJECT, self._wanted[0], self.folder):
-            _check_readable(path)
+        _insist(checks.names((PROJECT, self._wanted[0], self.folder)))
         try:
-            self._place.claim()
-            with self._place.locked(timeout):
+            self.place.claim()
+            with self.place.locked(timeout):
                 deadline = time.monotonic() + timeout
                 self._read_state()
                 self._wait_for_its_end(deadline)
@@ -167,23 +166,23 @@ class Server:
             return False
 
     def _start(self, deadline: float) -> None:
-        self.model_store, self._properties = self._wanted
+        self.model_store, self.properties = self._wanted
         self._topology = None
         self._check()
         since = time.strftime("%Y-%m-%dT%H:%M:%S")
         try:
             self._end()  # workers whose Java was killed
-            self._temporary = self._place.make_temporary()
+            self._temporary = self.place.make_temporary()
             handoff = packed_settings(self.model_store / "encoder.mar").get("handoff") or {}
             self._shared_folder = handoff.get("shared_folder")
             self._write_state()
             self._java = launch(
-                self._place, self._temporary, self.model_store, self._properties, self._environment_changes
+                self.place, self._temporary, self.model_store, self.properties, self._environment_changes
             )
             self._write_state()
             wait_until_ready(self.api, self.topology, self.is_running, deadline - time.monotonic())
         except (JavaNotFound, LaunchError, NotReady) as error:
-            message = f"{error}\n{last_words(self._place, since)}"
+            message = f"{error}\n{last_words(self.place, since)}"
             self._end()
             raise ServerError(message) from None
         except BaseException:
@@ -191,11 +190,9 @@ class Server:
             raise
 
     def _check(self) -> None:
-        if taken := self.ports.taken():
-            raise ServerError(f"Port {taken[0]} is taken: does another TorchServe run? Stop it, or ask for free ports.")
-        for archive in self.topology.archives:
-            if not (self.model_store / archive).exists():
-                raise ServerError(f"{self.model_store / archive} is missing: build it with ./archive.sh.")
+        _insist(checks.tls(self.properties))
+        _insist(checks.ports(self.ports))
+        _insist(checks.archives(self.model_store, self.topology))
 
     # ------------------------------------------------------------------ stop
 
@@ -203,19 +200,23 @@ class Server:
         """End Java and all its workers, and remove what they leave behind; the logs stay. Whether Java ran.
 
         A start that is under way is waited for. In a folder where no server was started, nothing is touched.
+        Raises ServerError: another user's.
         """
-        if not self._place.is_ours():
+        if not self.place.is_ours():
             return False
-        with self._place.locked():
-            self._read_state()
-            ran = self.is_running()
-            self._end()
-            return ran
+        try:
+            with self.place.locked():
+                self._read_state()
+                ran = self.is_running()
+                self._end()
+                return ran
+        except FolderError as error:
+            raise ServerError(str(error)) from None
 
     def _end(self) -> None:
         if self._temporary:
             processes.end(self._temporary)
-            self._place.clear(self._temporary)
+            self.place.clear(self._temporary)
             _sweep_shared_memory(self.folder, self._shared_folder)
         self._java = self._temporary = None
 
@@ -234,41 +235,34 @@ class Server:
             "java": vars(self._java) if self._java else None,
             "temporary": str(self._temporary),
             "model_store": str(self.model_store),
-            "properties": self._properties,
+            "properties": self.properties,
             "shared_folder": self._shared_folder,
             "registers": self.topology.registers,
         }
-        replace_file(self._place.state, json.dumps(state, indent=1))
+        replace_file(self.place.state, json.dumps(state, indent=1))
 
     def _read_state(self) -> None:
         """Take over the server that runs in this folder, if one does."""
-        self.model_store, self._properties = self._wanted
+        self.model_store, self.properties = self._wanted
         self._java = self._temporary = self._shared_folder = self._topology = None
         try:
-            state = json.loads(self._place.state.read_text(encoding="utf-8"))
+            state = json.loads(self.place.state.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):  # damaged: the machine went down while it was written
             return
         temporary = Path(state["temporary"])
-        if not self._place.is_ours() or not self._place.owns_temporary(temporary):
+        if not self.place.is_ours() or not self.place.owns_temporary(temporary):
             return  # a copy of another server's folder
         self._temporary, self._shared_folder = temporary, state.get("shared_folder")
         self._java = Identity(**state["java"]) if state["java"] else None
         if self.is_running():
             self.model_store = Path(state["model_store"])
-            self._properties = state["properties"]
+            self.properties = state["properties"]
             self._topology = topology_of(state.get("registers", ()))
 
 
-def _check_readable(path: Path) -> None:
-    """Raise ServerError for a name that Java and the workers, which read names as UTF-8, would take for another."""
-    encoding = sys.getfilesystemencoding()
-    try:
-        path.as_posix().encode("ascii" if encoding != "utf-8" else encoding)
-    except UnicodeEncodeError:
-        raise ServerError(
-            f"{str(path)!a} is not UTF-8, or Python reads file names as {encoding} here: "
-            "set LC_ALL=C.UTF-8 and unset PYTHONUTF8, or choose a folder with a name of ASCII."
-        ) from None
+def _insist(finding: Finding) -> None:
+    if finding.state == "failure":
+        raise ServerError(str(finding))
 
 
 def _sweep_shared_memory(folder: Path, shared_folder: str | None) -> None:

@@ -204,9 +204,14 @@ def _open(folders: Sequence[Path], producer: str) -> int:
 
 
 def sweep(folder: Path) -> int:
-    """Remove what dead producers left in `folder`, their segments too; how many files that were.
+    """Remove what dead producers left in `folder`, their segments too; how many files that were."""
+    return sum(_remove(path) for path in left_behind(folder))
 
-    What is not ours (another user's, no regular file, not to be opened or removed) is left alone.
+
+def left_behind(folder: Path) -> list[Path]:
+    """Files of dead producers in `folder`, their segments first.
+
+    What is not ours (another user's, no regular file, not to be opened or removed) is left out.
     """
     found = [path for path in sorted(folder.glob(f"{PREFIX}*")) if _SWEPT.fullmatch(path.name)]
     ours = [path for path in found if _is_ours(path)]
@@ -217,7 +222,7 @@ def sweep(folder: Path) -> int:
     dead = {path.stem: path for path in ledgers if _abandoned(path)}
     segments = [path for path in ours if path.suffix == ".segment"]
     left = [path for path in segments if _producer_of(path) in dead or not path.with_name(_ledger_of(path)).exists()]
-    return sum(_remove(path) for path in (*left, *dead.values()))  # a ledger last: it tells whose the segments were
+    return [*left, *dead.values()]  # a ledger last: it tells whose the segments were
 
 
 def _producer_of(segment: Path) -> str:

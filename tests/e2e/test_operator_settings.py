@@ -1,4 +1,4 @@
-"""What an operator may set, on one server: parts sent over gRPC, few tickets, shared memory elsewhere.
+"""What an operator may set, on one server: parts sent over gRPC, few tickets, shared memory elsewhere, small logs.
 
 Of tickets that nobody redeems: the service goes on, a ticket that gave way is said to be worth nothing, and a stop
 leaves none of their payloads. The last test stops the server.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ from tests.e2e.servers import PREDICT, WORKFLOW, moving_frames, pack, wait_for
 
 MOST, WAIT = 6, 1
 """Less than a batch, which may always wait: so it is the number of tickets that is too much here, and not the time."""
+LOG, EVENT = 2000, 20_000
+"""Bytes of a log, and of the longest that is written at once: an exception with its trace."""
 CLIP = media.encode_npy(moving_frames())
 
 
@@ -52,8 +55,11 @@ def server(folder: Path) -> Iterator[Server]:
     }
     options = [option for name, value in settings.items() for option in ("--set", f"{name}={value}")]
     store = pack(folder / "store", "--handoff", "shared_memory", *options)
-    with Server(store, folder=folder / "server", ports="free") as running:
-        yield running
+    options_of_java = f"{os.environ.get('JDK_JAVA_OPTIONS', '')} -Deden.log.size={LOG}B"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JDK_JAVA_OPTIONS", options_of_java)
+        with Server(store, folder=folder / "server", ports="free") as running:
+            yield running
 
 
 def encode(server: Server) -> requests.Response:
@@ -105,6 +111,21 @@ def test_parts_over_grpc_are_sent_as_they_are_drawn(server: Server):
         whole = np.load(io.BytesIO(calls.call(decoder, {"data": ticket}, 60)))
         assert np.abs(np.concatenate(streamed).astype(int) - whole).max() <= 1
     assert [server.worker_pids(node) for node in NODES] == before
+
+
+def test_logs_are_rolled_over_and_few_are_kept(server: Server):
+    for name in ("access_log", "model_log", "ts_log"):
+        wait_for(lambda name=name: is_frame(between(server)) and bool(list(server.logs.glob(f"{name}.*.log.gz"))))
+        assert (server.logs / f"{name}.log").stat().st_size <= LOG + EVENT
+    kept = {path.name for path in server.logs.glob("*.gz")}
+    names = {f"{name}_log.{number}.log.gz" for name in ("access", "model", "ts") for number in range(1, 6)}
+    assert kept <= names
+    assert {path.name for path in server.logs.iterdir()} <= names | {
+        "access_log.log",
+        "model_log.log",
+        "ts_log.log",
+        "console.log",
+    }
 
 
 def test_payloads_that_nobody_took_go_with_the_server_wherever_they_lie(server: Server, folder: Path):

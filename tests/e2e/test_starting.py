@@ -8,9 +8,11 @@ import signal
 import time
 
 import pytest
+import requests
 
 from server import Server, ServerError
 from tests.e2e.servers import command, interpolates, pack, processes_of, run_printed_call, wait_for
+from tests.recorder import recorder
 
 
 def test_status_tells_a_worker_that_answers_from_one_that_is_only_listed(server):
@@ -31,6 +33,21 @@ def test_status_tells_a_worker_that_answers_from_one_that_is_only_listed(server)
 def test_the_printed_curl_line_works(server, tmp_path):
     status = command("status", "--folder", server.folder, "--within", "60").stdout
     assert run_printed_call(status, tmp_path).shape == (64, 96, 3)
+
+
+def test_a_management_token_registers_archives_of_the_model_store_and_no_others(server, model_store, tmp_path):
+    """An archive is code."""
+    shutil.copy(model_store / "autostart.mar", tmp_path / "theirs.mar")
+    shutil.copy(model_store / "eden.war", tmp_path / "theirs.war")
+    before = server.api.workflows(), server.api.describe("theirs")
+    with recorder() as elsewhere:
+        for archive in ("theirs.mar", "theirs.war"):
+            there = tmp_path / archive
+            for url in (f"{elsewhere.url}/{archive}", there.as_uri(), str(there), os.path.relpath(there, model_store)):
+                with pytest.raises(requests.HTTPError, match="404"):
+                    server.api.register(url)
+        assert elsewhere.heard == []
+    assert (server.api.workflows(), server.api.describe("theirs")) == before
 
 
 def test_a_server_that_cannot_load_says_why_soon_and_is_gone(tmp_path):

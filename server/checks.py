@@ -1,0 +1,174 @@
+"""Checks of what a server is given: its folder, ports, archives, configuration. `start` makes the quick ones, too."""
+
+import os
+import stat
+import sys
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from server.finding import Finding, failure, ok, warning
+from server.folder import ServerFolder
+from server.running import ADDRESSES
+from server.settings import Ports
+from server.topology import Topology, packed_settings
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+NOTHING_FETCHED = "^$"
+
+
+def names(paths: Iterable[Path]) -> Finding:
+    """Whether Java and the workers, which read names as UTF-8, would take these paths for what they are."""
+    encoding = sys.getfilesystemencoding()
+    for path in paths:
+        try:
+            path.as_posix().encode("ascii" if encoding != "utf-8" else encoding)
+        except UnicodeEncodeError:
+            return failure(
+                "names",
+                f"{str(path)!a} is not UTF-8, or Python reads file names as {encoding} here:",
+                "set LC_ALL=C.UTF-8 and unset PYTHONUTF8, or choose a folder with a name of ASCII.",
+            )
+    return ok("names", f"File names are read as {encoding}.")
+
+
+def folder(place: ServerFolder) -> Finding:
+    """Whether a server can be started in its folder."""
+    reason = place.refusal()
+    return failure("folder", *reason) if reason else ok("folder", f"{place.path} can be written.")
+
+
+def ports(wanted: Ports, java: int | None = None) -> Finding:
+    """Whether nobody else listens on a server's ports; java: the pid of the server, where it runs."""
+    taken = wanted.taken()
+    holders = {port: _holder(port) for port in taken}
+    others = [port for port in taken if java is None or holders[port] != java]
+    if not others:
+        return ok("ports", f"{_listed(vars(wanted).values())} are {'held by this server' if java else 'free'}.")
+    port = others[0]
+    return failure(
+        "ports",
+        f"Port {port} is taken, by {_described(holders[port])}.",
+        "Does another TorchServe run? Stop it, or ask for free ports (--ports free).",
+    )
+
+
+def _holder(port: int) -> int | None:
+    """The pid of who listens there; None where that is another user's."""
+    listening = (each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN and each.pid)
+    return next((each.pid for each in listening if each.laddr and each.laddr.port == port), None)
+
+
+def _described(pid: int | None) -> str:
+    try:
+        if pid:
+            return f"pid {pid} ({' '.join(psutil.Process(pid).cmdline())[:80]})"
+    except psutil.Error:
+        pass
+    return "a process of another user"
+
+
+def archives(model_store: Path, topology: Topology) -> Finding:
+    """Whether what the topology registers is there and can be read, and the weights where they lie outside of it."""
+    for name in topology.archives:
+        path = model_store / name
+        if not path.exists():
+            return failure("archives", f"{path} is missing:", "build it with ./archive.sh.")
+        try:
+            with zipfile.ZipFile(path) as packed:
+                packed.infolist()
+        except PermissionError:
+            return failure("archives", f"{path} is not to be read by this user:", "chmod a+r, or start as its owner.")
+        except (OSError, zipfile.BadZipFile) as error:
+            return failure("archives", f"{path} is damaged ({error}):", "build it anew with ./archive.sh.")
+        weights = Path(packed_settings(path).get("checkpoint") or "checkpoint")
+        if weights.is_absolute() and (complaint := _unreadable(weights)):
+            return failure(
+                "archives", f"{path} names {complaint}", "Pack it anew, without --in-place or from elsewhere."
+            )
+    return ok("archives", f"{_listed(topology.archives)} in {model_store}.")
+
+
+def _unreadable(weights: Path) -> str:
+    if not weights.exists():
+        return f"weights that are gone, {weights}."
+    files = [weights, *(weights.iterdir() if weights.is_dir() and os.access(weights, os.R_OK) else ())]
+    closed = next((each for each in files if not os.access(each, os.R_OK)), None)
+    return f"weights that this user may not read, {closed}." if closed else ""
+
+
+def tls(properties: Mapping[str, str]) -> Finding:
+    """Whether TorchServe is to speak TLS itself, which nothing here can call."""
+    for name in ADDRESSES:
+        if properties.get(name, "").startswith("https:"):
+            return failure(
+                "TLS",
+                f"{name} is {properties[name]}: TorchServe's own TLS is not supported.",
+                "Have a proxy in front do it (docs/operations.md), and TorchServe speak http on loopback.",
+            )
+    return ok("TLS", "TorchServe speaks http; TLS is for what stands in front.")
+
+
+def exposure(properties: Mapping[str, str]) -> Finding:
+    """Who may reach it, and what for."""
+    hosts = {name: urlsplit(properties.get(name, "")).hostname or "127.0.0.1" for name in ADDRESSES}
+    hosts["grpc_management_address"] = properties.get("grpc_management_address", "127.0.0.1")
+    open_to_others = [name for name, host in hosts.items() if host not in LOOPBACK and name != "inference_address"]
+    if properties.get("disable_token_authorization") == "true":
+        return warning(
+            "exposure",
+            "Tokens are switched off: whoever reaches a port may call it.",
+            "Leave them on, unless a proxy asks.",
+        )
+    if open_to_others:
+        return warning(
+            "exposure",
+            f"{_listed(open_to_others)} can be reached from other hosts.",
+            "Bind it to 127.0.0.1: management registers code, metrics has no token.",
+        )
+    if properties.get("allowed_urls") != NOTHING_FETCHED:
+        return warning(
+            "exposure",
+            "allowed_urls lets a management token register archives, which are code, from elsewhere.",
+            f"Set allowed_urls={NOTHING_FETCHED}.",
+        )
+    if hosts["inference_address"] not in LOOPBACK:
+        return warning(
+            "exposure",
+            "Callers on other hosts reach inference_address, and their tokens travel in clear.",
+            "Fine in a network that is yours alone; else have a proxy in front that speaks TLS (docs/operations.md).",
+        )
+    return ok("exposure", "Only this host reaches it, with tokens.")
+
+
+def secrets(files: Iterable[Path]) -> Finding:
+    """Whether files with keys and tokens are for this user alone."""
+    there = [path for path in files if path.exists()]
+    for path in there:
+        if not os.access(path, os.R_OK):
+            return failure("secrets", f"{path} is not to be read by this user.", "Start as its owner.")
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return warning("secrets", f"Others may read {path}.", f"chmod 600 {path}, and make a new key.")
+    return ok(
+        "secrets", f"{_listed(path.name for path in there) or 'No key yet: the start makes them'}, for this user."
+    )
+
+
+def leftovers(place: ServerFolder, left_behind: Iterable[Path], runs: bool) -> Finding:
+    """What a server that was killed has left; left_behind: in shared memory."""
+    files = list(left_behind)
+    dead = [str(place.state)] if place.is_ours() and place.state.exists() and not runs else []
+    if files:
+        dead.append(f"{len(files)} files in {files[0].parent}")
+    if not dead:
+        return ok("leftovers", "None of dead servers.")
+    return warning(
+        "leftovers", f"Of a dead server: {_listed(dead)}.", "Nothing to do: a start or stop here removes them."
+    )
+
+
+def _listed(items: Iterable[object]) -> str:
+    return ", ".join(map(str, items))
