@@ -26,7 +26,7 @@ from bench import machine
 from bench.topologies import frames, report, served
 from bench.topologies.load import Generators
 from bench.topologies.model import Model, measure_fused, measure_split
-from bench.topologies.plan import BOTH, FUSED, GPU_PLAN, QUICK_PLAN, TOPOLOGIES, TRANSPORTS, Plan, Serving
+from bench.topologies.plan import BOTH, FORMATS, FUSED, GPU_PLAN, QUICK_PLAN, TOPOLOGIES, TRANSPORTS, Plan, Serving
 from eden import EdenConfig
 from eden.random_weights import write_random
 from media.machine import cores
@@ -152,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.checkpoint is None:
             args.checkpoint = folder / "checkpoint"
             write_random(args.checkpoint, TINY)
-        run = Run(args, QUICK_PLAN if args.quick else GPU_PLAN, folder)
+        plan = (QUICK_PLAN if args.quick else GPU_PLAN).only(args.formats)
+        run = Run(args, plan, folder)
         run.all()
     print(report.as_markdown(run.found))
     return 0 if run.found["rows"] else 1
@@ -181,6 +182,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="values of the archives' setting jpeg: the first for all servers, the others for fused and split again",
     )
     add(
+        "--formats",
+        type=lambda text: text.split(","),
+        default=list(FORMATS),
+        help=f"of the clips, of {','.join(FORMATS)} (default: both)",
+    )
+    add(
         "--transport",
         type=lambda text: text.split(","),
         default=["npy"],
@@ -191,6 +198,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if unknown := set(args.topologies) - set(TOPOLOGIES):
         parser.error(f"unknown topologies {', '.join(sorted(unknown))}: known are {', '.join(TOPOLOGIES)}")
+    if unknown := set(args.formats) - set(FORMATS):
+        parser.error(f"unknown formats {', '.join(sorted(unknown))}: known are {', '.join(FORMATS)}")
     if unknown := set(args.transport) - set(TRANSPORTS):
         parser.error(f"unknown transports {', '.join(sorted(unknown))}: known are {', '.join(TRANSPORTS)}")
     if args.jpeg and not knows_jpeg:

@@ -10,6 +10,8 @@ from bench.capacity_plan import Setting
 SPLIT, BOTH, FUSED = "split", "split, decoders on both GPUs", "fused"
 TOPOLOGIES = {"split": SPLIT, "both": BOTH, "fused": FUSED}
 """By the names that the command line has for them."""
+FORMATS = ("jpeg", "npy")
+"""Of clips, both ways."""
 TRANSPORTS = ("npy", "region")
 """Ways of raw frames to a server."""
 
@@ -23,7 +25,7 @@ class Work:
     clip: int
     """K, frames of a clip"""
     format: str
-    """jpeg or npy, both ways"""
+    """of FORMATS"""
     batch: int
     """clips that the model computes together, in process"""
     users: int
@@ -90,8 +92,12 @@ class Plan:
     start_seconds: float
     """what a server is thought to take until it serves: none is begun with less left"""
 
+    def only(self, formats: Sequence[str]) -> Plan:
+        """The same with the work of these formats alone."""
+        return replace(self, works=tuple(work for work in self.works if work.format in formats))
+
     def servings(self, topologies: list[str], jpeg: list[str]) -> list[Serving]:
-        """The servers in the order of what they tell: if time runs out, the last are left out.
+        """The servers that have work, in the order of what they tell: if time runs out, the last are left out.
 
         topologies: of `TOPOLOGIES`' values. jpeg: values of the setting of that name; none: it is left alone.
         """
@@ -108,7 +114,7 @@ class Plan:
             for name in reversed(topologies)
             for setting in self.settings[name][1:]
         ]
-        return first + other_jpeg + more
+        return [each for each in first + other_jpeg + more if self.works_of(each, jpeg)]
 
     def works_of(self, serving: Serving, jpeg: list[str], transports: Sequence[str] = ("npy",)) -> list[Work]:
         """What is sent to a server: all; another way to code JPEG, or another setting, is told by JPEG alone.
@@ -150,7 +156,7 @@ GPU_PLAN = Plan(
     warm_seconds=1.5,
     window_seconds=6.0,
     processes=8,
-    warm_sizes=((256, 448), (480, 854)),
+    warm_sizes=((256, 448), (480, 854), (1080, 1920)),
     start_seconds=40.0,
 )
 

@@ -180,6 +180,13 @@ def test_raw_frames_are_served_in_each_way_that_is_named():
     assert QUICK_PLAN.works_of(serving, []) == list(QUICK_PLAN.works)
 
 
+def test_a_server_without_work_is_not_started():
+    raw = GPU_PLAN.only(["npy"])
+    assert raw.works and all(work.format == "npy" for work in raw.works)
+    assert [each.setting for each in raw.servings([FUSED], ["cpu", "gpu"])] == [GPU_PLAN.settings[FUSED][0]]
+    assert GPU_PLAN.only(["jpeg", "npy"]) == GPU_PLAN
+
+
 def test_a_caller_by_region_copies_frames_in_and_out(peer, target, tmp_path):
     work = Work((32, 48), 3, "npy", batch=2, users=4)
     frames.draw(work, tmp_path)
