@@ -27,7 +27,9 @@ from bench.capacity_plan import Plan, Setting, Workload
 from bench.capacity_report import write_report
 from bench.capacity_samples import Gpus, Sampler
 from bench.capacity_verdict import held_cameras, saturated_pairs
+from bench.processes import running
 from loadtest._phases import Phase
+from media.signals import exit_when_told_to
 from server import Server
 from server.settings import PROJECT
 
@@ -171,11 +173,12 @@ class Run:
             if plan.processes > 1:
                 command += ["--processes", str(plan.processes)]
             log = server.logs / "locust.log"
-            with log.open("ab") as sink:
-                done = subprocess.run([*command, *options], cwd=PROJECT, stdout=sink, stderr=sink, timeout=3600)
+            command += options
+            with log.open("ab") as sink, running(command, cwd=PROJECT, stdout=sink, stderr=sink) as process:
+                code = process.wait(3600)
             phases = [Phase(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
             if not phases:
-                raise RuntimeError(f"Locust measured nothing (exit code {done.returncode}):\n{_tail(log)}")
+                raise RuntimeError(f"Locust measured nothing (exit code {code}):\n{_tail(log)}")
             if any(phase.failures() for phase in phases):
                 told = log.read_text(errors="replace").rpartition("Error report")[2]
                 self.say(f"failures, as Locust tells them:{told}")
@@ -220,8 +223,8 @@ def served(plan: Plan, setting: Setting) -> Iterator[Server]:
         if packed.returncode:
             raise RuntimeError(f"archive.sh failed: {packed.stderr}")
         server = Server(store, Path(folder) / "server", "free", {"disable_system_metrics": True})
-        server.start(timeout=300)
         try:
+            server.start(timeout=300)
             yield server
         finally:
             server.stop()
@@ -314,4 +317,5 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     raise SystemExit(main())

@@ -22,6 +22,7 @@ import torch
 import media
 from eden import DitDecoder, Encoder, EncoderOutput
 from loadtest._film import Scene
+from media.signals import exit_when_told_to
 
 AHEAD = 2
 """Batches that the encoder may be ahead."""
@@ -173,4 +174,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

@@ -35,6 +35,7 @@ from bench.handoff_processes import (
 )
 from bench.handoff_report import write_report
 from handoff import HandoffSettings
+from media.signals import exit_when_told_to
 from serving.settings import sensible_threads
 
 CPU_KINDS = ("shared_memory", "torch_save", "inline", "zeromq", "http", "websocket", "grpc", "nccl")
@@ -231,4 +232,5 @@ def _among(wanted: str, kinds: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

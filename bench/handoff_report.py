@@ -12,6 +12,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from media.signals import exit_when_told_to
+
 NETWORK = tuple(f"network/{module}" for module in ("transport", "pool", "server", "payload_server", "on_demand"))
 PARTS = {
     "torch_save": (("torch_save",), "none: pickled bytes in the ticket"),
@@ -165,4 +167,5 @@ def _picture(results: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     write_report(Path(sys.argv[1]))

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine
+from media.signals import exit_when_told_to
 from server import Server
 from server.settings import PROJECT
-from server.staging import stage_model, stage_workflow
+from server.staging import stage_autostart, stage_model, stage_workflow
+from server.topology import TOPOLOGIES
 
 KINDS = "shared_memory,zeromq,http,websocket,grpc,inline,torch_save"
 MODELS = {"encoder": "bench/handoff_handlers", "dit_decoder": "bench/handoff_handlers", "autostart": "handlers"}
@@ -41,8 +43,10 @@ def pack(store: Path, kind: str, batch: int) -> None:
             "budget_bytes": 2 << 30,
             "time_to_live_s": 600,
         }
+        stage_autostart(stage / "autostart", TOPOLOGIES["split"], {"watch_s": 0})
+        for node in ("encoder", "dit_decoder"):
+            stage_model(node, stage / node, {"handoff": handoff}, None, [])
         for model, handlers in MODELS.items():
-            stage_model(model, stage / model, {} if model == "autostart" else {"handoff": handoff}, None)
             _run(
                 "torch-model-archiver", "--model-name", model, "--version", "1.0", "--archive-format", "zip-store",
                 "--handler", f"{handlers}/{model}.py", "--extra-files", stage / model / "files",
@@ -146,4 +150,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

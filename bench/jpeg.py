@@ -32,6 +32,7 @@ from bench.quality import psnr
 from media import Frame, decode_image, encode_image
 from media.gpu_jpeg import GpuJpeg, Unavailable
 from media.images import DEFAULT_QUALITY
+from media.signals import exit_when_told_to
 
 SIZES = ((256, 448), (480, 854), (1080, 1920))
 BATCHES = (1, 2, 16)
@@ -245,4 +246,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

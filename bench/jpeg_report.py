@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from media.signals import exit_when_told_to
+
 
 def write_report(path: Path) -> None:
     """PATH.json -> PATH.md."""
@@ -129,4 +131,5 @@ def _pixels(size: str) -> int:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     write_report(Path(sys.argv[1]))

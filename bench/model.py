@@ -30,6 +30,7 @@ from eden.decoder import Decoder
 from eden.dit import Dit
 from eden.patch_tokens import PatchTokens
 from eden.random_weights import random_tensors
+from media.signals import exit_when_told_to
 
 CONFIG = EdenConfig()
 GPU_CASES = [
@@ -214,4 +215,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

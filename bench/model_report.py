@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from media.signals import exit_when_told_to
+
 GOALS = {
     ("256x448", 1): (3.0, 1.5), ("256x448", 8): (0.7, 0.4),
     ("480x854", 1): (4.0, 2.0), ("480x854", 8): (2.2, 1.4),
@@ -108,4 +110,5 @@ def _picture(results: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     write_report(Path(sys.argv[1]))

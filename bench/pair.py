@@ -13,6 +13,7 @@ from itertools import islice
 from bench import machine
 from eden_client.cli.demo_clip import draw_clip
 from media import encode_image
+from media.signals import exit_when_told_to
 from server import Server, ServerError
 from server.api import WORKFLOW
 
@@ -46,4 +47,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     raise SystemExit(main())

@@ -30,6 +30,7 @@ from torch import multiprocessing
 from bench.pipeline_decoder import clips_of, decode, film
 from eden import Encoder
 from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
+from media.signals import exit_when_told_to
 
 PATIENCE_S = 60.0
 """How long a decoder that has something to do may say nothing."""
@@ -188,4 +189,5 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

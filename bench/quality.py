@@ -34,6 +34,7 @@ from bench.quality_report import EXACT, write_report
 from bench.quality_sheet import Row, write_sheet
 from eden.checkpoint import WEIGHTS, CheckpointError
 from media import Frame
+from media.signals import exit_when_told_to
 from training.scenes import Scenes
 
 DISPLACEMENTS = {"still": (0.0, 0.0), "0-4": (0.0, 4.0), "4-16": (4.0, 16.0), "16-32": (16.0, 32.0)}
@@ -170,4 +171,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     sys.exit(main())

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from media.signals import exit_when_told_to
+
 EXACT = 100.0
 """PSNR given to frames that are equal, in dB: what a mean can still be made of."""
 
@@ -61,4 +63,5 @@ def _margin(figures: dict[str, Any], other: str) -> str:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     write_report(Path(sys.argv[1]))

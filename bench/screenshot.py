@@ -10,12 +10,14 @@ import argparse
 import io
 import os
 import pty
-import subprocess
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+
+from bench.processes import running
+from media.signals import exit_when_told_to
 
 WIDTH = 100
 REDRAW = "\r\x1b[2K"
@@ -26,16 +28,17 @@ def screens(command: list[str]) -> list[str]:
     """What the terminal showed, from redraw to redraw. Raises SystemExit with all of it if the command fails."""
     ours, theirs = pty.openpty()
     environment = os.environ | {"COLUMNS": str(WIDTH), "LINES": "24", "TERM": "xterm-256color"}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
     written = b""
-    while True:
-        try:
-            written += os.read(ours, 65536)
-        except OSError:  # how a terminal says that its last program is gone
-            break
-    os.close(ours)
-    if process.wait():
+    with running(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        while True:
+            try:
+                written += os.read(ours, 65536)
+            except OSError:  # how a terminal says that its last program is gone
+                break
+        os.close(ours)
+        code = process.wait()
+    if code:
         raise SystemExit(written.decode())
     return written.decode().split(REDRAW)
 
@@ -54,4 +57,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

@@ -21,6 +21,7 @@ from bench import machine
 from bench.topologies import frames, served
 from bench.topologies.load import Caller
 from bench.topologies.plan import TRANSPORTS, Work
+from media.signals import exit_when_told_to
 from server.settings import PROJECT
 from server.staging import stage_autostart, stage_model
 from server.topology import FUSED, TOPOLOGIES
@@ -90,4 +91,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     raise SystemExit(main())

@@ -21,6 +21,7 @@ import requests
 from bench import machine
 from eden_client.api.routes import DECODER, ENCODER, FUSED_PATH, LIVE_PATH, WORKFLOW_PATH
 from loadtest._film import Film, Scene
+from media.signals import exit_when_told_to
 
 PATHS = {"fused": FUSED_PATH, "workflow": WORKFLOW_PATH, "live": LIVE_PATH}
 ROUTES = (*PATHS, "chain")
@@ -170,4 +171,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

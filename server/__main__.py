@@ -19,6 +19,9 @@ BROKEN_PIPE = 141
 
 
 def start(args: argparse.Namespace) -> None:
+    from media.signals import exit_when_told_to  # here, since only a start needs it: `media` takes long to import
+
+    exit_when_told_to()
     server = Server(args.model_store, args.folder, args.ports, dict(args.set))
     print(f"Starting TorchServe in {server.folder} ...", flush=True)
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 import requests
 
 from media import MediaError, open_video
+from media.signals import exit_when_told_to
 from server.settings import PROJECT
 from server.torchserve import Server, ServerError
 
@@ -77,4 +78,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     raise SystemExit(main())

@@ -27,6 +27,7 @@ from bench import machine
 from bench.film import model, report, ways
 from bench.strategies import film_frames
 from media import encode_video
+from media.signals import exit_when_told_to
 
 SIZES = ("480x854", "1080x1920")
 PRESETS = ("medium", "ultrafast")
@@ -129,4 +130,5 @@ def _drawn(folder: Path, size: str, count: int) -> Path:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

@@ -10,6 +10,7 @@ from bench.film.instant import Instant
 from eden_client.film.order import Order
 from eden_client.film.run import interpolate_film
 from eden_client.film.stages import Stage
+from media.signals import exit_when_told_to
 
 
 class Silent:
@@ -29,4 +30,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

@@ -27,6 +27,7 @@ from eden_client.api.yuv import YuvFormat
 from eden_client.film.order import Order
 from eden_client.film.run import interpolate_film
 from media import Frame
+from media.signals import exit_when_told_to
 from media.video_reader import SCALING
 
 WEIGHTS = Path("weights/demo")
@@ -140,4 +141,5 @@ def _psnr(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from bench.processes import running
 from eden_client.film.plan.segmentation import LONGEST
 from eden_client.film.read.film_file import open_film_file
 from eden_client.film.write.encoding import choose_encoding
@@ -87,7 +88,7 @@ def _watched(command: list[str]) -> dict[str, Any]:
     """What a command that prints a film's summary took: with its start, and the memory of all its processes at most."""
     with tempfile.TemporaryFile() as told:
         begun, peak = time.perf_counter(), 0
-        with subprocess.Popen(command, stdout=told) as process:
+        with running(command, stdout=told) as process:
             while process.poll() is None:
                 peak = max(peak, _memory(psutil.Process(process.pid)))
                 time.sleep(EVERY)

@@ -35,6 +35,7 @@ from bench.soak.record import Kill, Record
 from bench.soak.rude import Rude
 from bench.soak.samples import Sampler, Worker, heap_after_collections, workers
 from eden.random_weights import write_random
+from media.signals import exit_when_told_to
 from server import Server
 from server.settings import PROJECT
 
@@ -198,4 +199,5 @@ def _temporary(stack: contextlib.ExitStack, where: str | None) -> Path:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     sys.exit(main())

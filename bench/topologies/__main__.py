@@ -30,6 +30,7 @@ from bench.topologies.plan import BOTH, FORMATS, FUSED, GPU_PLAN, QUICK_PLAN, TO
 from eden import EdenConfig
 from eden.random_weights import write_random
 from media.machine import cores
+from media.signals import exit_when_told_to
 from server import ServerError
 from serving.settings import Settings
 
@@ -212,4 +213,5 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     raise SystemExit(main())

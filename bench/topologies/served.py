@@ -38,8 +38,8 @@ def pack(serving: Serving, plan: Plan, checkpoint: Path, precision: str, store: 
 def started(store: Path, folder: Path, timeout: float) -> Iterator[Server]:
     """A server on free ports, with tokens; stopped in the end. Raises ServerError."""
     server = Server(store, folder, "free", {"disable_system_metrics": True})
-    server.start(timeout=timeout)
     try:
+        server.start(timeout=timeout)
         yield server
     finally:
         server.stop()

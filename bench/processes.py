@@ -1,0 +1,25 @@
+"""Other programs that a benchmark runs: they end with it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+PATIENCE = 30.0
+"""Seconds that a program gets to end when it is asked to, before it is killed."""
+
+
+@contextmanager
+def running(command: Sequence[str], **popen: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A program that ends with the block, whatever it is at; `popen`: what subprocess.Popen takes."""
+    with subprocess.Popen(command, **popen) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # nothing happens to one that has ended
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
