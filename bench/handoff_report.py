@@ -25,7 +25,7 @@ PARTS = {
     ),
     "nccl": (
         ("nccl/transport", "nccl/pair_group", "nccl/control", *NETWORK[1:], "../buffers/device"),
-        "a control port, a rendezvous port, a process group a pair of workers",
+        "a control port, a process group a pair of workers",
     ),
     "zeromq": (("network/zeromq", *NETWORK), "a port and a thread a producer, ZeroMQ's I/O threads"),
     "http": (("network/http", *NETWORK), "a port, a thread a connection"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,10 +11,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 from handoff.errors import HandoffError, HandoffTimeout, PeerLost
 from handoff.settings import HandoffSettings, is_loopback
+from handoff.transports.nccl.control import Control, ControlStore
 
 CONSUMER, PRODUCER = 1, 0
 _JOIN_S = 60.0
@@ -32,61 +32,30 @@ _FOR_NCCL = {
 }
 
 
-def open_store(settings: HandoffSettings) -> tuple[TCPStore, int]:
-    """Where two processes find each other, on the producer's side, and its port."""
-    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:  # bound here: the store itself would bind to everything
-        listener.bind((settings.bind, 0))
-        listener.listen(64)
-        port: int = listener.getsockname()[1]
-        store = TCPStore(
-            settings.bind,
-            port,
-            is_master=True,
-            wait_for_workers=False,
-            timeout=timedelta(seconds=_JOIN_S),
-            master_listen_fd=listener.detach(),
-            use_libuv=True,  # the other kind of server waits for ever for the rest of a message that a stranger began
-        )
-    return store, port
-
-
-def find_store(host: str, port: int) -> TCPStore:
-    """The same, on the consumer's side."""
-    return TCPStore(
-        host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=_JOIN_S), use_libuv=True
-    )
-
-
 class PairGroup:
     """The group, joined and warmed up: afterwards nothing is left to be set up by the first payload.
 
-    `broken` tells whether the other side is gone. Raises `PeerLost` or `HandoffTimeout`, like its methods.
+    The two find each other by `control`, which tells afterwards whether the other side is gone. Raises `PeerLost` or
+    `HandoffTimeout`, like its methods.
     """
 
-    def __init__(
-        self,
-        store: Callable[[], Store],
-        name: str,
-        rank: int,
-        device: torch.device,
-        settings: HandoffSettings,
-        broken: Callable[[], bool],
-    ) -> None:
+    def __init__(self, control: Control, rank: int, device: torch.device, settings: HandoffSettings) -> None:
         self._other = 1 - rank
         self._on_gpu = device.type == "cuda"
-        self._broken = broken
+        self._broken = control.broken
+        self._store = ControlStore(control)  # kept: torch.distributed holds what it is for C++, not the Python object
         self._timeout_s = settings.timeout_s
         self._group: Any = None
         self._stream = torch.cuda.Stream(device) if self._on_gpu else None  # type: ignore[no-untyped-call]
 
         def join() -> None:
-            prefixed = PrefixStore(name, store())
-            self._group = _nccl(prefixed, rank, settings) if self._on_gpu else _gloo(prefixed, rank, settings)
+            self._group = (_nccl if self._on_gpu else _gloo)(self._store, rank, settings)
             first = torch.zeros(1, dtype=torch.uint8, device=device)
             self._move(first, _JOIN_S, lambda: None, sending=rank == PRODUCER)
+            self._store.close()
 
-        _while_it_lives(join, broken)
+        with control.waiting(_JOIN_S):
+            _while_it_lives(join, self._broken)
 
     def send(self, payload: torch.Tensor, meanwhile: Callable[[], object]) -> None:
         """Send bytes to the other side; they have left when this returns.

@@ -3,7 +3,8 @@
 A consumer's connection to a producer is a session: a small TCP connection for control, and a process group of the two,
 a GPU each. When either side ends or is killed the TCP connection breaks, the other gives the group up, and the next
 take dials anew: that is the whole of the rendezvous after a restart. On CPUs the same goes by gloo, which is how it is
-tested without a GPU. Neither group nor rendezvous is encrypted: for a network of your own only.
+tested without a GPU. Nothing is encrypted, and NCCL and gloo listen on ports of their own: for a network of your own
+only. Their rendezvous needs no port: it goes over the control connection, once the consumer has proven itself.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from handoff.payload.store import PayloadStore
 from handoff.ticket import Ticket
 from handoff.transports.base import Transport, TransportContext
 from handoff.transports.nccl.control import Control
-from handoff.transports.nccl.pair_group import CONSUMER, PRODUCER, PairGroup, find_store, open_store
+from handoff.transports.nccl.pair_group import CONSUMER, PRODUCER, PairGroup
 from handoff.transports.network.on_demand import ServerOnDemand, address_of
 from handoff.transports.network.payload_server import PayloadServer, proof, write_error
 from handoff.transports.network.pool import Address, ConnectionPool
@@ -84,9 +85,8 @@ class Nccl(Transport):
         try:
             name = secrets.token_hex(16)
             control.send(session=name, proof=proof(self.context.key, name), device=device_name(device))
-            port = int(control.receive()["store"])
-            store = functools.partial(find_store, address[0], port)
-            group = PairGroup(store, name, CONSUMER, device, settings, control.broken)
+            control.receive()
+            group = PairGroup(control, CONSUMER, device, settings)
         except BaseException:
             control.close()
             raise
@@ -94,7 +94,6 @@ class Nccl(Transport):
 
 
 def _hang_up(session: Session) -> None:
-    session.control.hang_up()
     session.control.close()
     session.group.give_up()
 
@@ -106,13 +105,11 @@ class NcclServer:
         self._settings = context.settings
         self._payloads = payloads
         self._device = device
-        self._store, self.store_port = open_store(context.settings)
         self._server = ConnectionServer(listen(context.settings), "nccl", self._answer, context.settings.timeout_s)
         self.port = self._server.port
 
     def close(self) -> None:
         self._server.close()
-        del self._store
 
     def _answer(self, connection: socket.socket, proven: Callable[[], None]) -> None:
         control, group = Control(connection), None
@@ -141,8 +138,8 @@ class NcclServer:
         except HandoffError as error:
             control.send_text(write_error(error))
             raise
-        control.send(store=self.store_port)
-        return PairGroup(lambda: self._store, name, PRODUCER, self._device, self._settings, control.broken)
+        control.send()
+        return PairGroup(control, PRODUCER, self._device, self._settings)
 
     def _send(self, control: Control, group: PairGroup) -> None:
         request = control.receive()
