@@ -5,6 +5,7 @@ Its worker is kept: TorchServe restores what ran at its last stop, so a server t
 finds autostart among its models again, and a worker that was killed comes back and finds all registered.
 """
 
+import itertools
 import logging
 import os
 import shutil
@@ -79,12 +80,17 @@ class Autostart:
 
 
 def gpus() -> int:
-    """GPUs that TorchServe sees: it asks nvidia-smi, too."""
+    """GPUs that workers see: of those that nvidia-smi lists, as TorchServe asks it, those in CUDA_VISIBLE_DEVICES."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return 0
     listed = subprocess.run([program, "--list-gpus"], capture_output=True, text=True, timeout=60)
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return count
+    named = itertools.takewhile(lambda each: each not in ("", "-1"), map(str.strip, visible.split(",")))
+    return min(count, len(list(named)))
 
 
 def wait_for_management(java: psutil.Process) -> Api:

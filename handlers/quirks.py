@@ -313,13 +313,16 @@ def worker_slot() -> str:
 
 
 def device_of(gpu: int | None, yaml: Mapping[str, Any]) -> str:
-    """Where a worker computes: "cpu", or "cuda:N"; warns where it is not what its yaml asks for."""
+    """Where a worker computes: "cpu", or "cuda:N"; warns where it is not what its yaml asks for.
+
+    TorchServe numbers the GPUs that nvidia-smi lists. A process may see fewer (CUDA_VISIBLE_DEVICES), numbered from 0 on:
+    workers then take those in turn.
+    """
     wanted = yaml.get("deviceIds")
-    device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
-    if wanted and (device == "cpu" or gpu not in wanted):
-        logger.warning(
-            "deviceIds asks for GPU %s, this host has %d: running on %s", wanted, torch.cuda.device_count(), device
-        )
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    device = f"cuda:{gpu % visible}" if gpu is not None and visible else "cpu"
+    if wanted and (gpu not in wanted or gpu >= visible):
+        logger.warning("deviceIds asks for GPU %s, this process sees %d: running on %s", wanted, visible, device)
     return device
 
 
