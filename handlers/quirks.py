@@ -315,7 +315,7 @@ def worker_slot() -> str:
 def device_of(gpu: int | None, yaml: Mapping[str, Any]) -> str:
     """Where a worker computes: "cpu", or "cuda:N"; warns where it is not what its yaml asks for.
 
-    TorchServe numbers the GPUs that nvidia-smi lists. A process may see fewer (CUDA_VISIBLE_DEVICES), numbered from 0 on:
+    TorchServe numbers the GPUs that nvidia-smi lists. A process may see fewer (CUDA_VISIBLE_DEVICES), numbered from 0:
     workers then take those in turn.
     """
     wanted = yaml.get("deviceIds")
