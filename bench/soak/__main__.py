@@ -43,7 +43,7 @@ GOOD = 0.7
 """Of all calls."""
 SIDE_BY_SIDE = 12
 """Calls that may be under way; what is due then is left out."""
-RETURN_S = 120.0
+RETURN_S = 300.0
 """Within which another worker has to be ready in the place of one that was killed."""
 WRITE_S = 300.0
 STORE = ("--topology", "both", "--encoder-workers", "2", "--fused-workers", "2", "--batch-size", "4")
@@ -111,25 +111,31 @@ class Soak:
             self.record.add_fault("the soak itself", f"{type(error).__name__}: {error}")
 
     def _kill(self) -> None:
-        due = time.monotonic()
-        while not self.over.wait(max(0.0, (due := due + self.args.kill_every) - time.monotonic())):
+        watching: list[threading.Thread] = []
+        while not self.over.wait(self.args.kill_every):
             try:
                 victims = [each for each in workers(self.server) if each.process.pid not in self.spared]
                 victim = self.random.choice(victims)
                 kill = self.record.add_kill(victim.model, victim.process.pid)
                 victim.process.kill()
-                self._see_back(kill)
             except (requests.RequestException, psutil.Error, IndexError) as error:
                 self.record.add_answer("server, kill", type(error).__name__)
+                continue
+            watching.append(threading.Thread(target=self._see_back, args=(kill,)))
+            watching[-1].start()
+        for thread in watching:
+            thread.join()
 
     def _see_back(self, kill: Kill) -> None:
+        """Note when all workers of its model are ready again."""
         deadline = time.monotonic() + RETURN_S
         while time.monotonic() < deadline:
             time.sleep(0.5)
-            states = [(each["pid"], each["status"]) for each in self.server.api.workers(kill.model)]
-            if all(status == "READY" and pid != kill.pid for pid, status in states):
-                kill.back_s = round(self.record.now(), 1)
-                return
+            with contextlib.suppress(requests.RequestException):
+                states = [(each["pid"], each["status"]) for each in self.server.api.workers(kill.model)]
+                if all(status == "READY" and pid != kill.pid for pid, status in states):
+                    kill.back_s = round(self.record.now(), 1)
+                    return
         self.record.add_fault(kill.model, f"no worker in the place of {kill.pid} within {RETURN_S:.0f} s")
 
     def _films(self) -> None:
