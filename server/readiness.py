@@ -35,6 +35,8 @@ def wait_until_ready(api: Api, topology: Topology, is_running: Callable[[], bool
             pass  # not listening yet
         except requests.HTTPError as error:
             stage = f"its management interface answered {error.response.status_code}: {error.response.text[:300]}"
+        except ValueError as error:  # a key file that is being written: on a busy machine that takes seconds
+            stage = str(error)
         time.sleep(0.2)
     raise NotReady(f"TorchServe was not ready after {timeout:.0f} s: {stage}.")
 
