@@ -17,7 +17,9 @@ from eden.decoder import Decoder
 from eden.dit import Dit
 from eden.engine import Engine
 from eden.geometry import crop, one_grid, padded_grid
+from eden.graphs import drop_recorded
 from eden.output import EncoderOutput
+from eden.pass_size import is_out_of_memory
 from eden.planes import YuvFormat, to_planes
 from eden.precision import dtype_of
 from eden.sampler import check_seed
@@ -63,7 +65,8 @@ class DitDecoder:
         With `as_uint8` the frames are rounded to 0..255 on the device and come back in the host's memory, unless
         `to_host` is False. In any case they lie in memory as pixels do: permute(0, 2, 3, 1) is contiguous.
         With `yuv`, which goes with `as_uint8`, they are made planes on the device (see eden.planes): [K-1,H*3/2,W].
-        A pass that runs out of memory is computed again in halves, down to single pairs.
+        A pass that runs out of memory is computed again in halves, down to single pairs; what runs out beside passes,
+        once more when recorded ones have given theirs back.
         Raises ValueError where there are two grids, naming both, where seeds or noise do not fit the clips, and for
         planes of odd sides or floats; torch.OutOfMemoryError where a single pair is too much.
         """
@@ -86,6 +89,26 @@ class DitDecoder:
 
         Frames that come back in the host's memory are there after `finish`.
         """
+        try:
+            return self._begin(outputs, seeds, noise, as_uint8, to_host, yuv)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error)
+        # past the `except`, whose error kept alive what had been allocated
+        if not drop_recorded(self.engine.graphs):
+            raise torch.OutOfMemoryError(reason)
+        return self._begin(outputs, seeds, noise, as_uint8, to_host, yuv)
+
+    def _begin(
+        self,
+        outputs: Sequence[EncoderOutput],
+        seeds: Sequence[int] | None,
+        noise: Sequence[Tensor] | None,
+        as_uint8: bool,
+        to_host: bool,
+        yuv: YuvFormat | None,
+    ) -> list[Tensor]:
         if not outputs:
             return []
         if yuv and not as_uint8:

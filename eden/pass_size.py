@@ -22,8 +22,8 @@ WORDS = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out, whoever asked for it: PyTorch, CUDA, a library of its, Triton."""
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in WORDS)
+    """Whether it says that memory ran out, whoever asked for it: PyTorch, CUDA, a library of its, Triton, Python."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in WORDS)
 
 
 class PassSize:

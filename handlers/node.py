@@ -71,7 +71,8 @@ class NodeHandler(ABC):
             answers = self.serve(requests, replies)
         except Exception as error:
             logger.exception("a batch of %d failed", len(requests))
-            failed = Answer.envelope(envelope(error), reason(error))
+            explained = self.guard.explain(error)
+            failed = Answer.envelope(envelope(explained), reason(explained))
             answers = [self.outgoing(request, failed) for request in requests]
         self.metrics.batch(requests, answers, replies.left)
         refused = sum(answer.status >= 400 for answer in answers)

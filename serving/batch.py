@@ -18,6 +18,9 @@ from serving.request import Job, Request
 
 logger = logging.getLogger(__name__)
 
+OURS = ("InternalError", "DeviceLost", "OutOfMemory")
+"""Faults of this node's own, which its log tells of in full."""
+
 
 class SortedJob(Job, Protocol):
     """A job that can be computed together with others of its kind: of one grid, above all."""
@@ -59,7 +62,7 @@ class Batch:
         """Settle a request's answer: an error's envelope."""
         explained = self._guard.explain(error) if self._guard else error
         told = envelope(explained)
-        if told["code"] == 500 or told["type"] == "DeviceLost":
+        if told["type"] in OURS:
             logger.error("a request failed", exc_info=error)
         self.answer(request, Answer.envelope(told, reason(explained)))
 

@@ -1,11 +1,11 @@
-"""Whether a process can still compute on its device."""
+"""Whether a process can still compute on its device, and why it could not."""
 
 from __future__ import annotations
 
 import torch
 
 from eden.pass_size import is_out_of_memory
-from serving.errors import DeviceLost
+from serving.errors import DeviceLost, OutOfMemory
 
 
 def context_is_lost(device: torch.device) -> bool:
@@ -29,7 +29,7 @@ def _fails(device: torch.device) -> bool:
 
 
 class DeviceGuard:
-    """Notices that the device of this process is lost, when work on it fails."""
+    """Says what befell the device of this process, when work on it fails."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -37,8 +37,13 @@ class DeviceGuard:
         """Once True, nothing can be computed any more: the process has to end."""
 
     def explain(self, error: Exception) -> Exception:
-        """The error; DeviceLost in its place where that is why."""
+        """The error; DeviceLost or OutOfMemory in its place where that is why."""
         if isinstance(error, RuntimeError) and (self.lost or context_is_lost(self._device)):
             self.lost = True
             return DeviceLost("this server's GPU failed, another worker takes its place: try again")
+        if is_out_of_memory(error):
+            return OutOfMemory(
+                "this server had too little memory for this request, even by itself: try again later, or send smaller "
+                "frames or shorter clips"
+            )
         return error

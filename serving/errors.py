@@ -66,6 +66,12 @@ class DeviceLost(RuntimeError):
     retry_after = 5
 
 
+class OutOfMemory(RuntimeError):
+    """There was too little memory for this request, even by itself: another process may hold it, for now."""
+
+    retry_after = 5
+
+
 TABLE: dict[type[Exception], tuple[int, Retry]] = {
     TooLarge: (413, "never"),
     NotAcceptable: (406, "never"),
@@ -78,6 +84,7 @@ TABLE: dict[type[Exception], tuple[int, Retry]] = {
     PeerLost: (502, "encode"),
     OverCapacity: (503, "later"),
     DeviceLost: (503, "later"),
+    OutOfMemory: (503, "later"),
     HandoffTimeout: (504, "encode"),
     DeadlinePassed: (504, "later"),
 }

@@ -128,3 +128,9 @@ def test_no_archive_is_fetched_from_elsewhere(both: Server, tmp_path):
     assert "stranger" not in json.dumps(
         requests.get(f"{both.management_url}/models", headers=headers, timeout=60).json()
     )
+
+
+def test_a_worker_that_does_not_start_is_not_given_up_within_minutes(both):
+    """TorchServe multiplies by 1000 in 32 bits."""
+    for model in (*both.topology.models, "autostart"):
+        assert 20 * 24 * 3600 < both.api.describe(model)["maxRetryTimeoutInSec"] < 2**31 / 1000, model

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 
 from eden import DitDecoder, Encoder
 from eden.random_weights import write_random
@@ -18,6 +19,7 @@ from serving.admission import Admission
 from serving.answer import Answer
 from serving.backlog import Backlog
 from serving.decode import DecodeService, Drawing
+from serving.device_health import DeviceGuard
 from serving.encode import ClipReader, EncodeService
 from serving.expected_wait import ExpectedWait
 from serving.fused import FusedService
@@ -109,6 +111,7 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
         drawing = Drawing(decoder, *pools, Silent(), regions=decoder_regions or regions)
         backlog = Backlog(lambda: (0, 1), 256)
         wait = ExpectedWait(opened[-1].queue, BATCH, 5.0)
+        guard = DeviceGuard(torch.device("cpu"))
         return Nodes(
             EncodeService(
                 encoder,
@@ -117,9 +120,10 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
                 opened[-1],
                 pools[0],
                 Silent(),
+                guard,
                 clock=clock,
             ),
-            DecodeService(drawing, opened[-1], Silent(), clock=clock),
+            DecodeService(drawing, opened[-1], Silent(), guard, clock=clock),
             FusedService(
                 encoder,
                 drawing,
@@ -128,6 +132,7 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
                 Admission(BATCH, backlog),
                 pools[0],
                 Silent(),
+                guard,
                 window_bytes=window_bytes,
                 clock=clock,
             ),

@@ -39,3 +39,25 @@ def test_an_error_of_the_callers_own_loses_no_device(monkeypatch):
     batch = Batch(REQUESTS, guard)
     batch.fail(REQUESTS[0], ValueError("x"))
     assert not guard.lost
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("CUDA error: out of memory")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_memory_was_too_short_for_may_be_tried_again_soon_and_spares_the_others(error):
+    """As of tokens that do not fit the decoder's GPU; for what runs out in a network see test_serving_nodes."""
+
+    def take(request: Request) -> int:
+        if request.index == 1:
+            raise error
+        return request.index
+
+    batch = Batch(REQUESTS, DeviceGuard(torch.device("cpu")))
+    assert batch.each(REQUESTS, take) == [0, 2]
+    answer = batch.answer_to(REQUESTS[1])
+    told = json.loads(answer.body)
+    assert (told["code"], told["type"], told["retry"]) == (503, "OutOfMemory", "later")
+    assert answer.status == 503 and answer.retry_after == told["retry_after"] == 5
+    assert "CUDA" not in told["message"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import media
 from serving.encode import REFUSAL, TICKET
@@ -232,3 +235,59 @@ def test_a_ticket_tells_the_decoder_when_the_call_began_in_a_workflow_alone(make
     given = [request(i, {"body": tickets[i].body}, caller) for i, caller in enumerate(callers)]
     assert all(answer.status == 200 for answer in nodes.decoder.serve(given, Outbox()))
     assert began.at == {0: 1000.0}
+
+
+@pytest.fixture
+def full(networks) -> Iterator[Callable[[str, tuple[int, int]], None]]:
+    """Has a half of the model run out of memory over frames of one size, as on a GPU that another process fills."""
+    hooks = []
+
+    def fill(half: str, size: tuple[int, int]) -> None:
+        encoder, decoder = networks
+        network, patches_per_token = (encoder.network, 1) if half == "encoder" else (decoder.engine.decoder, 4)
+
+        def allocate(_: nn.Module, arguments: tuple) -> None:
+            if patches_per_token * arguments[0].shape[1] * encoder.config.patch_size**2 == size[0] * size[1]:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+        hooks.append(network.register_forward_pre_hook(allocate))
+
+    yield fill
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+@pytest.mark.parametrize("way", ["split", "fused", "fused, streamed"])
+def test_what_memory_is_too_short_for_is_to_be_tried_later_and_its_neighbours_are_served(nodes, full, half, way):
+    full(half, (96, 128))
+    large, small = {"body": clip(3, 0, 96, 128)}, {"body": clip(2)}
+    if way == "split":
+        refused, served = nodes.through(request(0, large), request(1, small))
+    else:
+        stream = {"x-eden-stream": "1"} if "streamed" in way else {}
+        requests = [Request(index, fields, stream, Caller.HTTP) for index, fields in enumerate((large, small))]
+        refused, served = nodes.fused.serve(requests, Outbox())
+    envelope = told(refused, 503)
+    assert (envelope["type"], envelope["retry"], envelope["retry_after"]) == ("OutOfMemory", "later", 5)
+    assert refused.retry_after == 5 and "CUDA" not in envelope["message"]
+    assert served.status == 200
+
+
+def test_a_stream_that_runs_out_of_memory_ends_with_that_as_its_last_part(nodes, networks):
+    """Another process may take the memory between two of its frames."""
+    drawn = []
+
+    def allocate(_: nn.Module, arguments: tuple) -> None:
+        drawn.append(len(arguments[0]))
+        if len(drawn) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    hook = networks[1].engine.decoder.register_forward_pre_hook(allocate)
+    try:
+        outbox = Outbox()
+        (answer,) = nodes.fused.serve([Request(0, {"body": clip(4)}, {"x-eden-stream": "1"}, Caller.HTTP)], outbox)
+    finally:
+        hook.remove()
+    assert len(outbox.parts[0]) == 1
+    assert b'"type": "OutOfMemory"' in answer.body and b'"retry_after": 5' in answer.body
