@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, groupby, product
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from eden.geometry import crop, one_grid, padded_grid
 from eden.graphs import drop_recorded
 from eden.output import EncoderOutput
 from eden.pass_size import is_out_of_memory
+from eden.pass_times import PassTime
 from eden.planes import YuvFormat, to_planes
 from eden.precision import dtype_of
 from eden.sampler import check_seed
@@ -74,6 +76,16 @@ class DitDecoder:
         if as_uint8 and to_host:
             self.finish()
         return frames
+
+    @contextmanager
+    def timed(self, wanted: bool = True) -> Iterator[list[PassTime]]:
+        """Within it, the times of all passes are added to the list that this gives; a GPU is waited for after each."""
+        times: list[PassTime] = []
+        self.engine.times = times if wanted else None
+        try:
+            yield times
+        finally:
+            self.engine.times = None
 
     @torch.inference_mode()
     def begin(

@@ -16,6 +16,7 @@ from eden.geometry import to_cells
 from eden.graphs import GraphCache, drop_recorded
 from eden.output import EncoderOutput
 from eden.pass_size import PassSize, is_out_of_memory
+from eden.pass_times import PassClock, PassTime
 from eden.place import Place, place_of
 from eden.precision import computing, dtype_of
 from eden.sampler import TIMES, sample
@@ -40,6 +41,9 @@ class Engine:
         self.moments: Tensor = self.dit.denoise_timestep_embedder(torch.tensor(TIMES[:-1], device=device))
         self.pass_size = PassSize(TOKENS_A_PASS[device.type], f"DiT and decoder on {device}")
         self.stream, self.side = new_stream(device), new_stream(device)
+        self.clock = PassClock(device)
+        self.times: list[PassTime] | None = None
+        """of passes, where somebody keeps them"""
         self.graphs: GraphCache[Batch, Tensor] | None = None if self.stream is None else GraphCache(GRAPHS_KEPT)
 
     @property
@@ -61,7 +65,7 @@ class Engine:
         """
         pairs, tokens = sum(map(len, clips)) - len(clips), grid[0] * grid[1]
         try:
-            made = self._pass(clips, noise, grid, as_uint8)
+            made = self._timed_pass(clips, noise, grid, as_uint8)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -75,6 +79,16 @@ class Engine:
         if pairs == 1 and held:
             return self.run(clips, noise, grid, as_uint8)
         raise torch.OutOfMemoryError(reason)
+
+    def _timed_pass(
+        self, clips: Sequence[EncoderOutput], noise: Sequence[Tensor], grid: tuple[int, int], as_uint8: bool
+    ) -> Tensor:
+        if self.times is None:
+            return self._pass(clips, noise, grid, as_uint8)
+        self.clock.begin()
+        made = self._pass(clips, noise, grid, as_uint8)
+        self.times.append(self.clock.end())
+        return made
 
     def _pass(
         self, clips: Sequence[EncoderOutput], noise: Sequence[Tensor], grid: tuple[int, int], as_uint8: bool
@@ -106,6 +120,7 @@ class Engine:
             seen_dec = Beside(side, self.decoder.frame_keys_values(batch.cond_dec))
             steps = self.dit.modulations(self.moments, batch.difference)
             latents = sample(lambda x, step: self.dit(x, steps[step], seen_dit, batch.first, place), batch.noise)
+            self.clock.denoised()
             z = latents / self.config.vae_scaler + self.config.vae_shift
             patches = self.decoder(z, seen_dec, batch.first, place)
         return pixels(patches, *batch.pair_stats(), place.grid, as_uint8)

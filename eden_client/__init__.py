@@ -23,6 +23,7 @@ from eden_client.api.errors import (
 )
 from eden_client.api.sessions import TokenInClear
 from eden_client.api.yuv import YuvFormat
+from eden_client.trace.recording import Trace
 
 __all__ = [
     "EdenClient",
@@ -39,5 +40,6 @@ __all__ = [
     "TokenInClear",
     "TokenRejected",
     "TooLarge",
+    "Trace",
     "YuvFormat",
 ]

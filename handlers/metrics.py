@@ -15,7 +15,8 @@ from handlers.reporter import Reporter
 from handoff import Handoff
 from serving.answer import Answer
 from serving.errors import REFUSALS
-from serving.request import Caller, Request
+from serving.request import Caller, Job, Request
+from serving.tracer import Tracer
 
 MEMORY_SECONDS = 5.0
 """How often memory is looked at."""
@@ -49,7 +50,9 @@ class Metrics:
         place: Place,
         handoff: Handoff | None = None,
         worker: str = "0",
+        tracer: Tracer | None = None,
     ) -> None:
+        self.tracer = tracer or Tracer()
         self._reporter, self._device, self._batch_size = reporter, torch.device(device), batch_size
         self._place, self._handoff, self._worker = place, handoff, worker
         self._out_of_memory: dict[str, Callable[[], int]] = {}
@@ -59,13 +62,14 @@ class Metrics:
         self._begin()
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, jobs: Sequence[Job]) -> Iterator[None]:
         """Time one stage of the work on a batch, whether it ends well or not: eden_stage_seconds{Stage=name}."""
         started = time.perf_counter()
         try:
-            yield
-            if self._device.type == "cuda" and name in NOT_WAITED_FOR:
-                torch.cuda.synchronize(self._device)
+            with self.tracer.step(name, jobs):
+                yield
+                if self._device.type == "cuda" and name in NOT_WAITED_FOR:
+                    torch.cuda.synchronize(self._device)
         finally:
             self._reporter.observe("eden_stage_seconds", time.perf_counter() - started, name)
 

@@ -25,8 +25,16 @@ from serving.errors import envelope, reason
 from serving.outbox import Outbox
 from serving.request import Request
 from serving.settings import Settings, sensible_threads
+from serving.tracer import Tickets, Tracer
 
 logger = logging.getLogger(__name__)
+
+TICKETS: dict[quirks.Place, Tickets] = {
+    quirks.Place.FIRST: "gives",
+    quirks.Place.LAST: "takes",
+    quirks.Place.ALONE: None,
+}
+"""What a node does with tickets, by its place."""
 
 
 class NodeHandler(ABC):
@@ -52,7 +60,8 @@ class NodeHandler(ABC):
         torch.set_num_threads(self.settings.threads or sensible_threads(self.device, self.settings.workers, nodes))
         self.batch_size: int = properties["batch_size"]
         self.handoff = self._open_handoff() if self.hands_off else None
-        self.metrics = Metrics(reporter, self.device, self.batch_size, self.place, self.handoff, worker)
+        tracer = Tracer(self.model_name.removeprefix("eden__"), worker, TICKETS[self.place])
+        self.metrics = Metrics(reporter, self.device, self.batch_size, self.place, self.handoff, worker, tracer)
         # two pools: a request waits for its pictures, so those must never wait for a request
         self.requests = ThreadPoolExecutor(self.batch_size, thread_name_prefix="requests")
         self.pictures = ThreadPoolExecutor(min(16, cores()), thread_name_prefix="pictures")
@@ -66,6 +75,7 @@ class NodeHandler(ABC):
         started = time.monotonic()
         requests = [quirks.read_request(context, index, fields, self.place) for index, fields in enumerate(data)]
         callers = [request.caller for request in requests]
+        self.metrics.tracer.begin(requests)
         replies = quirks.Replies(context, callers, self.settings.grpc_streaming, self.place)
         try:
             answers = self.serve(requests, replies)

@@ -210,7 +210,8 @@ def read_request(context: Any, index: int, fields: Mapping[str, Any], place: Pla
     """One request of a batch, with who waits for its answer."""
     properties = context.get_all_request_header(index)  # headers, as text; and by each field's name what type it has
     headers = {name.lower(): value for name, value in properties.items() if isinstance(value, str)}
-    return Request(index, fields, headers, _caller(properties, fields, place) if headers else Caller.GRPC)
+    caller = _caller(properties, fields, place) if headers else Caller.GRPC
+    return Request(index, fields, headers, caller, id=context.get_request_id(index) or "")
 
 
 def _caller(properties: Mapping[str, Any], fields: Mapping[str, Any], place: Place) -> Caller:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,7 +15,7 @@ from handoff.counters import HandoffCounters
 from handoff.errors import HandoffError
 from handoff.key import load_key
 from handoff.payload.leases import sweep
-from handoff.producer import Producer
+from handoff.producer import Options, Producer
 from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket, sign_refusal
 from handoff.transports.base import Transport, TransportContext
@@ -56,12 +55,12 @@ class Handoff:
             if swept := sweep(folder):
                 _LOG.info("removed %d files that killed processes left in %s", swept, folder)
 
-    def put(self, output: EncoderOutput, options: Mapping[str, Any] | None = None, *, by_caller: bool = False) -> bytes:
+    def put(self, output: EncoderOutput, options: Options | None = None, *, by_caller: bool = False) -> bytes:
         """Keep `output` (on any device) until it is taken or expires; the signed ticket to it.
 
-        `options`: JSON values that travel along, signed. `by_caller`: the ticket goes to a caller, who may never come
-        back with it; it may give way to others then (see `PayloadStore`). Raises `OverCapacity` at once where there is
-        no room, `HandoffError` where the options are no JSON values.
+        `options`: JSON values that travel along, signed; or what gives them once all else is done. `by_caller`: the
+        ticket goes to a caller, who may never come back with it; it may give way to others then (see `PayloadStore`).
+        Raises `OverCapacity` at once where there is no room, `HandoffError` where the options are no JSON values.
         """
         return self._producer.put(output, options or {}, by_caller)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from eden.output import EncoderOutput
@@ -20,6 +20,9 @@ from handoff.payload.store import Payload, PayloadStore
 from handoff.ticket import Ticket, sign
 from handoff.transports.base import PutResult, Transport, TransportContext
 
+Options = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""JSON values that travel with a ticket; or what gives them once the payload is written."""
+
 
 class Producer:
     """What this process puts, by the best of `transports` and by others where that is not sure. Thread-safe."""
@@ -35,7 +38,7 @@ class Producer:
         """What is held; None before the first put, since a process that only takes has no use for it."""
         return self._store
 
-    def put(self, output: EncoderOutput, options: Mapping[str, Any], by_caller: bool) -> bytes:
+    def put(self, output: EncoderOutput, options: Options, by_caller: bool) -> bytes:
         """See `Handoff.put`."""
         counters = self._context.counters
         layout = Layout.of(output, self._context.settings.wire)
@@ -61,7 +64,7 @@ class Producer:
             return self._store
 
     def _put(
-        self, store: PayloadStore, output: EncoderOutput, layout: Layout, options: Mapping[str, Any], by_caller: bool
+        self, store: PayloadStore, output: EncoderOutput, layout: Layout, options: Options, by_caller: bool
     ) -> tuple[bytes, str]:
         payload = store.admit(layout.nbytes, by_caller)
         try:
@@ -75,7 +78,7 @@ class Producer:
                 deadline=payload.deadline,
                 layout=layout,
                 routes=tuple({"kind": kind, **result.route} for kind, result in results.items()),
-                options=options,
+                options=options() if callable(options) else options,
                 payload=memoryview(b"".join(result.inline for result in results.values())),
             )
             return sign(ticket, self._context.key), next(iter(results))

@@ -12,9 +12,9 @@ from server.settings import PROJECT
 from server.topology import FUSED, TOPOLOGIES, Topology
 
 PACKAGES = {
-    "encoder": ("eden", "handoff", "media", "serving", "handlers", "server"),
-    "dit_decoder": ("eden", "handoff", "media", "serving", "handlers"),
-    "eden_fused": ("eden", "handoff", "media", "serving", "handlers", "server"),
+    "encoder": ("eden", "handoff", "media", "serving", "tracing", "handlers", "server"),
+    "dit_decoder": ("eden", "handoff", "media", "serving", "tracing", "handlers"),
+    "eden_fused": ("eden", "handoff", "media", "serving", "tracing", "handlers", "server"),
     "autostart": ("server",),
 }
 MODELS = ("encoder", "dit_decoder", "eden_fused")

@@ -52,11 +52,18 @@ class Batch:
     ) -> None:
         self.requests, self._guard, self._outbox, self._clock, self._form = requests, guard, outbox, clock, form
         self._answers: dict[int, Answer] = {}
+        self._leaving: dict[int, Answer] = {}
+        """Of these, as they leave."""
         self._gone: set[int] = set()
 
     def answer(self, request: Request, answer: Answer) -> None:
         """Settle a request's answer."""
-        self._answers[request.index] = self._form(request, answer) if self._form else answer
+        self._answers[request.index] = answer
+        self._leaving.pop(request.index, None)
+
+    def leave(self, request: Request, answer: Answer) -> Answer:
+        """An answer in the form in which it leaves this node."""
+        return self._form(request, answer) if self._form else answer
 
     def fail(self, request: Request, error: Exception) -> None:
         """Settle a request's answer: an error's envelope."""
@@ -78,7 +85,7 @@ class Batch:
 
     def answers(self) -> list[Answer]:
         """One per request, in their order."""
-        return [self.answer_to(request) for request in self.requests]
+        return [self._as_it_leaves(request) for request in self.requests]
 
     def turns(self, jobs: Sequence[In]) -> Iterator[list[In]]:
         """The jobs of each priority, the most urgent first. Before each turn, the answers that are there go."""
@@ -89,10 +96,20 @@ class Batch:
 
     def send(self) -> None:
         """Let callers have the answers that are there: others of the batch take longer."""
-        for index, answer in self._answers.items():
-            if self._outbox and index not in self._gone and self._outbox.finish(index, answer):
-                self._gone.add(index)
-                self._answers[index] = replace(answer, body=b"")
+        if not self._outbox:
+            return
+        requests = {request.index: request for request in self.requests}
+        for index in self._answers:
+            if index not in self._gone:
+                answer = self._as_it_leaves(requests[index])
+                if self._outbox.finish(index, answer):
+                    self._gone.add(index)
+                    self._leaving[index] = replace(answer, body=b"")
+
+    def _as_it_leaves(self, request: Request) -> Answer:
+        if request.index not in self._leaving:
+            self._leaving[request.index] = self.leave(request, self.answer_to(request))
+        return self._leaving[request.index]
 
     def check(self, request: Request, step: str) -> None:
         """Raises DeadlinePassed if the request's caller waits no longer; `step`: what is left undone."""

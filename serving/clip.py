@@ -18,7 +18,7 @@ from media.frame_layout import FrameLayout
 from media.peek import Kind
 from serving.errors import BadRequest, shown
 from serving.limits import ClipLimits
-from serving.options import FIELDS, check_agreement
+from serving.options import KNOWN_FIELDS, check_agreement
 from serving.regions import RegionFolder, RegionSource, look_at_region
 from serving.request import as_bytes
 
@@ -97,7 +97,7 @@ def look_at(
     """
     frames = {name: value for name, value in fields.items() if _FRAME.fullmatch(name)}
     whole = {name: value for name, value in fields.items() if name in _WHOLE}
-    unknown = set(fields) - set(frames) - set(whole) - set(FIELDS)
+    unknown = set(fields) - set(frames) - set(whole) - set(KNOWN_FIELDS)
     if unknown:
         others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise BadRequest(f"unknown field {shown(min(unknown))}{others}: frames are frame0, frame1, ...")

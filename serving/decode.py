@@ -131,10 +131,11 @@ class Drawing:
             else:
                 source = None if made.source is None else _as_array(made.source)
                 answer = encode_answer(_as_array(made.frames), source, made.how, self._pictures, self._regions)
+            answer = batch.leave(made.request, answer)
             gone = outbox.ahead(made.request.index, answer)
             return made, replace(answer, body=b"") if gone else answer
 
-        with self._telemetry.stage("image_encode"):
+        with self._telemetry.stage("image_encode", drawn):
             coded = self._coded(drawn)
             for made, answer in batch.each(drawn, encode, self._requests):
                 batch.answer(made.request, answer)
@@ -157,12 +158,14 @@ class Drawing:
                 if pair is None:
                     batch.answer(job.request, Answer(stream_end(), STREAM_CONTENT_TYPE))
             drawn = batch.together([pair for _, pair in pairs if pair], self.draw)
-            coded = self._coded(drawn)
 
-            def part(made: Drawn, coded: dict[int, list[bytes]] = coded, number: int = number) -> tuple[int, bytes]:
-                return made.request.index, self._part(made, coded.get(made.request.index), number)
+            with self._telemetry.tracer.step("image_encode", drawn):
+                coded = self._coded(drawn)
 
-            parts = batch.each(drawn, part, self._requests)
+                def part(made: Drawn, coded: dict[int, list[bytes]] = coded, number: int = number) -> tuple[int, bytes]:
+                    return made.request.index, self._part(made, coded.get(made.request.index), number)
+
+                parts = batch.each(drawn, part, self._requests)
             for index, body in parts:
                 outbox.send(index, body, STREAM_CONTENT_TYPE)
             sent = {index for index, _ in parts}
@@ -183,7 +186,8 @@ class Drawing:
 
     def draw(self, jobs: list[DrawJob]) -> list[Drawn]:
         """The frames of clips of one kind, computed together."""
-        with self._telemetry.stage("denoise_decode"):
+        tracer = self._telemetry.tracer
+        with self._telemetry.stage("denoise_decode", jobs), self._decoder.timed(tracer.records(jobs)) as passes:
             frames = self._decoder.interpolate(
                 [job.output for job in jobs],
                 seeds=[job.seed for job in jobs],
@@ -193,6 +197,9 @@ class Drawing:
             )
             pairs = zip(jobs, frames, strict=True)
             drawn = [Drawn(job.request, own, job.output.frames, job.how) for job, own in pairs]
+            for each in passes:
+                tracer.within("denoise", jobs, each.began, each.denoised)
+                tracer.within("decode", jobs, each.denoised, each.ended)
         self._telemetry.pairs(sum(map(len, frames)))
         return drawn
 
@@ -243,11 +250,12 @@ class DecodeService:
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """Frames per request, or an error's envelope: the most urgent first, and of them whole clips before streams."""
-        batch = Batch(requests, self._guard, outbox, self._clock)
+        batch = Batch(requests, self._guard, outbox, self._clock, self._telemetry.tracer.leave)
         jobs = [job for job in batch.each(requests, lambda request: self._read(batch, request)) if job]
         for turn in batch.turns(jobs):
-            with self._telemetry.stage("take"):
-                taken = batch.each([job for job in turn if not job.stream], lambda job: self._take(batch, job))
+            whole = [job for job in turn if not job.stream]
+            with self._telemetry.stage("take", whole):
+                taken = batch.each(whole, lambda job: self._take(batch, job))
             self._drawing.whole(batch, taken, outbox)
             streams = batch.each([job for job in turn if job.stream], lambda job: self._open(batch, job))
             self._drawing.streamed(batch, streams, outbox)
@@ -266,6 +274,7 @@ class DecodeService:
         ticket = self._handoff.read(body)
         if request.caller is Caller.WORKFLOW and ARRIVED in ticket.options:
             self._telemetry.began(request.index, ticket.options[ARRIVED])
+        self._telemetry.tracer.follow(request, ticket.options)
         asked = _asked(request)
         options, default_format = asked.with_ticket(ticket.options)
         how = rendering(options, default_format, asked.stream)
@@ -279,7 +288,16 @@ class DecodeService:
 
     def _open(self, batch: Batch, job: TicketJob) -> StreamJob:
         self._check(batch, job)
-        return StreamJob(job.request, self._handoff.stream(job.ticket), job.seed, job.how)
+        return StreamJob(job.request, self._pairs(job), job.seed, job.how)
+
+    def _pairs(self, job: TicketJob) -> Iterator[EncoderOutput]:
+        pairs = self._handoff.stream(job.ticket)
+        while True:
+            with self._telemetry.tracer.step("take", [job]):
+                pair = next(pairs, None)
+            if pair is None:
+                return
+            yield pair
 
     def _check(self, batch: Batch, job: TicketJob) -> None:
         """Raises DeadlinePassed for a job that nobody waits for, once its tokens are out of the way: left lying, they

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -185,6 +186,25 @@ def admitted(batch: Batch, reader: ClipReader, admission: Admission) -> list[Rea
     return batch.each(batch.each(asked, admission.admit), reader.look_at)
 
 
+def read_part(
+    batch: Batch, reader: ClipReader, part: Sequence[ReadJob], requests: Executor, telemetry: Telemetry
+) -> list[EncodeJob]:
+    """The frames of a part of a batch, of those whose callers still wait."""
+    ready = batch.in_time(part, "decoding of its frames")
+    with telemetry.stage("image_decode", ready):
+        jobs = reader.read_all(batch, ready, requests)
+    telemetry.tracer.note(jobs, _sizes)
+    return jobs
+
+
+def _sizes(job: EncodeJob) -> dict[str, int]:
+    """What a trace says of a request's frames."""
+    height, width = job.size
+    nbytes = sum(len(value) for value in job.request.fields.values() if isinstance(value, bytes | bytearray))
+    sizes = {"eden.frames": len(job.frames), "eden.height": height, "eden.width": width}
+    return sizes | {"eden.request_bytes": nbytes}
+
+
 def _with_frames(options: Options, default_format: str) -> bool:
     return (options.format or default_format) == "mp4"
 
@@ -193,7 +213,7 @@ def encode_together(encoder: Encoder, telemetry: Telemetry) -> Callable[[list[En
     """A step that encodes the clips of one grid together."""
 
     def step(jobs: list[EncodeJob]) -> list[Encoded]:
-        with telemetry.stage("encode"):
+        with telemetry.stage("encode", jobs):
             outputs = encoder.encode_clips([job.frames for job in jobs])
         return [Encoded(job, replace(output, frames=job.source)) for job, output in zip(jobs, outputs, strict=True)]
 
@@ -233,21 +253,26 @@ class EncodeService:
 
     def _serve_part(self, batch: Batch, part: list[ReadJob]) -> None:
         """By itself, so that its frames are gone before the next part is read."""
-        with self._telemetry.stage("image_decode"):
-            jobs = self._reader.read_all(batch, batch.in_time(part, "decoding of its frames"), self._requests)
+        jobs = read_part(batch, self._reader, part, self._requests, self._telemetry)
         encoded = batch.together(batch.in_time(jobs, "encoding"), self._encode)
-        with self._telemetry.stage("put"):
-            ready = batch.in_time(encoded, "hand-off")
+        ready = batch.in_time(encoded, "hand-off")
+        with self._telemetry.stage("put", ready):
             for each, ticket in batch.each(ready, lambda each: (each, self._put(each))):
                 batch.answer(each.request, Answer(ticket, TICKET))
 
     def _put(self, encoded: Encoded) -> bytes:
         said = encoded.job.options.to_ticket(encoded.job.default_format, encoded.request.due)
         said[ARRIVED] = encoded.request.arrived
-        return self._handoff.put(encoded.output, said, by_caller=encoded.request.caller is not Caller.WORKFLOW)
+        by_caller = encoded.request.caller is not Caller.WORKFLOW
+
+        def options() -> dict[str, Any]:
+            return said | self._telemetry.tracer.to_ticket(encoded.request)
+
+        return self._handoff.put(encoded.output, options, by_caller=by_caller)
 
     def outgoing(self, request: Request, answer: Answer) -> Answer:
         """In a workflow what is no ticket goes to the decoder too, which must know it for ours."""
+        answer = self._telemetry.tracer.leave(request, answer)
         if request.caller is Caller.WORKFLOW and answer.content_type != TICKET:
             return replace(answer, body=self._handoff.refuse(answer.body), content_type=REFUSAL)
         return answer

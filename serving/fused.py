@@ -15,7 +15,7 @@ from serving.answer import Answer
 from serving.batch import Batch
 from serving.decode import Drawing, DrawJob, Drawn, StreamJob
 from serving.device_health import DeviceGuard
-from serving.encode import ClipReader, Encoded, EncodeJob, ReadJob, admitted, encode_together
+from serving.encode import ClipReader, Encoded, EncodeJob, ReadJob, admitted, encode_together, read_part
 from serving.limits import TokenLayout
 from serving.options import Rendering, rendering
 from serving.outbox import Outbox
@@ -53,7 +53,7 @@ class FusedService:
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """Frames per request, or an error's envelope: the most urgent first, and of them whole clips before streams."""
-        batch = Batch(requests, self._guard, outbox, self._clock)
+        batch = Batch(requests, self._guard, outbox, self._clock, self._telemetry.tracer.leave)
         for turn in batch.turns(admitted(batch, self._reader, self._admission)):
             for part in self._reader.parts(turn):
                 self._serve_part(batch, part, outbox)
@@ -61,8 +61,7 @@ class FusedService:
 
     def _serve_part(self, batch: Batch, part: list[ReadJob], outbox: Outbox) -> None:
         """By itself, so that its frames are gone before the next part is read."""
-        with self._telemetry.stage("image_decode"):
-            jobs = self._reader.read_all(batch, batch.in_time(part, "decoding of its frames"), self._requests)
+        jobs = read_part(batch, self._reader, part, self._requests, self._telemetry)
         jobs = batch.in_time(jobs, "encoding")
         streamed = [job for job in jobs if _is_streamed(job)]
         whole = [job for job in jobs if not _is_streamed(job)]
@@ -86,16 +85,16 @@ class FusedService:
         drawn = []
         for frames in self._windows(job):
             batch.check(job.request, "next of its frames")
-            window = DrawJob(job.request, self._encoded(frames), _seed(job), _how(job))
+            window = DrawJob(job.request, self._encoded(job, frames), _seed(job), _how(job))
             drawn.append(self._drawing.draw_slices(batch, window).frames.cpu())
         return Drawn(job.request, torch.cat(drawn), job.source, _how(job))
 
     def _stream_job(self, job: EncodeJob) -> StreamJob:
-        pairs = (pair for frames in self._windows(job) for pair in self._encoded(frames))
+        pairs = (pair for frames in self._windows(job) for pair in self._encoded(job, frames))
         return StreamJob(job.request, pairs, _seed(job), _how(job))
 
-    def _encoded(self, frames: Clip) -> EncoderOutput:
-        with self._telemetry.stage("encode"):
+    def _encoded(self, job: EncodeJob, frames: Clip) -> EncoderOutput:
+        with self._telemetry.stage("encode", [job]):
             return self._encoder.encode(frames)
 
 

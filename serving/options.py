@@ -23,6 +23,7 @@ from media.terms import LATEST_MS, PRIORITIES, Priority
 from serving.errors import BadRequest, NotAcceptable, shown
 from serving.regions import Place
 from serving.request import Request, as_text
+from tracing.context import HEADER as TRACEPARENT
 
 CONTENT_TYPES = {
     "png": "image/png",
@@ -35,8 +36,11 @@ CONTENT_TYPES = {
 }
 """Formats of an answer and their content types."""
 
-FIELDS = ("seed", "format", "quality", "fps", "stream", "layout", "matrix", "range", "deadline_ms", "priority")
+FIELDS = ("seed", "format", "quality", "fps", "stream", "layout", "matrix", "range", "deadline_ms", "priority", "spans")
 """Names of the form fields; the headers are X-Eden-Seed, X-Eden-Deadline-Ms, ... and Accept."""
+
+KNOWN_FIELDS = (*FIELDS, TRACEPARENT)
+"""All fields that are no frames."""
 
 SLOWEST, FASTEST = video_writer.SLOWEST, video_writer.FASTEST / 2
 """Frames a second of a source; an mp4 made of it has twice as many."""
@@ -65,6 +69,8 @@ class Options:
     deadline_ms: int | None = None
     """Milliseconds from its arrival within which the caller waits for the answer."""
     priority: Priority | None = None
+    spans: bool = False
+    """Whether the spans of the request are to come with the answer (serving.tracer has looked already)."""
 
     def terms(self, request: Request) -> Request:
         """The request, with when it is due and how urgent it is."""
@@ -74,7 +80,7 @@ class Options:
     def to_ticket(self, default_format: str, due: float = math.inf) -> dict[str, Any]:
         """What travels in a ticket: small JSON values, the format of an answer where none was named, and when it is
         due, as a time of day: the machines that share tickets keep their clocks in step."""
-        here = ("stream", "deadline_ms")
+        here = ("stream", "deadline_ms", "spans")
         said = {name: value for name, value in asdict(self).items() if value is not None and name not in here}
         if self.place is not None:
             said["place"] = msgspec.structs.asdict(self.place)
@@ -145,6 +151,7 @@ def read_options(fields: Mapping[str, object], headers: Mapping[str, str]) -> Op
         yuv=_yuv(said),
         deadline_ms=_whole("deadline_ms", said["deadline_ms"], 1, LATEST_MS) if "deadline_ms" in said else None,
         priority=_one_of("priority", said["priority"], PRIORITIES) if "priority" in said else None,
+        spans=_truth("spans", said.get("spans", "0")),
     )
 
 

@@ -44,6 +44,8 @@ class Request:
     """when its caller gives up waiting, in seconds since the epoch; known once its options are read"""
     priority: Priority = "interactive"
     """known once its options are read"""
+    id: str = ""
+    """TorchServe's, of this node's part in the call"""
 
     @property
     def request(self) -> Request:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
+
+from serving.request import Job
+from serving.tracer import Tracer
 
 
 class Telemetry(Protocol):
     """Told of each step of a batch."""
 
-    def stage(self, name: str) -> AbstractContextManager[None]:
-        """Times one step: image_decode, encode, put, take, denoise_decode or image_encode."""
+    tracer: Tracer
+    """What it tells of single requests."""
+
+    def stage(self, name: str, jobs: Sequence[Job]) -> AbstractContextManager[None]:
+        """Times one step of these: image_decode, encode, put, take, denoise_decode or image_encode."""
 
     def pairs(self, count: int) -> None:
         """So many frames were drawn."""
@@ -21,11 +27,13 @@ class Telemetry(Protocol):
 
 
 class Silent:
-    """Tells nobody."""
+    """Tells nobody but a caller who asks for the spans of its request."""
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        yield
+    def __init__(self, tracer: Tracer | None = None) -> None:
+        self.tracer = tracer or Tracer()
+
+    def stage(self, name: str, jobs: Sequence[Job]) -> AbstractContextManager[None]:
+        return self.tracer.step(name, jobs)
 
     def pairs(self, count: int) -> None:
         pass

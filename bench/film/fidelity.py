@@ -36,7 +36,7 @@ WEIGHTS = Path("weights/demo")
 class InProcess:
     """A client whose server is this process."""
 
-    seed, window, on_trouble = 0, 1, None
+    seed, window, on_trouble, trace = 0, 1, None, None
 
     def __init__(self, takes_planes: bool) -> None:
         self.takes_planes, self.traffic = takes_planes, Traffic()

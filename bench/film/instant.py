@@ -15,7 +15,7 @@ class Instant:
     """Gives a copy of the left frame of each pair."""
 
     seed = 0
-    takes_planes = True
+    takes_planes, trace = True, None
 
     def __init__(self, window: int = 8) -> None:
         self.traffic, self.window = Traffic(), window

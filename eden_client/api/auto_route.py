@@ -10,6 +10,7 @@ from eden_client.api.errors import EdenError, NotOffered, ServerFailed
 from eden_client.api.http_connection import HttpConnection
 from eden_client.api.routes import Route
 from eden_client.api.yuv import YuvFormat
+from eden_client.trace.recording import UNTRACED, Step
 from media import Frame
 
 ANSWERED = ("BadRequest", "OverCapacity")
@@ -27,10 +28,12 @@ class AutoRoute:
         self._lock = threading.Lock()
         self._choice: Future[Route] | None = None
 
-    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+    def between(
+        self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
+    ) -> Iterator[Frame]:
         choice = self._choose(within)
         try:
-            yield from choice.result().between(frames, within, yuv)
+            yield from choice.result().between(frames, within, yuv, step)
         except NotOffered:
             self._forget(choice)
             raise

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from eden_client.api.errors import NotOffered, ServerBusy
 from eden_client.api.routes import Route
 from eden_client.api.yuv import YuvFormat
+from eden_client.trace.recording import UNTRACED, Step
 from media import Frame
 
 CALM = 16
@@ -24,10 +25,12 @@ class BusyRoute:
         self._to_go = 0
         """Clips that go by the chain until the workflow is tried again."""
 
-    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+    def between(
+        self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
+    ) -> Iterator[Frame]:
         by_chain = self._to_go > 0 and self._has_chain
         try:
-            yield from (self._chain if by_chain else self._workflow).between(frames, within, yuv)
+            yield from (self._chain if by_chain else self._workflow).between(frames, within, yuv, step)
         except ServerBusy:
             self._to_go = CALM
             raise

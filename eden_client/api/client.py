@@ -28,6 +28,7 @@ from eden_client.api.tokens import KeyFile, Token
 from eden_client.api.traffic import Traffic
 from eden_client.api.transport import Transport
 from eden_client.api.yuv import YuvFormat
+from eden_client.trace.recording import Step, Trace, begun
 from media import Frame
 from media.region_format import FOLDER
 from media.terms import Priority
@@ -70,6 +71,7 @@ class EdenClient:
                     long a refusal says to wait is heeded within them
     window          calls that may run side by side
     on_trouble      told of every attempt that failed and is tried again
+    trace           keeps the spans of all requests, and the server's of them (see trace.recording.Trace)
 
     Warns of a token that travels in clear to another machine (TokenInClear).
 
@@ -100,8 +102,9 @@ class EdenClient:
         patience: float = 120.0,
         window: int = 8,
         on_trouble: Callable[[ServerTrouble], None] | None = None,
+        trace: Trace | None = None,
     ) -> None:
-        self.traffic = Traffic()
+        self.traffic, self.trace = Traffic(), trace
         self.window, self.seed = window, seed
         self._patience, self.on_trouble, self._seen = patience, on_trouble, False
         self._pace = AdaptiveTimeout(timeout, window)
@@ -161,20 +164,35 @@ class EdenClient:
         finally:
             left.set()
 
-    def between(self, frames: Sequence[Picture], yuv: YuvFormat | None = None) -> Iterator[Frame]:
-        """The K-1 frames between K, each as soon as it is there; what gets lost on the way is asked for again."""
-        return self._between(frames, yuv, threading.Event())
+    def between(
+        self, frames: Sequence[Picture], yuv: YuvFormat | None = None, within: Step | None = None
+    ) -> Iterator[Frame]:
+        """The K-1 frames between K, each as soon as it is there; what gets lost on the way is asked for again.
 
-    def _between(self, frames: Sequence[Picture], yuv: YuvFormat | None, left: threading.Event) -> Iterator[Frame]:
+        within: the step of a trace that this is part of.
+        """
+        return self._between(frames, yuv, threading.Event(), within)
+
+    def _between(
+        self, frames: Sequence[Picture], yuv: YuvFormat | None, left: threading.Event, within: Step | None = None
+    ) -> Iterator[Frame]:
         """The same; once `left` is set, nobody waits for them and nothing is asked for again."""
         clip = _as_clip(frames, yuv)
+        with begun(self.trace, within, "request") as request:
+            request.note(frames=len(clip), shape="x".join(map(str, clip[0].shape)))
+            yield from self._attempts(clip, yuv, left, request)
+
+    def _attempts(
+        self, clip: list[Frame], yuv: YuvFormat | None, left: threading.Event, request: Step
+    ) -> Iterator[Frame]:
         trouble_since: float | None = None
         pause, failures, done = FIRST_PAUSE, 0, 0
         while done < len(clip) - 1:
             part = clip[done : done + self._largest.get(clip[0].shape, len(clip))]
             size = sum(frame.nbytes for frame in part)
             within = self._pace.timeout if trouble_since else self._pace.limit(size)
-            answer = Timed(self._route.between(part, within, yuv))
+            attempt = request.child("attempt")
+            answer = Timed(self._route.between(part, within, yuv, attempt))
             try:
                 for frame in answer:
                     done += 1
@@ -183,10 +201,12 @@ class EdenClient:
                     yield frame
                 self._pace.answered(size, answer.seconds)
             except TooLarge as error:
+                attempt.end(error)
                 if error.largest_clip is None or not 2 <= error.largest_clip < len(part):
                     raise
                 self._largest[clip[0].shape] = error.largest_clip
             except ServerTrouble as error:
+                attempt.end(error)
                 now = time.monotonic()
                 trouble_since = trouble_since or now
                 failures += isinstance(error, ServerFailed)
@@ -196,9 +216,12 @@ class EdenClient:
                 if self.on_trouble:
                     self.on_trouble(error)
                 asked = max(pause, error.retry_after or 0.0) * uniform(1, JITTER)
-                if left.wait(min(asked, max(pause, self._patience - (now - trouble_since)))):
-                    raise
+                with request.child("retry_wait"):
+                    if left.wait(min(asked, max(pause, self._patience - (now - trouble_since)))):
+                        raise
                 pause = min(2 * pause, LONGEST_PAUSE)
+            finally:
+                attempt.end()
 
     def _hopeless(self, error: ServerTrouble, seconds: float, failures: int) -> bool:
         if not self._seen and not isinstance(error, ServerAway) and (isinstance(error, ServerLost) or not error.kind):

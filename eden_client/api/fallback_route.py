@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from eden_client.api.errors import Refused, RegionUnavailable, TokenRejected, TooLarge
 from eden_client.api.routes import Route
 from eden_client.api.yuv import YuvFormat
+from eden_client.trace.recording import UNTRACED, Step
 from media import Frame
 
 
@@ -21,12 +22,14 @@ class FallbackRoute:
         self._by_regions, self._by_bodies = by_regions, by_bodies
         self._works = self._given_up = False
 
-    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+    def between(
+        self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
+    ) -> Iterator[Frame]:
         """The K-1 frames between; those that came before regions failed are not asked for again."""
         done = 0
         if not self._given_up:
             try:
-                for frame in self._by_regions.between(frames, within, yuv):
+                for frame in self._by_regions.between(frames, within, yuv, step):
                     self._works = True
                     done += 1
                     yield frame
@@ -37,7 +40,7 @@ class FallbackRoute:
                 if self._works and not isinstance(error, RegionUnavailable):
                     raise
                 self._given_up = self._given_up or error.code is not None  # else there was no room, just now
-        yield from self._by_bodies.between(frames[done:], within, yuv)
+        yield from self._by_bodies.between(frames[done:], within, yuv, step)
 
     def close(self) -> None:
         self._by_bodies.close()

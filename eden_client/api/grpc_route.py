@@ -24,6 +24,7 @@ from eden_client.api.tokens import Token
 from eden_client.api.traffic import Traffic
 from eden_client.api.transport import BodyFormat, pack_fields
 from eden_client.api.yuv import YuvFormat
+from eden_client.trace.recording import UNTRACED, Step
 from media import Frame
 
 PACKAGE = "org.pytorch.serve.grpc.inference"
@@ -91,13 +92,18 @@ class GrpcConnection:
         self._predict = self._channel.unary_unary(f"{SERVICE}/Predictions", **kinds)
         self._stream = self._channel.unary_stream(f"{SERVICE}/StreamPredictions", **kinds)
 
-    def call(self, model: str, fields: dict[str, bytes], within: float) -> bytes:
-        """One message back, within so many seconds. Raises EdenError."""
-        return b"".join(self._messages(self._predict, model, fields, within))
+    def call(self, model: str, fields: dict[str, bytes], within: float, step: Step = UNTRACED) -> bytes:
+        """One message back, within so many seconds. Raises EdenError.
 
-    def streamed(self, model: str, fields: dict[str, bytes], within: float) -> Iterator[bytes]:
+        step: of a trace, that this is part of.
+        """
+        with step.child(f"Predictions {model}") as sending:
+            return sending.heard(b"".join(self._messages(self._predict, model, fields | sending.fields, within)))
+
+    def streamed(self, model: str, fields: dict[str, bytes], within: float, step: Step = UNTRACED) -> Iterator[bytes]:
         """Messages as they come, the last one within so many seconds. Raises EdenError."""
-        return self._messages(self._stream, model, fields, within)
+        with step.child(f"StreamPredictions {model}") as sending:
+            yield from sending.overhear(self._messages(self._stream, model, fields | sending.fields, within))
 
     def close(self) -> None:
         self._channel.close()
@@ -161,14 +167,19 @@ class GrpcRoute:
     terms: Terms
     traffic: Traffic
 
-    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+    def between(
+        self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
+    ) -> Iterator[Frame]:
         assert yuv is None, "by gRPC frames go as RGB"
         with self.traffic.timed("send_seconds"):
             fields = pack_fields(frames, self.transport)
-        ticket = check_ticket(self.encoder.call(ENCODER, fields | self.terms.fields(2 * within), within))
+        ticket = check_ticket(self.encoder.call(ENCODER, fields | self.terms.fields(2 * within), within, step))
         asked = {"data": ticket, "format": self.transport.encode(), "stream": b"1"}
         carried = FromBody(len(frames) - 1, frames[0].shape)
-        yield from frames_in(self.decoder.streamed(DECODER, asked, within), carried)
+        chunks = self.decoder.streamed(DECODER, asked, within, step)
+        yield from frames_in(chunks, carried)
+        for _ in chunks:  # spans come behind the last frame
+            pass
 
     def close(self) -> None:
         self.encoder.close()

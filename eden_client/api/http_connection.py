@@ -29,6 +29,7 @@ from eden_client.api.sessions import Bearer, proxy_note, session_for, with_schem
 from eden_client.api.tls import tls_note
 from eden_client.api.tokens import Token
 from eden_client.api.traffic import Traffic
+from eden_client.trace.recording import UNTRACED, Step
 
 BLOCK = 1 << 18
 """Bytes pushed out and read at once; the library's 8 and 16 KB cost as much as the packing."""
@@ -50,39 +51,56 @@ class HttpConnection:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _WideAdapter(pool_maxsize=connections))
 
-    def call(self, path: str, body: bytes, headers: Mapping[str, str], within: float) -> bytes:
-        """POST and return the whole answer; the server may be silent for `within` seconds. Raises EdenError."""
-        with self.streamed(path, body, headers, within) as chunks:
-            answer = b"".join(chunks)
+    def call(self, path: str, body: bytes, headers: Mapping[str, str], within: float, step: Step = UNTRACED) -> bytes:
+        """POST and return the whole answer; the server may be silent for `within` seconds. Raises EdenError.
+
+        step: of a trace, that this is part of.
+        """
+        with step.child(f"POST {path}") as sending:
+            with self._reply(path, body, headers, within, sending) as reply:
+                answer = sending.heard(b"".join(self._chunks(reply)))
+            sending.note(**{"http.response.body.size": len(answer)})
         if error := envelope_in(answer):
             raise error
         return answer
 
     @contextmanager
-    def streamed(self, path: str, body: bytes, headers: Mapping[str, str], within: float) -> Iterator[Iterator[bytes]]:
+    def streamed(
+        self, path: str, body: bytes, headers: Mapping[str, str], within: float, step: Step = UNTRACED
+    ) -> Iterator[Iterator[bytes]]:
         """POST and hand out the answer's bytes as they come. A stale token is replaced once. Raises EdenError."""
+        with step.child(f"POST {path}") as sending, self._reply(path, body, headers, within, sending) as reply:
+            chunks = sending.overhear(self._chunks(reply))
+            yield chunks
+            if sending.recorded:
+                for _ in chunks:  # the spans come behind the last frame
+                    pass
+
+    def _reply(
+        self, path: str, body: bytes, headers: Mapping[str, str], within: float, step: Step
+    ) -> requests.Response:
+        """A stale token is replaced once."""
         token = self._token.current()
         try:
-            reply = self._post(path, body, headers, token, within)
+            return self._post(path, body, headers, token, within, step)
         except TokenRejected:
             self._token.replace(token)
-            reply = self._post(path, body, headers, self._token.current(), within)
-        with reply:
-            yield self._chunks(reply)
+            return self._post(path, body, headers, self._token.current(), within, step)
 
     def close(self) -> None:
         self._session.close()
 
     def _post(
-        self, path: str, body: bytes, headers: Mapping[str, str], token: str | None, within: float
+        self, path: str, body: bytes, headers: Mapping[str, str], token: str | None, within: float, step: Step
     ) -> requests.Response:
-        upload = _Upload(body, self._traffic)
+        upload = _Upload(body, self._traffic, step)
+        step.note(**{"http.request.body.size": len(body)})
         self._traffic.add(calls=1, bytes_sent=len(body))
         try:
             reply = self._session.post(
                 self.url + path,
                 data=upload if body else None,  # an empty upload would be sent in chunks
-                headers=headers,
+                headers={**headers, **step.headers},
                 auth=Bearer(token),
                 allow_redirects=False,
                 timeout=(10, within),
@@ -91,15 +109,16 @@ class HttpConnection:
             self._traffic.add(server_seconds=time.perf_counter() - upload.ended)
             if reply.status_code != 200:
                 with reply:
-                    raise self._failure(reply)
+                    raise self._failure(reply, step)
         except requests.Timeout as error:
             raise ServerLost(f"no answer from {self.url} within {within:.0f} s") from error
         except requests.RequestException as error:
             raise ServerLost(f"no connection to {self.url}{tls_note(error)}{proxy_note(self.url)}") from error
         return reply
 
-    def _failure(self, reply: requests.Response) -> EdenError:
-        error = envelope_in(reply.content) or self._from_another(reply)
+    def _failure(self, reply: requests.Response, step: Step) -> EdenError:
+        step.note(**{"http.response.status_code": reply.status_code})
+        error = envelope_in(step.heard(reply.content)) or self._from_another(reply)
         asked = retry_after(reply.headers.get("Retry-After"))
         if isinstance(error, ServerTrouble) and asked is not None:
             error.retry_after = asked
@@ -146,9 +165,9 @@ def _until(date: str) -> float:
 class _Upload(io.BytesIO):
     """A body that notes how long it took to be pushed out, and when it was."""
 
-    def __init__(self, body: bytes, traffic: Traffic) -> None:
+    def __init__(self, body: bytes, traffic: Traffic, step: Step) -> None:
         super().__init__(body)
-        self._traffic, self._started = traffic, 0.0
+        self._traffic, self._started, self._step = traffic, 0.0, step
         self.ended = time.perf_counter()
 
     def read(self, size: int | None = -1) -> bytes:
@@ -158,6 +177,7 @@ class _Upload(io.BytesIO):
         if not block:
             self._traffic.add(send_seconds=now - self._started)
             self.ended = now
+            self._step.sent()
         return block
 
 

@@ -13,6 +13,7 @@ from eden_client.api.http_connection import HttpConnection
 from eden_client.api.parts import read_parts
 from eden_client.api.traffic import Traffic
 from eden_client.api.yuv import YuvFormat
+from eden_client.trace.recording import UNTRACED, Step
 from media import Frame
 from media.terms import LATEST_MS, Priority
 
@@ -55,10 +56,13 @@ def deadline_ms(seconds: float) -> int:
 class Route(Protocol):
     """One attempt at a clip; what it raises is an EdenError."""
 
-    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+    def between(
+        self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
+    ) -> Iterator[Frame]:
         """The K-1 frames between K of one size: RGB [H, W, 3], or planes [H*3/2, W] of the format `yuv`.
 
         within  seconds that the server may be silent
+        step    of a trace, that this is
         """
 
     def close(self) -> None:
@@ -74,10 +78,13 @@ class WorkflowRoute:
     terms: Terms
     traffic: Traffic
 
-    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+    def between(
+        self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
+    ) -> Iterator[Frame]:
         with self.carrier.carry(frames, self.traffic, yuv) as carried:
             headers = asked_for(carried, self.terms, within)
-            made = carried.all(self.server.call(WORKFLOW_PATH, carried.request.body, headers, within))
+            answer = self.server.call(WORKFLOW_PATH, carried.request.body, headers, within, step)
+            made = carried.all(answer)
         yield from made
 
     def close(self) -> None:
@@ -98,15 +105,17 @@ class FusedRoute:
     traffic: Traffic
     path: str = FUSED_PATH
 
-    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+    def between(
+        self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
+    ) -> Iterator[Frame]:
         streamed = len(frames) > 2
         with self.carrier.carry(frames, self.traffic, yuv) as carried:
             headers = asked_for(carried, self.terms, within, streamed)
             if streamed:
-                with self.server.streamed(self.path, carried.request.body, headers, within) as chunks:
+                with self.server.streamed(self.path, carried.request.body, headers, within, step) as chunks:
                     yield from frames_in(chunks, carried)
                 return
-            made = carried.all(self.server.call(self.path, carried.request.body, headers, within))
+            made = carried.all(self.server.call(self.path, carried.request.body, headers, within, step))
         yield from made
 
     def close(self) -> None:
@@ -123,17 +132,20 @@ class ChainRoute:
     terms: Terms
     traffic: Traffic
 
-    def between(self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None) -> Iterator[Frame]:
+    def between(
+        self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
+    ) -> Iterator[Frame]:
         with self.carrier.carry(frames, self.traffic, yuv) as carried:
             # each answer, and each frame, may take so long
             headers = carried.request.headers | self.terms.headers(within * (1 + carried.expected))
-            ticket = check_ticket(self.encoder.call(f"/predictions/{ENCODER}", carried.request.body, headers, within))
+            answer = self.encoder.call(f"/predictions/{ENCODER}", carried.request.body, headers, within, step)
+            ticket = check_ticket(answer)
             headers = {
                 "Content-Type": "application/octet-stream",
                 "X-Eden-Format": carried.format(streamed=True),
                 "X-Eden-Stream": "1",
             }
-            with self.decoder.streamed(f"/predictions/{DECODER}", ticket, headers, within) as chunks:
+            with self.decoder.streamed(f"/predictions/{DECODER}", ticket, headers, within, step) as chunks:
                 yield from frames_in(chunks, carried)
 
     def close(self) -> None:

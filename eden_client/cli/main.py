@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import warnings
@@ -18,6 +19,8 @@ from eden_client.cli.reports import Bar, Json, Lines, ProgressReporter
 from eden_client.film.order import Interrupted, Order
 from eden_client.film.resume_journal import JournalError
 from eden_client.film.run import interpolate_film
+from eden_client.trace.files import write_trace
+from eden_client.trace.recording import Trace
 from media import MediaError
 
 SAME_NOTE = 10.0
@@ -31,7 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         connect = _connect(args)
         with _connected(connect, reporter) as client:
-            reporter.done(interpolate_film(_order(args), client, reporter, connect))
+            try:
+                reporter.done(interpolate_film(_order(args), client, reporter, connect))
+            finally:
+                if args.trace and client.trace:
+                    write_trace(args.trace, client.trace.spans, client.trace.dropped)
         return 0
     except (MediaError, JournalError, EdenError, OSError, ValueError) as error:
         reporter.failed(f"eden-interpolate: {_reason(error)}{_what_is_left(error)}")
@@ -106,6 +113,7 @@ def _connect(args: argparse.Namespace) -> partial[EdenClient]:
         timeout=args.timeout,
         patience=args.patience,
         window=args.window or (8 if streaming else 2),
+        trace=Trace(os.environ.get("TRACEPARENT")) if args.trace else None,
     )
 
 

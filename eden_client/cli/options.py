@@ -12,6 +12,7 @@ from eden_client.api.open_route import ROUTES
 from eden_client.api.transport import TRANSPORTS
 from eden_client.film.plan.cuts import SENSITIVITY
 from eden_client.film.write.budget import DEFAULT
+from eden_client.trace.files import ENDINGS
 from media.terms import PRIORITIES
 
 
@@ -39,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
     _server(parser)
     told = parser.add_argument_group("what is told").add_argument
     told("--json", action="store_true", help="a JSON object with counts and seconds by stage at the end")
+    told(
+        "--trace",
+        type=_trace,
+        metavar="FILE",
+        help="how long each step took, the server's too: .html, a page; .json, for trace viewers (ui.perfetto.dev)",
+    )
     told("--plain", action="store_true", help="lines in place of a bar")
     return parser
 
@@ -222,6 +229,12 @@ def _bytes(text: str) -> int:
     if not found or not float(found[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 8G")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+
+
+def _trace(text: str) -> Path:
+    if (path := Path(text)).suffix not in ENDINGS:
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither in {' nor in '.join(ENDINGS)}")
+    return path
 
 
 def _positive(text: str) -> int:

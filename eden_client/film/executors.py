@@ -262,7 +262,9 @@ class _Run:
                 self.hearer.wrote(what, times)
             case Trouble(error):
                 self.hearer.trouble(error)
-            case Finished(entry, traffic):
+            case Finished(entry, traffic, spans):
+                if self.client.trace:
+                    self.client.trace.add(spans)
                 worker.job, worker.frames = None, 0
                 if not worker.lasts:
                     self._workers.remove(worker)

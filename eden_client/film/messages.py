@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eden_client.api.client import EdenClient
@@ -11,6 +11,7 @@ from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask
 from eden_client.film.stages import Stage
 from eden_client.film.write.results import Written
+from tracing.spans import Span
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Finished:
     entry: Entry
     traffic: dict[str, float]
     """of this process since it last told"""
+    spans: Sequence[Span] = ()
+    """likewise"""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from eden_client.film.read.film import Picture
 from eden_client.film.stages import StageTimes
 from eden_client.film.synthesis import LEFT, RIGHT, Between, synthesise
 from eden_client.film.write.frame_converter import FrameConverter
+from eden_client.trace.recording import UNTRACED, Step
 from media import Frame
 
 T = TypeVar("T")
@@ -64,14 +65,16 @@ def pixels_of(picture: Picture) -> Frame:
     return picture.pixels
 
 
-def asking(client: EdenClient, planes: FrameConverter | None) -> tuple[Between, FrameOf]:
+def asking(client: EdenClient, planes: FrameConverter | None, within: Step = UNTRACED) -> tuple[Between, FrameOf]:
     """How a client is asked for frames, and what it is sent of a picture: planes, or RGB where those are None.
 
     A picture lies between two gaps, which different calls may be for.
+    within: the step of a trace that calls are part of.
     """
+    known: dict[str, Any] = {"within": within} if within.recorded else {}
     if planes is None:
-        return client.between, pixels_of
-    return partial(client.between, yuv=planes.yuv), lru_cache(2 * client.window)(planes.planes_of)
+        return partial(client.between, **known), pixels_of
+    return partial(client.between, yuv=planes.yuv, **known), lru_cache(2 * client.window)(planes.planes_of)
 
 
 class Stopped(Exception):

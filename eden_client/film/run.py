@@ -36,6 +36,7 @@ from eden_client.film.write.results import Result, Timing, Written, frame_of
 from eden_client.film.write.segments import common_tick
 from eden_client.film.write.targets import Kind, check_target, kind_of, open_result
 from eden_client.film.write.video_result import VideoResult
+from eden_client.trace.recording import UNTRACED, Step, begun, observed
 from media import MediaError, encode_image
 from media.machine import cores
 
@@ -58,11 +59,14 @@ def interpolate_film(
     work have an `Interrupted` as their cause.
     """
     check_target(order)
-    with open_film(order.source, order.source_fps, order.strict) as opened:
+    with (
+        begun(client.trace, None, "film", source=order.source) as step,
+        open_film(order.source, order.source_fps, order.strict) as opened,
+    ):
         turned = opened.look.rotation and (order.compare or kind_of(order.target) is not Kind.VIDEO)
         film: Film = RotatedFilm(opened) if turned else opened
         with ReadAhead(film) as ahead:
-            return _Run(order, client, report, ahead, connect).make()
+            return _Run(order, client, report, ahead, connect, step).make()
 
 
 def _rescued(result: Result) -> Interrupted:
@@ -81,7 +85,9 @@ class _Run:
         report: Report,
         ahead: ReadAhead,
         connect: Callable[[], EdenClient] | None,
+        step: Step,
     ) -> None:
+        self._step = step
         self._order, self._client, self._report, self._ahead = order, client, report, ahead
         self._film = film = ahead.film
         self._summary = Summary(order.source, order.target)
@@ -120,7 +126,9 @@ class _Run:
                     self._by_processes(result, count)
                 else:
                     self._in_this_process(result)
-                self.note(*result.finish())
+                with self._step.child("join"):
+                    notes = result.finish()
+                self.note(*notes)
             except BaseException as error:
                 raise error from _rescued(result)
         finally:
@@ -142,8 +150,9 @@ class _Run:
         done = result.done
         self._times.begin("encoding", self._encoders())
         gaps = (gap for gap in self._gaps(self._counted()) if self._segments.number(gap.index) not in done)
-        between, frame_of = asking(self._client, self._planes(result))
-        pipeline = Pipeline(gaps, between, self._budget.window, self._order.clip, self._times, frame_of=frame_of)
+        read = observed(self._step, "read", gaps)
+        between, frame_of = asking(self._client, self._planes(result), self._step)
+        pipeline = Pipeline(read, between, self._budget.window, self._order.clip, self._times, frame_of=frame_of)
         frames = pipeline.frames()
         try:
             self._write(compared(frames) if self._order.compare else frames, result)
@@ -156,14 +165,16 @@ class _Run:
         order = self._order
         window = max(1, self._client.window // count)
         source = order.source, identity(order.source), order.source_fps, order.strict
-        task = FilmTask(*source, result.sinks, window, order.clip, order.compare, self._planes(result))
+        planes, step = self._planes(result), self._step.context
+        task = FilmTask(*source, result.sinks, window, order.clip, order.compare, planes, step)
         planner = Planner(self._segments, result.done)
         jobs = planner.jobs(self._gaps(planner.seen(self._counted()), self._budget.comparing))
         self._calls_of_each = window
         self._times.begin("planning")
         if isinstance(self._film, FilmFile):
             self._film.decode_ahead(self._budget.planners)
-        LocalProcesses(count, self._connect, self._client).run(task, self._timed(jobs), self)
+        planned = observed(self._step, "plan", self._timed(jobs))
+        LocalProcesses(count, self._connect, self._client).run(task, planned, self)
 
     def _encoders(self) -> int:
         """How many threads of this process can encode at the same time: no more than there are segments."""
@@ -188,16 +199,21 @@ class _Run:
     def _write(self, frames: Iterator[tuple[Gap, Iterator[Made]]], result: Result) -> None:
         """Hand all frames to the result, segment by segment."""
         open_: int | None = None
+        encoding = UNTRACED
         for gap, made in frames:
-            open_ = self._segments.number(gap.index)
+            if open_ is None:
+                open_ = self._segments.number(gap.index)
+                encoding = self._step.child("encode", segment=open_)
             for each in made:
                 result.write(open_, frame_of(each))
             gap.left.release()
             if self._segments.ends_with(gap.index):
                 result.end_segment(open_)
+                encoding.end()
                 open_ = None
         if open_ is not None:
             result.end_segment(open_)
+            encoding.end()
 
     def wrote(self, what: Written, times: Mapping[Stage, float] | None = None) -> None:
         """A frame is encoded, or what an encoder held back; other stages' work of another process comes with it."""

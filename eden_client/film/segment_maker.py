@@ -20,6 +20,8 @@ from eden_client.film.stages import StageTimes
 from eden_client.film.write.frame_converter import FrameConverter
 from eden_client.film.write.results import FilmFrame, Wrote, frame_of
 from eden_client.film.write.segment_threads import SegmentSink
+from eden_client.trace.recording import UNTRACED, Step, observed
+from tracing.context import TraceContext
 
 
 class Sinks(Protocol):
@@ -46,6 +48,8 @@ class FilmTask:
     compare: bool
     planes: FrameConverter | None = None
     """what makes planes of pictures; None: frames travel as RGB"""
+    step: TraceContext | None = None
+    """of a trace, that this film is, if there is one"""
 
 
 class SegmentMaker:
@@ -63,30 +67,35 @@ class SegmentMaker:
         times: StageTimes,
         stop: threading.Event | None = None,
     ) -> None:
-        self._task, self._wrote, self._times = task, wrote, times
+        self._task, self._wrote, self._times, self._client = task, wrote, times, client
         self._stop = stop or threading.Event()
-        self._between, self._frame_of = asking(client, task.planes)
         self._reader = RangeReader(task.source, task.source_rate, task.strict, task.identity)
 
     def make(self, job: SegmentJob) -> Entry:
         """Make a segment; returns what is to be noted of it. Raises MediaError, EdenError or OSError."""
         if not any(gap.shown for gap in job.gaps):
             return Entry.empty(job.number)
+        trace = self._client.trace
+        segment = trace.begin("segment", self._task.step, segment=job.number) if trace else UNTRACED
+        with segment:
+            return self._make(job, segment)
+
+    def _make(self, job: SegmentJob, segment: Step) -> Entry:
         task = self._task
-        gaps = _with_pictures(job.gaps, self._reader.read(job.pictures))
-        pipeline = Pipeline(
-            gaps, self._between, task.window, task.clip, self._times, at_first=task.window, frame_of=self._frame_of
-        )
+        gaps = observed(segment, "read", _with_pictures(job.gaps, self._reader.read(job.pictures)))
+        between, sent_of = asking(self._client, task.planes, segment)
+        pipeline = Pipeline(gaps, between, task.window, task.clip, self._times, at_first=task.window, frame_of=sent_of)
         frames = pipeline.frames()
         sink = task.sinks.open(job.number, self._wrote)
         try:
-            for gap, made in compared(frames) if task.compare else frames:
-                for each in made:
-                    if self._stop.is_set():
-                        raise Stopped
-                    sink.write(frame_of(each))
-                gap.left.release()
-            return sink.close()
+            with segment.child("encode"):
+                for gap, made in compared(frames) if task.compare else frames:
+                    for each in made:
+                        if self._stop.is_set():
+                            raise Stopped
+                        sink.write(frame_of(each))
+                    gap.left.release()
+                return sink.close()
         except BaseException:
             frames.close()
             sink.abandon()

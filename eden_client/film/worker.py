@@ -103,7 +103,8 @@ def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None
                 continue
             progress.tell()
             now = client.traffic.counts()
-            outbox.tell(Finished(entry, {name: value - told[name] for name, value in now.items()}))
+            spans = client.trace.taken() if client.trace else ()
+            outbox.tell(Finished(entry, {name: value - told[name] for name, value in now.items()}, spans))
             told = now
 
 

@@ -22,7 +22,7 @@ PROJECT = Path(__file__).parents[3]
 CLIENT = tomllib.loads((PROJECT / "packaging/eden-client/pyproject.toml").read_text())["project"]
 SERVER = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 GRPC = CLIENT["optional-dependencies"]["grpc"]
-PACKAGES = "eden_client", "media"
+PACKAGES = "eden_client", "media", "tracing"
 
 ALONE = """
 import importlib, importlib.abc, json, pkgutil, sys
@@ -39,7 +39,7 @@ class OnlyThese(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, OnlyThese())
 sys.path.insert(0, folder)
 imported = []
-for package in ("eden_client", "media"):
+for package in ("eden_client", "media", "tracing"):
     for found in pkgutil.walk_packages([f"{folder}/{package}"], f"{package}."):
         if not found.name.endswith("__main__") and found.name not in skipped:
             imported.append(importlib.import_module(found.name))

@@ -104,7 +104,7 @@ def test_a_batch_is_full_when_it_is(make, told):
 
 def test_a_stage_is_timed_though_it_fails(make, told):
     metrics, reporter = make(Place.FIRST)
-    with pytest.raises(ZeroDivisionError), metrics.stage("encode"):
+    with pytest.raises(ZeroDivisionError), metrics.stage("encode", []):
         _ = 1 / 0
     reporter.tell()
     assert told.of("eden_stage_seconds_count")["encode",] == 1

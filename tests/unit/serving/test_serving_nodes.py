@@ -220,6 +220,7 @@ class Began(Silent):
     """Keeps when calls began."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.at: dict[int, float] = {}
 
     def began(self, index: int, at: float) -> None:

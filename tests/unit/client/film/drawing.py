@@ -24,7 +24,7 @@ class Drawing:
     noted    a journal: whoever is to go away waits until the film's first segment is noted there
     """
 
-    window, seed, on_trouble, takes_planes = 3, 0, None, True
+    window, seed, on_trouble, takes_planes, trace = 3, 0, None, True, None
 
     def __init__(self, lasts: int | None = None, killed: Path | None = None, noted: Path | None = None) -> None:
         self.traffic, self.pairs, self.lasts, self.killed = Traffic(), itertools.count(), lasts, killed

@@ -1,0 +1,231 @@
+"""Where the time of one pair goes, by split and by fused; and what tracing costs a server under load.
+
+    python weights/make_random.py run/published --published
+    python -m bench.trace --checkpoint run/published --precision bf16 --out run/trace
+    python -m bench.trace --device cpu --quick --out run/trace   # to try it: a tiny network, small frames
+
+For each topology a server is started and warmed. A lone pair of each size is traced: OUT/TOPOLOGY-HxW.json and .html,
+and all of them side by side in OUT/trace.png. Then load without and with tracing by turns: OUT/overhead.md and .json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+
+from bench import machine
+from bench.topologies import frames as drawn
+from bench.topologies.load import Generators
+from bench.topologies.plan import FUSED, GPU_PLAN, QUICK_PLAN, SPLIT, Plan, Serving, Work
+from bench.topologies.served import pack, started, target
+from eden import EdenConfig
+from eden.random_weights import write_random
+from eden_client import EdenClient, Trace
+from eden_client.trace.files import write_trace
+from server import Server
+from tracing.context import HEADER, TraceContext
+from tracing.spans import Span
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # once it is known that there is no screen
+
+START_S = 120.0
+TINY = EdenConfig(hidden_dim=48, num_heads=3, dit_depth=1, decoder_depth=1)
+COLOURS = {"client": "#9ca3af", "encoder": "#2563eb", "dit_decoder": "#d97706", "eden_fused": "#059669"}
+WARM_CALLS = 6
+"""Pairs of each size before the one that is traced."""
+TRACED = 5
+"""Pairs traced, of which the one that took the median time is kept."""
+SIZES = {False: ((480, 854), (1080, 1920)), True: ((64, 96), (128, 192))}
+"""(H, W), by whether it is --quick."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _arguments(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    plan = QUICK_PLAN if args.quick else GPU_PLAN
+    plan = replace(plan, warm_sizes=SIZES[args.quick])
+    found: dict[str, Any] = {"machine": machine.describe(), "precision": args.precision, "rows": []}
+    traces: dict[str, list[Span]] = {}
+    with tempfile.TemporaryDirectory(prefix="trace-") as temporary:
+        folder = Path(temporary)
+        if args.checkpoint is None:
+            args.checkpoint = folder / "checkpoint"
+            write_random(args.checkpoint, TINY)
+        drawn.draw(plan.lone, folder)
+        with Generators(plan.processes) as generators:
+            for name in (SPLIT, FUSED):
+                serving = Serving(name, plan.settings[name][0])
+                pack(serving, plan, args.checkpoint, args.precision, folder / f"store-{name}")
+                with started(folder / f"store-{name}", folder / f"server-{name}", START_S) as server:
+                    for size in SIZES[args.quick]:
+                        traces[f"{name}, {size[0]}x{size[1]}"] = lone_pair(server, name, size, args.out)
+                    found["rows"] += overhead(server, name, plan, args.rounds, generators, folder)
+                (args.out / "overhead.json").write_text(json.dumps(found, indent=1))
+    picture(traces, args.out / "trace.png")
+    report = as_markdown(found)
+    (args.out / "overhead.md").write_text(report)
+    print(report)
+    return 0
+
+
+def lone_pair(server: Server, name: str, size: tuple[int, int], out: Path) -> list[Span]:
+    """The spans of one pair on an idle server; written, too."""
+    work = Work(size, 2, "npy", 1, 1)
+    first, second = drawn_pair(work)
+    route = "fused" if name == FUSED else "workflow"
+    keys = server.folder / "key_file.json"
+    with EdenClient(server.url, key_file=keys, route=route) as client:
+        for _ in range(WARM_CALLS):
+            client.interpolate_pair(first, second)
+        seen: list[list[Span]] = []
+        for _ in range(TRACED):
+            client.trace = Trace()
+            client.interpolate_pair(first, second)
+            seen.append(client.trace.spans)
+    chosen = sorted(seen, key=lambda spans: spans[0].end_ns - spans[0].start_ns)[TRACED // 2]
+    for ending in ("json", "html"):
+        write_trace(out / f"{name}-{size[0]}x{size[1]}.{ending}", chosen)
+    return chosen
+
+
+def drawn_pair(work: Work) -> tuple[Any, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        drawn.draw(work, Path(folder))
+        first, second, *_ = drawn.frames(work, Path(folder))
+    return first, second
+
+
+def overhead(
+    server: Server, name: str, plan: Plan, rounds: int, generators: Generators, folder: Path
+) -> list[dict[str, Any]]:
+    """The same load without and with tracing, by turns; with: each caller gets the spans of its requests."""
+    aim = target(server, plan.lone, folder)
+    ways = {
+        "off": aim.headers,
+        "spans with the answer": aim.headers | {HEADER: str(TraceContext.begin()), "X-Eden-Spans": "1"},
+    }
+    rows = []
+    for turn in range(rounds):
+        for way in ways if turn % 2 == 0 else reversed(ways):
+            warm = plan.warm_seconds * (3 if not rows else 0.5)
+            row = generators.measure(
+                replace(aim, headers=ways[way]), plan.lone.users, warm, plan.window_seconds, 10 * plan.warm_seconds
+            )
+            rows.append({"topology": name, "tracing": way, "work": plan.lone.name, "round": turn} | row)
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """Medians of the rounds, and of the differences within a round."""
+    lines = [
+        f"Tracing's cost under load: {found['machine']}, {found['precision']}",
+        "",
+        "| topology | work | tracing | pairs/s, median (each) | p95 ms | failed | against off, per round |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for topology in dict.fromkeys(row["topology"] for row in found["rows"]):
+        own = [row for row in found["rows"] if row["topology"] == topology]
+        off = {row["round"]: row["pairs_s"] for row in own if row["tracing"] == "off"}
+        for way in dict.fromkeys(row["tracing"] for row in own):
+            rows = [row for row in own if row["tracing"] == way]
+            rates = [row["pairs_s"] for row in rows]
+            against = [100 * (row["pairs_s"] / off[row["round"]] - 1) for row in rows if off[row["round"]]]
+            each = ", ".join(f"{rate:.1f}" for rate in rates)
+            p95 = statistics.median(row["p95_ms"] or 0 for row in rows)
+            change = f"{statistics.median(against):+.1f} %" if way != "off" and against else ""
+            failed = sum(row["failed"] for row in rows)
+            lines.append(
+                f"| {topology} | {rows[0]['work']} | {way} | {statistics.median(rates):.1f} ({each}) | {p95:.0f} "
+                f"| {failed} | {change} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def picture(traces: dict[str, list[Span]], path: Path) -> None:
+    """The waterfalls of all, one below the other, each to its own scale."""
+    heights = [len(spans) for spans in traces.values()]
+    figure, axes = plt.subplots(
+        len(traces),
+        1,
+        figsize=(11, 1.2 + 0.24 * sum(heights) + 0.5 * len(traces)),
+        height_ratios=heights,
+        squeeze=False,
+    )
+    for (title, spans), axis in zip(traces.items(), axes[:, 0], strict=True):
+        first, depth = spans[0].start_ns, _depths(spans)
+        labels = []
+        for row, span in enumerate(_in_tree(spans)):
+            start, length = (span.start_ns - first) / 1e6, (span.end_ns - span.start_ns) / 1e6
+            node = str(span.attributes["eden.node"])
+            axis.barh(row, length, left=start, height=0.75, color=COLOURS.get(node, "#111827"))
+            axis.text(start + length, row, f" {length:.1f}", va="center", fontsize=7)
+            labels.append("  " * depth[span.span_id] + span.name)
+        axis.set_yticks(range(len(labels)), labels, fontsize=7, family="monospace")
+        for label in axis.get_yticklabels():
+            label.set_horizontalalignment("left")
+        axis.tick_params(axis="y", pad=150, length=0)
+        axis.invert_yaxis()
+        axis.margins(x=0.06)
+        axis.set_title(f"{title}: one pair, {(spans[0].end_ns - first) / 1e6:.1f} ms", fontsize=9, loc="left")
+        axis.spines[["top", "right", "left"]].set_visible(False)
+    axes[-1, 0].set_xlabel("ms")
+    shown = {str(span.attributes["eden.node"]) for spans in traces.values() for span in spans}
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for node, colour in COLOURS.items() if node in shown]
+    figure.legend(handles, [node for node in COLOURS if node in shown], loc="upper right", ncols=4, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _in_tree(spans: Sequence[Span]) -> list[Span]:
+    """Each step before its parts."""
+    parts: dict[str | None, list[Span]] = {}
+    known = {span.span_id for span in spans}
+    for span in spans:
+        parts.setdefault(span.parent_id if span.parent_id in known else None, []).append(span)
+
+    def below(parent: str | None) -> list[Span]:
+        return [each for span in parts.get(parent, []) for each in (span, *below(span.span_id))]
+
+    return below(None)
+
+
+def _depths(spans: Sequence[Span]) -> dict[str, int]:
+    depth: dict[str, int] = {}
+    for span in _in_tree(spans):
+        depth[span.span_id] = depth.get(span.parent_id or "", -1) + 1
+    return depth
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.trace", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--checkpoint", type=lambda text: Path(text).absolute(), help="default with --quick: a tiny network")
+    add("--precision", default="fp32")
+    add("--device", choices=("cuda", "cpu"), default="cuda")
+    add("--quick", action="store_true", help="tiny frames, small settings, a second each: to try it")
+    add("--rounds", type=int, default=3, help="of load without and with tracing (default: %(default)s)")
+    add("--out", type=lambda text: Path(text).absolute(), required=True, help="folder of the results")
+    args = parser.parse_args(argv)
+    if args.checkpoint is None and not args.quick:
+        parser.error("name a --checkpoint, or --quick")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("there is no GPU: try --device cpu --quick")
+    return args
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
