@@ -16,7 +16,7 @@ from eden.geometry import to_cells
 from eden.graphs import GraphCache, drop_recorded
 from eden.output import EncoderOutput
 from eden.pass_size import PassSize, is_out_of_memory
-from eden.pass_times import PassClock, PassTime
+from eden.pass_times import PassClock
 from eden.place import Place, place_of
 from eden.precision import computing, dtype_of
 from eden.sampler import TIMES, sample
@@ -42,8 +42,6 @@ class Engine:
         self.pass_size = PassSize(TOKENS_A_PASS[device.type], f"DiT and decoder on {device}")
         self.stream, self.side = new_stream(device), new_stream(device)
         self.clock = PassClock(device)
-        self.times: list[PassTime] | None = None
-        """of passes, where somebody keeps them"""
         self.graphs: GraphCache[Batch, Tensor] | None = None if self.stream is None else GraphCache(GRAPHS_KEPT)
 
     @property
@@ -65,7 +63,8 @@ class Engine:
         """
         pairs, tokens = sum(map(len, clips)) - len(clips), grid[0] * grid[1]
         try:
-            made = self._timed_pass(clips, noise, grid, as_uint8)
+            with self.clock.one():
+                made = self._pass(clips, noise, grid, as_uint8)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -79,16 +78,6 @@ class Engine:
         if pairs == 1 and held:
             return self.run(clips, noise, grid, as_uint8)
         raise torch.OutOfMemoryError(reason)
-
-    def _timed_pass(
-        self, clips: Sequence[EncoderOutput], noise: Sequence[Tensor], grid: tuple[int, int], as_uint8: bool
-    ) -> Tensor:
-        if self.times is None:
-            return self._pass(clips, noise, grid, as_uint8)
-        self.clock.begin()
-        made = self._pass(clips, noise, grid, as_uint8)
-        self.times.append(self.clock.end())
-        return made
 
     def _pass(
         self, clips: Sequence[EncoderOutput], noise: Sequence[Tensor], grid: tuple[int, int], as_uint8: bool

@@ -1,8 +1,10 @@
-"""When a pass began, was done with the DiT, and ended: for traces, and asked for by these alone."""
+"""When a pass began, was done with the DiT, and ended: for traces, and kept for these alone."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +20,10 @@ class PassTime:
 
 
 class PassClock:
-    """Times passes on one device. On a GPU by its own events, of which the one between is part of a recorded graph."""
+    """Times passes on one device. On a GPU by its own events, of which the one between is part of every recorded graph.
+
+    A GPU is waited for before the next pass, whose DiT marks the same event, and not earlier.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._events: list[torch.cuda.Event] | None = None
@@ -28,13 +33,36 @@ class PassClock:
                     torch.cuda.Event(enable_timing=True, external=True)  # type: ignore[no-untyped-call]
                     for _ in range(3)
                 ]
+        self._kept: list[PassTime] | None = None
         self._began = self._denoised = 0
+        self._pending = False
 
-    def begin(self) -> None:
-        """A pass begins."""
+    @contextmanager
+    def keeping(self) -> Iterator[list[PassTime]]:
+        """Within it passes are timed; the list has all of them once it is left."""
+        times = self._kept = list[PassTime]()
+        try:
+            yield times
+            self._settle()
+        finally:
+            self._kept, self._pending = None, False
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """What is queued inside, or done, is one pass."""
+        if self._kept is None:
+            yield
+            return
+        self._settle()
         if self._events:
             self._events[0].record()
         self._began = time.monotonic_ns()
+        yield
+        if self._events:
+            self._events[2].record()
+            self._pending = True
+        else:
+            self._kept.append(PassTime(self._began, self._denoised, time.monotonic_ns()))
 
     def denoised(self) -> None:
         """The DiT is done; of every pass, timed or not, since graphs are recorded once for all."""
@@ -43,13 +71,11 @@ class PassClock:
         else:
             self._denoised = time.monotonic_ns()
 
-    def end(self) -> PassTime:
-        """The pass has been queued, or is over; a GPU is waited for."""
-        if not self._events:
-            return PassTime(self._began, self._denoised, time.monotonic_ns())
+    def _settle(self) -> None:
+        if not self._pending or not self._events or self._kept is None:
+            return
         began, denoised, ended = self._events
-        ended.record()
         ended.synchronize()
-        now = time.monotonic_ns()
-        whole, decoding = began.elapsed_time(ended), denoised.elapsed_time(ended)  # milliseconds
-        return PassTime(now - round(whole * 1e6), now - round(decoding * 1e6), now)
+        after = [self._began + round(1e6 * began.elapsed_time(event)) for event in (denoised, ended)]  # from ms
+        self._kept.append(PassTime(self._began, *after))
+        self._pending = False

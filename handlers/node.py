@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from serving.errors import envelope, reason
 from serving.outbox import Outbox
 from serving.request import Request
 from serving.settings import Settings, sensible_threads
+from serving.span_export import EVENTS, SpanExport, endpoint
 from serving.tracer import Tickets, Tracer
 
 logger = logging.getLogger(__name__)
@@ -60,7 +62,8 @@ class NodeHandler(ABC):
         torch.set_num_threads(self.settings.threads or sensible_threads(self.device, self.settings.workers, nodes))
         self.batch_size: int = properties["batch_size"]
         self.handoff = self._open_handoff() if self.hands_off else None
-        tracer = Tracer(self.model_name.removeprefix("eden__"), worker, TICKETS[self.place])
+        node, export = self.model_name.removeprefix("eden__"), self._open_export(reporter)
+        tracer = Tracer(node, worker, TICKETS[self.place], export, self.settings.tracing.sample)
         self.metrics = Metrics(reporter, self.device, self.batch_size, self.place, self.handoff, worker, tracer)
         # two pools: a request waits for its pictures, so those must never wait for a request
         self.requests = ThreadPoolExecutor(self.batch_size, thread_name_prefix="requests")
@@ -110,6 +113,24 @@ class NodeHandler(ABC):
         """Batches to be ready for, beside the size of frames."""
         return sorted({self.batch_size, *(2**i for i in range(self.batch_size.bit_length()))})
 
+    def _open_export(self, reporter: Reporter) -> SpanExport | None:
+        """Raises ValueError where a collector is set, and what is to speak to it is not installed."""
+        settings = self.settings.tracing
+        for event in EVENTS:
+            reporter.count("eden_spans_total", 0, event)
+        url = endpoint(settings.endpoint)
+        if url is None:
+            return None
+        logger.info("spans go to %s", url)
+        try:
+            return SpanExport(url, self.model_name, settings.queue, partial(_count_spans, reporter))
+        except ModuleNotFoundError as error:
+            why = f"no spans can go to {url}: {error.name} is not installed (pip install '.[otel]')"
+            if settings.endpoint:
+                raise ValueError(why) from error
+            logger.warning(why)  # the environment may be meant for others
+            return None
+
     def _open_handoff(self) -> Handoff:
         handoff = open_handoff(self.settings.handoff, device=self.device)
         atexit.register(handoff.close)  # a worker ends so when its TorchServe is gone
@@ -120,3 +141,7 @@ class NodeHandler(ABC):
                 "and copies a batch's several times over; with any other kind only tickets do", self.batch_size,
             )  # fmt: skip
         return handoff
+
+
+def _count_spans(reporter: Reporter, event: str, count: int) -> None:
+    reporter.count("eden_spans_total", count, event)

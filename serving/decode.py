@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from eden import DitDecoder, EncoderOutput, YuvFormat
+from eden.pass_times import PassTime
 from handoff import Handoff, HandoffError, Ticket
 from serving.answer import (
     STREAM_CONTENT_TYPE,
@@ -187,14 +188,16 @@ class Drawing:
     def draw(self, jobs: list[DrawJob]) -> list[Drawn]:
         """The frames of clips of one kind, computed together."""
         tracer = self._telemetry.tracer
-        with self._telemetry.stage("denoise_decode", jobs), self._decoder.timed(tracer.records(jobs)) as passes:
-            frames = self._decoder.interpolate(
-                [job.output for job in jobs],
-                seeds=[job.seed for job in jobs],
-                as_uint8=True,
-                to_host=not self._on_device(jobs),
-                yuv=jobs[0].how.yuv,
-            )
+        with self._telemetry.stage("denoise_decode", jobs):
+            timing = self._decoder.timed() if tracer.records(jobs) else contextlib.nullcontext[list[PassTime]]([])
+            with timing as passes:
+                frames = self._decoder.interpolate(
+                    [job.output for job in jobs],
+                    seeds=[job.seed for job in jobs],
+                    as_uint8=True,
+                    to_host=not self._on_device(jobs),
+                    yuv=jobs[0].how.yuv,
+                )
             pairs = zip(jobs, frames, strict=True)
             drawn = [Drawn(job.request, own, job.output.frames, job.how) for job, own in pairs]
             for each in passes:
@@ -292,12 +295,11 @@ class DecodeService:
 
     def _pairs(self, job: TicketJob) -> Iterator[EncoderOutput]:
         pairs = self._handoff.stream(job.ticket)
-        while True:
+        for _ in range(job.ticket.length - 1):
             with self._telemetry.tracer.step("take", [job]):
-                pair = next(pairs, None)
-            if pair is None:
-                return
+                pair = next(pairs)
             yield pair
+        yield from pairs  # none: the hand-off is told that all are taken
 
     def _check(self, batch: Batch, job: TicketJob) -> None:
         """Raises DeadlinePassed for a job that nobody waits for, once its tokens are out of the way: left lying, they

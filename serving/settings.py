@@ -45,6 +45,17 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """of memory that reading the requests of a batch may take"""
 
 
+class Tracing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whose spans go to an OpenTelemetry collector (see serving.span_export)."""
+
+    endpoint: str | None = None
+    """its address, as http://host:4318; None: what OTEL_EXPORTER_OTLP_ENDPOINT says, if anything"""
+    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """of the requests that bring no trace of their own, the part that is exported"""
+    queue: Count = 4096
+    """spans that may wait for the collector; more are dropped, and counted"""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an operator may set for one node."""
 
@@ -53,6 +64,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     handoff: HandoffSettings = msgspec.field(default_factory=HandoffSettings)
     limits: Limits = Limits()
+    tracing: Tracing = Tracing()
     jpeg: Literal["auto", "gpu", "cpu"] = "auto"
     """auto: the GPU encodes a lone pair's JPEG, where its torchvision can; gpu: it decodes and encodes all of them,
     which is only for callers who may see each other's frames (see serving.jpeg)"""

@@ -220,7 +220,7 @@ class Tracer:
         if answer.status >= 400:
             told["error.type"] = answer.reason or "error"
         own = [self._node_span(trace, now, told), *trace.beside, *trace.so_far(now)]
-        if trace.exported and self._export:
+        if trace.exported and self._export is not None:
             self._export(own)
         if not trace.wanted or self._tickets == "gives":
             return answer
