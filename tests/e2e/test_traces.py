@@ -16,7 +16,7 @@ from tests.e2e.servers import moving_frames
 from tracing.context import TraceContext
 from tracing.spans import Span
 
-CALLER = TraceContext.begin()
+CALLER = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
 CALL = {"request", "attempt", "send"}
 ENCODER = {"encoder", "image_decode", "encode", "put"}
 DECODER = {"dit_decoder", "take", "denoise_decode", "denoise", "decode", "image_encode"}
