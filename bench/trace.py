@@ -38,7 +38,7 @@ from tracing.spans import Span
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # once it is known that there is no screen
 
-START_S = 120.0
+START_S = 240.0
 TINY = EdenConfig(hidden_dim=48, num_heads=3, dit_depth=1, decoder_depth=1)
 COLOURS = {"client": "#9ca3af", "encoder": "#2563eb", "dit_decoder": "#d97706", "eden_fused": "#059669"}
 WARM_CALLS = 6
