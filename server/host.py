@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import resource
 import shutil
 import subprocess
@@ -283,8 +282,8 @@ def gpus(there: Gpus, models: Sequence[PackedModel], environment: Mapping[str, s
         named = f"The driver has {there.driver[0]}, and PyTorch sees none{chosen}"
         if there.cuda is None:
             return warning("GPUs", f"{named}: this PyTorch is for CPUs.", "Install one for CUDA, or go on by the CPU.")
-        if visible is not None and not re.search(r"\d|GPU|MIG", visible):
-            return warning("GPUs", f"{named}.", "Unset CUDA_VISIBLE_DEVICES, or go on by the CPU.")
+        if visible is not None:
+            return warning("GPUs", f"{named}.", "Unset or correct CUDA_VISIBLE_DEVICES, or go on by the CPU.")
         return failure(
             "GPUs",
             f"{named}: it is built for CUDA {there.cuda} and says: {there.complaint}.",

@@ -317,6 +317,11 @@ def test_a_full_disk_is_a_failure_and_too_little_for_the_logs_a_warning(store, m
     assert state(host.disk(store, sized))[0] == "failure"
 
 
+def test_the_bound_on_logs_is_what_operators_are_told():
+    page = (PROJECT / "docs" / "operations.md").read_text()
+    assert f"{host.log_bound() >> 20} MiB together" in page and "50 MiB each" in page
+
+
 def test_a_clock_before_what_was_written_is_told(tmp_path):
     (tmp_path / "archive").touch()
     assert state(host.clock([tmp_path / "archive", tmp_path / "none"]))[0] == "ok"
@@ -364,7 +369,7 @@ def test_a_driver_whose_gpus_pytorch_cannot_use_is_told(store, tmp_path, monkeyp
         (Gpus(("A, driver 1",) * 2, 1, "12.8"), {"CUDA_VISIBLE_DEVICES": "1"}, "warning", "models share"),
         (Gpus(("A, driver 1",), 1, "12.8"), {}, "warning", "ask for GPUs 0, 1"),
         (Gpus(("A, driver 1",), 0, "12.8", "too old"), {}, "failure", "says: too old"),
-        (Gpus(("A, driver 1",), 0, "12.8", "none"), {"CUDA_VISIBLE_DEVICES": "-"}, "warning", "Unset CUDA_VISIBLE"),
+        (Gpus(("A, driver 1",), 0, "12.8", "none"), {"CUDA_VISIBLE_DEVICES": "5"}, "warning", "correct CUDA_VISIBLE"),
     ],
 )
 def test_gpus_are_counted_as_pytorch_sees_them(store, there, environment, expected, said):
