@@ -20,6 +20,7 @@ from av.subtitles.stream import SubtitleStream
 from eden_client.film.join.chapters import fitted
 from eden_client.film.join.sound import can_be_decoded, layout_of
 from eden_client.film.join.tracks import Copied, Encoded, Retold, TrackCarrier
+from eden_client.film.read.packets import packets_of
 from eden_client.film.read.restarts import Leaps, Restarts, streams_with_clock
 from eden_client.film.read.streams import film_stream
 from media.video_reader import reason
@@ -221,7 +222,7 @@ class StreamCopier:
         read = {stream.index: stream for stream in (*wanted, *clocked)}
         count, size = Counter[int](), 0
         try:
-            packets = self._source.demux(list(read.values()))
+            packets = packets_of(self._source, list(read.values()))
             for packet in Leaps().without(packets) if clocked else packets:
                 index = packet.stream.index
                 count[index] += 1

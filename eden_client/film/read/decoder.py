@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from eden_client.film.read.findings import Findings
+from eden_client.film.read.packets import packets_of
 from eden_client.film.read.restarts import Leaps, streams_with_clock
 from media.errors import MediaError
 from media.video_reader import reason
@@ -97,9 +98,9 @@ class Decoder:
         while True:
             try:
                 if not clocked:
-                    yield from self._container.demux(self._stream)
+                    yield from packets_of(self._container, [self._stream])
                     return
-                for packet in leaps.without(self._container.demux(clocked)):
+                for packet in leaps.without(packets_of(self._container, clocked)):
                     if packet.stream.index == self._stream.index:
                         yield packet
                     self._findings.leaps, self._findings.closed = leaps.count, leaps.closed

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
+from eden_client.film.read.packets import packets_of
 from eden_client.film.read.streams import film_stream
 from media.names import open_input
 
@@ -25,7 +26,7 @@ def hold_of_last(path: Path) -> Fraction:
                 return hold
             if stream.duration and container.format.name not in _READ_WHOLE:
                 container.seek((stream.start_time or 0) + stream.duration, stream=stream)
-            for packet in container.demux(stream):
+            for packet in packets_of(container, [stream]):
                 if packet.pts is not None and (last is None or packet.pts > last):
                     last, hold = packet.pts, (packet.duration or 0) * packet.time_base
             if last is not None and stream.duration and stream.time_base and "mp4" in container.format.name:

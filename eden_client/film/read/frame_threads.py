@@ -18,6 +18,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from eden_client.film.read.decoder import Decoded
+from eden_client.film.read.packets import packets_of
 from eden_client.film.read.restarts import streams_with_clock
 from media.names import open_input
 
@@ -62,7 +63,7 @@ def _sound(path: Path, index: int, threads: int) -> Generator[Decoded]:
             context.thread_type, context.thread_count = "FRAME", threads
             context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
             due: list[int] = []  # time stamps of samples whose pictures have not come yet: a heap
-            for packet in container.demux(stream):
+            for packet in packets_of(container, [stream]):
                 _expect(packet, due)
                 for frame in context.decode(packet):
                     if frame.is_corrupt or not due or frame.pts != heapq.heappop(due):

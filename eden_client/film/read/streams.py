@@ -18,6 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from eden_client.film.read.packets import packets_of
 from media.names import open_input
 
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -85,7 +86,7 @@ def _packets(container: InputContainer, indices: Sequence[int]) -> Counter[int]:
         return count
     count = Counter()
     with open_input(container.name.removeprefix("file:")) as again, suppress(av.FFmpegError):
-        for packet in again.demux([again.streams[index] for index in indices]):
+        for packet in packets_of(again, [again.streams[index] for index in indices]):
             count[packet.stream.index] += packet.size > 0
             if count.total() >= _PROBED or all(count[index] > 1 for index in indices):
                 break

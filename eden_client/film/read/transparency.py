@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from eden_client.film.read.packets import packets_of
 from eden_client.film.read.streams import decoder_of
 from media.images import Frame
 from media.names import open_input
@@ -68,14 +69,14 @@ def becomes_transparent(path: Path, index: int) -> bool:
 def _samples(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     context, start, length = decoder_of(stream), container.start_time or 0, container.duration or 0
     if container.format.name in _WITHOUT_SEEKING or not length:
-        for packet in islice(container.demux(stream), _MOST):
+        for packet in islice(packets_of(container, [stream]), _MOST):
             yield from context.decode(packet)
         return
     for sample in range(1, SAMPLES + 1):
         moment = start + length * sample // (SAMPLES + 1)
         container.seek(moment)
         context.flush_buffers()
-        for packet in container.demux(stream):
+        for packet in packets_of(container, [stream]):
             yield from context.decode(packet)
             if packet.pts is None or packet.pts * packet.time_base * av.time_base >= moment:
                 break
