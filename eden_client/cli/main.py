@@ -22,13 +22,22 @@ from eden_client.film.run import interpolate_film
 from eden_client.trace.files import write_trace
 from eden_client.trace.recording import Trace
 from media import MediaError
+from media.signals import exit_when_told_to
 
+INTERRUPTED = 130
+"""The exit code that shells give for a program that Ctrl-C ended."""
 SAME_NOTE = 10.0
 """Seconds until the same trouble is told again."""
 
 
+def run() -> int:
+    """The command, in a process of its own: what ends that in mid-work leaves what Ctrl-C does."""
+    exit_when_told_to()
+    return main()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Make the film that these arguments ask for, by default the command line's; returns the exit code."""
     args = parser().parse_args(arguments)
     reporter = _reporter(args)
     try:
@@ -43,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MediaError, JournalError, EdenError, OSError, ValueError) as error:
         reporter.failed(f"eden-interpolate: {_reason(error)}{_what_is_left(error)}")
         return 1
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, SystemExit) as error:
         reporter.failed(f"eden-interpolate: interrupted{_what_is_left(error)}")
-        return 130
+        return INTERRUPTED if isinstance(error, KeyboardInterrupt) else int(error.code or 0)
 
 
 def _reporter(args: argparse.Namespace) -> ProgressReporter:

@@ -127,14 +127,14 @@ def test_a_killed_process_of_the_command_costs_nothing(own_server, film, undistu
     assert_equal_films(target, undisturbed)
 
 
-def test_control_c_ends_the_processes_too(own_server, film, tmp_path):
+def test_an_end_by_sigterm_is_like_control_c_and_ends_the_processes_too(own_server, film, tmp_path):
     process = start(own_server, film, tmp_path / "smooth.mkv", "--processes", "2")
     wait_for_segments(tmp_path / "smooth.mkv.parts", 2, process)  # and each is at another, one of them at the last
     children = psutil.Process(process.pid).children()
     assert len(children) == 2
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 128 + signal.SIGTERM
     assert "--resume" in err.splitlines()[-1] and "Traceback" not in err
     psutil.wait_procs(children, timeout=60)
     assert not any(child.is_running() for child in children)

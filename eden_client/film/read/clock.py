@@ -6,6 +6,9 @@ from fractions import Fraction
 
 from eden_client.film.read.restarts import Restarts
 
+LONGEST = Fraction(24 * 3600)
+"""Seconds that a picture is shown at most: a time stamp further ahead is damaged, and few containers could hold it."""
+
 
 class PictureClock:
     """Exact times of pictures, in seconds; `even`: by the rate alone, from the first time stamp on."""
@@ -24,6 +27,9 @@ class PictureClock:
         told = None
         if pts is not None and not (self._even and due is not None):
             told = self.restarts.time(pts * self._tick, self._last, due or Fraction(0))
+            if self._last is not None and told > self._last + LONGEST:
+                told = None
+                self.repaired += 1
         if self._origin is None:
             self._origin = told or Fraction(0)
         time = (due or Fraction(0)) if told is None else told

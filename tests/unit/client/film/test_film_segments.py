@@ -82,9 +82,18 @@ def test_times_grow_whatever_the_file_says(stamps):
 
 def test_pictures_far_apart_and_at_odd_moments_are_of_one_recording():
     clock = PictureClock(Fraction(1, 1000), Fraction(2, 3))
-    stamps = [0, 1500, 3750, 5600, 6350, 7850, 60_000, 60_100]
+    stamps = [0, 1500, 3750, 5600, 6350, 7850, 60_000, 60_100, 23 * 3_600_000]
     assert [clock.time(stamp) * 1000 for stamp in stamps] == stamps
     assert clock.restarts.count == 0 and clock.repaired == 0
+
+
+@pytest.mark.parametrize("last", [(500,), ()], ids=["one of them", "the last"])
+def test_no_picture_is_shown_for_more_than_a_day(last):
+    """Damaged in FLV, one is of the 19th of February 1970, which is more than a .mov holds."""
+    clock = PictureClock(Fraction(1, 1000), Fraction(10))
+    stamps = [0, 100, 200, 300, 4_278_223_013, *last]
+    assert [clock.time(stamp) for stamp in stamps] == [Fraction(number, 10) for number in range(len(stamps))]
+    assert clock.repaired == 1
 
 
 def test_pictures_go_on_where_a_clock_starts_anew_and_where_one_strays():
