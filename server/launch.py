@@ -20,6 +20,9 @@ from server.settings import write_properties
 STRAYS = {"JAVA_HOME", "TS_CONFIG_FILE", "LOG_LOCATION", "METRICS_LOCATION", "TS_MODEL_SERVER_HOME"}
 """Variables that would lead the launcher elsewhere: to another Java, another configuration, other folders."""
 
+LONGEST = 300.0
+"""Seconds that the launcher may take: two, on an idle machine."""
+
 REASON = re.compile(r"\b[\w.]*(Error|Exception|Invalid configuration): (?!null|No module named 'ts\.torch_handler).*")
 """The lines of a log that say why a worker or Java failed, in place of those that only say that it did."""
 
@@ -44,16 +47,19 @@ def launch(
     # --ncs: each start takes its configuration from that file, never from a snapshot of the last stop.
     options = ["--start", "--ncs", "--ts-config", str(folder.configuration), "--model-store", str(model_store)]
     with folder.console.open("wb") as console:
-        subprocess.run(
-            [sys.executable, "-m", "ts.model_server", *options],
-            cwd=folder.path,
-            env=_environment(temporary) | dict(changes),
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C at the terminal is for the one who waits, who then stops the server
-            timeout=60,
-        )
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "ts.model_server", *options],
+                cwd=folder.path,
+                env=_environment(temporary) | dict(changes),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C at the terminal is for the one who waits, who then stops the server
+                timeout=LONGEST,
+            )
+        except subprocess.TimeoutExpired:
+            raise LaunchError(f"TorchServe's launcher has not ended within {LONGEST:g} s.") from None
     try:
         return Identity.of(int((temporary / ".model_server.pid").read_text(encoding="ascii")))
     except (FileNotFoundError, psutil.NoSuchProcess):

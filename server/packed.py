@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handoff import KINDS
-from server.topology import FUSED, Topology, packed_yaml
+from server.topology import FUSED, LIVE, Topology, packed_yaml
 from serving.settings import Settings, SettingsError
 
 
@@ -35,6 +35,8 @@ class PackedModel:
 def packed_models(model_store: Path, topology: Topology, gpus: int) -> list[PackedModel]:
     """The models that a topology's archives hold; `gpus`: of the host. Raises SettingsError."""
     names = [archive.removesuffix(".mar") for archive in topology.archives if archive.endswith(".mar")]
+    if LIVE in topology.models:
+        names.append(FUSED)  # once more, with workers of its own
     return [_model(model_store / f"{name}.mar", name, gpus) for name in names if name != "autostart"]
 
 

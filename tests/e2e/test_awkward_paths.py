@@ -12,9 +12,10 @@ import pytest
 
 from eden.random_weights import write_random
 from server.settings import PROJECT
+from server.staging import PACKAGES
 from tests.e2e.servers import run_printed_call
 
-CHECKOUT = ("archive.sh", "config.properties", "eden", "handlers", "handoff", "media", "server", "serving", "workflow")
+CHECKOUT = {"archive.sh", "config.properties", "workflow"}.union(*PACKAGES.values())
 PLAIN = {"LC_ALL": "C"}
 ASCII_ONLY = {"LC_ALL": "C", "PYTHONUTF8": "0"}
 
@@ -37,7 +38,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What serving needs of the project, in such a folder, with its archives packed."""
     folder = tmp_path_factory.mktemp("checkouts") / "Ünï 日本 #1 50%25\\n"
     folder.mkdir()
-    for name in CHECKOUT:
+    for name in sorted(CHECKOUT):
         source = PROJECT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -135,6 +135,7 @@ def test_what_archives_ask_for_is_read_from_them(store, tmp_path):
     write_archive(store / "eden_fused.mar", {"checkpoint": str(outside)})
     (fused,) = packed_models(store, ALONE, 2)
     assert (fused.workers, fused.weights, fused.shared_bytes) == (2, 5000, 0)
+    assert packed_models(store, ALONE.with_live(), 2) == [fused, fused]
 
 
 # ---------------------------------------------------------------------- the server's folder and its configuration
