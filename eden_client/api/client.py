@@ -108,6 +108,7 @@ class EdenClient:
         self.window, self.seed = window, seed
         self._patience, self.on_trouble, self._seen = patience, on_trouble, False
         self._pace = AdaptiveTimeout(timeout, window)
+        self._closed = threading.Event()
         self._largest: dict[tuple[int, ...], int] = {}
         """frames of a clip at most, by their shape, where the server has said"""
         authorities = _path(ca_file)
@@ -171,7 +172,7 @@ class EdenClient:
 
         within: the step of a trace that this is part of.
         """
-        return self._between(frames, yuv, threading.Event(), within)
+        return self._between(frames, yuv, self._closed, within)
 
     def _between(
         self, frames: Sequence[Picture], yuv: YuvFormat | None, left: threading.Event, within: Step | None = None
@@ -229,7 +230,8 @@ class EdenClient:
         return seconds > self._patience or failures >= FAILURES
 
     def close(self) -> None:
-        """Let go of connections and regions."""
+        """Let go of connections and regions. Calls that are under way in other threads are not made again."""
+        self._closed.set()
         self._route.close()
         if self._regions:
             self._regions.close()

@@ -102,6 +102,7 @@ _UNSAID: dict[str, type[EdenError]] = {
     "PeerLost": PayloadLost,
     "HandoffTimeout": PayloadLost,
     "DeviceLost": ServerBusy,
+    "OutOfMemory": ServerBusy,
     # Of a setting: it leads nowhere the next time, too.
     "Unreachable": Refused,
 }

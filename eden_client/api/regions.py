@@ -41,6 +41,10 @@ START_S = 60.0
 """Seconds since a region was last written to from which on it counts as left behind, if nobody holds its lock."""
 
 
+_made_here: weakref.WeakSet[Region] = weakref.WeakSet()
+"""Of this process."""
+
+
 class Region:
     """One such file, mapped. Raises RegionUnavailable: the folder has no room for it, or it cannot be made there."""
 
@@ -57,6 +61,7 @@ class Region:
         header = region_header(self.key)
         self.bytes[: len(header)] = np.frombuffer(header, np.uint8)
         self._remove = weakref.finalize(self, _remove, path, os.getpid())
+        _made_here.add(self)
 
     def discard(self) -> None:
         """Remove the file; what others have open of it stays theirs."""
@@ -114,6 +119,12 @@ class RegionPool:
             if not self._closed:
                 self._free.append(region)
                 return
+        region.discard()
+
+
+def discard_all() -> None:
+    """Remove all regions of this process, which is about to end without Python's doing (os._exit)."""
+    for region in list(_made_here):
         region.discard()
 
 

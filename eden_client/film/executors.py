@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import IO, Protocol
 
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
@@ -30,6 +30,8 @@ TRIES = 3
 """How often a segment is begun whose process ends without a word: it may be the segment's doing."""
 _PATIENCE = 1.0
 """Seconds that a thread of this process gets to end: it may wait for the server."""
+_LEAVING = 10.0
+"""Seconds that another process gets to tidy up when it is told to end, before it is killed."""
 
 
 class Hearer(Protocol):
@@ -106,16 +108,23 @@ class _Process(_Worker):
         self._send(job)
 
     def end(self) -> None:
-        self._process.kill()
+        self._close(self._process.stdin)  # at which it removes what it has in shared memory, and ends
 
     def close(self) -> int:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(_LEAVING)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
         self._listener.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
+        self._close(self._process.stdin)
+        self._close(self._process.stdout)
         return code
+
+    def _close(self, pipe: IO[bytes] | None) -> None:
+        with suppress(OSError):
+            if pipe is not None:
+                pipe.close()
 
     def _send(self, what: Start | SegmentJob) -> None:
         assert self._process.stdin is not None

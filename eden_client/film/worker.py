@@ -16,6 +16,7 @@ import traceback
 import warnings
 from typing import BinaryIO
 
+from eden_client.api.regions import discard_all
 from eden_client.api.sessions import TokenInClear
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.messages import Failed, Finished, Message, Ready, Start, Trouble, Wrote
@@ -80,6 +81,7 @@ def _read(source: BinaryIO, inbox: queue.SimpleQueue[Start | SegmentJob]) -> Non
         try:
             inbox.put(pickle.load(source))
         except EOFError:
+            discard_all()
             os._exit(0)
 
 

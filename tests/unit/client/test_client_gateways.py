@@ -142,12 +142,13 @@ def test_a_retry_after_is_seconds_or_a_date():
 def test_a_proxy_that_cannot_reach_the_server_is_an_error_at_the_start(monkeypatch, pauses):
     with recorder() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        with EdenClient("http://eden.invalid", route="workflow") as client, pytest.raises(ServerLost) as failed:
-            client.interpolate_pair(*FRAMES[:2])
-        assert "502" in str(failed.value) and "HTTP_PROXY" in str(failed.value)
-        assert len(proxy.heard) == 1 and not pauses.taken
-        client._seen = True
-        client._patience = 20
-        with pytest.raises(ServerLost):
-            client.interpolate_pair(*FRAMES[:2])
+        with EdenClient("http://eden.invalid", route="workflow") as client:
+            with pytest.raises(ServerLost) as failed:
+                client.interpolate_pair(*FRAMES[:2])
+            assert "502" in str(failed.value) and "HTTP_PROXY" in str(failed.value)
+            assert len(proxy.heard) == 1 and not pauses.taken
+            client._seen = True
+            client._patience = 20
+            with pytest.raises(ServerLost):
+                client.interpolate_pair(*FRAMES[:2])
         assert pauses.now > 1020

@@ -12,18 +12,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from eden_client import EdenClient
+from eden_client import EdenClient, ServerBusy
 from eden_client.api import adaptive_timeout
 from eden_client.api import client as client_module
+from eden_client.api.in_thread import in_thread
 from eden_client.api.transport import pack
-from tests.unit.client.told import FRAMES, between, mean, streamed
+from tests.unit.client.told import FRAMES, between, envelope, mean, streamed
 
 PROJECT = Path(__file__).parents[3]
 
 LEAVES = """
 import sys
 import numpy as np
-from eden_client import EdenClient
+from eden_client import EdenClient, ServerBusy
 
 def frames():
     for _ in range(4):
@@ -100,3 +101,18 @@ def test_the_servers_time_is_all_that_it_was_waited_for(monkeypatch):
     for _ in answer:
         clock[0] += 100
     assert answer.seconds == 17
+
+
+def test_a_client_that_is_closed_makes_no_call_again(told):
+    """Its owner was interrupted: a thread that waits until it may come back, for minutes, ends at once."""
+    told.draw = lambda body: (503, envelope(503, "OverCapacity", retry_after=600))
+    refused = threading.Event()
+    client = EdenClient(
+        told.url, route="workflow", transport="npy", patience=300, on_trouble=lambda error: refused.set()
+    )
+    call = in_thread(client.interpolate_pair, *FRAMES[:2])
+    assert refused.wait(60)
+    client.close()
+    with pytest.raises(ServerBusy):
+        call.result(60)
+    assert len(told.paths) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import nullcontext
 from fractions import Fraction
 from functools import partial
 
@@ -15,7 +16,7 @@ from eden_client.film.order import Order
 from eden_client.film.run import interpolate_film
 from eden_client.film.write import budget
 from media import encode_video
-from tests.unit.client.film.drawing import Drawing, Gone, Silent
+from tests.unit.client.film.drawing import Drawing, Gone, Sharing, Silent
 
 pytestmark = pytest.mark.slow
 
@@ -135,3 +136,13 @@ def test_processes_that_are_gone_leave_a_film_that_can_be_resumed(source, tmp_pa
     assert left.frames >= 12 and left.part.exists()
     make(source, tmp_path / "out.mp4", processes=2, resume=True)
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("lasts", [None, 12], ids=["to its end", "cut short"])
+def test_processes_leave_nothing_in_shared_memory(source, tmp_path, lasts):
+    shared = tmp_path / "regions"
+    shared.mkdir()
+    order = Order(str(source), str(tmp_path / "out.mp4"), cuts=None, duplicates="off", processes=2)
+    with pytest.raises(Gone) if lasts else nullcontext():
+        interpolate_film(order, Drawing(), Silent(), partial(Sharing, shared, lasts))
+    assert (tmp_path / "shared").exists() and not list(shared.iterdir())
