@@ -69,15 +69,10 @@ def as_text(findings: Sequence[Finding], folder: Path) -> str:
     """A line per check, and a last one with the sum."""
     width = max(len(each.check) for each in findings)
     lines = [f"{MARKS[each.state]}  {each.check:{width}}  {each}" for each in findings]
-    failed = [each.check for each in findings if each.state == "failure"]
-    warned = sum(each.state == "warning" for each in findings)
-    verdict = (
-        f"cannot serve: {', '.join(failed)}"
-        if failed
-        else f"can serve, with {warned} warnings"
-        if warned
-        else "can serve"
+    failed, warned = (
+        ", ".join(each.check for each in findings if each.state == state) for state in ("failure", "warning")
     )
+    verdict = f"cannot serve: {failed}" if failed else f"can serve; warnings: {warned}" if warned else "can serve"
     return "\n".join([*lines, f"The server in {folder} {verdict}."])
 
 

@@ -6,9 +6,11 @@ leaves none of their payloads. The last test stops the server.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -31,7 +33,7 @@ from tests.e2e.servers import PREDICT, WORKFLOW, moving_frames, pack, wait_for
 
 MOST, WAIT = 6, 1
 """Less than a batch, which may always wait: so it is the number of tickets that is too much here, and not the time."""
-LOG, EVENT = 2000, 20_000
+LOG, EVENT = 2000, 100_000
 """Bytes of a log, and of the longest that is written at once: an exception with its trace."""
 CLIP = media.encode_npy(moving_frames())
 
@@ -116,16 +118,11 @@ def test_parts_over_grpc_are_sent_as_they_are_drawn(server: Server):
 def test_logs_are_rolled_over_and_few_are_kept(server: Server):
     for name in ("access_log", "model_log", "ts_log"):
         wait_for(lambda name=name: is_frame(between(server)) and bool(list(server.logs.glob(f"{name}.*.log.gz"))))
-        assert (server.logs / f"{name}.log").stat().st_size <= LOG + EVENT
-    kept = {path.name for path in server.logs.glob("*.gz")}
-    names = {f"{name}_log.{number}.log.gz" for name in ("access", "model", "ts") for number in range(1, 6)}
-    assert kept <= names
-    assert {path.name for path in server.logs.iterdir()} <= names | {
-        "access_log.log",
-        "model_log.log",
-        "ts_log.log",
-        "console.log",
-    }
+    for path in list(server.logs.iterdir()):
+        # One that is just being rolled over has its next name, and is not packed yet.
+        assert re.fullmatch(r"(access|model|ts)_log(\.[1-5])?\.log(\.gz)?|console\.log", path.name)
+        with contextlib.suppress(FileNotFoundError):
+            assert path.stat().st_size <= LOG + EVENT
 
 
 def test_payloads_that_nobody_took_go_with_the_server_wherever_they_lie(server: Server, folder: Path):
