@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from eden_client.api.adaptive_timeout import AdaptiveTimeout, Timed
-from eden_client.api.errors import Refused, ServerAway, ServerFailed, ServerLost, ServerTrouble, TooLarge
+from eden_client.api.errors import EdenError, Refused, ServerAway, ServerFailed, ServerLost, ServerTrouble, TooLarge
 from eden_client.api.in_thread import in_thread
 from eden_client.api.local import token_for
 from eden_client.api.open_route import RouteName, open_route, takes_planes
@@ -221,6 +221,9 @@ class EdenClient:
                     if left.wait(min(asked, max(pause, self._patience - (now - trouble_since)))):
                         raise
                 pause = min(2 * pause, LONGEST_PAUSE)
+            except EdenError as error:
+                attempt.end(error)
+                raise
             finally:
                 attempt.end()
 
