@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from handlers import quirks
+from handlers.log_lines import log_batch, use_json
 from handlers.metrics import Metrics
 from handlers.reporter import Reporter
 from handlers.worker_exit import exit_after_answer
@@ -58,6 +59,8 @@ class NodeHandler(ABC):
         self.model_name = context.model_name
         self.device = quirks.device_of(properties.get("gpu_id"), context.model_yaml_config)
         self.settings = Settings.read(context.model_yaml_config, Path(properties["model_dir"]))
+        if self.settings.logs == "json":
+            use_json()
         nodes = 2 if self.hands_off else 1
         torch.set_num_threads(self.settings.threads or sensible_threads(self.device, self.settings.workers, nodes))
         self.batch_size: int = properties["batch_size"]
@@ -88,8 +91,7 @@ class NodeHandler(ABC):
             failed = Answer.envelope(envelope(explained), reason(explained))
             answers = [self.outgoing(request, failed) for request in requests]
         self.metrics.batch(requests, answers, replies.left)
-        refused = sum(answer.status >= 400 for answer in answers)
-        logger.info("batch of %d, %d refused, %.1f ms", len(requests), refused, 1e3 * (time.monotonic() - started))
+        log_batch(logger, requests, answers, self.metrics.tracer, time.monotonic() - started)
         if self.guard.lost:
             logger.error("%s: the context of %s is lost, this worker ends", self.model_name, self.device)
             self.metrics.tell()

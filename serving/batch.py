@@ -70,7 +70,7 @@ class Batch:
         explained = self._guard.explain(error) if self._guard else error
         told = envelope(explained)
         if told["type"] in OURS:
-            logger.error("a request failed", exc_info=error)
+            logger.error("request %s failed", request.id, exc_info=error)
         self.answer(request, Answer.envelope(told, reason(explained)))
 
     def answered(self, request: Request) -> Answer | None:

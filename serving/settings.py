@@ -65,6 +65,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     handoff: HandoffSettings = msgspec.field(default_factory=HandoffSettings)
     limits: Limits = Limits()
     tracing: Tracing = Tracing()
+    logs: Literal["text", "json"] = "text"
+    """what a worker's own lines in the log are"""
     jpeg: Literal["auto", "gpu", "cpu"] = "auto"
     """auto: the GPU encodes a lone pair's JPEG, where its torchvision can; gpu: it decodes and encodes all of them,
     which is only for callers who may see each other's frames (see serving.jpeg)"""

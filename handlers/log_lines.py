@@ -1,0 +1,62 @@
+"""What a worker logs of requests: with their ids, and as JSON where that is asked for (`handler.logs`)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from serving.answer import Answer
+from serving.request import Request
+from serving.tracer import Tracer
+
+OURS = ("handlers", "serving", "eden", "handoff", "media", "tracing", "server")
+"""Packages whose lines become JSON. Others' stay as they are: TorchServe's Java reads some of them."""
+FIELDS = ("ms", "requests")
+"""That a line may have besides its text."""
+
+
+class JsonLines(logging.Formatter):
+    """One object per line: time, level, logger, text, and what else is known."""
+
+    def __init__(self, plain: logging.Formatter) -> None:
+        super().__init__()
+        self._plain = plain
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.name.partition(".")[0] not in OURS:
+            return self._plain.format(record)
+        told: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        told |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return json.dumps(told)
+
+
+def use_json() -> None:
+    """Have this worker's own lines be JSON from now on."""
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler.formatter, JsonLines):
+            handler.setFormatter(JsonLines(handler.formatter or logging.Formatter()))
+
+
+def log_batch(
+    logger: logging.Logger, requests: Sequence[Request], answers: Sequence[Answer], tracer: Tracer, seconds: float
+) -> None:
+    """A line about a batch that is answered: how long it took, and of each request its id, its trace and its status."""
+    told = [
+        {"id": request.id, "status": answer.status} | ({"trace": trace} if (trace := tracer.trace_id(request)) else {})
+        for request, answer in zip(requests, answers, strict=True)
+    ]
+    names = ", ".join(" ".join(map(str, each.values())) for each in told)
+    refused = sum(answer.status >= 400 for answer in answers)
+    logger.info(
+        "batch of %d, %d refused, %.1f ms: %s", len(requests), refused, 1e3 * seconds, names,
+        extra={"ms": round(1e3 * seconds, 1), "requests": told},
+    )  # fmt: skip
