@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 
@@ -123,11 +124,12 @@ class NodeHandler(ABC):
         url = endpoint(settings.endpoint)
         if url is None:
             return None
-        logger.info("spans go to %s", url)
+        where = urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()  # without a password
+        logger.info("spans go to %s", where)
         try:
             return SpanExport(url, self.model_name, settings.queue, partial(_count_spans, reporter))
         except ModuleNotFoundError as error:
-            why = f"no spans can go to {url}: {error.name} is not installed (pip install '.[otel]')"
+            why = f"no spans can go to {where}: {error.name} is not installed (pip install '.[otel]')"
             if settings.endpoint:
                 raise ValueError(why) from error
             logger.warning(why)  # the environment may be meant for others

@@ -1,11 +1,15 @@
 """What both nodes say when they start."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from handlers.node import NodeHandler
 from handlers.quirks import worker_slot
+from serving.answer import Answer
+from serving.request import Caller, Request
+from tests.otlp_receiver import receiver
 from tests.unit.handlers.told_lines import declared_metrics
 
 
@@ -61,7 +65,7 @@ def test_pictures_are_decoded_by_as_many_threads_as_the_container_grants_cores(s
 
 def test_without_the_gpu_that_it_asks_for_it_runs_where_it_can_and_says_so(start, caplog):
     assert start("inline", 1, deviceIds=[1]).device == "cpu"
-    assert "deviceIds asks for GPU [1], this host has 0: running on cpu" in caplog.text
+    assert "deviceIds asks for GPU [1], this process sees 0: running on cpu" in caplog.text
 
 
 def test_a_start_is_counted_in_the_workers_place_though_loading_fails(start, told, monkeypatch):
@@ -80,3 +84,28 @@ def test_a_start_is_counted_in_the_workers_place_though_loading_fails(start, tol
 def test_a_workers_place_is_what_torchserve_called_it(monkeypatch, arguments, place):
     monkeypatch.setattr("sys.argv", ["worker.py", *arguments])
     assert worker_slot() == place
+
+
+def collecting(url: str, folder) -> dict:
+    return {"handoff": {"kind": "inline", "shared_folder": str(folder)}, "tracing": {"endpoint": url}}
+
+
+def test_spans_go_to_the_collector_that_is_set(start, tmp_path):
+    with receiver() as collector:
+        tracer = start("inline", 1, handler=collecting(collector.url, tmp_path)).metrics.tracer
+        request = Request(0, {}, {}, Caller.HTTP, id="its-id")
+        tracer.begin([request])
+        tracer.leave(request, Answer(b"frame", "image/png"))
+        (span,) = collector.wait_for(1)
+    told = {attribute.key: attribute.value.string_value for attribute in span.attributes}
+    assert (span.name, told["eden.request_id"]) == ("encoder", "its-id")
+    assert collector.services == {"eden__encoder"}
+
+
+def test_a_collector_is_set_and_nothing_there_to_speak_to_it(start, tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(ValueError, match=r"opentelemetry.* is not installed \(pip install '\.\[otel\]'\)"):
+        start("inline", 1, handler=collecting("http://127.0.0.1:1", tmp_path))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    assert start("inline", 1).metrics.tracer
+    assert "no spans can go to http://127.0.0.1:1/v1/traces" in caplog.text
