@@ -28,3 +28,10 @@ def cpu() -> str:
     """The processor's name as Linux has it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.machine())
+
+
+def line(machine: dict[str, Any]) -> str:
+    """What `describe` gave, in one line without an end."""
+    gpus = [f"{machine['gpus'].count(name)} x {name}" for name in dict.fromkeys(machine["gpus"])]
+    parts = [*gpus, machine["cpu"], f"{machine['cores']} cores", f"Python {machine['python']}"]
+    return ", ".join([*parts, f"PyTorch {machine['torch']}", machine["date"]])

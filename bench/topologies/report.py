@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import machine
 from bench.topologies.load import BUSY
 
 NONE = "–"
@@ -49,10 +50,7 @@ def as_markdown(found: dict[str, Any]) -> str:
 
 
 def _heading(found: dict[str, Any]) -> str:
-    machine = found["machine"]
-    gpus = [f"{machine['gpus'].count(name)} x {name}" for name in dict.fromkeys(machine["gpus"])]
-    parts = [*gpus, machine["cpu"], f"{machine['cores']} cores", f"Python {machine['python']}"]
-    return ", ".join([*parts, f"PyTorch {machine['torch']}", found["precision"], machine["date"]]) + "."
+    return f"{machine.line(found['machine'])}, {found['precision']}."
 
 
 def _model_table(rows: Sequence[dict[str, Any]]) -> list[str]:
