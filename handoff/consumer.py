@@ -11,7 +11,6 @@ import torch
 
 from eden.output import EncoderOutput
 from handoff.errors import OverCapacity, TicketRejected, TransportUnavailable, Unreachable, out_of_descriptors
-from handoff.payload.layout import Layout
 from handoff.payload.wire import read
 from handoff.ticket import Ticket, verify, verify_refusal
 from handoff.transports.base import Transport, TransportContext
@@ -19,6 +18,9 @@ from handoff.transports.base import Transport, TransportContext
 _LOG = logging.getLogger(__name__)
 _CLOCKS_S = 5.0
 """How far the clocks of two machines may be apart before it is said."""
+
+Usable = list[tuple[Transport, Mapping[str, Any]]]
+"""The routes of a ticket that can be tried here, best first, with what takes each."""
 
 
 class Consumer:
@@ -41,28 +43,30 @@ class Consumer:
 
     def take(self, ticket: bytes | Ticket) -> EncoderOutput:
         """See `Handoff.take`."""
-        known = self._check(ticket)
-        errors: list[TransportUnavailable] = []
-        usable = self._usable(known)
+        known, usable = self._check(ticket)
         into = self._context.receive_buffer(known.layout)
-        for transport, route in usable:
-            with self._falling_back(transport, errors):
-                for _ in transport.fetch(known, route, into):
-                    pass
-                self._context.counters.transferred("take", transport.kind, known.layout.nbytes)
-                return read(into, known.layout)
-        raise Unreachable(str(errors[-1])) from errors[-1]
+        for _ in self._fetch(known, usable, into):
+            pass
+        return read(into, known.layout)
 
     def stream(self, ticket: bytes | Ticket) -> Iterator[EncoderOutput]:
         """See `Handoff.stream`."""
-        known = self._check(ticket)
-        errors: list[TransportUnavailable] = []
-        usable = self._usable(known)
+        known, usable = self._check(ticket)
         into = self._context.receive_buffer(known.layout)
+        given = 0
+        with contextlib.closing(self._fetch(known, usable, into)) as fetching:
+            for frames in fetching:
+                for pair in range(given, frames - 1):  # each as soon as both of its frames are there
+                    yield read(into, known.layout).pairs(pair, pair + 1)
+                given = max(given, frames - 1)
+
+    def _fetch(self, ticket: Ticket, usable: Usable, into: torch.Tensor) -> Generator[int, None, None]:
+        """Fill `into` by the first transport that works; how many frames are complete, now and again."""
+        errors: list[TransportUnavailable] = []
         for transport, route in usable:
-            with self._falling_back(transport, errors):  # it is told before the first pair, if at all
-                yield from _pairs(transport.fetch(known, route, into), known.layout, into)
-                self._context.counters.transferred("take", transport.kind, known.layout.nbytes)
+            with self._falling_back(transport, errors):  # it is told before the first frame, if at all
+                yield from transport.fetch(ticket, route, into)
+                self._context.counters.transferred("take", transport.kind, ticket.layout.nbytes)
                 return
         raise Unreachable(str(errors[-1])) from errors[-1]
 
@@ -76,7 +80,7 @@ class Consumer:
             )  # fmt: skip
         return known
 
-    def _check(self, ticket: bytes | Ticket) -> Ticket:
+    def _check(self, ticket: bytes | Ticket) -> tuple[Ticket, Usable]:
         with self._counting_rejections():
             if isinstance(ticket, Ticket):
                 known = ticket
@@ -87,9 +91,9 @@ class Consumer:
         if known.layout.nbytes > largest:
             self._context.counters["refused", "capacity"] += 1
             raise OverCapacity(f"a payload of {known.layout.nbytes} bytes; at most {largest} are taken")
-        return known
+        return known, self._usable(known)
 
-    def _usable(self, ticket: Ticket) -> list[tuple[Transport, Mapping[str, Any]]]:
+    def _usable(self, ticket: Ticket) -> Usable:
         known = self._transports
         usable = [(known[route["kind"]], route) for route in ticket.routes if route["kind"] in known]
         if not usable:
@@ -115,16 +119,3 @@ class Consumer:
         except TicketRejected:
             self._context.counters["refused", "ticket"] += 1
             raise
-
-
-def _pairs(fetching: Iterator[int], layout: Layout, into: torch.Tensor) -> Iterator[EncoderOutput]:
-    """Each pair as soon as both of its frames are there; `fetching` says how many are."""
-    given = 0
-    try:
-        for frames in fetching:
-            for pair in range(given, frames - 1):
-                yield read(into, layout).pairs(pair, pair + 1)
-            given = max(given, frames - 1)
-    finally:
-        if isinstance(fetching, Generator):
-            fetching.close()

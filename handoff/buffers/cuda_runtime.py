@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -29,7 +30,8 @@ class ExportedSlab:
         except CudaError:
             self.free()
             raise
-        self.bytes = torch.as_tensor(_Array(self._pointer, nbytes), device=device)
+        array = {"shape": (nbytes,), "typestr": "|u1", "data": (self._pointer, False), "version": 3}
+        self.bytes = torch.as_tensor(SimpleNamespace(__cuda_array_interface__=array), device=device)
 
     def free(self) -> None:
         """Give it back. Nobody may use `bytes` any longer."""
@@ -57,20 +59,6 @@ class OpenedSlab:
         """Unmap it."""
         with torch.cuda.device(self._device):
             call("cudaIpcCloseMemHandle", self._pointer)
-
-
-class _Array:
-    """What `torch.as_tensor` reads a pointer from."""
-
-    def __init__(self, pointer: int, nbytes: int) -> None:
-        self.__cuda_array_interface__ = {
-            "shape": (nbytes,),
-            "typestr": "|u1",
-            "data": (pointer, False),
-            "version": 3,
-            "strides": None,
-            "stream": None,
-        }
 
 
 def handle_to_bytes(handle: Any) -> bytes:

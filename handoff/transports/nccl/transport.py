@@ -23,6 +23,7 @@ from handoff.buffers.device import SlabAllocator
 from handoff.errors import HandoffError, require_descriptors
 from handoff.machine import device_name
 from handoff.payload.store import PayloadStore
+from handoff.settings import HandoffSettings
 from handoff.ticket import Ticket
 from handoff.transports.base import Transport, TransportContext
 from handoff.transports.nccl.control import Control
@@ -52,7 +53,7 @@ class Nccl(Transport):
     def __init__(self, context: TransportContext) -> None:
         super().__init__(context)
         self._connections = ConnectionPool(self._dial, _hang_up)
-        self.server = ServerOnDemand(context, self.kind, functools.partial(NcclServer, context), encrypted=False)
+        self.server = ServerOnDemand(context, self.kind, self._listen, encrypted=False)
 
     def make_pool(self, store: PayloadStore, device: torch.device) -> SlabAllocator:
         settings = self.context.settings
@@ -78,6 +79,10 @@ class Nccl(Transport):
         self._connections.close()
         super().close()
 
+    def _listen(self, payloads: PayloadServer, device: torch.device) -> ConnectionServer:
+        answer = Sender(self.context.settings, payloads, device).answer
+        return ConnectionServer(listen(self.context.settings), self.kind, answer, self.context.settings.timeout_s)
+
     def _dial(self, address: Address) -> Session:
         settings, device = self.context.settings, self.context.device
         require_descriptors(_DESCRIPTORS)
@@ -98,27 +103,23 @@ def _hang_up(session: Session) -> None:
     session.group.give_up()
 
 
-class NcclServer:
+@dataclass(frozen=True)
+class Sender:
     """Meets each consumer on a connection of its own, and sends what it asks for."""
 
-    def __init__(self, context: TransportContext, payloads: PayloadServer, device: torch.device) -> None:
-        self._settings = context.settings
-        self._payloads = payloads
-        self._device = device
-        self._server = ConnectionServer(listen(context.settings), "nccl", self._answer, context.settings.timeout_s)
-        self.port = self._server.port
+    settings: HandoffSettings
+    payloads: PayloadServer
+    device: torch.device
 
-    def close(self) -> None:
-        self._server.close()
-
-    def _answer(self, connection: socket.socket, proven: Callable[[], None]) -> None:
+    def answer(self, connection: socket.socket, proven: Callable[[], None]) -> None:
+        """Serve a connection until the consumer leaves."""
         control, group = Control(connection), None
         try:
             group = self._meet(control, proven)
             while True:
                 self._send(control, group)
         except HandoffError as error:  # the consumer is gone, or is none of ours
-            self._payloads.refused(error)
+            self.payloads.refused(error)
         finally:
             control.close()
             if group is not None:
@@ -126,9 +127,9 @@ class NcclServer:
 
     def _meet(self, control: Control, proven: Callable[[], None]) -> PairGroup:
         hello = control.receive()
-        name, device, own = str(hello.get("session")), str(hello.get("device")), device_name(self._device)
+        name, device, own = str(hello.get("session")), str(hello.get("device")), device_name(self.device)
         try:
-            self._payloads.check(name, str(hello.get("proof")))
+            self.payloads.check(name, str(hello.get("proof")))
             proven()
             require_descriptors(_DESCRIPTORS)
             if device.partition(" ")[0] != own.partition(" ")[0]:
@@ -139,16 +140,16 @@ class NcclServer:
             control.send_text(write_error(error))
             raise
         control.send()
-        return PairGroup(control, PRODUCER, self._device, self._settings)
+        return PairGroup(control, PRODUCER, self.device, self.settings)
 
     def _send(self, control: Control, group: PairGroup) -> None:
         request = control.receive()
         with contextlib.ExitStack() as while_sent:
             try:
-                asked = self._payloads.payload(str(request.get("payload")), str(request.get("proof")))
+                asked = self.payloads.payload(str(request.get("payload")), str(request.get("proof")))
                 payload = while_sent.enter_context(asked)
             except HandoffError as error:
-                self._payloads.refused(error)
+                self.payloads.refused(error)
                 control.send_text(write_error(error))
                 return
             payload.lease.mark_taken()

@@ -7,7 +7,9 @@ is a message per piece, of the payload's plain bytes, in the order that both sid
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +25,7 @@ from handoff.transports.base import TransportContext
 from handoff.transports.network.deadlines import Deadlines
 from handoff.transports.network.payload_server import LARGEST_REQUEST, PayloadServer, proof
 from handoff.transports.network.pool import Address
-from handoff.transports.network.server import STALLED_S, bracketed, ports_to_try
+from handoff.transports.network.server import STALLED_S, at_free_port, bracketed
 from handoff.transports.network.transport import NetworkTransport, WireProtocol, fill
 
 _METHOD = "/eden.handoff.Handoff/Pull"
@@ -170,14 +172,19 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
         if settings.tls_certificate and settings.tls_key:
             pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
             credentials = grpc.ssl_server_credentials([pair])
-        for port in ports_to_try(settings):
+
+        def at(port: int) -> int:
+            with socket.socket(socket.AF_INET6 if ":" in settings.bind else socket.AF_INET) as probe:
+                probe.bind((settings.bind, 0))  # gRPC does not say that there is no such address
+            address = f"{host}:{port}"
             try:
                 if credentials:
-                    return int(self._server.add_secure_port(f"{host}:{port}", credentials))
-                return int(self._server.add_insecure_port(f"{host}:{port}"))
-            except RuntimeError:
-                continue
-        raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
+                    return int(self._server.add_secure_port(address, credentials))
+                return int(self._server.add_insecure_port(address))
+            except RuntimeError as error:
+                raise OSError(errno.EADDRINUSE, str(error)) from error
+
+        return at_free_port(settings, at)
 
     def _pull(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         number = next(self._numbers)

@@ -17,7 +17,6 @@ from handoff.settings import is_loopback
 from handoff.transports.base import TransportContext
 from handoff.transports.network.payload_server import PayloadServer
 from handoff.transports.network.pool import Address, warn_of_unknown
-from handoff.transports.network.server import check_bind
 
 _LOG = logging.getLogger(__name__)
 _PAUSE_S = 10.0
@@ -68,7 +67,6 @@ class ServerOnDemand:
             payloads = PayloadServer(self._context.key, store, self._context.counters)
             try:
                 with out_of_descriptors():
-                    check_bind(self._context.settings)
                     warn_of_unknown(self._context.settings)
                     self.running = self._make(payloads, device)
             except OverCapacity as error:  # it passes: the next put tries again

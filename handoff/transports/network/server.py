@@ -11,7 +11,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TypeVar
 
 from handoff.errors import HandoffError
 from handoff.settings import HandoffSettings
@@ -30,6 +31,7 @@ STALLED_S = 60.0
 _PAUSE_S = 0.1
 _GONE_S = 5.0
 
+T = TypeVar("T")
 Answer = Callable[[socket.socket, Callable[[], None]], None]
 """Serves a connection; calls the second argument as soon as the other side has proven that it holds the key."""
 
@@ -128,9 +130,9 @@ def hang_up(connection: socket.socket) -> None:
 
 def listen(settings: HandoffSettings) -> socket.socket:
     """A listening TCP socket where the settings want it. Raises `HandoffError` where there is no free port."""
-    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
-    for port in ports_to_try(settings):
-        listener = socket.socket(family, socket.SOCK_STREAM)
+
+    def at(port: int) -> socket.socket:
+        listener = socket.socket(socket.AF_INET6 if ":" in settings.bind else socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.bind((settings.bind, port))
             listener.listen(_BACKLOG)
@@ -138,26 +140,25 @@ def listen(settings: HandoffSettings) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections have all three from it
             return listener
-        except OSError as error:
+        except OSError:
             listener.close()
+            raise
+
+    return at_free_port(settings, at)
+
+
+def at_free_port(settings: HandoffSettings, listen_at: Callable[[int], T]) -> T:
+    """What `listen_at(port)` gives for the first port that is free; 0 stands for any.
+
+    It raises `OSError` where it cannot. Raises `HandoffError` where no port is free, or the host has no such address.
+    """
+    for port in range(settings.port, settings.port + _PORTS) if settings.port else (0,):
+        try:
+            return listen_at(port)
+        except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
     raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
-
-
-def ports_to_try(settings: HandoffSettings) -> Sequence[int]:
-    """Which ports to try, in order; 0 stands for any."""
-    return range(settings.port, settings.port + _PORTS) if settings.port else (0,)
-
-
-def check_bind(settings: HandoffSettings) -> None:
-    """Raise `HandoffError` where this host has no such address to listen on; whatever port, which is another matter."""
-    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        try:
-            probe.bind((settings.bind, 0))
-        except OSError as error:
-            raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
 
 
 def bracketed(host: str) -> str:

@@ -8,7 +8,6 @@ share, so there is nothing to hand out.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import logging
 import threading
@@ -34,7 +33,7 @@ from handoff.transports.network.payload_server import (
     write_request,
 )
 from handoff.transports.network.pool import Address
-from handoff.transports.network.server import STALLED_S, bracketed, ports_to_try
+from handoff.transports.network.server import STALLED_S, at_free_port, bracketed
 from handoff.transports.network.transport import NetworkTransport, WireProtocol, fill
 
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -167,18 +166,14 @@ class ZeroMQServer:
         self._zmq.destroy(linger=0)
 
     def _bind(self, settings: HandoffSettings) -> int:
-        host = bracketed(settings.bind)
-        for port in ports_to_try(settings):
-            try:
-                self._router.bind(f"tcp://{host}:{port or '*'}")
-            except zmq.ZMQError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
-                continue
-            address = self._router.getsockopt(zmq.LAST_ENDPOINT)
-            assert isinstance(address, bytes)
-            return int(address.rsplit(b":", 1)[1].rstrip(b"\0"))
-        raise HandoffError(f"no free port on {settings.bind} from {settings.port} on")
+        def at(port: int) -> None:
+            with _as_os_error():
+                self._router.bind(f"tcp://{bracketed(settings.bind)}:{port or '*'}")
+
+        at_free_port(settings, at)
+        address = self._router.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(address, bytes)
+        return int(address.rsplit(b":", 1)[1].rstrip(b"\0"))
 
     def _run(self) -> None:
         stop = self._zmq.socket(zmq.PAIR)
