@@ -55,16 +55,6 @@ class Ticket:
     """Inline only."""
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """(ph, pw), patches of the padded frame."""
-        return self.layout.grid
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the frames as they came, in pixels."""
-        return self.layout.size
-
-    @property
     def length(self) -> int:
         """K, the number of frames."""
         return self.layout.length

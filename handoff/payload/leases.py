@@ -219,18 +219,10 @@ def left_behind(folder: Path) -> list[Path]:
         other = next(path for path in found if path not in ours)
         _LOG.info("left alone in %s: %d files that are not ours, %s the first", folder, len(found) - len(ours), other)
     ledgers = [path for path in ours if path.suffix in (".ledger", ".new")]
-    dead = {path.stem: path for path in ledgers if _abandoned(path)}
-    segments = [path for path in ours if path.suffix == ".segment"]
-    left = [path for path in segments if _producer_of(path) in dead or not path.with_name(_ledger_of(path)).exists()]
-    return [*left, *dead.values()]  # a ledger last: it tells whose the segments were
-
-
-def _producer_of(segment: Path) -> str:
-    return segment.name.split(".")[0]
-
-
-def _ledger_of(segment: Path) -> str:
-    return f"{_producer_of(segment)}.ledger"
+    dead = [path for path in ledgers if _abandoned(path)]
+    segments = {path: path.with_name(f"{path.name.split('.')[0]}.ledger") for path in ours if path.suffix == ".segment"}
+    left = [path for path, ledger in segments.items() if ledger in dead or not ledger.exists()]
+    return [*left, *dead]  # a ledger last: it tells whose the segments were
 
 
 def _is_ours(path: Path) -> bool:

@@ -44,7 +44,8 @@ class TorchSave(Transport):
 
     def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Iterator[int]:
         tensors = torch.load(io.BytesIO(ticket.payload), map_location=into.device, weights_only=True)
-        write(EncoderOutput(**tensors, grid=ticket.grid, size=ticket.size), ticket.layout, into)
+        layout = ticket.layout
+        write(EncoderOutput(**tensors, grid=layout.grid, size=layout.size), layout, into)
         wait_for_copies(into.device)
         self.context.mark_taken_if_known(ticket)
         return iter((ticket.length,))

@@ -23,8 +23,9 @@ import zmq
 from handoff import Handoff, HandoffSettings, open_handoff
 from handoff.ticket import Ticket
 from handoff.transports.nccl.transport import _hang_up
-from handoff.transports.network.payload_server import admission, proof
+from handoff.transports.network.payload_server import proof
 from handoff.transports.network.server import STRANGERS as LET_IN
+from handoff.transports.network.zeromq import ADMISSION
 from tests.contract.peers import digest, make_output, wait_until
 
 STRANGERS = 500
@@ -306,7 +307,7 @@ def slow_zeromq(key: bytes, ticket: Ticket, address: tuple[str, int], _: Handoff
     context = reading.enter_context(zmq.Context())
     reader = reading.enter_context(context.socket(zmq.DEALER))
     reader.linger, reader.rcvhwm, reader.rcvbuf = 0, 1, 1 << 14
-    reader.plain_username, reader.plain_password = b"zeromq", admission(key, "zeromq").encode()
+    reader.plain_username, reader.plain_password = b"zeromq", proof(key, ADMISSION).encode()
     reader.connect(f"tcp://{address[0]}:{address[1]}")
     reader.send(json.dumps({"payload": ticket.id, "proof": proof(key, ticket.id)}).encode())
     assert reader.recv() == b"{}"
@@ -409,4 +410,4 @@ def test_a_stranger_learns_nothing_from_what_is_refused(
         for text in (told[0], caplog.text, repr(transport.context), repr(ticket), data.decode("latin-1")):
             assert key not in text
             assert shown not in text
-            assert admission(key.encode(), settings.kind) not in text
+            assert proof(key.encode(), ADMISSION) not in text

@@ -22,7 +22,8 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from handoff import Handoff, HandoffSettings, open_handoff
-from handoff.transports.network.payload_server import LARGEST_REQUEST, admission, proof
+from handoff.transports.network.payload_server import LARGEST_REQUEST, proof
+from handoff.transports.network.zeromq import ADMISSION
 from tests.contract.peers import digest, make_output, wait_until
 
 KEY = "known to those who are let in"
@@ -93,7 +94,7 @@ def by_zeromq(port: int, message: bytes) -> None:
     """As one frame, and as several; by who shows nothing, a wrong proof, and what lets a consumer in."""
     with zmq.Context() as context:
         frames = [message], [b"", message], [message] * 3
-        for password, sent in itertools.product((None, b"0" * 64, admission(KEY.encode(), "zeromq").encode()), frames):
+        for password, sent in itertools.product((None, b"0" * 64, proof(KEY.encode(), ADMISSION).encode()), frames):
             with context.socket(zmq.DEALER) as stranger:
                 if password:
                     stranger.plain_username, stranger.plain_password = b"zeromq", password

@@ -91,10 +91,6 @@ class PayloadServer:
                 held = while_held.enter_context(lease)
             yield OutgoingPayload(payload.body[: payload.layout.nbytes], payload.layout, held)
 
-    def check_admission(self, kind: str, shown: str) -> None:
-        """Raise `TicketRejected` unless `shown` is what `admission` gives."""
-        self.check(_connection(kind), shown)
-
     def refused(self, error: Exception) -> None:
         """Count a request that was answered with `error`, where it was none of a consumer of ours."""
         if not isinstance(error, TicketRejected):
@@ -107,15 +103,6 @@ class PayloadServer:
 def proof(key: bytes, payload: str) -> str:
     """What a consumer shows to be given a payload: only who holds the key can make it."""
     return hmac.new(key, b"pull " + payload.encode(errors="replace"), hashlib.sha256).hexdigest()
-
-
-def admission(key: bytes, kind: str) -> str:
-    """What a consumer shows before it asks for anything, where a connection or a call costs the producer something."""
-    return proof(key, _connection(kind))
-
-
-def _connection(kind: str) -> str:
-    return f"connection by {kind}"
 
 
 def write_request(key: bytes, payload: str) -> str:

@@ -26,7 +26,7 @@ from handoff.transports.base import TransportContext
 from handoff.transports.network.payload_server import (
     LARGEST_REQUEST,
     PayloadServer,
-    admission,
+    proof,
     read_answer,
     read_request,
     write_error,
@@ -39,6 +39,8 @@ from handoff.transports.network.transport import NetworkTransport, WireProtocol,
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _LOST |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _LOG = logging.getLogger(__name__)
+ADMISSION = "connection by zeromq"
+"""What a consumer proves its key for as it connects."""
 _UNSENT_MS = 2
 """How often pieces that are being sent are looked after."""
 
@@ -94,7 +96,7 @@ class ZeroMQ(WireProtocol[Connection]):
             socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
         else:
             socket.plain_username = self.kind.encode()
-            socket.plain_password = admission(self.key, self.kind).encode()
+            socket.plain_password = proof(self.key, ADMISSION).encode()
         monitor = socket.get_monitor_socket(_LOST)
         socket.connect(f"tcp://{bracketed(host)}:{port}")
         return Connection(socket, monitor)
@@ -209,7 +211,7 @@ class ZeroMQServer:
         code, text = b"200", b""
         try:
             if mechanism != b"CURVE":  # there a handshake alone takes the key
-                self._payloads.check_admission(ZeroMQ.kind, shown[-1].decode(errors="replace") if shown else "")
+                self._payloads.check(ADMISSION, shown[-1].decode(errors="replace") if shown else "")
         except TicketRejected as error:
             self._payloads.refused(error)
             code, text = b"400", str(error).encode()
