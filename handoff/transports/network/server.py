@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from handoff.errors import HandoffError
+from handoff.errors import HandoffError, out_of_descriptors
 from handoff.settings import HandoffSettings
 from handoff.transports.network.deadlines import Deadlines
 
@@ -103,8 +103,9 @@ class ConnectionServer:
         try:
             with contextlib.suppress(OSError, ValueError, HandoffError):  # the peer is gone, or is none of ours
                 if self._tls is not None:
-                    tls = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-                    connection = self._connections[thread] = tls
+                    with self._lock:  # what is being wrapped is no socket for an instant: nobody could hang up on it
+                        tls = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                        connection = self._connections[thread] = tls
                     tls.do_handshake()
                 connection.settimeout(IDLE_S)
                 self._answer(connection, functools.partial(self._unproven.end, thread))
@@ -113,8 +114,11 @@ class ConnectionServer:
 
     def _end(self, thread: threading.Thread) -> None:
         """Have a thread's connection end; each stranger ends before the next begins, if it can."""
-        if connection := self._connections.get(thread):
-            hang_up(connection)
+        with self._lock:
+            connection = self._connections.get(thread)
+            if connection is not None:
+                hang_up(connection)
+        if connection is not None:
             thread.join(_GONE_S)
 
     def _forget(self, thread: threading.Thread) -> None:
@@ -150,11 +154,13 @@ def listen(settings: HandoffSettings) -> socket.socket:
 def at_free_port(settings: HandoffSettings, listen_at: Callable[[int], T]) -> T:
     """What `listen_at(port)` gives for the first port that is free; 0 stands for any.
 
-    It raises `OSError` where it cannot. Raises `HandoffError` where no port is free, or the host has no such address.
+    It raises `OSError` where it cannot. Raises `HandoffError` where no port is free, or the host has no such address,
+    `OverCapacity` where too many files are open.
     """
     for port in range(settings.port, settings.port + _PORTS) if settings.port else (0,):
         try:
-            return listen_at(port)
+            with out_of_descriptors():
+                return listen_at(port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise HandoffError(f"cannot listen on {settings.bind} (handoff.bind): {error}") from error
