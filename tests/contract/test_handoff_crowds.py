@@ -298,7 +298,9 @@ def slow_grpc(key: bytes, ticket: Ticket, address: tuple[str, int], _: Handoff) 
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     channel = reading.enter_context(grpc.insecure_channel(f"{address[0]}:{address[1]}", options))
     pull = channel.unary_stream("/eden.handoff.Handoff/Pull")
-    next(pull(b"", metadata=[("payload", ticket.id), ("authorization", proof(key, ticket.id))]))
+    call = pull(b"", metadata=[("payload", ticket.id), ("authorization", proof(key, ticket.id))])
+    reading.callback(call.cancel)  # kept until then: a call that nothing refers to is cancelled at once
+    next(call)
     return reading
 
 
