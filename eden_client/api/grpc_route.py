@@ -7,6 +7,7 @@ protobuf release that made it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,14 @@ class GrpcConnection:
         return kind(where, None, code.name)
 
 
+def _hear_out(messages: Iterator[bytes]) -> None:
+    """Wait for the end of a call whose last message has come: TorchServe ends the worker of a caller who leaves in the
+    very moment in which it ends the call itself."""
+    with suppress(EdenError):
+        for _ in messages:
+            pass
+
+
 @dataclass(frozen=True)
 class GrpcRoute:
     """The encoder gives a ticket, the decoder turns it into a stream of frames.
@@ -177,9 +186,12 @@ class GrpcRoute:
         asked = {"data": ticket, "format": self.transport.encode(), "stream": b"1"}
         carried = FromBody(len(frames) - 1, frames[0].shape)
         chunks = self.decoder.streamed(DECODER, asked, within, step)
-        yield from frames_in(chunks, carried)
-        for _ in chunks:  # spans come behind the last frame
-            pass
+        try:
+            yield from frames_in(chunks, carried)
+        except EdenError:
+            _hear_out(chunks)
+            raise
+        _hear_out(chunks)  # spans come behind the last frame
 
     def close(self) -> None:
         self.encoder.close()
