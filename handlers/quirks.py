@@ -15,7 +15,7 @@ Leaving   A caller that goes away is not told of: TorchServe asks whether a conn
 gRPC      A unary call ends with the first message; a second one makes TorchServe's thread for the worker throw, and the
           worker never comes back. A streaming call that gets a single plain message ends the worker. A handler cannot
           tell the two apart.
-          Of a caller who leaves between TorchServe's look whether it is there and the end of its call, the thread throws
+          Where a caller leaves between TorchServe's look whether it is there and the end of its call, the thread throws
           as well ("call already closed"), and the worker is started anew: no handler can prevent it.
 Fields    `ts.service.Service` makes a dict of a request's parameters, so of two fields named `frames` only the last
           arrives. And it parses what says that it is JSON: a few megabytes of brackets become gigabytes of Python's
