@@ -30,7 +30,7 @@ class ExportedSlab:
         except CudaError:
             self.free()
             raise
-        array = {"shape": (nbytes,), "typestr": "|u1", "data": (self._pointer, False), "version": 3}
+        array = {"shape": (nbytes,), "typestr": "|u1", "data": (self._pointer, False), "version": 3, "strides": None}
         self.bytes = torch.as_tensor(SimpleNamespace(__cuda_array_interface__=array), device=device)
 
     def free(self) -> None:
