@@ -103,7 +103,7 @@ class FilmFile:
         for index, decoded in enumerate(chain(first, self._decoded)):
             frame = self._fitted(self._prepared(decoded.frame))
             time = clock.time(decoded.pts)
-            if clock.repaired and self._guessed:
+            if self._guessed and 0 < index == clock.repaired:  # none so far has a time of use
                 raise MediaError(f"{self.name}: {_NO_RATE}, and no times from which it could be told")
             if decoded.frame.interlaced_frame and not interlaced:
                 interlaced = True

@@ -18,6 +18,7 @@ from media import MediaError
 from tests.unit.client.film.odd_films import (
     RATE,
     SIZE,
+    coded,
     cropped,
     damaged,
     drawings,
@@ -38,6 +39,21 @@ def read(path, **options):
         pictures = list(source.pictures())
         times = [picture.time * source.look.rate for picture in pictures]
         return [picture.pixels for picture in pictures], times, source.warnings
+
+
+def test_one_bad_time_stamp_ends_no_film_that_has_others(tmp_path):
+    """NUT states no rate: it is told by the times."""
+    with av.open(tmp_path / "film.nut", "w") as container:
+        stream = container.add_stream("mpeg4", rate=RATE)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        container.start_encoding()
+        for number, packet in enumerate(coded("mpeg4", drawings(8), "yuv420p")[1]):
+            packet.pts = packet.dts = 10**8 if number == 7 else number
+            packet.time_base, packet.stream = Fraction(1, RATE), stream
+            container.mux(packet)
+    pictures, times, notes = read(tmp_path / "film.nut")
+    assert len(pictures) == 8 and times == list(range(8))
+    assert notes == ["1 pictures without a usable time stamp were placed by the frame rate"]
 
 
 # ---------------------------------------------------------------- damage

@@ -29,7 +29,7 @@ FRAMES = [np.full((32, 64, 3), level, np.uint8) for level in range(0, 240, 20)]
 class Drawing:
     """In a server's place: blends the two frames, and counts what it is asked for."""
 
-    window, seed, takes_planes = 2, 0, True
+    window, seed, takes_planes, trace = 2, 0, True, None
 
     def __init__(self) -> None:
         self.traffic, self.pairs = Traffic(), 0
