@@ -31,6 +31,7 @@ from eden import EdenConfig
 from eden.random_weights import write_random
 from eden_client import EdenClient, Trace
 from eden_client.trace.files import write_trace
+from media.signals import exit_when_told_to
 from server import Server
 from tracing.context import HEADER, TraceContext
 from tracing.spans import Span
@@ -228,4 +229,5 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     raise SystemExit(main())
