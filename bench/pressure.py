@@ -35,7 +35,6 @@ EVENTS = ("put", "take", "expired", "refused")
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
-    exit_when_told_to()
     gpus = args.device == "cuda"
     size, plan = ((1080, 1920), GPU_PLAN) if gpus else ((64, 96), QUICK_PLAN)
     plan = replace(plan, warm_sizes=(size,))
@@ -95,4 +94,5 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     raise SystemExit(main())
