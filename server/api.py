@@ -1,6 +1,7 @@
 """TorchServe's HTTP interfaces: what is registered, whether it is ready, and calls with the right token."""
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import requests
@@ -31,12 +32,16 @@ class Api:
         `workers`: of a model whose yaml does not say how many. Returns the status: 200, or 409 if it is registered
         already. Raises requests.HTTPError for any other.
         """
-        if archive.endswith(".war"):
-            path, options = "/workflows", {"url": archive}
+        file, _, named = archive.partition(AS)
+        name = named or PurePath(file).stem
+        if file.endswith(".war"):
+            known, path, options = name in self.workflows(), "/workflows", {"url": file}
         else:
-            file, _, name = archive.partition(AS)
-            path, options = "/models", {"url": file, "initial_workers": str(workers), "synchronous": "true"}
-            options |= {"model_name": name} if name else {}
+            known, path = bool(self.describe(name)), "/models"
+            options = {"url": file, "initial_workers": str(workers), "synchronous": "true"}
+            options |= {"model_name": named} if named else {}
+        if known:  # TorchServe would unpack the archive once more before it says so, and leave that lying
+            return 409
         return self._manage("POST", path, params=options, timeout=timeout, accept=(409,)).status_code
 
     def workers(self, model: str) -> list[dict[str, Any]]:

@@ -75,7 +75,7 @@ def drift(
 ) -> Drift | None:
     """The drift of samples taken at `times` (seconds); None where there are too few.
 
-    least  growth per hour that is none
+    least  change per hour that is none
     fold   what stands for a block
     """
     folded = _folded(np.asarray(times, float), np.asarray(values, float), fold, blocks)
@@ -84,7 +84,7 @@ def drift(
     whole = line(*zip(*folded, strict=True))
     second = folded[len(folded) // 2 :]
     late = line(*zip(*second, strict=True)) if len(second) >= FEWEST else None
-    return Drift(whole, late, _verdict(whole, late, least))
+    return Drift(whole, late, verdict(whole, late, least))
 
 
 def _folded(
@@ -99,9 +99,14 @@ def _folded(
     return [(float(times[of].mean()), float(fold(values[of]))) for of in held if of.any()]
 
 
-def _verdict(whole: Slope, late: Slope | None, least: float) -> Verdict:
-    if whole.high < 0:
+def verdict(whole: Slope, late: Slope | None = None, least: float = 0.0) -> Verdict:
+    """What such a slope, and that of the second half, amount to. `least`: of what per hour on it counts."""
+    if whole.high < 0 and whole.per_hour < -least:
         return "falls"
-    if whole.low <= 0 or whole.per_hour <= least:
+    if not _rises(whole, least):
         return "flat"
-    return "settles" if late and (late.low <= 0 or late.per_hour <= least) else "grows"
+    return "settles" if late and not _rises(late, least) else "grows"
+
+
+def _rises(slope: Slope, least: float) -> bool:
+    return slope.low > 0 and slope.per_hour > least

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.soak.drift import FEWEST, Drift, Slope, drift, line
+from bench.soak.drift import FEWEST, Drift, Slope, drift, line, verdict
 
 WARM = 1 / 13
 """Share of a run that counts for no slope: five minutes of 65."""
@@ -23,7 +23,7 @@ COLUMNS = 4
 
 @dataclass(frozen=True)
 class Kind:
-    """A quantity: how it is written, and how much more of it per hour is no growth."""
+    """A quantity: how it is written, and how much more or less of it per hour is no change."""
 
     unit: str
     scale: float
@@ -122,8 +122,7 @@ def judged(found: dict[str, Any]) -> list[tuple[Series, Drift]]:
     for series in of_one_age(found):
         if len(series.times) >= FEWEST:
             slope = line(series.times, series.values, correlated=False)
-            verdict = "flat" if slope.low <= 0 or slope.per_hour <= series.kind.least else "grows"
-            made.append((series, Drift(slope, None, "falls" if slope.high < 0 else verdict)))
+            made.append((series, Drift(slope, None, verdict(slope, least=series.kind.least))))
     return made
 
 

@@ -68,3 +68,20 @@ def test_a_killed_encoder_comes_back_and_what_it_had_put_is_served_or_said_to_be
         assert (reply.status_code, reply.json()["type"]) in ((410, "PayloadGone"), (502, "PeerLost"))
     wait_for_new_worker(server, "eden__encoder", victim)
     interpolate(server, 1)
+
+
+def test_a_killed_autostart_unpacks_nothing_again(server):
+    """With the published weights each time would take half a gigabyte of the disk."""
+    unpacked = [server._temporary / kind for kind in ("models", "workflows")]
+    before = [sorted(folder.iterdir()) for folder in unpacked]
+    assert all(before)
+    (victim,) = server.worker_pids("autostart")
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: server.worker_pids("autostart") not in ([victim], []) and was_registered(server))
+    assert [sorted(folder.iterdir()) for folder in unpacked] == before
+    interpolate(server, 0)
+
+
+def was_registered(server: Server) -> bool:
+    told = server.api.registration()
+    return told["state"] == "registered" and "already" in told["detail"]

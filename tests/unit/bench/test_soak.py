@@ -72,7 +72,7 @@ def test_what_grew_at_first_alone_settles_and_what_shrinks_falls():
     assert of(np.minimum(TIMES, 1500) / 100 + quiet).verdict == "settles"
     assert of(TIMES / 100 + quiet).verdict == "grows"
     assert of(-TIMES / 100 + quiet).verdict == "falls"
-    assert of(TIMES / HOUR + quiet, least=2).verdict == "flat"
+    assert of(TIMES / HOUR + quiet, least=2).verdict == of(-TIMES / HOUR + quiet, least=2).verdict == "flat"
     assert of(np.full(len(TIMES), 7.0)).verdict == "flat"
 
 
