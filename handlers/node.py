@@ -29,7 +29,7 @@ from serving.outbox import Outbox
 from serving.request import Request
 from serving.settings import Settings, sensible_threads
 from serving.span_export import EVENTS, SpanExport, endpoint
-from serving.tracer import Tickets, Tracer
+from serving.tracer import Tickets, Tracer, place_of
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +66,9 @@ class NodeHandler(ABC):
         torch.set_num_threads(self.settings.threads or sensible_threads(self.device, self.settings.workers, nodes))
         self.batch_size: int = properties["batch_size"]
         self.handoff = self._open_handoff() if self.hands_off else None
-        node, export = self.model_name.removeprefix("eden__"), self._open_export(reporter)
-        tracer = Tracer(node, worker, TICKETS[self.place], export, self.settings.tracing.sample)
+        self.node = self.model_name.removeprefix("eden__")
+        export = self._open_export(reporter, worker)
+        tracer = Tracer(self.node, worker, TICKETS[self.place], export, self.settings.tracing.sample)
         self.metrics = Metrics(reporter, self.device, self.batch_size, self.place, self.handoff, worker, tracer)
         # two pools: a request waits for its pictures, so those must never wait for a request
         self.requests = ThreadPoolExecutor(self.batch_size, thread_name_prefix="requests")
@@ -116,7 +117,7 @@ class NodeHandler(ABC):
         """Batches to be ready for, beside the size of frames."""
         return sorted({self.batch_size, *(2**i for i in range(self.batch_size.bit_length()))})
 
-    def _open_export(self, reporter: Reporter) -> SpanExport | None:
+    def _open_export(self, reporter: Reporter, worker: str) -> SpanExport | None:
         """Raises ValueError where a collector is set, and what is to speak to it is not installed."""
         settings = self.settings.tracing
         for event in EVENTS:
@@ -127,7 +128,8 @@ class NodeHandler(ABC):
         where = urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()  # without a password
         logger.info("spans go to %s", where)
         try:
-            return SpanExport(url, self.model_name, settings.queue, partial(_count_spans, reporter))
+            place = place_of(self.node, worker)
+            return SpanExport(url, self.model_name, place, settings.queue, partial(_count_spans, reporter))
         except ModuleNotFoundError as error:
             why = f"no spans can go to {where}: {error.name} is not installed (pip install '.[otel]')"
             if settings.endpoint:

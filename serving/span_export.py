@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from handoff.settings import is_loopback
-from tracing.spans import Span
+from tracing.spans import Span, Value
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class SpanExport:
 
     url      of the collector's traces
     service  what says so of itself, `service.name`
+    place    attributes that all spans have: said once, of the resource, they cost nothing per span
     most     spans that may wait
     counted  told how many spans an event is of, see EVENTS; by any thread
 
@@ -59,7 +60,7 @@ class SpanExport:
     Raises ModuleNotFoundError where OpenTelemetry's packages are not installed.
     """
 
-    def __init__(self, url: str, service: str, most: int, counted: Counted) -> None:
+    def __init__(self, url: str, service: str, place: Mapping[str, Value], most: int, counted: Counted) -> None:
         import requests
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -67,7 +68,8 @@ class SpanExport:
         session = requests.Session()
         session.trust_env = not is_loopback(urlsplit(url).hostname or "")
         self._exporter = OTLPSpanExporter(endpoint=url, session=session)
-        self._resource = Resource({"service.name": service, "host.name": socket.gethostname()})
+        self._resource = Resource({"service.name": service, "host.name": socket.gethostname(), **place})
+        self._place = set(place)
         self._counted = counted
         self._waiting: queue.Queue[Span | None] = queue.Queue(most)
         self._ended = threading.Event()
@@ -147,7 +149,7 @@ class SpanExport:
                 context=of(span.trace_id, span.span_id, False),
                 parent=of(span.trace_id, span.parent_id, is_node) if span.parent_id else None,
                 resource=self._resource,
-                attributes=dict(span.attributes),
+                attributes={name: value for name, value in span.attributes.items() if name not in self._place},
                 kind=SpanKind.SERVER if is_node else SpanKind.INTERNAL,
                 status=Status(StatusCode.ERROR if span.failed else StatusCode.UNSET),
                 start_time=span.start_ns,

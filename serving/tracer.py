@@ -100,7 +100,7 @@ class Tracer:
         sample: float = 1.0,
     ) -> None:
         self._node, self._tickets, self._export, self._sample = node, tickets, export, sample
-        self._place: dict[str, Value] = {"eden.node": node, "eden.worker": worker, "eden.clock": spans.this_clock()}
+        self._place = place_of(node, worker)
         self._clock = Clock()
         self._batches = itertools.count(1)
         self._batch = ""
@@ -265,6 +265,11 @@ class Tracer:
     def _node_span(self, trace: _Trace, end: int, attributes: Mapping[str, Value]) -> Span:
         own, told = trace.own, self._place | trace.attributes | dict(attributes)
         return Span(self._node, own.trace_id, own.span_id, trace.parent, trace.started, max(end, trace.started), told)
+
+
+def place_of(node: str, worker: str) -> dict[str, Value]:
+    """What all spans of a worker say."""
+    return {"eden.node": node, "eden.worker": worker, "eden.clock": spans.this_clock()}
 
 
 def _truth(value: object) -> bool:

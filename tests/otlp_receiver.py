@@ -16,7 +16,8 @@ class Receiver:
 
     def __init__(self, answers: bool = True) -> None:
         self.spans: list[Any] = []
-        self.services: set[str] = set()
+        self.resources: list[tuple[str, str]] = []
+        """service.name and eden.node of each resource that had spans"""
         self.called = threading.Event()
         self.ended = threading.Event()
         self.answers = answers
@@ -48,7 +49,7 @@ class Receiver:
         with self._changed:
             for each in request.resource_spans:
                 told = {attribute.key: attribute.value.string_value for attribute in each.resource.attributes}
-                self.services.add(told["service.name"])
+                self.resources.append((told["service.name"], told.get("eden.node", "")))
                 self.spans += [span for scope in each.scope_spans for span in scope.spans]
             self._changed.notify_all()
 

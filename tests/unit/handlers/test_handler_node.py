@@ -99,7 +99,7 @@ def test_spans_go_to_the_collector_that_is_set(start, tmp_path):
         (span,) = collector.wait_for(1)
     told = {attribute.key: attribute.value.string_value for attribute in span.attributes}
     assert (span.name, told["eden.request_id"]) == ("encoder", "its-id")
-    assert collector.services == {"eden__encoder"}
+    assert collector.resources == [("eden__encoder", "encoder")]
 
 
 def test_a_collector_is_set_and_nothing_there_to_speak_to_it(start, tmp_path, monkeypatch, caplog):

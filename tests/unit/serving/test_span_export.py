@@ -49,19 +49,20 @@ def quickly_given_up(monkeypatch):
 def test_a_collector_gets_each_span_with_all_that_is_known_of_it():
     with receiver() as collector:
         counted = Counted()
-        export = SpanExport(f"{collector.url}/v1/traces", "eden__encoder", 100, counted)
+        export = SpanExport(f"{collector.url}/v1/traces", "eden__encoder", {"eden.node": "encoder"}, 100, counted)
         parent = Span("encoder", TRACE, new_id(8), None, 5, 50, {"eden.node": "encoder", "eden.frames": 2, "x": 0.5})
         child = Span("put", TRACE, new_id(8), parent.span_id, 6, 40, {"error.type": "OverCapacity", "y": True})
         export([parent, child])
         first, second = collector.wait_for(2)
         counted.wait_for("exported", 2)
         export.close()
-    assert collector.services == {"eden__encoder"}
+    assert collector.resources == [("eden__encoder", "encoder")]
     assert (first.name, first.trace_id.hex(), first.span_id.hex()) == ("encoder", TRACE, parent.span_id)
     assert (first.parent_span_id, first.start_time_unix_nano, first.end_time_unix_nano) == (b"", 5, 50)
     assert (first.kind, second.kind) == (Told.SPAN_KIND_SERVER, Told.SPAN_KIND_INTERNAL)
     values = {attribute.key: attribute.value for attribute in first.attributes}
     assert (values["eden.frames"].int_value, values["x"].double_value) == (2, 0.5)
+    assert "eden.node" not in values  # the resource says it
     assert second.parent_span_id.hex() == parent.span_id
     assert (first.status.code, second.status.code) == (Status.STATUS_CODE_UNSET, Status.STATUS_CODE_ERROR)
 
@@ -70,7 +71,7 @@ def test_a_dead_collector_costs_nobody_time_and_what_is_lost_is_counted():
     with recorder() as gone:
         url = gone.url
     counted = Counted()
-    export = SpanExport(f"{url}/v1/traces", "eden", 100, counted)
+    export = SpanExport(f"{url}/v1/traces", "eden", {}, 100, counted)
     for _ in range(3):
         export(spans(2))
     counted.wait_for("failed", 6)
@@ -82,7 +83,7 @@ def test_a_collector_that_hangs_holds_up_its_own_thread_alone(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
     with receiver(answers=False) as collector:
         counted = Counted()
-        export = SpanExport(f"{collector.url}/v1/traces", "eden", 100, counted)
+        export = SpanExport(f"{collector.url}/v1/traces", "eden", {}, 100, counted)
         export(spans(1))
         assert collector.called.wait(120)
         callers = [threading.Thread(target=export, args=(spans(50),), daemon=True) for _ in range(4)]
@@ -103,7 +104,7 @@ def test_what_waits_when_the_worker_ends_is_told_first(monkeypatch):
     monkeypatch.setattr("serving.span_export.EVERY", 3600.0)
     monkeypatch.setattr("serving.span_export.LAST", 120.0)
     with receiver() as collector:
-        export = SpanExport(f"{collector.url}/v1/traces", "eden", 100, Counted())
+        export = SpanExport(f"{collector.url}/v1/traces", "eden", {}, 100, Counted())
         export(spans(3))
         export.close()
         assert len(collector.spans) == 3
@@ -113,7 +114,7 @@ def test_a_collector_on_this_host_is_reached_without_a_proxy(monkeypatch):
     with receiver() as collector, recorder() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
-        export = SpanExport(f"{collector.url}/v1/traces", "eden", 100, Counted())
+        export = SpanExport(f"{collector.url}/v1/traces", "eden", {}, 100, Counted())
         export(spans(1))
         collector.wait_for(1)
         export.close()
