@@ -5,17 +5,23 @@
     python -m bench.trace --device cpu --quick --out run/trace   # to try it: a tiny network, small frames
 
 For each topology a server is started and warmed. A lone pair of each size is traced: OUT/TOPOLOGY-HxW.json and .html,
-and all of them side by side in OUT/trace.png. Then load without and with tracing by turns: OUT/overhead.md and .json.
+and all of them side by side in OUT/trace.png. Then load without and with tracing by turns: OUT/overhead.md and .json;
+to a collector, too, where OpenTelemetry is installed: a process that takes spans and forgets them.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.metadata
 import json
+import multiprocessing
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.checkpoint = folder / "checkpoint"
             write_random(args.checkpoint, TINY)
         drawn.draw(plan.lone, folder)
-        with Generators(plan.processes) as generators:
+        with Generators(plan.processes) as generators, collector() as url:
             for name in (SPLIT, FUSED):
-                serving = Serving(name, plan.settings[name][0])
+                serving = Serving(name, replace(plan.settings[name][0], more=collected(url)))
                 pack(serving, plan, args.checkpoint, args.precision, folder / f"store-{name}")
                 with started(folder / f"store-{name}", folder / f"server-{name}", START_S) as server:
                     for size in SIZES[args.quick]:
                         traces[f"{name}, {size[0]}x{size[1]}"] = lone_pair(server, name, size, args.out)
-                    found["rows"] += overhead(server, name, plan, args.rounds, generators, folder)
+                    found["rows"] += overhead(server, name, plan, args.rounds, generators, folder, url)
                 (args.out / "overhead.json").write_text(json.dumps(found, indent=1))
     picture(traces, args.out / "trace.png")
     report = as_markdown(found)
@@ -107,17 +113,17 @@ def drawn_pair(work: Work) -> tuple[Any, Any]:
 
 
 def overhead(
-    server: Server, name: str, plan: Plan, rounds: int, generators: Generators, folder: Path
+    server: Server, name: str, plan: Plan, rounds: int, generators: Generators, folder: Path, url: str | None
 ) -> list[dict[str, Any]]:
-    """The same load without and with tracing, by turns; with: each caller gets the spans of its requests."""
+    """The same load without and with tracing, by turns: with the spans of each request in its answer, or exported."""
     aim = target(server, plan.lone, folder)
-    ways = {
-        "off": aim.headers,
-        "spans with the answer": aim.headers | {HEADER: str(TraceContext.begin()), "X-Eden-Spans": "1"},
-    }
+    asked = {HEADER: str(TraceContext.begin(sampled=False)), "X-Eden-Spans": "1"}
+    ways = {"off": aim.headers, "spans with the answer": aim.headers | asked}
+    if url:
+        ways["exported"] = aim.headers | {HEADER: str(TraceContext.begin())}
     rows = []
     for turn in range(rounds):
-        for way in ways if turn % 2 == 0 else reversed(ways):
+        for way in ways if turn % 2 == 0 else reversed(list(ways)):
             warm = plan.warm_seconds * (3 if not rows else 0.5)
             row = generators.measure(
                 replace(aim, headers=ways[way]), plan.lone.users, warm, plan.window_seconds, 10 * plan.warm_seconds
@@ -127,10 +133,57 @@ def overhead(
     return rows
 
 
+@contextlib.contextmanager
+def collector() -> Iterator[str | None]:
+    """A process that takes spans over HTTP and forgets them; its address, None where nothing could be sent to it."""
+    try:
+        importlib.metadata.version("opentelemetry-exporter-otlp-proto-http")
+    except importlib.metadata.PackageNotFoundError:
+        yield None
+        return
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=collect, args=(theirs,), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}"
+    finally:
+        process.kill()
+        process.join()
+
+
+def collect(pipe: Connection) -> None:
+    """Take spans until killed; tells the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    pipe.send(server.server_port)
+    server.serve_forever()
+
+
+def collected(url: str | None) -> tuple[str, ...]:
+    """Settings with which the traces of callers who say so are exported, and no others."""
+    return (f"tracing.endpoint={url}", "tracing.sample=0") if url else ()
+
+
 def as_markdown(found: dict[str, Any]) -> str:
     """Medians of the rounds, and of the differences within a round."""
+    on = found["machine"]
+    chips = f"{', '.join(on['gpus']) or on['cpu']}, {on['cores']} cores"
+    where = f"{chips}, PyTorch {on['torch']}, {on['date']}"
     lines = [
-        f"Tracing's cost under load: {found['machine']}, {found['precision']}",
+        f"Tracing's cost under load: {where}, {found['precision']}",
         "",
         "| topology | work | tracing | pairs/s, median (each) | p95 ms | failed | against off, per round |",
         "|---|---|---|---|---|---|---|",
