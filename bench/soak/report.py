@@ -145,7 +145,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"{of['cpu']}, {of['cores']} cores, {of['date']}: {found['minutes']:.0f} minutes, {settings['rate']:g} calls a "
         f"second by chance, a worker killed every {settings['kill_every']:g} s.{_cores(found)}",
         "",
-        f"**{len(record['faults'])} faults.** {len(taken)} good calls were answered right"
+        f"**{(faults := len(record['faults']))} fault{'s' * (faults != 1)}.** {len(taken)} good calls were answered right"
         + (f" (median {_at(taken, 50):.2f} s, p95 {_at(taken, 95):.2f} s, longest {taken[-1]:.0f} s)" if taken else "")
         + f", {sum(count for _, _, count in record['answers'])} rude ones came to an end; {len(record['kills'])} "
         f"workers were killed, and others ready in their place after {_back(record['kills'])}; {record['left_out']} "
@@ -167,8 +167,8 @@ def markdown(found: dict[str, Any]) -> str:
         *_table(("series", "mean", "per hour", "95 %", "second half, per hour", "verdict"), _drifts(found)),
     ]
     if record["faults"]:
-        faults = [[f"{each['at_s']:.0f}", each["what"], each["text"].replace("|", "/")] for each in record["faults"]]
-        lines += ["", "Faults:", "", *_table(("after, s", "what", "text"), faults)]
+        told = [[f"{each['at_s']:.0f}", each["what"], each["text"].replace("|", "/")] for each in record["faults"]]
+        lines += ["", "Faults:", "", *_table(("after, s", "what", "text"), told)]
     return "\n".join(lines) + "\n"
 
 

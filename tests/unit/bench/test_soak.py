@@ -171,7 +171,7 @@ def test_the_report_says_what_grows_and_what_went_wrong(tmp_path):
     assert verdicts["Java, threads"] == "grows" and verdicts["Java, descriptors"] == "flat"
     assert verdicts["eden_fused, the worker that is spared: threads"] == "flat"
     assert verdicts["eden__encoder, 5 workers of one age: resident memory"] == "flat"
-    assert "**1 faults.** 3 good calls were answered right (median 0.20 s" in text and "9 / 10" in text
+    assert "**1 fault.** 3 good calls were answered right (median 0.20 s" in text and "9 / 10" in text
     assert "after 5.5 s" in text and "used 0.50 of a core, its callers 0.10" in text
     assert json.loads((tmp_path / "soak.json").read_text())["minutes"] == 60
     assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")
