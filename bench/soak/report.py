@@ -141,11 +141,12 @@ def markdown(found: dict[str, Any]) -> str:
     """What was asked and answered, what was killed, and what each series did."""
     record, settings, of = found["record"], found["settings"], found["machine"]
     taken = sorted(each for all_ in record["good"].values() for each in all_)
+    faults = len(record["faults"])
     lines = [
         f"{of['cpu']}, {of['cores']} cores, {of['date']}: {found['minutes']:.0f} minutes, {settings['rate']:g} calls a "
         f"second by chance, a worker killed every {settings['kill_every']:g} s.{_cores(found)}",
         "",
-        f"**{(faults := len(record['faults']))} fault{'s' * (faults != 1)}.** {len(taken)} good calls were answered right"
+        f"**{faults} fault{'s' * (faults != 1)}.** {len(taken)} good calls were answered right"
         + (f" (median {_at(taken, 50):.2f} s, p95 {_at(taken, 95):.2f} s, longest {taken[-1]:.0f} s)" if taken else "")
         + f", {sum(count for _, _, count in record['answers'])} rude ones came to an end; {len(record['kills'])} "
         f"workers were killed, and others ready in their place after {_back(record['kills'])}; {record['left_out']} "
