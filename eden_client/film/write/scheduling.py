@@ -1,47 +1,45 @@
-"""SVT-AV1, run by root, makes its threads and the caller's real-time, above all else: that is undone here.
+"""SVT-AV1 makes the thread that opens it real-time, above all else, and so those that it starts: where it may, as root.
 
-Then nothing else gets a turn on a busy machine, not even threads of the same program whose lock it waits for.
+Then nothing else gets a turn on a busy machine, not even threads of the same program whose lock it waits for. So for
+that moment the thread lacks the right to: CAP_SYS_NICE, of capabilities(7), which each thread has for itself.
 """
 
 from __future__ import annotations
 
-import os
+import ctypes
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
-_THREADS = Path("/proc/self/task")
+_VERSION = 0x20080522
+"""Of the two calls: the one since Linux 2.6.26, with two words per set."""
+_SYS_NICE = 1 << 23
+"""In the first word."""
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Word(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
 @contextmanager
 def scheduling_kept() -> Iterator[None]:
-    """Threads that have become real-time in the block are made ordinary again."""
-    if not hasattr(os, "sched_setscheduler") or not _THREADS.is_dir():
+    """Neither this thread nor one that it starts in the block becomes real-time."""
+    if sys.platform != "linux":
         yield
         return
-    before = _real_time()
+    libc = ctypes.CDLL(None)
+    header, words = _Header(_VERSION, 0), (_Word * 2)()
+    if libc.capget(ctypes.byref(header), words) or not words[0].effective & _SYS_NICE:
+        yield
+        return
+    words[0].effective &= ~_SYS_NICE
+    libc.capset(ctypes.byref(header), words)
     try:
         yield
     finally:
-        for thread in _real_time() - before:
-            with suppress(OSError):  # it has ended
-                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
-
-
-def _real_time() -> set[int]:
-    found = set()
-    for thread in _threads():
-        with suppress(OSError):  # it has ended
-            if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
-                found.add(thread)
-    return found
-
-
-def _threads() -> set[int]:
-    """This process's threads. The kernel may leave out living ones in a listing during which others end, say another
-    encoder's; those that ended are missing from the next listing, so that two which agree are whole.
-    """
-    before: set[int] = set()
-    while (found := {int(thread.name) for thread in _THREADS.iterdir()}) != before:
-        before = found
-    return found
+        words[0].effective |= _SYS_NICE
+        libc.capset(ctypes.byref(header), words)
