@@ -26,6 +26,8 @@ from handoff.payload.layout import Layout, parse_layout
 MAGIC = b"EDEN-TICKET"
 REFUSAL = b"EDEN-REFUSAL"
 VERSION = b"\x02"
+"""Counted up with whatever a consumer of before could not read. `verify` then reads the one before too, since servers
+are replaced one after the other: tests/data/tickets keeps a ticket of each."""
 _FRONT = len(MAGIC) + len(VERSION) + 4
 _SIGNATURE = hashlib.sha256().digest_size
 LARGEST_JSON = 64 << 10
