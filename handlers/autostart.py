@@ -1,5 +1,6 @@
 """A model that registers what archive.sh packed: TorchServe cannot load a workflow at start by itself, but a model.
-Afterwards it watches whether what it registered answers.
+Afterwards it watches whether what it registered answers. All the while it says to whom asks whether the server is alive
+and ready.
 
 Its worker is kept: TorchServe restores what ran at its last stop, so a server that starts for the second time
 finds autostart among its models again, and a worker that was killed comes back and finds all registered.
@@ -12,12 +13,15 @@ import shutil
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import requests
 
 from server.api import Api
-from server.running import api_of, metrics_url_of
+from server.folder import ServerFolder
+from server.health import Health, serve
+from server.running import api_of, health_address_of, metrics_url_of
 from server.topology import topology_of
 from server.watch import Watch
 
@@ -36,9 +40,16 @@ class Autostart:
         self._state = {"state": "waiting", "detail": ""}
 
     def initialize(self, context) -> None:
-        settings = context.model_yaml_config["handler"]
+        settings, java = context.model_yaml_config["handler"], psutil.Process(os.getppid())
+        archives, watch_s = settings["register"], float(settings["watch_s"])
+        place = ServerFolder(Path(java.cwd()))
+        if address := health_address_of(java):
+            recent = float(settings["ready_s"]) if watch_s else None
+            topology, metrics_url = topology_of(archives), metrics_url_of(java)
+            health = Health(api_of(java), metrics_url, topology, place, self._is_registered, recent)
+            threading.Thread(target=serve, args=(*address, health), daemon=True).start()
         # In a thread: TorchServe opens its management interface only once the models that it loads at start are up.
-        arguments = (settings["register"], float(settings["watch_s"]), psutil.Process(os.getppid()))
+        arguments = (archives, watch_s, java, place)
         threading.Thread(target=self._run, args=arguments, daemon=True).start()
 
     def handle(self, requests_in_batch, context) -> list[dict[str, str]]:
@@ -48,7 +59,7 @@ class Autostart:
                 context.set_response_header(index, "ts_stream_next", "false")  # without it, a stream ends this worker
         return [dict(self._state) for _ in requests_in_batch]
 
-    def _run(self, archives: list[str], watch_s: float, java: psutil.Process) -> None:
+    def _run(self, archives: list[str], watch_s: float, java: psutil.Process, place: ServerFolder) -> None:
         try:
             api = wait_for_management(java)
             how = [self._register(api, archive) for archive in archives]
@@ -57,7 +68,7 @@ class Autostart:
             self._tell("failed", f"{', '.join(archives)} could not be registered: {error}", logging.ERROR)
             return
         if watch_s:
-            Watch(api, metrics_url_of(java), topology_of(archives), watch_s).run()
+            Watch(api, metrics_url_of(java), topology_of(archives), watch_s).run(place.draining.exists)
 
     def _register(self, api: Api, archive: str) -> str:
         for attempt in range(1, ATTEMPTS + 1):
@@ -73,6 +84,9 @@ class Autostart:
                 self._tell("waiting", f"{archive}: {detail}", logging.ERROR)
                 time.sleep(attempt)
         raise RuntimeError(detail)
+
+    def _is_registered(self) -> bool:
+        return self._state["state"] == "registered"
 
     def _tell(self, state: str, detail: str, level: int = logging.INFO) -> None:
         self._state = {"state": state, "detail": detail}

@@ -29,7 +29,7 @@ class DitDecoderHandler(NodeHandler):
         jpeg = open_jpeg(self.settings.jpeg, decoder.device, LARGEST_FRAME)
         regions = self.settings.region_folder
         drawing = Drawing(decoder, self.requests, self.pictures, self.metrics, jpeg, regions)
-        self.service = DecodeService(drawing, self.handoff, self.metrics, self.guard)
+        self.service = DecodeService(drawing, self.handoff, self.metrics, self.guard, self.drain.hold)
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """Frames per request."""

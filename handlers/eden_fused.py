@@ -43,7 +43,7 @@ class FusedHandler(NodeHandler):
             Drawing(decoder, self.requests, self.pictures, self.metrics, jpeg, settings.region_folder),
             ClipReader(limits, config.patch_size, self.pictures, jpeg, settings.region_folder),
             layout,
-            Admission(self.batch_size, backlog),
+            Admission(self.batch_size, backlog, accept=self.drain.accept),
             self.requests,
             self.metrics,
             self.guard,

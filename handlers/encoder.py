@@ -41,7 +41,7 @@ class EncoderHandler(NodeHandler):
         self.service = EncodeService(
             encoder,
             ClipReader(limits, config.patch_size, self.pictures, jpeg, settings.region_folder),
-            Admission(self.batch_size, backlog, self.handoff, wait),
+            Admission(self.batch_size, backlog, self.handoff, wait, self.drain.accept),
             self.handoff,
             self.requests,
             self.metrics,

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import torch
 
 from handlers import quirks
+from handlers.drain import Drain
 from handlers.log_lines import log_batch, use_json
 from handlers.metrics import Metrics
 from handlers.reporter import Reporter
@@ -27,7 +28,7 @@ from serving.device_health import DeviceGuard
 from serving.errors import envelope, reason
 from serving.outbox import Outbox
 from serving.request import Request
-from serving.settings import Settings, sensible_threads
+from serving.settings import Settings, sensible_threads, server_folder
 from serving.span_export import EVENTS, SpanExport, endpoint
 from serving.tracer import Tickets, Tracer, place_of
 
@@ -66,6 +67,8 @@ class NodeHandler(ABC):
         torch.set_num_threads(self.settings.threads or sensible_threads(self.device, self.settings.workers, nodes))
         self.batch_size: int = properties["batch_size"]
         self.handoff = self._open_handoff() if self.hands_off else None
+        self.drain = Drain(server_folder(), self.handoff.in_flight if self.handoff else lambda: 0)
+        reporter.poll(self.drain.look)
         self.node = self.model_name.removeprefix("eden__")
         export = self._open_export(reporter, worker)
         tracer = Tracer(self.node, worker, TICKETS[self.place], export, self.settings.tracing.sample)
@@ -75,6 +78,7 @@ class NodeHandler(ABC):
         self.pictures = ThreadPoolExecutor(min(16, cores()), thread_name_prefix="pictures")
         self.guard = DeviceGuard(torch.device(self.device))
         self.start()
+        quirks.when_answered(self.drain.release)
         reporter.start()
         logger.info("%s ready on %s: %s", self.model_name, self.device, self.settings.precision)
 

@@ -30,6 +30,8 @@ Memory    By default glibc maps a frame's memory anew each time, and every page 
 Metrics   The buckets of a histogram are fixed, and a counter's labels are free: see handlers.reporter. When a request
           came, no handler is told: of its wait in the queue there is a sum alone (ts_queue_latency_microseconds).
 Queue     A handler sees no more than its batch: how many requests wait is told by the management interface alone.
+Messages  `handle` returns before its answer is written. A worker that is done with that reads one byte: what kind of
+          message comes next.
 Devices   Where there are fewer GPUs than `deviceIds` names, the list is ignored.
 """
 
@@ -50,6 +52,7 @@ from typing import Any
 
 import psutil
 import torch
+from ts.protocol import otf_message_handler
 from ts.protocol.otf_message_handler import create_predict_response
 from ts.service import Service
 
@@ -273,6 +276,18 @@ def keep_freed_memory() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_MMAP_THRESHOLD, LARGEST) and mallopt(_TRIM_THRESHOLD, KEPT))
+
+
+def when_answered(call: Callable[[], None]) -> None:
+    """Have it called each time that this worker has written all its answers, and waits for what comes next."""
+    read = otf_message_handler._retrieve_buffer
+
+    def reading(connection: Any, length: int) -> bytearray:
+        if length == 1:
+            call()
+        return read(connection, length)
+
+    otf_message_handler._retrieve_buffer = reading
 
 
 def waiting_for(model: str) -> Callable[[], tuple[int, int]]:

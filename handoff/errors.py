@@ -21,8 +21,9 @@ import os
 from collections.abc import Iterator
 from typing import Literal
 
-Bound = Literal["room", "in_flight", "queued", "wait"]
-"""Memory (or descriptors), payloads in flight, requests that wait for a node, seconds that one would have to wait."""
+Bound = Literal["room", "in_flight", "queued", "wait", "draining"]
+"""Memory (or descriptors), payloads in flight, requests that wait for a node, seconds that one would have to wait;
+draining: of nothing, the server ends what it has, and is stopped."""
 
 
 class HandoffError(Exception):

@@ -1,4 +1,4 @@
-"""The command line: `python -m server start | stop | status | doctor | java`."""
+"""The command line: `python -m server start | run | drain | stop | status | doctor | java`."""
 
 import argparse
 import os
@@ -40,6 +40,8 @@ def describe(server: Server) -> None:
     token = server.tokens.path
     print("Serving    " + "  ".join(server.url + path for path in server.topology.paths))
     print(f"Also       gRPC on port {server.grpc_port}, metrics at {server.metrics_url}")
+    if server.health_url:
+        print(f"Health     {server.health_url}/live  {server.health_url}/ready")
     print(f"Token      {token if token.exists() else 'switched off'}")
     print(f"Logs       {server.logs}")
     print("Try        " + curl(server))
@@ -55,6 +57,27 @@ def curl(server: Server) -> str:
         f"curl {past_proxies}{token if server.tokens.path.exists() else ''}-F frame0=@first.png -F frame1=@second.png "
         f"-o between.png {server.url}{server.topology.paths[0]}"
     )
+
+
+def run(args: argparse.Namespace) -> None:
+    from server.foreground import serve_until_told
+
+    server = Server(args.model_store, args.folder, args.ports, dict(args.set))
+    print(f"Starting TorchServe in {server.folder} ...", flush=True)
+    code = serve_until_told(server, args.timeout, args.within, args.notice, lambda: describe(server))
+    if code:
+        raise SystemExit(code)
+
+
+def drain(args: argparse.Namespace) -> None:
+    server = Server(folder=args.folder)
+    if args.cancel:
+        print("It serves on." if server.serve_on() else f"The server of {server.folder} is not being drained.")
+        return
+    print(f"Draining the server of {server.folder}, for {args.notice + args.within:g} s at most ...", flush=True)
+    if unfinished := server.drain(args.within, args.notice):
+        raise ServerError(f"Stopped, but not everything was finished: {unfinished}.")
+    print("Everything was finished; stopped.")
 
 
 def stop(args: argparse.Namespace) -> None:
@@ -73,8 +96,10 @@ def status(args: argparse.Namespace) -> None:
         silent = [model for model in models if listed and not server.api.answers(model, args.within)]
     except requests.RequestException as error:
         raise ServerError(f"Java runs (pid {server.java_pid}), but does not answer: {error}") from None
-    ready = listed and not silent
+    ready = listed and not silent and not server.place.draining.exists()
     print(f"{'Ready' if ready else 'Not ready'}: Java is pid {server.java_pid}, with {server.thread_count()} threads.")
+    if server.place.draining.exists():
+        print("It is being drained: new calls are refused (drain --cancel: it serves on).")
     for node, of_node in workers.items():
         states = ", ".join(f"pid {worker['pid']} {worker['status']}" for worker in of_node)
         print(f"{node:18} {states or 'not registered'}")
@@ -104,22 +129,39 @@ def java(args: argparse.Namespace) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m server", description="Start, watch and stop a TorchServe.")
-    commands = parser.add_subparsers(required=True, metavar="start | stop | status | doctor | java")
+    commands = parser.add_subparsers(required=True, metavar="start | run | drain | stop | status | doctor | java")
     default = PROJECT / "run" / "server"
-    for command in (start, stop, status, doctor):
+    for command in (start, run, drain, stop, status, doctor):
         sub = commands.add_parser(command.__name__)
         sub.set_defaults(command=command)
         sub.add_argument("--folder", type=Path, default=default, help="its own folder (default: %(default)s)")
         if command is status:
             sub.add_argument("--within", type=float, default=5, help="seconds to answer in (default: %(default)s)")
-        if command in (start, doctor):
+        if command in (start, run, doctor):
             sub.add_argument("--model-store", type=Path, default=PROJECT / "model_store", help="default: %(default)s")
             sub.add_argument("--ports", choices=("config", "free"), default="config", help="default: %(default)s")
             sub.add_argument(
                 "--set", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="changes config.properties"
             )
-        if command is start:
-            sub.add_argument("--timeout", type=float, default=600, help="seconds it may take (default: %(default)s)")
+        if command in (start, run):
+            sub.add_argument(
+                "--timeout", type=float, default=600, help="seconds that the start may take (default: %(default)s)"
+            )
+        if command in (run, drain):
+            sub.add_argument(
+                "--within",
+                type=_seconds,
+                default=60,
+                help="seconds that accepted calls get to finish before it is stopped (default: %(default)s)",
+            )
+            sub.add_argument(
+                "--notice",
+                type=_seconds,
+                default=0,
+                help="seconds before that in which calls are still taken, and /ready says no (default: %(default)s)",
+            )
+        if command is drain:
+            sub.add_argument("--cancel", action="store_true", help="take a drain back: it serves on")
         if command is doctor:
             sub.add_argument("--json", action="store_true", help="for programs")
     sub = commands.add_parser("java", help="write the `java` that a plain `torchserve --start` runs")
@@ -140,6 +182,13 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
 
 
 def _pair(text: str) -> tuple[str, str]:

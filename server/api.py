@@ -1,5 +1,6 @@
 """TorchServe's HTTP interfaces: what is registered, whether it is ready, and calls with the right token."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -64,6 +65,10 @@ class Api:
         if topology.has_workflow and WORKFLOW not in self.workflows():
             return False
         return all(_all_ready(self.workers(model)) for model in topology.models)
+
+    def without_worker(self, models: Sequence[str]) -> list[str]:
+        """Those of the models of which no worker is up: what serves with one worker of two still serves."""
+        return [model for model in models if all(each["status"] != "READY" for each in self.workers(model))]
 
     def answers(self, node: str, within: float) -> bool:
         """Whether a node refuses an empty request within so many seconds.

@@ -45,9 +45,9 @@ def ports(wanted: Ports, java: int | None = None) -> Finding:
     """Whether nobody else listens on a server's ports; java: the pid of the server, where it runs."""
     taken = wanted.taken()
     holders = {port: _holder(port) for port in taken}
-    others = [port for port in taken if java is None or holders[port] != java]
+    others = [port for port in taken if not _is_of(holders[port], java)]
     if not others:
-        return ok("ports", f"{_listed(vars(wanted).values())} are {'held by this server' if java else 'free'}.")
+        return ok("ports", f"{_listed(wanted.all())} are {'held by this server' if java else 'free'}.")
     port = others[0]
     return failure(
         "ports",
@@ -60,6 +60,16 @@ def _holder(port: int) -> int | None:
     """The pid of who listens there; None where that is another user's."""
     listening = (each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN and each.pid)
     return next((each.pid for each in listening if each.laddr and each.laddr.port == port), None)
+
+
+def _is_of(pid: int | None, java: int | None) -> bool:
+    """Whether a process is that server's Java, or one of its workers."""
+    if pid is None or java is None:
+        return False
+    try:
+        return java in (pid, psutil.Process(pid).ppid())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _described(pid: int | None) -> str:

@@ -56,6 +56,47 @@ class ServerFolder:
     def console(self) -> Path:
         return self.logs / "console.log"
 
+    @property
+    def working(self) -> Path:
+        """Each worker shares a lock on it while it has something to finish: see `is_working`."""
+        return self.own / "working"
+
+    @property
+    def draining(self) -> Path:
+        """There while the server is drained; new calls are refused from the moment that is its time of change."""
+        return self.own / "draining"
+
+    def refuse_from(self, moment: float | None) -> None:
+        """Have new calls refused from then on (time.time()), and the server not ready from now on; None: neither."""
+        if moment is None:
+            self.draining.unlink(missing_ok=True)
+            return
+        fresh = self.own / ".draining.new"
+        fresh.touch()
+        os.utime(fresh, (moment, moment))
+        fresh.replace(self.draining)
+
+    def refuses(self) -> bool:
+        """Whether new calls are to be refused now."""
+        try:
+            return self.draining.stat().st_mtime <= time.time()
+        except OSError:
+            return False
+
+    def is_working(self) -> bool:
+        """Whether a worker has a call to answer, or tokens that a ticket stands for."""
+        try:
+            file = os.open(self.working, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
     def is_ours(self) -> bool:
         """Whether a server has been started here before."""
         return self.own.is_dir() and not self.own.is_symlink()
@@ -136,7 +177,7 @@ class ServerFolder:
         """Remove what a server leaves behind; the logs stay, and the mark."""
         if self.owns_temporary(temporary):
             _remove(temporary)
-        for path in (self.key_file, self.configuration, self.state):
+        for path in (self.key_file, self.configuration, self.state, self.draining, self.working):
             path.unlink(missing_ok=True)
 
 

@@ -34,6 +34,12 @@ def metrics_url_of(java: psutil.Process) -> str:
     return f"{_address(_properties(java), 'metrics')}/metrics"
 
 
+def health_address_of(java: psutil.Process) -> tuple[str, int] | None:
+    """Host and port at which a running TorchServe's health is to be asked for; None: nowhere."""
+    parts = urlsplit(_properties(java).get("health_address", ""))
+    return (parts.hostname, parts.port) if parts.hostname and parts.port else None
+
+
 def _address(properties: Mapping[str, str], name: str) -> str:
     return dialled(properties.get(f"{name}_address") or DEFAULTS[name])
 

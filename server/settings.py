@@ -5,7 +5,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -66,27 +66,30 @@ _asked = itertools.count()
 
 @dataclass(frozen=True)
 class Ports:
-    """The five ports that one TorchServe listens on, all on loopback."""
+    """The ports that one server listens on, all on loopback."""
 
     inference: int
     management: int
     metrics: int
     grpc_inference: int
     grpc_management: int
+    health: int | None = None
+    """None: health is not to be asked for"""
 
     @classmethod
     def free(cls) -> Self:
-        """Five ports that nobody listens on. Processes that ask at the same moment look in different places.
+        """Six ports that nobody listens on. Processes that ask at the same moment look in different places.
 
-        Raises OSError if there are no five in a row.
+        Raises OSError if there are no six in a row.
         """
-        blocks = len(_BELOW_OUTGOING) // 5
+        count = len(fields(cls))
+        blocks = len(_BELOW_OUTGOING) // count
         for _ in range(blocks):
             block = (_APART * os.getpid() + next(_asked)) % blocks
-            ports = cls(*_BELOW_OUTGOING[5 * block : 5 * block + 5])
+            ports = cls(*_BELOW_OUTGOING[count * block : count * (block + 1)])
             if not ports.taken():
                 return ports
-        raise OSError(f"no five free ports from {_BELOW_OUTGOING.start} to {_BELOW_OUTGOING.stop}")
+        raise OSError(f"no {count} free ports from {_BELOW_OUTGOING.start} to {_BELOW_OUTGOING.stop}")
 
     @classmethod
     def of(cls, properties: Mapping[str, str]) -> Self:
@@ -97,6 +100,7 @@ class Ports:
             _port(properties["metrics_address"]),
             int(properties["grpc_inference_port"]),
             int(properties["grpc_management_port"]),
+            _port(health) if (health := properties.get("health_address")) else None,
         )
 
     def properties(self) -> dict[str, str]:
@@ -106,11 +110,16 @@ class Ports:
             "metrics_address": f"http://127.0.0.1:{self.metrics}",
             "grpc_inference_port": str(self.grpc_inference),
             "grpc_management_port": str(self.grpc_management),
+            "health_address": f"http://127.0.0.1:{self.health}" if self.health else "",
         }
+
+    def all(self) -> list[int]:
+        """Those that there are."""
+        return [port for port in vars(self).values() if port]
 
     def taken(self) -> list[int]:
         """Those that somebody listens on already."""
-        return [port for port in vars(self).values() if _is_taken(port)]
+        return [port for port in self.all() if _is_taken(port)]
 
 
 def dialled(address: str) -> str:

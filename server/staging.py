@@ -13,12 +13,12 @@ from server.topology import FUSED, TOPOLOGIES, Topology
 
 PACKAGES = {
     "encoder": ("eden", "handoff", "media", "serving", "tracing", "handlers", "server"),
-    "dit_decoder": ("eden", "handoff", "media", "serving", "tracing", "handlers"),
+    "dit_decoder": ("eden", "handoff", "media", "serving", "tracing", "handlers", "server"),
     "eden_fused": ("eden", "handoff", "media", "serving", "tracing", "handlers", "server"),
     "autostart": ("server",),
 }
 MODELS = ("encoder", "dit_decoder", "eden_fused")
-KEPT = {"server": ("__init__", "api", "http", "running", "settings", "tokens", "topology", "watch")}
+KEPT = {"server": ("__init__", "api", "folder", "health", "http", "running", "settings", "tokens", "topology", "watch")}
 """Modules that workers import: the rest of `server` is for the host."""
 NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "tests", ".*")
 

@@ -14,6 +14,7 @@ import requests
 
 from server import checks, processes
 from server.api import Api
+from server.drain import wait_until_idle
 from server.finding import Finding
 from server.folder import FolderError, ServerFolder, replace_file
 from server.java import JavaNotFound
@@ -86,6 +87,12 @@ class Server:
     @property
     def grpc_port(self) -> int:
         return self.ports.grpc_inference
+
+    @property
+    def health_url(self) -> str | None:
+        """Where `/live` and `/ready` are; None: nowhere."""
+        address = self.properties.get("health_address")
+        return dialled(address) if address else None
 
     @property
     def logs(self) -> Path:
@@ -172,6 +179,7 @@ class Server:
         since = time.strftime("%Y-%m-%dT%H:%M:%S")
         try:
             self._end()  # workers whose Java was killed
+            self.place.refuse_from(None)  # of a drain whose server died
             self._temporary = self.place.make_temporary()
             handoff = packed_settings(self.model_store / "encoder.mar").get("handoff") or {}
             self._shared_folder = handoff.get("shared_folder")
@@ -212,6 +220,37 @@ class Server:
                 return ran
         except FolderError as error:
             raise ServerError(str(error)) from None
+
+    def drain(self, within: float, notice: float = 0.0) -> str:
+        """Refuse new calls, let those finish that were accepted, and stop. What was not finished; empty: all was.
+
+        within: seconds that they get. notice: seconds before that in which calls are still taken, while the server says
+        already that it is not ready: for what stands in front to go elsewhere. If this is interrupted, it serves on.
+        Raises ServerError: none runs here, or it ended.
+        """
+        self._read_state()
+        java = self.java_pid  # raises ServerError
+        begins = time.monotonic() + notice
+        self.place.refuse_from(time.time() + notice)
+        try:
+            while (left := begins - time.monotonic()) > 0 and self.is_running():
+                time.sleep(min(left, 0.2))
+            ports = {self.ports.inference, self.ports.grpc_inference}
+            end = begins + within
+            models = self.topology.models
+            unfinished = wait_until_idle(self.place, self.api, models, java, ports, self.is_running, end)
+        except BaseException:
+            self.place.refuse_from(None)
+            raise
+        self.stop()
+        return unfinished
+
+    def serve_on(self) -> bool:
+        """Take back a drain that is under way, or was left so. Whether there was one."""
+        there = self.place.is_ours() and self.place.draining.exists()
+        if there:
+            self.place.refuse_from(None)
+        return there
 
     def _end(self) -> None:
         if self._temporary:

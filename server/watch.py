@@ -11,6 +11,7 @@ import io
 import logging
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,11 +55,12 @@ class Watch:
         self._ways = [way for way in WAYS if set(way.models) <= set(topology.models)]
         self._complaints: dict[str, str] = {}
 
-    def run(self) -> None:
-        """Look for ever."""
+    def run(self, is_draining: Callable[[], bool]) -> None:
+        """Look for ever, but while new calls are refused."""
         while True:
+            if not is_draining():
+                self.look()
             time.sleep(self._every)
-            self.look()
 
     def look(self) -> None:
         """Call what was silent for too long; what goes wrong is logged once, and again when it goes wrong otherwise."""
@@ -70,8 +72,7 @@ class Watch:
             self._tell(way.models[-1], complaint)
 
     def _is_fresh(self, models: tuple[str, ...]) -> bool:
-        page = request("GET", self._metrics_url, timeout=PATIENCE).text
-        answered = {model: float(at) for model, at in _LAST_ANSWER.findall(page)}
+        answered = last_answers(self._metrics_url, PATIENCE)
         return all(time.time() - answered.get(model, 0.0) < self._every for model in models)
 
     def _call(self, way: Way) -> str:
@@ -99,6 +100,13 @@ class Watch:
             logger.warning("a pair sent to %s: %s", model, complaint)
         elif before and not complaint:
             logger.info("a pair sent to %s is answered again", model)
+
+
+def last_answers(metrics_url: str, timeout: float) -> dict[str, float]:
+    """When each model answered last, in seconds since the epoch, as the server tells. Raises requests' errors."""
+    reply = request("GET", metrics_url, timeout=timeout)
+    reply.raise_for_status()
+    return {model: float(at) for model, at in _LAST_ANSWER.findall(reply.text)}
 
 
 def pair() -> bytes:

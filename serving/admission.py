@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from handoff import Handoff
@@ -19,12 +19,19 @@ class Admission:
     """Decides for each request of a batch: the most urgent are the last to be refused.
 
     handoff, wait  only of a node that hands its work on
+    accept         told that requests have come; False: all are refused, since the server is about to be stopped
     """
 
     def __init__(
-        self, batch_size: int, backlog: Backlog, handoff: Handoff | None = None, wait: ExpectedWait | None = None
+        self,
+        batch_size: int,
+        backlog: Backlog,
+        handoff: Handoff | None = None,
+        wait: ExpectedWait | None = None,
+        accept: Callable[[], bool] = lambda: True,
     ) -> None:
         self._batch_size, self._backlog, self._handoff, self._wait = batch_size, backlog, handoff, wait
+        self._accept, self._accepts = accept, True
         self._room = {False: 0, True: 0}
         """Clips that may be put, by whether their tickets go to a caller."""
         self._places: dict[int, int] = {}
@@ -34,6 +41,7 @@ class Admission:
 
     def begin(self, count: int, wanted: Sequence[Job]) -> None:
         """A batch of `count` requests has come, of which `wanted` may be served."""
+        self._accepts = self._accept()
         urgent_first = sorted(wanted, key=lambda job: PRIORITIES.index(job.request.priority))
         self._places = {job.request.index: place for place, job in enumerate(urgent_first)}
         self._backlog.batch(full=count == self._batch_size)
@@ -45,6 +53,8 @@ class Admission:
 
     def admit(self, job: Wanted) -> Wanted:
         """The job, if there is room for it. Raises Overloaded."""
+        if not self._accepts:
+            raise Overloaded("this server is about to be stopped: try again later, or elsewhere", bound="draining")
         place = self._places[job.request.index]
         if place >= self._within:
             most = self._backlog.most

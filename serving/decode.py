@@ -237,6 +237,7 @@ class Drawing:
 class DecodeService:
     """Takes the tokens that tickets stand for, and draws the frames between.
 
+    hold   told that there is something to finish, before tokens are taken
     clock  seconds since the epoch, by which deadlines are judged
     """
 
@@ -246,15 +247,18 @@ class DecodeService:
         handoff: Handoff,
         telemetry: Telemetry,
         guard: DeviceGuard | None = None,
+        hold: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._guard, self._clock = guard, clock
+        self._guard, self._hold, self._clock = guard, hold, clock
         self._drawing, self._handoff, self._telemetry = drawing, handoff, telemetry
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
         """Frames per request, or an error's envelope: the most urgent first, and of them whole clips before streams."""
         batch = Batch(requests, self._guard, outbox, self._clock, self._telemetry.tracer.leave)
         jobs = [job for job in batch.each(requests, lambda request: self._read(batch, request)) if job]
+        if jobs:
+            self._hold()
         for turn in batch.turns(jobs):
             whole = [job for job in turn if not job.stream]
             with self._telemetry.stage("take", whole):

@@ -148,4 +148,4 @@ def test_an_errors_reason_is_its_name_or_the_bound_that_was_reached():
     assert (envelope(KeyError("x"))["code"], reason(KeyError("x"))) == (500, "InternalError")
     assert (500, "InternalError") in known
     busy = {why for status, why in known if status == 503}
-    assert busy == {"room", "in_flight", "queued", "wait", "DeviceLost", "OutOfMemory"}
+    assert busy == {"room", "in_flight", "queued", "wait", "draining", "DeviceLost", "OutOfMemory"}

@@ -29,11 +29,11 @@ def test_the_projects_configuration_is_safe_and_whole():
     assert all("127.0.0.1" in value for key, value in properties.items() if key.endswith("_address"))
     assert int(properties["number_of_netty_threads"]) >= 2
     assert (PROJECT / properties["metrics_config"]).exists()
-    assert Ports.of(properties) == Ports(8080, 8081, 8082, 7070, 7071)
+    assert Ports.of(properties) == Ports(8080, 8081, 8082, 7070, 7071, 8083)
 
 
 def test_a_servers_own_ports_and_changes_replace_the_projects():
-    ports = Ports(1, 2, 3, 4, 5)
+    ports = Ports(1, 2, 3, 4, 5, 6)
     mine = configuration(ports, {"disable_token_authorization": True})
     assert Ports.of(mine) == ports
     assert mine["disable_token_authorization"] == "true"
@@ -41,9 +41,14 @@ def test_a_servers_own_ports_and_changes_replace_the_projects():
     assert mine["load_models"] == "autostart.mar"
 
 
-def test_free_ports_are_five_different_free_ones_and_a_taken_one_is_noticed():
+def test_without_an_address_for_health_there_is_no_port_for_it():
+    assert Ports.of(configuration(None, {"health_address": ""})).health is None
+    assert Ports.of(configuration(Ports(1, 2, 3, 4, 5), {})).all() == [1, 2, 3, 4, 5]
+
+
+def test_free_ports_are_six_different_free_ones_and_a_taken_one_is_noticed():
     ports = Ports.free()
-    assert len(set(vars(ports).values())) == 5
+    assert len(set(ports.all())) == 6
     assert ports.taken() == []
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", ports.metrics))

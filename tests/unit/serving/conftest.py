@@ -94,6 +94,8 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
         regions: RegionFolder | None = None,
         decoder_regions: RegionFolder | None = None,
         clock: Callable[[], float] = time.time,
+        accept: Callable[[], bool] = lambda: True,
+        hold: Callable[[], None] = lambda: None,
         **handoff: object,
     ) -> Nodes:
         encoder, decoder = networks
@@ -116,20 +118,20 @@ def make_nodes(networks: tuple[Encoder, DitDecoder], tmp_path: Path) -> Iterator
             EncodeService(
                 encoder,
                 reader,
-                Admission(BATCH, backlog, opened[-1], wait),
+                Admission(BATCH, backlog, opened[-1], wait, accept),
                 opened[-1],
                 pools[0],
                 Silent(),
                 guard,
                 clock=clock,
             ),
-            DecodeService(drawing, opened[-1], Silent(), guard, clock=clock),
+            DecodeService(drawing, opened[-1], Silent(), guard, hold, clock=clock),
             FusedService(
                 encoder,
                 drawing,
                 alone,
                 layout,
-                Admission(BATCH, backlog),
+                Admission(BATCH, backlog, accept=accept),
                 pools[0],
                 Silent(),
                 guard,

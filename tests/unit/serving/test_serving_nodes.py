@@ -292,3 +292,21 @@ def test_a_stream_that_runs_out_of_memory_ends_with_that_as_its_last_part(nodes,
         hook.remove()
     assert len(outbox.parts[0]) == 1
     assert b'"type": "OutOfMemory"' in answer.body and b'"retry_after": 5' in answer.body
+
+
+def test_a_server_that_is_drained_refuses_what_is_new_and_draws_what_it_has_encoded(make_nodes):
+    draining, held = [False], []
+    nodes = make_nodes(accept=lambda: not draining[0], hold=lambda: held.append("held"))
+    (ticket,) = nodes.encoder.serve([request(caller=Caller.HTTP)])
+    draining[0] = True
+    (refused,) = nodes.encoder.serve([request(caller=Caller.HTTP)])
+    (fused,) = nodes.fused.serve([request(caller=Caller.HTTP)], Outbox())
+    for answer in (refused, fused):
+        assert (answer.status, answer.reason, answer.retry_after) == (503, "draining", 1)
+        assert told(answer, 503)["retry"] == "later"
+    (passed_on,) = nodes.through(request())
+    assert told(passed_on, 503)["message"] == told(fused, 503)["message"]
+    assert held == []  # a refusal is no work
+    (drawn,) = nodes.decoder.serve([request(fields={"body": ticket.body}, caller=Caller.HTTP)], Outbox())
+    assert frames(drawn).shape == (1, 64, 96, 3)
+    assert held == ["held"]
