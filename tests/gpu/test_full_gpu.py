@@ -32,7 +32,10 @@ from serving.telemetry import Silent
 from tests.e2e.servers import moving_frames
 from tests.unit.serving.conftest import Outbox
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    pytest.mark.alone,  # no other test has a GPU then
+]
 
 GPU = torch.device("cuda", 0)
 FILL = """
