@@ -50,8 +50,9 @@ class Tracing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     endpoint: str | None = None
     """its address, as http://host:4318; None: what OTEL_EXPORTER_OTLP_ENDPOINT says, if anything"""
-    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
-    """of the requests that bring no trace of their own, the part that is exported"""
+    sample: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    """of the requests that bring no trace of their own, the part that is exported: all would cost some percent of what
+    a busy worker does (docs/operations.md)"""
     queue: Count = 4096
     """spans that may wait for the collector; more are dropped, and counted"""
 

@@ -18,7 +18,7 @@ STILL = 0.5
 """Grey levels below which nothing moved."""
 
 TOGETHER = 4
-"""Pictures that a thread looks at together, where there are several: it holds Python's lock for less time per picture."""
+"""Pictures that a thread looks at together, where there are several: it has Python's lock for less time per picture."""
 
 _BLOCK = 8
 _REACH, _STEP = 4, 2

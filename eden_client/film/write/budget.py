@@ -32,7 +32,7 @@ _COMPARING = 2
 """Threads at most that compare its pictures: they share Python's lock. A picture of 480x854 took 1.2 ms by one of them,
 1.0 by two, 1.3 by eight, beside eight that decode, on 16 cores."""
 _AHEAD = 12
-"""More pictures that are read ahead for them: reading and comparing wait less for each other where all cores are busy."""
+"""More pictures that are read ahead for them: reading and comparing wait less for each other where cores are busy."""
 _PLANNED = 3
 """Bytes per pixel of a picture that is read, but not planned yet: one of 10 bits."""
 

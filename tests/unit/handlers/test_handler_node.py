@@ -87,7 +87,7 @@ def test_a_workers_place_is_what_torchserve_called_it(monkeypatch, arguments, pl
 
 
 def collecting(url: str, folder) -> dict:
-    return {"handoff": {"kind": "inline", "shared_folder": str(folder)}, "tracing": {"endpoint": url}}
+    return {"handoff": {"kind": "inline", "shared_folder": str(folder)}, "tracing": {"endpoint": url, "sample": 1}}
 
 
 def test_spans_go_to_the_collector_that_is_set(start, tmp_path):

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
 from eden_client.film.plan.cuts import SENSITIVITY
-from eden_client.film.plan.differences import TOGETHER, differences_of, separated, steps
+from eden_client.film.plan.differences import differences_of, separated, steps
 from eden_client.film.plan.duplicates import is_same
 from eden_client.film.plan.timeline import Relation
 from eden_client.film.plan.transitions import classify_transitions
