@@ -89,16 +89,21 @@ lint: install ## ruff and mypy
 # environment says.
 test test-quick: export PYTHONDONTWRITEBYTECODE :=
 
-test: lint ## all checks and tests that need no GPU
-	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone"
+test: lint ## all checks and tests that need no GPU and no cluster
+	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" --ignore tests/cluster
 	@.venv/bin/pytest -m alone tests/e2e
 
 test-quick: lint ## the checks and the quick ones of the tests that start no server, in under a minute
 	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/unit \
 		--ignore tests/unit/training --ignore tests/unit/bench
 
+# What is no package of Python's is Debian's: haproxy, prometheus, buildah, debootstrap. Where one is missing, its tests say so.
+test-cluster: install ## the tests of deploy/ and of what runs on many hosts
+	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation --editable '.[deploy]'
+	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/cluster
+
 test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film soak quality train lint test test-quick test-gpu
+.PHONY: help install archive serve stop status doctor demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film soak quality train lint test test-quick test-cluster test-gpu

@@ -31,6 +31,7 @@ LONGEST_FIRST = (
     "unit/training/",
     "contract/",
     "gpu/",
+    "cluster/",
     "unit/",
 )
 """Files and folders in the order in which they run: short ones come last, so that no process waits long for others."""
