@@ -173,7 +173,6 @@ class _Run:
         self._times.begin("planning")
         if isinstance(self._film, FilmFile):
             self._film.decode_ahead(self._budget.planners)
-        self._ahead.more(self._budget.ahead)
         planned = observed(self._step, "plan", self._timed(jobs))
         LocalProcesses(count, self._connect, self._client).run(task, planned, self)
 

@@ -11,7 +11,7 @@ from typing import Self
 from eden_client.film.read.film import Film, Picture
 
 AHEAD = 4
-"""Pictures that are read, and that nobody has asked for yet; see also ReadAhead.more."""
+"""Pictures that are read, and that nobody has asked for yet."""
 PATIENCE = 10.0
 """Seconds that the thread gets to end: it may wait for a pipe that nobody writes to."""
 
@@ -29,11 +29,6 @@ class ReadAhead:
         self._room = threading.Semaphore(AHEAD)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._read, name="decode", daemon=True)
-
-    def more(self, count: int) -> None:
-        """So many more pictures may be read ahead."""
-        for _ in range(count):
-            self._room.release()
 
     def pictures(self) -> Iterator[Picture]:
         """As the film gives them, once. Raises what reading raises, and Closed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from eden_client.film.plan.differences import TOGETHER
 from media.machine import cores
 
 DEFAULT = 2 << 30
@@ -31,10 +30,6 @@ _PLANNERS = 8
 _COMPARING = 2
 """Threads at most that compare its pictures: they share Python's lock. A picture of 480x854 took 1.2 ms by one of them,
 1.0 by two, 1.3 by eight, beside eight that decode, on 16 cores."""
-_AHEAD = 12
-"""More pictures that are read ahead for them: reading and comparing wait less for each other where cores are busy."""
-_PLANNED = 3
-"""Bytes per pixel of a picture that is read, but not planned yet: one of 10 bits."""
 
 
 def encoder_bytes(pixels: int) -> int:
@@ -64,10 +59,5 @@ class Budget:
         """Threads that decode the film to be planned, where other processes make it."""
         self.comparing = min(_COMPARING, self.planners)
         """Threads that compare its pictures meanwhile."""
-        self.ahead = _AHEAD if self.comparing > 1 else 0
-        """More pictures than else that are read ahead."""
-        planning = self.planners * _DECODED
-        if self.comparing > 1:
-            planning += (self.ahead + 2 * self.comparing * TOGETHER) * _PLANNED
-        self.processes = max(1, min(cores(), (free - planning * pixels) // each))
+        self.processes = max(1, min(cores(), (free - self.planners * pixels * _DECODED) // each))
         """Processes that make a segment each at the same time."""
