@@ -19,17 +19,14 @@ from typing import Any
 
 from bench import machine
 from bench.capacity_samples import Readings
-from bench.topologies import frames
+from bench.topologies import frames, weights
 from bench.topologies.load import Generators
 from bench.topologies.plan import GPU_PLAN, QUICK_PLAN, SPLIT, Serving, Work
 from bench.topologies.served import pack, started, target
-from eden import EdenConfig
-from eden.random_weights import write_random
 from media.signals import exit_when_told_to
 from server.http import request
 
 START_S = 300.0
-TINY = EdenConfig(hidden_dim=48, num_heads=3, dit_depth=1, decoder_depth=1)
 EVENTS = ("put", "take", "expired", "refused")
 
 
@@ -45,12 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     found: dict[str, Any] = {"machine": machine.describe(), "setting": str(setting), "rows": []}
     with tempfile.TemporaryDirectory(prefix="pressure-") as name, Generators(plan.processes) as generators:
         folder = Path(name)
-        if args.checkpoint is None:
-            args.checkpoint = folder / "checkpoint"
-            write_random(args.checkpoint, TINY)
+        checkpoint = weights.checkpoint(args, folder)
         for work in (pairs, clips):
             frames.draw(work, folder)
-        pack(Serving(SPLIT, setting), plan, args.checkpoint, args.precision, folder / "store")
+        pack(Serving(SPLIT, setting), plan, checkpoint, args.precision, folder / "store")
         with started(folder / "store", folder / "server", START_S) as server:
             for work in (pairs, clips, pairs):
                 aim = target(server, work, folder)
@@ -84,10 +79,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.pressure", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    weights.add_options(parser)
     add = parser.add_argument
-    add("--checkpoint", type=lambda text: Path(text).absolute(), help="default: a tiny network")
-    add("--precision", default="fp32")
-    add("--device", choices=("cuda", "cpu"), default="cuda")
     add("--seconds", type=float, default=60.0, help="of each row (default: %(default)s)")
     add("--out", type=lambda text: Path(text).absolute(), required=True, help="path of the results, without a suffix")
     return parser.parse_args(argv)

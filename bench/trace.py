@@ -31,11 +31,10 @@ import torch
 
 from bench import machine
 from bench.topologies import frames as drawn
+from bench.topologies import weights
 from bench.topologies.load import Generators
 from bench.topologies.plan import FUSED, GPU_PLAN, QUICK_PLAN, TOPOLOGIES, Plan, Serving, Work
 from bench.topologies.served import pack, started, target
-from eden import EdenConfig
-from eden.random_weights import write_random
 from eden_client import EdenClient, Trace
 from eden_client.trace.files import write_trace
 from media.signals import exit_when_told_to
@@ -47,7 +46,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # once it is known that there is no screen
 
 START_S = 240.0
-TINY = EdenConfig(hidden_dim=48, num_heads=3, dit_depth=1, decoder_depth=1)
 COLOURS = {"client": "#9ca3af", "encoder": "#2563eb", "dit_decoder": "#d97706", "eden_fused": "#059669"}
 WARM_CALLS = 6
 """Pairs of each size before the one that is traced."""
@@ -66,14 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     traces: dict[str, list[Span]] = {}
     with tempfile.TemporaryDirectory(prefix="trace-") as temporary:
         folder = Path(temporary)
-        if args.checkpoint is None:
-            args.checkpoint = folder / "checkpoint"
-            write_random(args.checkpoint, TINY)
+        checkpoint = weights.checkpoint(args, folder)
         drawn.draw(plan.lone, folder)
         with Generators(plan.processes) as generators, collector() as url:
             for name in (TOPOLOGIES[short] for short in args.topologies):
                 serving = Serving(name, replace(plan.settings[name][0], more=collected(url)))
-                pack(serving, plan, args.checkpoint, args.precision, folder / f"store-{name}")
+                pack(serving, plan, checkpoint, args.precision, folder / f"store-{name}")
                 with started(folder / f"store-{name}", folder / f"server-{name}", START_S) as server:
                     for size in SIZES[args.quick]:
                         traces[f"{name}, {size[0]}x{size[1]}"] = lone_pair(server, name, size, args.out)
@@ -267,10 +263,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.trace", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    weights.add_options(parser)
     add = parser.add_argument
-    add("--checkpoint", type=lambda text: Path(text).absolute(), help="default with --quick: a tiny network")
-    add("--precision", default="fp32")
-    add("--device", choices=("cuda", "cpu"), default="cuda")
     add("--quick", action="store_true", help="tiny frames, small settings, a second each: to try it")
     add("--rounds", type=int, default=6, help="of load without and with tracing (default: %(default)s)")
     add("--topologies", nargs="+", choices=("split", "fused"), default=("split", "fused"))

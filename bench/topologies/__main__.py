@@ -23,12 +23,10 @@ from typing import Any
 import torch
 
 from bench import machine
-from bench.topologies import frames, report, served
+from bench.topologies import frames, report, served, weights
 from bench.topologies.load import Generators
 from bench.topologies.model import Model, measure_fused, measure_split
 from bench.topologies.plan import BOTH, FORMATS, FUSED, GPU_PLAN, QUICK_PLAN, TOPOLOGIES, TRANSPORTS, Plan, Serving
-from eden import EdenConfig
-from eden.random_weights import write_random
 from media.machine import cores
 from media.signals import exit_when_told_to
 from server import ServerError
@@ -38,7 +36,6 @@ START_S = 120.0
 """What a server may take to start; else it is left out, and the others have their turn."""
 MODEL_SHARE = 0.35
 """Of the time, for the model in process; the servers get the rest."""
-TINY = EdenConfig(hidden_dim=48, num_heads=3, dit_depth=1, decoder_depth=1)
 """What --quick measures, where no checkpoint is named."""
 
 
@@ -150,9 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
     with tempfile.TemporaryDirectory(prefix="topologies-") as temporary:
         folder = Path(temporary)
-        if args.checkpoint is None:
-            args.checkpoint = folder / "checkpoint"
-            write_random(args.checkpoint, TINY)
+        args.checkpoint = weights.checkpoint(args, folder)
         plan = (QUICK_PLAN if args.quick else GPU_PLAN).only(args.formats)
         run = Run(args, plan, folder)
         run.all()
@@ -165,10 +160,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m bench.topologies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     knows_jpeg = "jpeg" in Settings.__struct_fields__
+    weights.add_options(parser)
     add = parser.add_argument
-    add("--checkpoint", type=lambda text: Path(text).absolute(), help="default with --quick: a tiny network")
-    add("--precision", default="fp32")
-    add("--device", choices=("cuda", "cpu"), default="cuda")
     add("--quick", action="store_true", help="tiny frames, small settings, a second each: to try it")
     add(
         "--topologies",

@@ -44,8 +44,10 @@ class Control:
         """Wait so long for each message, not as long as otherwise."""
         before = self._connection.gettimeout()
         self._connection.settimeout(seconds)
-        yield
-        self._connection.settimeout(before)
+        try:
+            yield
+        finally:
+            self._connection.settimeout(before)
 
     def broken(self) -> bool:
         """Whether the other side is gone."""

@@ -11,7 +11,7 @@ import pytest
 
 from bench.film import __main__ as bench
 from bench.film.report import DRAWN, markdown
-from bench.topologies.__main__ import TINY
+from bench.topologies.weights import TINY
 from eden.random_weights import write_random
 
 

@@ -14,11 +14,12 @@ import pytest
 import media
 from bench.capacity_samples import Readings
 from bench.topologies import frames, report
-from bench.topologies.__main__ import TINY, main
+from bench.topologies.__main__ import main
 from bench.topologies.load import Answered, Caller, Generators, Target, summary
 from bench.topologies.model import Model, Processes, measure_split
 from bench.topologies.plan import BOTH, FUSED, GPU_PLAN, QUICK_PLAN, SPLIT, Work
 from bench.topologies.served import parts
+from bench.topologies.weights import TINY
 from eden.random_weights import write_random
 from tests.serving_thread import serving
 
