@@ -25,7 +25,7 @@ from eden_client.film.read.film_file import FilmFile
 from eden_client.film.read.image_film import ImageFilm
 from eden_client.film.read.read_ahead import ReadAhead
 from eden_client.film.read.rotated_film import RotatedFilm
-from eden_client.film.read.sources import PIPE, identity, open_film
+from eden_client.film.read.sources import PIPE, LocalSource, identity, open_film
 from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask
 from eden_client.film.stages import Stage, StageTimes, limit_of
@@ -164,9 +164,9 @@ class _Run:
         assert isinstance(result, VideoResult | FolderResult)
         order = self._order
         window = max(1, self._client.window // count)
-        source = order.source, identity(order.source), order.source_fps, order.strict
+        source = LocalSource.of(order.source, order.source_fps, order.strict)
         planes, step = self._planes(result), self._step.context
-        task = FilmTask(*source, result.sinks, window, order.clip, order.compare, planes, step)
+        task = FilmTask(source, result.sinks, window, order.clip, order.compare, planes, step)
         planner = Planner(self._segments, result.done)
         jobs = planner.jobs(self._gaps(planner.seen(self._counted()), self._budget.comparing))
         self._calls_of_each = window

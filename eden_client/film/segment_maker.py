@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, Protocol
+from typing import Protocol
 
 from eden_client.api.client import EdenClient
 from eden_client.film.compare import compared
@@ -15,6 +14,7 @@ from eden_client.film.pipeline import Pipeline, Stopped, asking
 from eden_client.film.plan.timeline import Gap
 from eden_client.film.read.film import Picture
 from eden_client.film.read.range_reader import RangeReader
+from eden_client.film.read.sources import Source
 from eden_client.film.resume_journal import Entry
 from eden_client.film.stages import StageTimes
 from eden_client.film.write.frame_converter import FrameConverter
@@ -35,11 +35,7 @@ class Sinks(Protocol):
 class FilmTask:
     """What is the same for all segments of a film: plain data."""
 
-    source: str
-    identity: list[Any]
-    """what tells the source from another of the same name (sources.py)"""
-    source_rate: Fraction | None
-    strict: bool
+    source: Source
     sinks: Sinks
     window: int
     """calls side by side"""
@@ -69,7 +65,7 @@ class SegmentMaker:
     ) -> None:
         self._task, self._wrote, self._times, self._client = task, wrote, times, client
         self._stop = stop or threading.Event()
-        self._reader = RangeReader(task.source, task.source_rate, task.strict, task.identity)
+        self._reader = RangeReader(task.source)
 
     def make(self, job: SegmentJob) -> Entry:
         """Make a segment; returns what is to be noted of it. Raises MediaError, EdenError or OSError."""

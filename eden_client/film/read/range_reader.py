@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from fractions import Fraction
-from typing import Any
 
 from eden_client.film.jobs import PlannedPicture
 from eden_client.film.read.film import Film, Picture
 from eden_client.film.read.film_file import FilmFile
 from eden_client.film.read.image_film import ImageFilm
-from eden_client.film.read.sources import identity, open_film
+from eden_client.film.read.sources import Source
 from media import MediaError
 
 NEAR = 48
@@ -26,12 +24,10 @@ class RangeReader:
     lead elsewhere (no key frames, a clock that starts anew, damaged data): then the file is read from its start. There
     the time stamp is enough, in a source that has not changed: where data are damaged and no error tells, a decoder
     leaves parts of a picture as they happen to be in memory.
-
-    was   the source's identity (sources.py) when the film was begun
     """
 
-    def __init__(self, source: str, rate: Fraction | None, strict: bool, was: list[Any]) -> None:
-        self._source, self._rate, self._strict, self._was = source, rate, strict, was
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._open = ExitStack()
         self._film: Film | None = None
         self._coming: Iterator[Picture] = iter(())
@@ -48,14 +44,14 @@ class RangeReader:
             found += 1
         if found == len(wanted):
             return
-        left, changed = wanted[found:], identity(self._source) != self._was
+        left, changed = wanted[found:], self._source.changed()
         for planned, picture in zip(left, itertools.islice(self._anew(), left[0].number, None), strict=False):
             if picture.stamp != planned.stamp or (changed and not planned.is_shown_by(picture)):
                 break
             yield _numbered(picture, planned)
             found += 1
         if found < len(wanted):
-            raise MediaError(f"{self._source}: it is not what it was when the film was begun")
+            raise MediaError(f"{self._source.name}: it is not what it was when the film was begun")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -81,7 +77,7 @@ class RangeReader:
         return self._counted(self._coming, 0)
 
     def _opened(self) -> Film:
-        self._film = self._open.enter_context(open_film(self._source, self._rate, self._strict))
+        self._film = self._open.enter_context(self._source.open())
         self._coming, self._next = self._film.pictures(), 0
         return self._film
 

@@ -7,10 +7,11 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 from eden_client.film.read.animation import is_animation, open_animation
 from eden_client.film.read.film import Film
@@ -93,3 +94,39 @@ def _digest(files: Iterable[Path]) -> str:
         told = file.stat()
         digest.update(os.fsencode(file.name) + b"\0%d\0%d\0" % (told.st_size, told.st_mtime_ns))
     return digest.hexdigest()
+
+
+class Source(Protocol):
+    """What a film is read from, wherever that is done; plain data, or made of it."""
+
+    @property
+    def name(self) -> str:
+        """For errors."""
+
+    def open(self) -> AbstractContextManager[Film]:
+        """For one reading. Raises MediaError or OSError."""
+
+    def changed(self) -> bool:
+        """Whether it is not what it was when the film was begun, as far as that is seen from outside."""
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """INPUT, where it lies: for processes of the same machine."""
+
+    name: str
+    identity: list[Any]
+    """when the film was begun"""
+    rate: Fraction | None
+    strict: bool
+
+    @classmethod
+    def of(cls, source: str, rate: Fraction | None, strict: bool = False) -> Self:
+        """INPUT as it is now."""
+        return cls(source, identity(source), rate, strict)
+
+    def open(self) -> AbstractContextManager[Film]:
+        return open_film(self.name, self.rate, self.strict)
+
+    def changed(self) -> bool:
+        return identity(self.name) != self.identity

@@ -10,7 +10,7 @@ import pytest
 
 from eden_client.film.jobs import PlannedPicture
 from eden_client.film.read.range_reader import RangeReader
-from eden_client.film.read.sources import identity, open_film
+from eden_client.film.read.sources import LocalSource, identity, open_film
 from media import MediaError
 from tests.unit.client.film.odd_films import damaged, drawings, film, with_changed_bits
 
@@ -32,7 +32,7 @@ def planned(path, rate=None):
 
 def read(path, was, plan, *ranges, rate=None):
     """The pictures of each range, one range after the other by the same reader."""
-    reader = RangeReader(str(path), rate, False, was)
+    reader = RangeReader(LocalSource(str(path), was, rate, False))
     try:
         return [picture for start, stop in ranges for picture in reader.read(plan[start:stop])]
     finally:
