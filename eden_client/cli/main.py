@@ -7,13 +7,18 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import EdenError, ServerTrouble
 from eden_client.api.local import local_key_file
 from eden_client.api.sessions import TokenInClear
+from eden_client.cli.films import InOut, films_in, make_all
 from eden_client.cli.options import parser
 from eden_client.cli.reports import Bar, Json, Lines, ProgressReporter
 from eden_client.film.order import Interrupted, Order
@@ -23,6 +28,9 @@ from eden_client.trace.files import write_trace
 from eden_client.trace.recording import Trace
 from media import MediaError
 from media.signals import exit_when_told_to
+
+if TYPE_CHECKING:
+    from eden_client.film.cluster.ray_cluster import RayCluster
 
 INTERRUPTED = 130
 """The exit code that shells give for a program that Ctrl-C ended."""
@@ -40,21 +48,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make the film that these arguments ask for, by default the command line's; returns the exit code."""
     args = parser().parse_args(arguments)
     reporter = _reporter(args)
+
+    def work() -> int:
+        servers = _servers(args)
+        connect = _connect(args, servers[0])
+        with _cluster(args, connect, servers) as cluster:
+            if cluster and (films := films_in(args.input, args.output)):
+                return _make_films(args, films, connect, cluster)
+            with _connected(connect, reporter) as client:
+                try:
+                    reporter.done(interpolate_film(_order(args), client, reporter, connect, cluster))
+                finally:
+                    if args.trace and client.trace:
+                        write_trace(args.trace, client.trace.spans, client.trace.dropped)
+            return 0
+
+    return _told_of_errors(work, reporter)
+
+
+def _told_of_errors(work: Callable[[], int], reporter: ProgressReporter) -> int:
     try:
-        connect = _connect(args)
-        with _connected(connect, reporter) as client:
-            try:
-                reporter.done(interpolate_film(_order(args), client, reporter, connect))
-            finally:
-                if args.trace and client.trace:
-                    write_trace(args.trace, client.trace.spans, client.trace.dropped)
-        return 0
+        return work()
     except (MediaError, JournalError, EdenError, OSError, ValueError) as error:
         reporter.failed(f"eden-interpolate: {_reason(error)}{_what_is_left(error)}")
         return 1
     except (KeyboardInterrupt, SystemExit) as error:
         reporter.failed(f"eden-interpolate: interrupted{_what_is_left(error)}")
         return INTERRUPTED if isinstance(error, KeyboardInterrupt) else int(error.code or 0)
+
+
+def _make_films(
+    args: argparse.Namespace, films: Sequence[InOut], connect: Callable[[], EdenClient], cluster: RayCluster
+) -> int:
+    """Each as if it was made by itself; one that fails does not keep the others from being made."""
+    if args.trace:
+        raise ValueError("--trace is of one film, INPUT is a folder of several")
+
+    def make(film: InOut) -> int:
+        reporter = Json(args.output, film.source.name) if args.json else Lines(film.source.name)
+        if args.resume and film.target.exists():
+            reporter.note(f"{film.target} is there already")
+            return 0
+
+        def work() -> int:
+            with _connected(connect, reporter) as client:
+                order = replace(_order(args), source=str(film.source), target=str(film.target))
+                reporter.done(interpolate_film(order, client, reporter, connect, cluster))
+            return 0
+
+        return _told_of_errors(work, reporter)
+
+    return make_all(films, make, cluster.stopped)
 
 
 def _reporter(args: argparse.Namespace) -> ProgressReporter:
@@ -100,9 +144,44 @@ def _once_in_a_while(reporter: ProgressReporter) -> Callable[[ServerTrouble], No
     return tell
 
 
-def _connect(args: argparse.Namespace) -> partial[EdenClient]:
+def _servers(args: argparse.Namespace) -> tuple[str, ...]:
+    """Those that are named, or the usual one. Raises ValueError."""
+    named = args.server or ("127.0.0.1:7070" if args.route == "grpc" else "http://127.0.0.1:8080")
+    servers = tuple(each.strip() for each in named.split(",") if each.strip())
+    if len(servers) != 1 and not args.ray:
+        raise ValueError(f"--server {named}: several are for --ray, whose nodes take them in turn")
+    return servers
+
+
+@contextmanager
+def _cluster(
+    args: argparse.Namespace, connect: partial[EdenClient], servers: tuple[str, ...]
+) -> Iterator[RayCluster | None]:
+    """The cluster that makes films, if one is asked for. Raises ValueError."""
+    if args.ray is None:
+        for name in ("ray_source", "engine"):
+            if getattr(args, name):
+                raise ValueError(f"--{name.replace('_', '-')} goes with --ray")
+        yield None
+        return
+    if args.processes:
+        raise ValueError("--processes are of this machine: with --ray the cluster says how many there are")
+    from eden_client.film.cluster.engine import EngineChoice
+    from eden_client.film.cluster.node_client import NodeClient
+    from eden_client.film.cluster.ray_cluster import RayCluster
+
+    made = {name: value for name, value in connect.keywords.items() if name not in ("token", "key_file")}
+    node = NodeClient(partial(EdenClient, **made), servers, args.token, args.key_file, Path.cwd())
+    engine = EngineChoice(args.engine, args.engine_precision, args.seed, connect.keywords["window"])
+    cluster = RayCluster(args.ray, node, engine if args.engine else None, args.ray_source)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def _connect(args: argparse.Namespace, server: str) -> partial[EdenClient]:
     """What makes the client that is asked for, in any process."""
-    server = args.server or ("127.0.0.1:7070" if args.route == "grpc" else "http://127.0.0.1:8080")
     streaming = args.strategy == "streaming"
     return partial(
         EdenClient,

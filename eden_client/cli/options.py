@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _file(parser)
     _sending(parser)
     _server(parser)
+    _cluster(parser)
     told = parser.add_argument_group("what is told").add_argument
     told("--json", action="store_true", help="a JSON object with counts and seconds by stage at the end")
     told(
@@ -163,7 +164,13 @@ def _sending(parser: argparse.ArgumentParser) -> None:
 
 def _server(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the server").add_argument
-    add("--server", metavar="URL", help="default: http://127.0.0.1:8080, by the route grpc 127.0.0.1:7070")
+    add(
+        "--server",
+        metavar="URL",
+        default=os.environ.get("EDEN_SERVER"),
+        help="default: $EDEN_SERVER, else http://127.0.0.1:8080, by the route grpc 127.0.0.1:7070; with --ray several, "
+        "separated by commas, of which segments take one in turn",
+    )
     add("--token", default=os.environ.get("EDEN_TOKEN"), help="default: $EDEN_TOKEN, else the key file's")
     add(
         "--key-file",
@@ -199,6 +206,30 @@ def _server(parser: argparse.ArgumentParser) -> None:
         default=120,
         metavar="S",
         help="seconds it may be away once it, or its gateway, answered (default: 120)",
+    )
+
+
+def _cluster(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("a cluster (docs/ray.md)").add_argument
+    add(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="have the nodes of a Ray cluster make the film's segments: of the one that this machine is part of, or "
+        "by its head's host:port; INPUT may then be a folder of films, and OUTPUT a folder for theirs. A node asks the "
+        "server that EDEN_SERVER names there (EDEN_TOKEN, EDEN_KEY_FILE), else --server",
+    )
+    add(
+        "--ray-source",
+        metavar="PLACE",
+        help="a folder, or an address for fsspec (s3://bucket/films), in which every node finds INPUT by its name "
+        "(default: what a segment needs of it travels with it)",
+    )
+    add("--engine", metavar="PATH", help="with --ray: no server, each GPU of the cluster draws with this checkpoint")
+    add(
+        "--engine-precision",
+        choices=("fp32", "tf32", "bf16"),
+        default="fp32",
+        help="of that engine's arithmetic (default: fp32)",
     )
 
 

@@ -69,9 +69,10 @@ class Bar:
 
 
 class Lines:
-    """A line now and then, on standard error."""
+    """A line now and then, on standard error. `name`: of the film, where there are others."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
+        self._name = f"[{name}] " if name else ""
         self._expected: int | None = None
         self._next = 0.0
 
@@ -97,15 +98,15 @@ class Lines:
         self._say(message)
 
     def _say(self, line: str) -> None:
-        sys.stderr.write(line + "\n")  # at once: several threads have something to say
+        sys.stderr.write(f"{self._name}{line}\n")  # at once: several threads have something to say
         sys.stderr.flush()
 
 
 class Json(Lines):
     """Plain lines meanwhile, and one JSON object at the end: on standard output, unless the film itself goes there."""
 
-    def __init__(self, target: str) -> None:
-        super().__init__()
+    def __init__(self, target: str, name: str = "") -> None:
+        super().__init__(name)
         self._stream = sys.stderr if target == PIPE else sys.stdout
 
     def done(self, summary: Summary) -> None:

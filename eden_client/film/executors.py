@@ -20,10 +20,13 @@ from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.messages import Failed, Finished, Message, Ready, Start, Trouble, Wrote
+from eden_client.film.order import Order
+from eden_client.film.read.film import Film
 from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask, SegmentMaker
 from eden_client.film.stages import Stage, StageTimes
 from eden_client.film.write.results import Written
+from eden_client.trace.recording import Trace
 from media import MediaError
 
 TRIES = 3
@@ -61,6 +64,17 @@ class Executor(Protocol):
 
     def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
         """Make all segments, in any order, anywhere. Raises what making one raises, or what `jobs` raises."""
+
+
+class Cluster(Protocol):
+    """Machines that make the segments of films."""
+
+    @property
+    def side_by_side(self) -> int:
+        """Segments that one of them makes at the same time, at most."""
+
+    def executor(self, film: Film, order: Order, trace: Trace | None) -> Executor:
+        """What makes the segments of a film. Raises MediaError: none that they can make."""
 
 
 class _Worker(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask
 from eden_client.film.stages import Stage
 from eden_client.film.write.results import Written
+from media import MediaError
 from tracing.spans import Span
 
 
@@ -63,3 +65,13 @@ class Failed:
 
 
 Message = Ready | Wrote | Trouble | Finished | Failed
+
+
+def portable(error: Exception) -> Exception:
+    """The error, if it comes through a pickle whole; else its words."""
+    try:
+        if str(pickle.loads(pickle.dumps(error))) == str(error):
+            return error
+    except Exception:  # whatever a class makes of it
+        pass
+    return MediaError(str(error))

@@ -18,6 +18,9 @@ from typing import Any, Self
 
 from eden_client.folder_lock import FolderLock, LockTaken
 
+JOURNAL_VERSION = 4
+"""Of segments that go together: a run cannot go on with those of another."""
+
 LONGEST_NAME = 255
 """Bytes of a file's name, on nearly every file system."""
 _ENDING = ".parts"

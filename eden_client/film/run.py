@@ -13,7 +13,7 @@ from typing import Any
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
 from eden_client.film.compare import compared, liveliest_compared, look_of
-from eden_client.film.executors import LocalProcesses
+from eden_client.film.executors import Cluster, Executor, LocalProcesses
 from eden_client.film.jobs import Planner, SegmentJob
 from eden_client.film.order import Interrupted, Order, Report, Summary
 from eden_client.film.pipeline import Made, Pipeline, asking
@@ -26,7 +26,7 @@ from eden_client.film.read.image_film import ImageFilm
 from eden_client.film.read.read_ahead import ReadAhead
 from eden_client.film.read.rotated_film import RotatedFilm
 from eden_client.film.read.sources import PIPE, LocalSource, identity, open_film
-from eden_client.film.resume_journal import Entry
+from eden_client.film.resume_journal import JOURNAL_VERSION, Entry
 from eden_client.film.segment_maker import FilmTask
 from eden_client.film.stages import Stage, StageTimes, limit_of
 from eden_client.film.write.budget import Budget
@@ -45,16 +45,18 @@ MANY_CORES = 4
 WORTH_IT = 192
 """Frames of the result that are worth starting processes for."""
 
-JOURNAL_VERSION = 4
-"""Of segments that go together: a run cannot go on with those of another."""
-
 
 def interpolate_film(
-    order: Order, client: EdenClient, report: Report, connect: Callable[[], EdenClient] | None = None
+    order: Order,
+    client: EdenClient,
+    report: Report,
+    connect: Callable[[], EdenClient] | None = None,
+    cluster: Cluster | None = None,
 ) -> Summary:
     """Make the film that `order` asks for.
 
     connect   makes such a client in another process: plain data; None keeps all work in this one
+    cluster   makes the film's segments, in place of this machine
     Raises MediaError, JournalError, EdenError or OSError, and KeyboardInterrupt; those that come in the middle of the
     work have an `Interrupted` as their cause.
     """
@@ -66,7 +68,7 @@ def interpolate_film(
         turned = opened.look.rotation and (order.compare or kind_of(order.target) is not Kind.VIDEO)
         film: Film = RotatedFilm(opened) if turned else opened
         with ReadAhead(film) as ahead:
-            return _Run(order, client, report, ahead, connect, step).make()
+            return _Run(order, client, report, ahead, connect, step, cluster).make()
 
 
 def _rescued(result: Result) -> Interrupted:
@@ -86,8 +88,9 @@ class _Run:
         ahead: ReadAhead,
         connect: Callable[[], EdenClient] | None,
         step: Step,
+        cluster: Cluster | None,
     ) -> None:
-        self._step = step
+        self._step, self._cluster = step, cluster
         self._order, self._client, self._report, self._ahead = order, client, report, ahead
         self._film = film = ahead.film
         self._summary = Summary(order.source, order.target)
@@ -103,6 +106,7 @@ class _Run:
         self._times = StageTimes()
 
     def make(self) -> Summary:
+        executor = self._executor()
         if self._order.compare and kind_of(self._order.target) is Kind.PICTURE:
             return self._compare_one()
         result, notes = open_result(
@@ -122,8 +126,8 @@ class _Run:
             expected = None if self._film.expected is None else round(self._film.expected * self._ratio)
             self._report.begin(self._film.name, expected, result.frames)
             try:
-                if (count := self._processes()) > 1:
-                    self._by_processes(result, count)
+                if executor:
+                    self._by_executor(result, *executor)
                 else:
                     self._in_this_process(result)
                 with self._step.child("join"):
@@ -135,6 +139,18 @@ class _Run:
             result.close()
         self.note()
         return self._finished(result.frames)
+
+    def _executor(self) -> tuple[Executor, int] | None:
+        """Who makes the film, and how many share a server's calls; None: this process alone. Raises MediaError."""
+        if self._cluster is None:
+            count = self._processes()
+            return (LocalProcesses(count, self._connect, self._client), count) if self._connect and count > 1 else None
+        if PIPE in (self._order.source, self._order.target):
+            raise MediaError("nodes of a cluster make films from and to files, not pipes")
+        if self._order.compare and kind_of(self._order.target) is Kind.PICTURE:
+            raise MediaError("a single picture is not made by a cluster")
+        executor = self._cluster.executor(self._film, self._order, self._client.trace)
+        return executor, self._cluster.side_by_side
 
     def _processes(self) -> int:
         """How many make the film; 1: this one alone."""
@@ -159,8 +175,7 @@ class _Run:
         finally:
             frames.close()
 
-    def _by_processes(self, result: Result, count: int) -> None:
-        assert self._connect is not None
+    def _by_executor(self, result: Result, executor: Executor, count: int) -> None:
         assert isinstance(result, VideoResult | FolderResult)
         order = self._order
         window = max(1, self._client.window // count)
@@ -174,7 +189,7 @@ class _Run:
         if isinstance(self._film, FilmFile):
             self._film.decode_ahead(self._budget.planners)
         planned = observed(self._step, "plan", self._timed(jobs))
-        LocalProcesses(count, self._connect, self._client).run(task, planned, self)
+        executor.run(task, planned, self)
 
     def _encoders(self) -> int:
         """How many threads of this process can encode at the same time: no more than there are segments."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, Self
 
 from eden_client.api.client import EdenClient
 from eden_client.film.compare import compared
@@ -26,6 +27,13 @@ from tracing.context import TraceContext
 
 class Sinks(Protocol):
     """Opens what takes the frames of segments; plain data."""
+
+    @property
+    def folder(self) -> Path:
+        """Where they become files."""
+
+    def into(self, folder: Path) -> Self:
+        """The same into another folder."""
 
     def open(self, number: int, wrote: Wrote) -> SegmentSink[FilmFrame]:
         """For the segment with this number."""

@@ -19,11 +19,10 @@ from typing import BinaryIO
 from eden_client.api.regions import discard_all
 from eden_client.api.sessions import TokenInClear
 from eden_client.film.jobs import SegmentJob
-from eden_client.film.messages import Failed, Finished, Message, Ready, Start, Trouble, Wrote
+from eden_client.film.messages import Failed, Finished, Message, Ready, Start, Trouble, Wrote, portable
 from eden_client.film.segment_maker import SegmentMaker
 from eden_client.film.stages import StageTimes
 from eden_client.film.write.results import Written
-from media import MediaError
 
 EVERY_S = 0.1
 """How often it is told how many frames are written."""
@@ -101,23 +100,13 @@ def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None
             try:
                 entry = maker.make(job)
             except Exception as error:
-                outbox.tell(Failed(_portable(error)))
+                outbox.tell(Failed(portable(error)))
                 continue
             progress.tell()
             now = client.traffic.counts()
             spans = client.trace.taken() if client.trace else ()
             outbox.tell(Finished(entry, {name: value - told[name] for name, value in now.items()}, spans))
             told = now
-
-
-def _portable(error: Exception) -> Exception:
-    """The error, if it comes through a pickle whole; else its words."""
-    try:
-        if str(pickle.loads(pickle.dumps(error))) == str(error):
-            return error
-    except Exception:  # whatever a class makes of it
-        pass
-    return MediaError(str(error))
 
 
 if __name__ == "__main__":

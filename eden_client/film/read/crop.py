@@ -16,10 +16,13 @@ class Crop:
     """Cuts pictures of `size` (H, W) by so many pixels on the left, at the top, on the right, at the bottom."""
 
     def __init__(self, size: tuple[int, int], edges: tuple[int, int, int, int]) -> None:
-        self._size, (self._left, self._top, right, bottom) = size, edges
+        self._size, self._edges, (self._left, self._top, right, bottom) = size, edges, edges
         self._height, self._width = size[0] - self._top - bottom, size[1] - self._left - right
         self._graph: Graph | None = None
         self._made_for = ""
+
+    def __reduce__(self) -> tuple[type[Crop], tuple[tuple[int, int], tuple[int, int, int, int]]]:
+        return Crop, (self._size, self._edges)
 
     def cut(self, frame: VideoFrame) -> VideoFrame:
         """The part that is shown; of a frame of another size, all of it."""

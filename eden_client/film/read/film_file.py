@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -20,11 +20,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from eden_client.film.read.clock import PictureClock
-from eden_client.film.read.crop import crop_of
+from eden_client.film.read.crop import Crop, crop_of
 from eden_client.film.read.decoder import Decoder
 from eden_client.film.read.film import Colours, Picture, VideoFormat
 from eden_client.film.read.findings import Findings, shown_at
 from eden_client.film.read.frame_threads import by_frame_threads
+from eden_client.film.read.packets import packets_of
+from eden_client.film.read.restarts import streams_with_clock
 from eden_client.film.read.side_data import light_of, lost_of, mastering_of, stereo_of
 from eden_client.film.read.streams import LOOKED_AT, believable, decoder_of, film_stream, in_doubt, stated_rate
 from eden_client.film.read.transparency import LATE_ALPHA, becomes_transparent, has_alpha, is_transparent, laid_on_black
@@ -48,6 +50,21 @@ _MATRICES = {
 }
 """H.273's colour matrices that FFmpeg's scaler does not take; a number that is none of H.273's means nothing."""
 _KNOWN_MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
+_LATE = 32
+"""Samples that a decoder is given behind a picture's own, at most, until it gives that picture."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What somebody who has opened all of a file knows of it: for who has a part of its bytes. Plain data."""
+
+    name: str
+    size: int
+    """bytes"""
+    stream: int
+    """index of the film's"""
+    look: VideoFormat
+    crop: Crop | None
 
 
 class FilmFile:
@@ -61,15 +78,16 @@ class FilmFile:
         head: bytes,
         rate: Fraction | None,
         strict: bool = False,
+        known: Known | None = None,
     ) -> None:
         self.name, self.container, self.warnings = name, path, list[str]()
-        stream = film_stream(container)
+        stream = film_stream(container) if known is None else _nth(container, known.stream)
         if stream is None:
-            known = "of a codec that FFmpeg knows" if container.streams.video else "in this file"
-            raise MediaError(f"{name}: there is no video stream {known}")
+            where = "of a codec that FFmpeg knows" if container.streams.video else "in this file"
+            raise MediaError(f"{name}: there is no video stream {where}")
         self._stream, self._strict, self._findings = stream, strict, Findings()
         stated = stated_rate(container, stream, head)
-        if not (rate or stated):
+        if not (rate or stated or known):
             raise MediaError(f"{name}: {_NO_RATE}")
         self._even, self._guessed = rate is not None, rate is None and not stream.average_rate
         self._source, self._context = container, decoder_of(stream)
@@ -77,12 +95,11 @@ class FilmFile:
         self._first = list(islice(self._decoded, LOOKED_AT if rate is None and in_doubt(stated) else 1))
         if not self._first:
             raise MediaError(f"{name}: the video holds not a single picture")
-        frames = [each.frame for each in self._first]
-        self._crop = crop_of(path, stream) if path else None
-        first = self._prepared(frames[0])
-        self.look = _look(stream, self._context, first, rate or believable(stated or Fraction(0), stream, frames))
-        if has_alpha(first) and not self.look.alpha and path and becomes_transparent(path, stream.index):
-            self.look = replace(self.look, alpha=True)
+        if known is None:
+            self._crop = crop_of(path, stream) if path else None
+            self.look = self._looked_at(stated, rate, path)
+        else:
+            self._crop, self.look = known.crop, known.look
         self.beside = [word for kind, word in _BESIDE.items() if any(s.type == kind for s in container.streams)]
         starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
         self.start = min(starts, default=Fraction(0))
@@ -127,6 +144,11 @@ class FilmFile:
             self.warnings.append(f"{clock.repaired} pictures without a usable time stamp were placed by the frame rate")
         self.warnings += self._findings.notes(self.look.size)
 
+    def known(self) -> Known:
+        """What is known of the file, which is one with a path."""
+        assert self.container is not None
+        return Known(self.name, self.container.stat().st_size, self._stream.index, self.look, self._crop)
+
     def decode_ahead(self, threads: int) -> None:
         """Have `pictures` decode several at once, as long as the film is sound; to be said before the first is read."""
         if self.container is not None and threads > 1:
@@ -143,6 +165,24 @@ class FilmFile:
         except (av.FFmpegError, MediaError):
             return False
         return bool(self._first)
+
+    def skim(self, stamp: int) -> None:
+        """Read on, and decode nothing, to behind all that the pictures up to a time stamp of the file need."""
+        late = 0
+        for packet in packets_of(self._source, streams_with_clock(self._source) or [self._stream]):
+            if packet.stream.index == self._stream.index and packet.dts is not None and packet.dts > stamp:
+                late += 1
+            if late > _LATE:
+                return
+
+    def _looked_at(self, stated: Fraction | None, rate: Fraction | None, path: Path | None) -> VideoFormat:
+        frames = [each.frame for each in self._first]
+        first = self._prepared(frames[0])
+        rate = rate or believable(stated or Fraction(0), self._stream, frames)
+        look = _look(self._stream, self._context, first, rate)
+        if has_alpha(first) and not look.alpha and path and becomes_transparent(path, self._stream.index):
+            return replace(look, alpha=True)
+        return look
 
     def _decoder(self) -> Decoder:
         return Decoder(self._source, self._stream, self._context, self.name, self._findings, self._strict)
@@ -174,16 +214,22 @@ class FilmFile:
 
 @contextmanager
 def open_film_file(
-    source: Path | BinaryIO, *, format: str | None = None, rate: Fraction | None = None, strict: bool = False
+    source: Path | BinaryIO,
+    *,
+    format: str | None = None,
+    rate: Fraction | None = None,
+    strict: bool = False,
+    known: Known | None = None,
 ) -> Iterator[FilmFile]:
     """Open a user's own file, or a pipe of the given FFmpeg format.
 
     rate     pictures a second, in place of the rate and the time stamps that the file states
     strict   damaged samples, and pictures of another size than the first, end it; else there are notes on them
+    known    of a file without a path, if somebody else has opened it; it need not hold more than is read of it
     Raises MediaError: no video in it, no rate, damaged, cut short; OSError where it cannot be read.
     """
     path = source if isinstance(source, Path) else None
-    name = path.name if path else "standard input"
+    name = path.name if path else known.name if known else "standard input"
     head = b""
     if path:
         with path.open("rb") as file:
@@ -201,7 +247,7 @@ def open_film_file(
             raise MediaError(f"{name}: a text, not a video")
         if path and (missing := missing_bytes(container, head, path.stat().st_size)):
             raise MediaError(f"{name}: the video is truncated, at least {missing} of its bytes are missing")
-        yield FilmFile(container, name, path, head, rate, strict)
+        yield FilmFile(container, name, path, head, rate, strict, known)
 
 
 def to_picture(frame: VideoFrame, time: Fraction, alpha: bool) -> Picture:
@@ -211,6 +257,11 @@ def to_picture(frame: VideoFrame, time: Fraction, alpha: bool) -> Picture:
     rgba = frame.to_ndarray(format="rgba", interpolation=SCALING).astype(np.uint8, copy=False)
     pixels, shows = laid_on_black(rgba)
     return Picture(pixels, time, shows, frame)
+
+
+def _nth(container: InputContainer, index: int) -> VideoStream | None:
+    stream = container.streams[index] if index < len(container.streams) else None
+    return stream if isinstance(stream, VideoStream) else None
 
 
 def _look(stream: VideoStream, context: VideoCodecContext, first: VideoFrame, rate: Fraction) -> VideoFormat:

@@ -60,6 +60,10 @@ class ImageFilm:
             alpha=first.alpha is not None or any(_shows_through(path) for path in _spread(self._paths)),
         )
 
+    def paths(self, first: int, last: int) -> Sequence[Path]:
+        """The files of the pictures from one number to another, both included."""
+        return self._paths[first : last + 1]
+
     def pictures(self, first: int = 0) -> Iterator[Picture]:
         """Each picture from number `first` on. Raises MediaError: damaged, or of another size than the film's first."""
         height, width = self.look.size
@@ -75,6 +79,21 @@ class ImageFilm:
                     late_alpha = True
                     self.warnings.append(LATE_ALPHA.format(path.name))
             yield picture
+
+
+class PartOfImages(ImageFilm):
+    """Some pictures of such a film, in order, in files of their own; the first of them is the film's number `first`.
+
+    look  of the whole film
+    """
+
+    def __init__(self, paths: Sequence[Path], name: str, look: VideoFormat, first: int) -> None:
+        super().__init__(paths, name, look.rate)
+        self.look, self._before = look, first
+
+    def pictures(self, first: int = 0) -> Iterator[Picture]:
+        """Each picture from the film's number `first` on."""
+        return super().pictures(first - self._before)
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:

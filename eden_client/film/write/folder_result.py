@@ -8,6 +8,7 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -103,6 +104,10 @@ class PictureSinks:
     name: str
     format: ImageFormat
     quality: int | None
+
+    def into(self, folder: Path) -> Self:
+        """The same into another folder."""
+        return replace(self, folder=folder)
 
     def open(self, number: int, wrote: Wrote) -> PictureSink:
         """What takes the frames of a segment."""

@@ -7,6 +7,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from eden_client.film.read.film import VideoFormat
 from eden_client.film.resume_journal import Entry
@@ -63,6 +64,10 @@ class VideoSinks:
 
     recipe: SegmentRecipe
     folder: Path
+
+    def into(self, folder: Path) -> Self:
+        """The same into another folder."""
+        return replace(self, folder=folder)
 
     def open(self, number: int, wrote: Wrote) -> VideoSink:
         """What takes the frames of a segment. Raises MediaError."""

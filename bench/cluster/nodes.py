@@ -1,0 +1,112 @@
+"""Nodes of a Ray cluster on one machine: each a `ray start` of its own, in a folder of its own, ended by process id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+PATIENCE = 120.0
+"""Seconds that a node may take to start."""
+STORE = 256 << 20
+"""Bytes of a node's object store."""
+_DEFAULTS = {"RAY_DISABLE_USAGE_STATS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Node:
+    """One of them."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self._process, self.folder = process, folder
+
+    def processes(self) -> list[psutil.Process]:
+        """Its own, and those of its workers."""
+        try:
+            process = psutil.Process(self._process.pid)
+            return [process, *process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self) -> None:
+        """kill -9, of all its processes: as a machine goes that loses its power."""
+        for each in self.processes():
+            try:
+                each.kill()
+            except psutil.NoSuchProcess:
+                pass
+        self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def check(self) -> None:
+        """Raises RuntimeError if it has ended."""
+        if self._process.poll() is not None:
+            raise RuntimeError(f"a node ended: {(self.folder / 'log').read_text()[-2000:]}")
+
+
+class Nodes:
+    """A cluster; its nodes end with the block."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = os.environ | _DEFAULTS | (environment or {})
+        self._nodes: list[Node] = []
+        self.address = ""
+        """of the head, for ray.init and --ray"""
+
+    def start_head(self, processors: int) -> Node:
+        """The first one; a cluster can be reached when this returns."""
+        import ray
+
+        host, port = ray.util.get_node_ip_address(), _free_port()
+        clients = _free_port()
+        head = self._start(
+            processors, "--head", f"--port={port}", f"--ray-client-server-port={clients}", "--include-dashboard=false"
+        )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                socket.create_connection((host, port), 1).close()
+                break
+            except OSError:
+                head.check()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+        self.address = f"{host}:{port}"
+        return head
+
+    def add(self, processors: int) -> Node:
+        """One more; it joins in some seconds."""
+        return self._start(processors, f"--address={self.address}")
+
+    def _start(self, processors: int, *options: str) -> Node:
+        folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: sockets lie in it
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--num-cpus={processors}"]
+        command += [f"--temp-dir={folder}", f"--object-store-memory={STORE}", "--disable-usage-stats", *options]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=self._environment, start_new_session=True
+            )
+        self._nodes.append(Node(process, folder))
+        return self._nodes[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in reversed(self._nodes):
+            node.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])

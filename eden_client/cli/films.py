@@ -1,0 +1,86 @@
+"""Many films at once: a folder of films in, a folder of films out."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eden_client.film.read.image_film import ENDINGS
+from eden_client.film.write.encoding import CONTAINERS
+from media import MediaError
+
+_FILMS = (
+    *(*CONTAINERS, ".gif", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".vob", ".flv", ".wmv", ".ogv", ".3gp"),
+    *(".y4m", ".mxf"),
+)
+"""Endings of what counts as a film in a folder."""
+_WRITTEN = (*CONTAINERS, ".gif")
+AT_ONCE = 4
+"""Films that are planned and joined side by side: their segments are made all together."""
+
+
+@dataclass(frozen=True)
+class InOut:
+    """A film, and where it becomes another."""
+
+    source: Path
+    target: Path
+
+
+def films_in(source: str, target: str) -> list[InOut]:
+    """The films of a folder, by name, if INPUT is one that holds films and no pictures; else none.
+
+    Each goes to OUTPUT under its own name; where that kind of file is not written, as .mkv (clip.avi.mkv).
+    Raises MediaError where OUTPUT is no folder.
+    """
+    folder, into = Path(source), Path(target)
+    if not folder.is_dir():
+        return []
+    files = sorted(each for each in folder.iterdir() if each.is_file() and not each.name.startswith("."))
+    films = [each for each in files if each.suffix.lower() in _FILMS]
+    if not films or any(each.suffix.lower() in ENDINGS for each in files):
+        return []
+    if into.suffix and not (target.endswith("/") or into.is_dir()):
+        raise MediaError(f"{target}: {source} holds films, which become a folder of films (OUTPUT with a / at its end)")
+    if not into.absolute().parent.is_dir():
+        raise MediaError(f"{into.absolute().parent}: there is no such folder")
+    if into.absolute().resolve() == folder.resolve():
+        raise MediaError(f"{target}: films are not written into the folder that they come from")
+    into.mkdir(exist_ok=True)
+    names = (each.name if each.suffix.lower() in _WRITTEN else f"{each.name}.mkv" for each in films)
+    return [InOut(each, into / name) for each, name in zip(films, names, strict=True)]
+
+
+def make_all(films: Sequence[InOut], make: Callable[[InOut], int], stop: threading.Event) -> int:
+    """Make them, a few side by side; the largest of the exit codes that `make` gives.
+
+    stop   is set when this is interrupted; `make` heeds it, and is waited for
+    """
+    waiting = queue.SimpleQueue[InOut]()
+    for film in films:
+        waiting.put(film)
+    codes = list[int]()
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                film = waiting.get_nowait()
+            except queue.Empty:
+                return
+            codes.append(make(film))
+
+    threads = [threading.Thread(target=work, name="film", daemon=True) for _ in range(min(AT_ONCE, len(films)))]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        raise
+    return max(codes, default=0)

@@ -1,0 +1,399 @@
+"""A Ray cluster that makes the segments of films: each a task of its own, or a call of an actor that holds an engine.
+
+What plans a film, keeps its journal and joins it is this process; where segments are made, and where again if a node is
+lost, Ray decides. A node needs this package and sees neither the source nor the result, unless `shared` says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from eden_client.film.cluster.engine import EngineChoice, EngineHolder
+from eden_client.film.cluster.excerpts import Excerpts, FileExcerpts, ImageExcerpts, Range
+from eden_client.film.cluster.node_task import (
+    Connect,
+    Made,
+    NeedsAll,
+    NotMade,
+    Sent,
+    SentFilm,
+    SharedFile,
+    WholeFile,
+    make_segment,
+    software,
+)
+from eden_client.film.executors import Hearer
+from eden_client.film.jobs import SegmentJob
+from eden_client.film.order import Order
+from eden_client.film.read.film import Film
+from eden_client.film.read.film_file import FilmFile
+from eden_client.film.read.image_film import ImageFilm
+from eden_client.film.segment_maker import FilmTask
+from eden_client.trace.recording import Trace
+from media import MediaError
+
+AUTO = "auto"
+"""The cluster that a node of this machine is part of."""
+LOST = 8
+"""How often a segment is begun again whose process or node was lost: more may be the segment's doing."""
+_REACHED = 5.0
+"""Seconds in which a cluster's address has to answer."""
+_WATCH = 2.0
+"""Seconds between looks at which nodes there are."""
+_PIECE = 32 << 20
+"""Bytes of an object that holds a part of a whole file."""
+_LANES = 8
+"""Segments that the processors beside a GPU encode side by side, at most."""
+
+
+class RayCluster:
+    """Connects this process to a cluster.
+
+    address   of its head, host:port, of whose cluster a node runs here; AUTO; or ray://host:port
+    connect   makes a segment's client on a node, where no engine does
+    engine    what nodes draw with, in place of a server
+    shared    a folder, or an address for fsspec, under which every node sees the film's file by its name
+    Raises ValueError: Ray is not installed, or there is no such cluster.
+    """
+
+    def __init__(
+        self, address: str, connect: Connect, engine: EngineChoice | None = None, shared: str | None = None
+    ) -> None:
+        self._ray = _connected(address)
+        self.connect, self.shared = connect, shared
+        self.stopped = threading.Event()
+        """Once it is set, all films end as Ctrl-C ends them."""
+        self._engines = _Engines(self._ray, engine) if engine else None
+        # By module and name, so that a node takes it from its own installation.
+        self._task = self._ray.remote(num_cpus=1, max_retries=LOST, scheduling_strategy="SPREAD")(_make)
+
+    @property
+    def side_by_side(self) -> int:
+        """Segments that one node makes at the same time, at most."""
+        return max((_processors(node) for node in self.nodes()), default=1)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Those that are alive, as Ray describes them."""
+        return [node for node in self._ray.nodes() if node["Alive"]]
+
+    def slots(self) -> int:
+        """Segments that all nodes make at the same time."""
+        return max(1, self._engines.slots() if self._engines else sum(map(_processors, self.nodes())))
+
+    def put(self, value: Any) -> Any:
+        """A reference to an object that any node can have."""
+        return self._ray.put(value)
+
+    def make(self, film: Any, head: Any, job: SegmentJob, sent: Sent, tell: Callable[[Any], None]) -> Any:
+        """Have a segment made, and tell what came of it, or the exception; returns what `cancel` takes."""
+        task = self._engines.least_busy() if self._engines else self._task
+        made = task.remote(film, head, job, sent)
+
+        def done(future: Any) -> None:
+            if self._engines:
+                self._engines.answered(task, future.exception())
+            tell(future.exception() or future.result())
+
+        made.future().add_done_callback(done)
+        return made
+
+    def cancel(self, made: Any) -> None:
+        """Nobody waits for it any more."""
+        with suppress(Exception):  # it is done, or Ray is
+            self._ray.cancel(made)
+
+    def executor(self, film: Film, order: Order, trace: Trace | None) -> FilmOnCluster:
+        """What makes the segments of a film. Raises MediaError: none of a kind that can be sent in parts."""
+        return FilmOnCluster(self, film, order, trace)
+
+    def lost(self, error: BaseException) -> bool:
+        """Whether an engine was lost, on whose calls Ray gives up."""
+        return isinstance(error, self._ray.exceptions.RayActorError)
+
+    def close(self) -> None:
+        """Disconnect: what is still being made is dropped."""
+        self._ray.shutdown()
+
+
+class FilmOnCluster:
+    """Makes the segments of one film. Fulfils Executor."""
+
+    def __init__(self, cluster: RayCluster, film: Film, order: Order, trace: Trace | None) -> None:
+        self._cluster, self._film, self._order, self._trace = cluster, film, order, trace
+        self._known = film.known() if isinstance(film, FilmFile) else None
+        self._shared: SharedFile | None = None
+        if isinstance(film, FilmFile) and film.container and self._known:
+            self._excerpts: Excerpts = FileExcerpts(film.container, self._known, order.source_fps, order.strict)
+            if cluster.shared:
+                self._shared = SharedFile(f"{cluster.shared.rstrip('/')}/{film.container.name}")
+        elif isinstance(film, ImageFilm) and not cluster.shared:
+            self._excerpts = ImageExcerpts(film)
+        else:
+            raise MediaError(f"{film.name}: nodes cannot be given parts of such a film; a video file they can")
+
+    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
+        """Make all segments. Raises MediaError, EdenError or OSError."""
+        order = self._order
+        sent = SentFilm(task, self._known, self._film.look, order.source_fps, order.strict, software())
+        run = _Run(self._cluster, self._excerpts, self._shared, sent, jobs, hearer, self._trace)
+        try:
+            run.until_all_is_done()
+        finally:
+            run.end()
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """There is another job, with what travels with it; there are no more (None); or planning has failed."""
+
+    job: tuple[SegmentJob, Sent] | BaseException | None
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What became of a segment."""
+
+    number: int
+    answer: Made | NotMade | NeedsAll | BaseException
+
+
+@dataclass
+class _Open:
+    """A segment in the making."""
+
+    job: SegmentJob
+    made: Any
+    lost: int = 0
+
+
+@dataclass
+class _Run:
+    cluster: RayCluster
+    excerpts: Excerpts
+    shared: SharedFile | None
+    film: SentFilm
+    jobs: Iterator[SegmentJob]
+    hearer: Hearer
+    trace: Trace | None
+    _events: queue.SimpleQueue[_Planned | _Answered] = field(default_factory=queue.SimpleQueue)
+    _open: dict[int, _Open] = field(default_factory=dict)
+    _room: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    _slots: int = 0
+    _joined: int = 0
+    _nodes: dict[str, str] = field(default_factory=dict)
+    _looked: float = 0.0
+    _whole: WholeFile | None = None
+    _all_planned: bool = False
+    _ended: bool = False
+
+    def until_all_is_done(self) -> None:
+        self._look()
+        self._film = self.cluster.put((self.film, self.cluster.connect))
+        self._head: Any = None
+        threading.Thread(target=self._plan, name="plan", daemon=True).start()
+        while not (self._all_planned and not self._open):
+            if self.cluster.stopped.is_set():
+                raise KeyboardInterrupt
+            with suppress(queue.Empty):
+                match self._events.get(timeout=_WATCH):
+                    case _Planned(BaseException() as error):
+                        raise error
+                    case _Planned(None):
+                        self._all_planned = True
+                    case _Planned((job, sent)):
+                        self._begin(job, sent)
+                    case _Answered(number, answer):
+                        self._answered(self._open.pop(number), answer)
+            if time.monotonic() - self._looked >= _WATCH:
+                self._look()
+
+    def end(self) -> None:
+        self._ended = True
+        self._room.release()
+        for each in self._open.values():
+            self.cluster.cancel(each.made)
+
+    def _plan(self) -> None:
+        try:
+            for job in self.jobs:
+                self._room.acquire()
+                if self._ended:
+                    return
+                self._events.put(_Planned((job, self._taken(job))))
+            self._events.put(_Planned(None))
+        except BaseException as error:
+            self._events.put(_Planned(error))
+
+    def _taken(self, job: SegmentJob) -> Sent:
+        """What travels with a job."""
+        sent: Sent | None = self.shared or self._whole or self.excerpts.cut(job)
+        if self._head is None:
+            self._head = self.cluster.put(self.excerpts.head)
+        return sent or self._all()
+
+    def _all(self) -> WholeFile:
+        """All of the film's file. Once it had to be sent, the segments that follow are made of it too."""
+        if self._whole is None:
+            with open(self.film.task.source.name, "rb") as file:  # noqa: PTH123  (INPUT, as it is named)
+                pieces = []
+                while piece := file.read(_PIECE):
+                    pieces.append(self.cluster.put(piece))
+            self._whole = WholeFile(_PIECE, pieces)
+        return self._whole
+
+    def _begin(self, job: SegmentJob, sent: Sent, lost: int = 0) -> None:
+        def tell(answer: Any) -> None:
+            self._events.put(_Answered(job.number, answer))
+
+        self._open[job.number] = _Open(job, self.cluster.make(self._film, self._head, job, sent, tell), lost)
+        while self._joined < min(len(self._open), self._slots):
+            self._joined += 1
+            self.hearer.joined()
+
+    def _answered(self, segment: _Open, answer: Made | NotMade | NeedsAll | BaseException) -> None:
+        match answer:
+            case Made():
+                self._made(answer)
+            case NotMade(error):
+                raise error
+            case NeedsAll():
+                self._begin(segment.job, self._all(), segment.lost)
+            case BaseException() if self.cluster.lost(answer) and segment.lost < LOST:
+                self._begin(segment.job, self._taken(segment.job), segment.lost + 1)
+            case BaseException():
+                raise MediaError(f"segment {segment.job.number}: {_told(answer)}") from answer
+
+    def _made(self, made: Made) -> None:
+        folder = self.film.task.sinks.folder
+        for name, data in made.files.items():
+            (folder / name).write_bytes(data)
+        for trouble in made.troubles:
+            self.hearer.trouble(trouble)
+        if self.trace:
+            self.trace.add(made.spans)
+        self.hearer.wrote(made.what, made.times)
+        self.hearer.finished(made.entry, dict(made.traffic))
+        self._room.release()
+
+    def _look(self) -> None:
+        """Note nodes that came and went, and have the planner keep a little ahead of all that there are."""
+        self._looked = time.monotonic()
+        nodes = {node["NodeID"]: str(node["NodeManagerHostname"]) for node in self.cluster.nodes()}
+        for node in self._nodes.keys() - nodes.keys():
+            self.hearer.note(f"a node was lost ({self._nodes[node]}); Ray makes its segments on others")
+        for node in nodes.keys() - self._nodes.keys() if self._nodes else ():
+            self.hearer.note(f"a node has joined ({nodes[node]})")
+        self._nodes = nodes
+        slots = self.cluster.slots()
+        if slots > self._slots:
+            self._room.release(2 * (slots - self._slots))
+            self._slots = slots
+
+
+class _Engines:
+    """Actors that hold an engine each: one per GPU, or per node where no node has any. Threads share them."""
+
+    def __init__(self, ray: Any, choice: EngineChoice) -> None:
+        self._ray, self._choice, self._lock = ray, choice, threading.Lock()
+        self._open: dict[Any, int] = {}
+        """Calls under way, by actor"""
+        self._ready = set[Any]()
+
+    def slots(self) -> int:
+        count, lanes, _ = self._wanted()
+        return count * lanes
+
+    def least_busy(self) -> Any:
+        """The method of an actor, begun if Ray has a place for another."""
+        with self._lock:
+            count, lanes, gpus = self._wanted()
+            while len(self._open) < count:
+                options = {"num_cpus": lanes, "num_gpus": int(gpus), "max_concurrency": lanes}
+                actor = self._ray.remote(**options, scheduling_strategy="SPREAD")(EngineHolder).remote(self._choice)
+                self._open[actor.make] = 0
+                self._note_ready(actor)
+            # Ray may be long in finding a place for one: calls of others do not wait for that.
+            method = min(self._open, key=lambda make: (make not in self._ready, self._open[make]))
+            self._open[method] += 1
+            return method
+
+    def answered(self, method: Any, error: BaseException | None) -> None:
+        """A call has ended."""
+        with self._lock:
+            if isinstance(error, self._ray.exceptions.RayActorError):
+                self._open.pop(method, None)
+                self._ready.discard(method)
+            elif method in self._open:
+                self._open[method] -= 1
+
+    def _note_ready(self, actor: Any) -> None:
+        def ready(future: Any) -> None:
+            if future.exception() is None:
+                self._ready.add(actor.make)
+
+        actor.ready.remote().future().add_done_callback(ready)
+
+    def _wanted(self) -> tuple[int, int, bool]:
+        """How many actors, segments that each makes side by side, and whether each has a GPU."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        with_gpus = [node for node in nodes if node.get("GPU", 0) >= 1]
+        if not with_gpus:
+            return max(1, sum(node.get("CPU", 0) >= 1 for node in nodes)), 1, False
+        lanes = min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpus)
+        return int(sum(node["GPU"] for node in with_gpus)), max(1, min(lanes, _LANES)), True
+
+
+def _make(film: tuple[SentFilm, Connect], head: Sequence[Range], job: SegmentJob, sent: Sent) -> Any:
+    """The task."""
+    import ray
+
+    return make_segment(film[0], head, job, sent, film[1], ray.get)
+
+
+def _connected(address: str) -> Any:
+    """Ray, connected. Raises ValueError."""
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--ray needs {error.name}: pip install 'eden-client[cluster]'") from error
+    if address != AUTO:
+        _check_reached(address.removeprefix("ray://"))
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = "on this machine" if address == AUTO else f"at {address}"
+        raise ValueError(f"no Ray cluster {where} that can be used (docs/ray.md): {_told(error)}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_terminate)  # which Ray has made its own
+    return ray
+
+
+def _check_reached(address: str) -> None:
+    """ValueError where nobody listens: Ray would look for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"--ray {address}: neither {AUTO} nor host:port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACHED).close()
+    except OSError as error:
+        raise ValueError(f"no Ray cluster at {address}: {error.strerror or error}") from error
+
+
+def _processors(node: dict[str, Any]) -> int:
+    return int(node["Resources"].get("CPU", 0))
+
+
+def _told(error: BaseException) -> str:
+    """The first line that says something: Ray's errors are long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
