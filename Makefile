@@ -98,12 +98,17 @@ test-quick: lint ## the checks and the quick ones of the tests that start no ser
 		--ignore tests/unit/training --ignore tests/unit/bench
 
 # What is no package of Python's is Debian's: haproxy, prometheus, buildah, debootstrap. Where one is missing, its tests say so.
-test-cluster: install ## the tests of deploy/ and of what runs on many hosts
-	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation --editable '.[deploy]'
+test-cluster: install-cluster ## the tests of deploy/ and of what runs on many hosts
 	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/cluster
+
+install-cluster: install ## what they need: the extras `deploy` and `cluster`
+	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation --constraint requirements.txt --editable '.[deploy,cluster]'
+
+bench-cluster: install-cluster ## a node of a Ray cluster killed in mid-film, and what Ray costs (BENCH='...')
+	@$(PYTHON_IN_VENV) -m bench.cluster $(BENCH)
 
 test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film soak quality train lint test test-quick test-cluster test-gpu
+.PHONY: help install archive serve stop status doctor demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-cluster soak quality train lint test test-quick test-cluster install-cluster test-gpu

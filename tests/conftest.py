@@ -29,6 +29,7 @@ LONGEST_FIRST = (
     "contract/test_handoff_hosts.py",
     "e2e/",
     "unit/training/",
+    "cluster/",
     "contract/",
     "gpu/",
     "cluster/",

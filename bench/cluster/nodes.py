@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -39,10 +40,8 @@ class Node:
     def kill(self) -> None:
         """kill -9, of all its processes: as a machine goes that loses its power."""
         for each in self.processes():
-            try:
+            with suppress(psutil.NoSuchProcess):
                 each.kill()
-            except psutil.NoSuchProcess:
-                pass
         self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -1,0 +1,335 @@
+"""Films on Ray on one machine: what happens when a node is killed, what Ray costs, and what a job costs its driver.
+
+    make install-cluster && python -m bench.cluster
+
+A server of the fused topology with a small network of random numbers draws on the same cores. Three parts:
+
+killed   a film by three nodes, of which one is killed (kill -9) in mid-film and another added: the file has to be, byte
+         for byte, the one that this machine makes by itself
+overhead the same film by processes of this machine and by one node with as many processors, in turn
+driver   without a model: seconds of processor time, and bytes, per segment job in whoever plans, sends and joins
+
+OUT.json and OUT.md are written anew after each part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench import machine
+from bench.cluster import report
+from bench.cluster.nodes import Node, Nodes
+from bench.film import model
+from bench.film.alone import Silent
+from bench.film.instant import Instant
+from bench.processes import running
+from bench.strategies import film_frames
+from eden.random_weights import write_random
+from eden_client.film.cluster.ray_cluster import FilmOnCluster, RayCluster
+from eden_client.film.executors import Hearer
+from eden_client.film.jobs import SegmentJob
+from eden_client.film.order import Order
+from eden_client.film.read.film import Film
+from eden_client.film.run import interpolate_film
+from eden_client.film.segment_maker import FilmTask
+from media import encode_video
+from media.machine import cores
+from media.signals import exit_when_told_to
+
+RATE = Fraction(24)
+KILLED_AFTER = 6
+"""Segments that are done when the node is killed."""
+PATIENCE = 1800.0
+"""Seconds that a run may take."""
+
+
+class Run:
+    """What is measured, and what was found so far."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.args, self.folder = args, folder
+        self.found: dict[str, Any] = {"machine": machine.describe(), "size": args.size, "frames": args.frames}
+
+    def all(self) -> None:
+        """Every part that is asked for."""
+        height, width = map(int, self.args.size.split("x"))
+        film = self.folder / "film.mp4"
+        encode_video(list(film_frames(self.args.frames, height, width)), RATE, film)
+        if "driver" in self.args.parts:
+            self.add("driver", self.driver())
+        if not {"killed", "overhead"} & set(self.args.parts):
+            return
+        checkpoint = self.folder / "weights"
+        write_random(checkpoint)
+        with model.serving(model.Weights(checkpoint, "fp32", ("cpu",)), self.folder) as server:
+            local = ["--processes", str(cores()), *server]
+            command(film, self.folder / "warm.mp4", local)  # the server's first calls are slower
+            if "overhead" in self.args.parts:
+                self.add("overhead", self.overhead(film, server, local))
+            if "killed" in self.args.parts:
+                self.add("killed", self.killed(film, server, local))
+
+    def overhead(self, film: Path, server: list[str], local: list[str]) -> dict[str, Any]:
+        """Seconds of the command both ways, its start included."""
+        seconds: dict[str, list[float]] = {"processes": [], "ray": []}
+        told = {}
+        with Nodes() as nodes:
+            nodes.start_head(cores())
+            ray = ["--ray", nodes.address, *server]
+            command(film, self.folder / "warm.mp4", ray)  # a node's first tasks start its workers
+            for number in range(self.args.rounds):
+                for way, options in (("processes", local), ("ray", ray)):
+                    target = self.folder / f"{way}{number}.mp4"
+                    told[way] = command(film, target, options)
+                    seconds[way].append(told[way]["wall"])
+                    print(way, round(told[way]["wall"], 2), flush=True)
+        medians = {way: statistics.median(each) for way, each in seconds.items()}
+        return {
+            "seconds": seconds,
+            "slower": medians["ray"] / medians["processes"] - 1,
+            "jobs": jobs_of(told["processes"]["frames_out"]),
+            "same": digest(self.folder / "processes0.mp4") == digest(self.folder / "ray0.mp4"),
+        }
+
+    def killed(self, film: Path, server: list[str], local: list[str]) -> dict[str, Any]:
+        """A node is lost in mid-film."""
+        reference = self.folder / "reference.mp4"
+        alone = command(film, reference, local)
+        target = self.folder / "killed.mp4"
+        with Nodes() as nodes:
+            nodes.start_head(1)
+            second, _ = nodes.add(1), nodes.add(1)
+            wait_for_nodes(nodes.address, 3)
+            arguments = [sys.executable, "-m", "eden_client", str(film), str(target), "--json", "--ray", nodes.address]
+            with (self.folder / "told").open("w+") as told, (self.folder / "json").open("w+") as summary:
+                begun = time.monotonic()
+                with running([*arguments, *server], stdout=summary, stderr=told) as process:
+                    done = wait_for_segments(target, KILLED_AFTER, process)
+                    killed = time.monotonic() - begun
+                    second.kill()
+                    nodes.add(1)
+                    code = process.wait(PATIENCE)
+                seconds = time.monotonic() - begun
+                told.seek(0)
+                notes = [line.strip() for line in told if "note:" in line]
+        return {
+            "code": code,
+            "alone_s": alone["wall"],
+            "seconds": seconds,
+            "killed_after_s": killed,
+            "segments_done": done,
+            "notes": notes,
+            "frames": json.loads((self.folder / "json").read_text())["frames_out"] if code == 0 else None,
+            "same": code == 0 and digest(reference) == digest(target),
+        }
+
+    def driver(self) -> list[dict[str, Any]]:
+        """What a job costs, by the size of the pictures."""
+        rows = []
+        for size in self.args.driver_sizes:
+            height, width = map(int, size.split("x"))
+            film = self.folder / f"{size}.mp4"
+            encode_video(list(film_frames(self.args.driver_frames, height, width)), RATE, film)
+            with Nodes() as nodes:
+                head = nodes.start_head(cores())
+                rows.append({"size": size, **measured(film, self.folder / f"{size}-out.mp4", nodes.address, head)})
+                print(json.dumps(rows[-1]), flush=True)
+        return rows
+
+    def add(self, part: str, found: Any) -> None:
+        """Note it, and write what there is."""
+        self.found[part] = found
+        print(json.dumps({part: found}), flush=True)
+        report.write(self.args.out, self.found)
+
+
+def command(film: Path, target: Path, options: list[str]) -> dict[str, Any]:
+    """The command's summary, and its seconds with its start. Raises CalledProcessError."""
+    arguments = [sys.executable, "-m", "eden_client", str(film), str(target), "--json", "--overwrite", *options]
+    begun = time.perf_counter()
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, check=True, timeout=PATIENCE)
+    return json.loads(done.stdout) | {"wall": time.perf_counter() - begun}
+
+
+def wait_for_nodes(address: str, count: int) -> None:
+    """Until so many are part of the cluster."""
+    cluster = RayCluster(address, Connecting())
+    while len(cluster.nodes()) < count:
+        time.sleep(0.1)
+    cluster.close()
+
+
+def wait_for_segments(target: Path, count: int, process: subprocess.Popen[Any]) -> int:
+    """How many are noted in a film's journal, once there are `count`."""
+    journal, found = target.with_name(f"{target.name}.parts") / "journal.json", 0
+    while found < count and process.poll() is None:
+        time.sleep(0.05)
+        found = len(json.loads(journal.read_text())["segments"]) if journal.exists() else 0
+    return found
+
+
+def jobs_of(frames: int) -> float:
+    """Of 96 frames, which most have."""
+    return frames / 96
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class Connecting:
+    """A client without a server, for a node."""
+
+    def __call__(self, number: int) -> Instant:
+        return Instant()
+
+
+class Counting(RayCluster):
+    """A cluster that counts what is sent to it and what comes back."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, Connecting())  # type: ignore[arg-type]  # as much of a client as a segment needs
+        self.jobs, self.sent, self.back, self.head = 0, 0, 0, 0
+        self.cutting = self.planning = self.working = 0.0
+        self.ended: float | None = None
+
+    def put(self, value: Any) -> Any:
+        self.head += len(pickle.dumps(value)) if isinstance(value, list) else 0
+        return super().put(value)
+
+    def make(self, film: Any, head: Any, job: SegmentJob, sent: Any, tell: Callable[[Any], None]) -> Any:
+        self.jobs += 1
+        self.sent += len(pickle.dumps((job, sent)))
+
+        def told(answer: Any) -> None:
+            self.back += sum(map(len, answer.files.values()))
+            tell(answer)
+
+        return super().make(film, head, job, sent, told)
+
+    def executor(self, film: Film, order: Order, trace: Any) -> FilmOnCluster:
+        executor = super().executor(film, order, trace)
+        run, cut = executor.run, executor._excerpts.cut
+
+        def timed_cut(job: SegmentJob) -> Any:
+            begun = time.thread_time()
+            try:
+                return cut(job)
+            finally:
+                self.cutting += time.thread_time() - begun
+
+        def timed_run(task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
+            run(task, jobs, hearer)
+            self.ended = time.process_time()
+
+        executor._excerpts.cut = timed_cut  # type: ignore[method-assign]
+        executor.run = timed_run  # type: ignore[method-assign]
+        return executor
+
+
+class Enough(Exception):
+    """All is planned, and nothing is to be made."""
+
+
+class PlanningAlone:
+    """A cluster that makes nothing."""
+
+    side_by_side = 1
+    jobs = 0
+
+    def executor(self, film: Film, order: Order, trace: Any) -> Any:
+        return self
+
+    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
+        self.jobs = sum(1 for _ in jobs)
+        raise Enough
+
+
+def measured(film: Path, target: Path, address: str, head: Node) -> dict[str, Any]:
+    """Processor time and bytes per job, of the driver and of Ray's own processes."""
+    order = Order(str(film), str(target), overwrite=True)
+    cluster = Counting(address)
+    try:
+        interpolate_film(order, Instant(), Silent(), None, cluster)  # which starts the workers
+        before = time.process_time()
+        planning = PlanningAlone()
+        with suppress(Enough):
+            interpolate_film(order, Instant(), Silent(), None, planning)
+        planned = time.process_time() - before
+        cluster.jobs = cluster.sent = cluster.back = cluster.head = 0
+        cluster.cutting = 0.0
+        of_ray, of_workers = processor_time(head)
+        before, begun = time.process_time(), time.perf_counter()
+        summary = interpolate_film(order, Instant(), Silent(), None, cluster)
+        whole, seconds = time.process_time() - before, time.perf_counter() - begun
+        assert cluster.ended is not None
+        joined = before + whole - cluster.ended
+        after_ray, after_workers = processor_time(head)
+    finally:
+        cluster.close()
+    jobs = cluster.jobs
+    return {
+        "jobs": jobs,
+        "frames": summary.frames_out,
+        "seconds": seconds,
+        "cpu_ms_per_job": {
+            "planning": 1e3 * planned / jobs,
+            "cutting": 1e3 * cluster.cutting / jobs,
+            "joining": 1e3 * joined / jobs,
+            "sending, receiving, journal": 1e3 * (whole - planned - cluster.cutting - joined) / jobs,
+            "Ray's own processes": 1e3 * (after_ray - of_ray) / jobs,
+            "workers": 1e3 * (after_workers - of_workers) / jobs,
+        },
+        "bytes_per_job": {"sent": cluster.sent / jobs, "back": cluster.back / jobs},
+        "bytes_of_head": cluster.head,
+        "source_bytes": film.stat().st_size,
+    }
+
+
+def processor_time(node: Node) -> tuple[float, float]:
+    """Seconds of a node's processes: Ray's own, and those of its workers."""
+    own = workers = 0.0
+    for each in node.processes():
+        try:
+            name, times = each.name(), each.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        is_worker = name.startswith("ray::") and "Agent" not in name
+        own += 0.0 if is_worker else times.user + times.system
+        workers += times.user + times.system if is_worker else 0.0
+    return own, workers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--parts", nargs="+", choices=("driver", "overhead", "killed"), default=["driver", "overhead", "killed"])
+    add("--size", default="256x448", metavar="HxW")
+    add("--frames", type=int, default=1000, help="of the source (default: 1000)")
+    add("--rounds", type=int, default=3, help="of both ways in turn (default: 3)")
+    add("--driver-sizes", nargs="+", default=["480x854", "1080x1920"], metavar="HxW")
+    add("--driver-frames", type=int, default=480, help="of the source (default: 480)")
+    add("--out", type=Path, default=Path("bench/results/cluster-cpu"))
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        Run(args, Path(name)).all()
+
+
+if __name__ == "__main__":
+    exit_when_told_to()
+    main()

@@ -1,0 +1,75 @@
+"""What bench.cluster found, as a page."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+
+
+def write(path: Path, found: dict[str, Any]) -> None:
+    """Write `path` with .json and .md."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """A section per part."""
+    lines = [f"# Films on Ray, on one machine\n\n{machine.line(found['machine'])}. `python -m bench.cluster`."]
+    if killed := found.get("killed"):
+        lines.append(_killed(killed, found))
+    if overhead := found.get("overhead"):
+        lines.append(_overhead(overhead, found))
+    if driver := found.get("driver"):
+        lines.append(_driver(driver))
+    return "\n\n".join(lines) + "\n"
+
+
+def _killed(told: dict[str, Any], found: dict[str, Any]) -> str:
+    notes = "\n".join(f"    {note}" for note in told["notes"])
+    same = "the same bytes as" if told["same"] else "NOT the same bytes as"
+    return (
+        "## A node killed in mid-film\n\n"
+        f"{found['frames']} frames of {found['size']} doubled by three nodes of one processor each; one node killed "
+        f"(kill -9, all its processes) {told['killed_after_s']:.1f} s after the command began, with "
+        f"{told['segments_done']} segments done, and another added. Exit code {told['code']}, {told['frames']} "
+        f"frames in {told['seconds']:.1f} s; {same} by processes of this machine alone ({told['alone_s']:.1f} s). "
+        f"The command's notes:\n\n{notes}"
+    )
+
+
+def _overhead(told: dict[str, Any], found: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {way} | {statistics.median(each):.1f} | {', '.join(f'{value:.1f}' for value in each)} |"
+        for way, each in told["seconds"].items()
+    )
+    same = "the same" if told["same"] else "NOT the same"
+    return (
+        "## Beside processes of this machine\n\n"
+        f"The same film by the same server, seconds from start to end of the command, in turn; most segments have 96 "
+        f"frames. By Ray: one node with all processors.\n\n| way | median, s | runs, s |\n|---|---|---|\n{rows}\n\n"
+        f"Ray takes {told['slower']:+.1%} of the time more; both files are {same}."
+    )
+
+
+def _driver(rows: list[dict[str, Any]]) -> str:
+    kinds = list(rows[0]["cpu_ms_per_job"])
+    header = ["size", "jobs", "frames", *kinds, "sent, kB", "back, kB", "head, kB"]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for row in rows:
+        cells = [row["size"], str(row["jobs"]), str(row["frames"])]
+        cells += [f"{row['cpu_ms_per_job'][kind]:.1f}" for kind in kinds]
+        cells += [f"{row['bytes_per_job'][way] / 1e3:.0f}" for way in ("sent", "back")]
+        lines.append("| " + " | ".join([*cells, f"{row['bytes_of_head'] / 1e3:.0f}"]) + " |")
+    return (
+        "## What a job costs\n\n"
+        "Without a model (a server that answers at once), one node with all processors. Milliseconds of processor time "
+        "per segment job: of the driver, planning (all of the source decoded and compared once), cutting (finding a "
+        "job's bytes), joining, and the rest; of Ray's own processes (GCS, raylet, agents), their idle work in that "
+        "time included; of the workers, which decode and encode. Bytes per job through the object store; the head goes "
+        "once per film.\n\n" + "\n".join(lines)
+    )

@@ -1,0 +1,176 @@
+"""Films by a real Ray cluster: the same bytes as by one machine, whatever travels, and whichever node is lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from eden.random_weights import write_random
+from eden_client.film.order import Order
+from eden_client.film.run import interpolate_film
+from media import MediaError, encode_image
+from server.settings import PROJECT
+from tests.cluster.on_nodes import Blending
+from tests.unit.client.film.drawing import Drawing, Gone, Silent
+from tests.unit.client.film.odd_films import drawings, film
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: make test-cluster installs it"),
+    pytest.mark.filterwarnings("ignore"),  # of Ray's own
+]
+
+COUNT = 300
+PATIENCE = 240
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    noise = np.random.default_rng(5).integers(0, 40, (COUNT, 48, 64, 3))
+    frames = list(((np.stack(drawings(COUNT)) + noise) % 256).astype(np.uint8))
+    return film(tmp_path_factory.mktemp("films") / "in.mp4", frames=frames, options={"g": "30", "bf": "2"})
+
+
+def make(source, target, cluster=None, report=None, **wishes):
+    order = Order(str(source), str(target), **{"cuts": None, "duplicates": "off"} | wishes)
+    return interpolate_film(order, Drawing(), report or Silent(), None, cluster)
+
+
+@pytest.fixture
+def cluster(nodes):
+    """Makes a connection of this process, with the client that nodes are to have."""
+    from eden_client.film.cluster.ray_cluster import RayCluster
+
+    opened = []
+
+    def connect(client=None, **options):
+        while opened:  # a process has one connection at a time
+            opened.pop().close()
+        opened.append(RayCluster(nodes.address, client or Blending(), **options))
+        wait_until(lambda: len(opened[-1].nodes()) >= 2)
+        return opened[-1]
+
+    yield connect
+    for each in opened:
+        each.close()
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("wishes", [{}, {"fps": Fraction(60), "codec": "hevc"}], ids=str)
+def test_two_nodes_make_the_bytes_of_one_machine(source, tmp_path, cluster, wishes):
+    here = make(source, tmp_path / "here.mp4", **wishes)
+    there = make(source, tmp_path / "there.mp4", cluster(), **wishes)
+    assert (tmp_path / "there.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
+    assert there.frames_out == here.frames_out and there.traffic["pairs"] == here.traffic["pairs"]
+    assert not (tmp_path / "there.mp4.parts").exists()
+
+
+def test_a_lost_node_costs_nothing_but_time(source, tmp_path, nodes, cluster):
+    make(source, tmp_path / "here.mp4")
+    third, on = nodes.add(1), tmp_path / "go on"
+    noted = tmp_path / "noted"
+    noted.mkdir()
+    on_three = cluster(Blending(noted, until=on))
+    wait_until(lambda: len(on_three.nodes()) == 3)
+
+    def lose():
+        """Once each node is at a segment that waits: the third with what it makes."""
+        wait_until(lambda: len({each.name.split("-")[1] for each in noted.glob("[3-9]-*")}) == 3)
+        third.kill()
+        nodes.add(1)
+        on.touch()
+
+    losing, report = threading.Thread(target=lose), Silent()
+    losing.start()
+    make(source, tmp_path / "there.mp4", on_three, report)
+    losing.join()
+    begun = [each.name.split("-")[0] for each in noted.iterdir()]
+    assert len(begun) > len(set(begun)), "no segment was made again"
+    assert (tmp_path / "there.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
+
+
+def test_an_error_of_a_segment_ends_the_film_at_once_and_resume_goes_on(source, tmp_path, cluster):
+    noted = tmp_path / "noted"
+    noted.mkdir()
+    with pytest.raises(Gone):
+        make(source, tmp_path / "there.mp4", cluster(Blending(noted, gone_in=4)))
+    assert len(list(noted.glob("4-*"))) == 1
+    make(source, tmp_path / "here.mp4")
+    make(source, tmp_path / "there.mp4", cluster(), resume=True)
+    assert (tmp_path / "there.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
+
+
+def test_what_has_no_time_stamps_travels_as_a_whole(source, tmp_path, cluster):
+    path = film(tmp_path / "film.h264", frames=drawings(90))
+    make(path, tmp_path / "here.mp4", source_fps=Fraction(24))
+    make(path, tmp_path / "there.mp4", cluster(), source_fps=Fraction(24))
+    assert (tmp_path / "there.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
+
+
+def test_nodes_read_what_they_all_see(source, tmp_path, cluster):
+    make(source, tmp_path / "here.mp4")
+    make(source, tmp_path / "there.mp4", cluster(shared=f"file://{source.parent}"))
+    assert (tmp_path / "there.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
+    with pytest.raises(MediaError, match="cannot be read on"):
+        make(source, tmp_path / "elsewhere.mp4", cluster(shared=str(tmp_path)))
+
+
+def test_pictures_become_pictures(tmp_path, cluster):
+    shots = tmp_path / "shots"
+    shots.mkdir()
+    for number, pixels in enumerate(drawings(40)):
+        (shots / f"{number}.png").write_bytes(encode_image(pixels, "png"))
+    make(shots, f"{tmp_path}/here/")
+    make(shots, f"{tmp_path}/there/", cluster())
+    here, there = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("here", "there"))
+    assert len(here) == 79 and here == there
+
+
+def command(*arguments):
+    """`eden-interpolate` as people run it."""
+    call = [sys.executable, "-m", "eden_client", *map(str, arguments)]
+    return subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def test_a_folder_of_films_by_engines_of_the_nodes(tmp_path, nodes):
+    """One of them is no film: that one fails, the others are made. Drawn on the processors, since there is no GPU."""
+    write_random(tmp_path / "weights")
+    (tmp_path / "in").mkdir()
+    for name in ("a.mp4", "b.mkv"):
+        film(tmp_path / "in" / name, frames=drawings(40))
+    (tmp_path / "in" / "broken.mp4").write_bytes(b"none")
+    options = "--ray", nodes.address, "--engine", tmp_path / "weights", "--json", "--strategy", "batch"
+    done = command(tmp_path / "in", f"{tmp_path}/out/", *options)
+    assert done.returncode == 1, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted(each["frames_out"] for each in told if "frames_out" in each) == [79, 79]
+    (error,) = [each["error"] for each in told if "error" in each]
+    assert "broken.mp4" in error
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "b.mkv"]
+    alone = command(tmp_path / "in" / "a.mp4", tmp_path / "alone.mp4", *options)
+    assert alone.returncode == 0, alone.stderr
+    assert (tmp_path / "alone.mp4").read_bytes() == (tmp_path / "out" / "a.mp4").read_bytes()
+    again = command(tmp_path / "in", f"{tmp_path}/out/", *options, "--resume")
+    assert again.stderr.count("is there already") == 2
+
+
+def test_a_cluster_that_is_not_there_is_told_of_within_seconds(source, tmp_path):
+    begun = time.monotonic()
+    done = command(source, tmp_path / "out.mp4", "--ray", "127.0.0.1:9")
+    assert done.returncode == 1 and "no Ray cluster at 127.0.0.1:9" in done.stderr
+    assert time.monotonic() - begun < 60
+    done = command(source, tmp_path / "out.mp4", "--ray", "nonsense")
+    assert done.returncode == 1 and "neither auto nor host:port" in done.stderr
