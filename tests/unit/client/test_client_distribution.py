@@ -145,5 +145,7 @@ def test_what_it_needs_includes_what_is_tested_here():
     for requirement in map(Requirement, [*CLIENT["dependencies"], *GRPC]):
         if requirement.name not in transitive:
             assert requirement.specifier.contains(pins[requirement.name]), requirement
+    # The nodes and the command have one version of Ray, however they got it.
+    assert CLIENT["optional-dependencies"]["cluster"][0] == SERVER["optional-dependencies"]["cluster"][0]
     for key in ("version", "license", "requires-python", "scripts"):
         assert CLIENT[key] == SERVER[key]
