@@ -70,6 +70,9 @@ bench-topologies: install ## split, decoders on both GPUs and fused side by side
 bench-film: install ## a film by the command beside ffmpeg and all cores writing (BENCH='...': see bench/film/__main__.py)
 	@$(PYTHON_IN_VENV) -m bench.film $(BENCH)
 
+bench-scale: install ## which part binds first at 100 and at 1,000 GPUs, from costs measured here (BENCH='...'; needs HAProxy)
+	@$(PYTHON_IN_VENV) -m bench.scale $(BENCH)
+
 soak: install ## an hour of mixed load and kills by a server of its own: does anything go wrong, or grow? (SOAK='...')
 	@$(PYTHON_IN_VENV) -m bench.soak $(SOAK)
 
@@ -111,4 +114,3 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-cluster soak quality train lint test test-quick test-cluster install-cluster test-gpu

@@ -1,0 +1,172 @@
+"""What a call costs HAProxy: its own processor time, while calls of real sizes pass through it over loopback.
+
+Nothing is computed behind it: two processes of this machine call and answer. Processor time is HAProxy's own, so it
+does not matter what the callers could do at most, or what else the machine does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import psutil
+
+from bench.processes import running
+from server.settings import Ports
+
+CONFIG = """
+global
+    nbthread 1
+    maxconn 1000
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    http-reuse always
+frontend calls
+    bind 127.0.0.1:{front}
+    http-request deny status 401 unless {{ req.hdr(authorization) -m found }}
+    default_backend servers
+backend servers
+    balance leastconn
+    http-request set-header Authorization "Bearer of-the-server"
+    server one 127.0.0.1:{back} maxconn 500
+"""
+CALLERS = 4
+STARTS_WITHIN = 30.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kind of call by what passes."""
+
+    name: str
+    sent: int
+    """bytes of its body"""
+    received: int
+    """bytes of its answer"""
+    pairs: int
+
+
+@dataclass(frozen=True)
+class ProxyCost:
+    """Of one call."""
+
+    cpu_s_per_call: float
+    calls: int
+    """that were counted"""
+
+
+def measure(call: Call, seconds: float, folder: Path) -> ProxyCost:
+    """Of such calls, `seconds` long. Raises FileNotFoundError where there is no HAProxy."""
+    program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+    if program is None:
+        raise FileNotFoundError("HAProxy is not installed (Debian: apt install haproxy)")
+    ports, config = Ports.free(), folder / "haproxy.cfg"
+    config.write_text(CONFIG.format(front=ports.inference, back=ports.management))
+    with _answering(ports.management, call), running([program, "-db", "-f", str(config)]) as proxy:
+        _wait_for(ports.inference)
+        return _count(psutil.Process(proxy.pid), ports.inference, call, seconds)
+
+
+def _count(proxy: psutil.Process, port: int, call: Call, seconds: float) -> ProxyCost:
+    """The first call of each connection, which makes it, is not counted."""
+    start, stop = threading.Barrier(CALLERS + 1), threading.Event()
+    done = [0] * CALLERS
+
+    def caller(number: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            _call(connection, call)
+            start.wait(60)
+            while not stop.is_set():
+                _call(connection, call)
+                done[number] += 1
+
+    threads = [threading.Thread(target=caller, args=(number,)) for number in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    start.wait(60)
+    before = _cpu(proxy)
+    time.sleep(seconds)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return ProxyCost((_cpu(proxy) - before) / sum(done), sum(done))
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _call(connection: socket.socket, call: Call) -> None:
+    head = "POST /predictions/eden_fused HTTP/1.1\r\nHost: here\r\nContent-Type: application/octet-stream\r\n"
+    connection.sendall(f"{head}Authorization: Bearer of-a-caller\r\nContent-Length: {call.sent}\r\n\r\n".encode())
+    connection.sendall(bytes(call.sent))
+    status = _read(connection)
+    if not status.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"HAProxy answered {status[:80]!r}")
+
+
+def _read(connection: socket.socket) -> bytes:
+    """The head of a message; its body is read and forgotten. Empty where nothing comes any more."""
+    came = b""
+    while b"\r\n\r\n" not in came:
+        piece = connection.recv(1 << 16)
+        if not piece:
+            return b""
+        came += piece
+    head, _, body = came.partition(b"\r\n\r\n")
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    left, scratch = int(fields[b"content-length"]) - len(body), bytearray(1 << 20)
+    while left > 0:
+        got = connection.recv_into(scratch)
+        if not got:
+            raise RuntimeError("a body is cut short")
+        left -= got
+    return head
+
+
+def _answer(port: int, call: Call) -> None:
+    answer = f"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {call.received}\r\n\r\n".encode()
+    answer += bytes(call.received)
+
+    def serve(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            while _read(connection):
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", port), backlog=64) as server:
+        while True:
+            threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+
+@contextlib.contextmanager
+def _answering(port: int, call: Call) -> Iterator[None]:
+    process = get_context("spawn").Process(target=_answer, args=(port, call), daemon=True)
+    process.start()
+    try:
+        _wait_for(port)
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + STARTS_WITHIN
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody listens on port {port} after {STARTS_WITHIN:g} s")
+        time.sleep(0.05)
