@@ -110,7 +110,11 @@ install-cluster: install ## what they need: the extras `deploy` and `cluster`
 bench-cluster: install-cluster ## a node of a Ray cluster killed in mid-film, and what Ray costs (BENCH='...')
 	@$(PYTHON_IN_VENV) -m bench.cluster $(BENCH)
 
+bench-proxy: install ## three servers behind HAProxy under load, killed, replaced, drained: seven minutes (BENCH='...')
+	@$(PYTHON_IN_VENV) -m bench.proxy $(BENCH)
+
 test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
+.PHONY: help install archive serve stop status doctor demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-cluster bench-proxy bench-scale soak quality train lint test test-quick test-cluster install-cluster test-gpu

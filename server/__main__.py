@@ -70,10 +70,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def drain(args: argparse.Namespace) -> None:
+    from media.signals import exit_when_told_to
+
     server = Server(folder=args.folder)
     if args.cancel:
         print("It serves on." if server.serve_on() else f"The server of {server.folder} is not being drained.")
         return
+    exit_when_told_to()  # whatever ends this, the server serves on
     print(f"Draining the server of {server.folder}, for {args.notice + args.within:g} s at most ...", flush=True)
     if unfinished := server.drain(args.within, args.notice):
         raise ServerError(f"Stopped, but not everything was finished: {unfinished}.")

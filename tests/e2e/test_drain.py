@@ -88,8 +88,8 @@ def test_it_is_ready_when_it_has_answered_and_a_drain_can_be_taken_back(running)
     with subprocess.Popen(line, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as drain:
         wait_for(lambda: ready(server) == (503, "draining"))
         assert server.api.call(FUSED, data=media.encode_npy(moving_frames()), headers=BINARY).status_code == 200
-        drain.send_signal(signal.SIGINT)
-        assert drain.wait(60) == 130
+        drain.terminate()
+        assert drain.wait(60) == 128 + signal.SIGTERM
     assert ready(server) == (200, "yes")
 
     server.place.refuse_from(0)  # as one leaves it that was killed

@@ -1,0 +1,1 @@
+"""Several servers behind HAProxy, under load, while servers are killed, replaced and drained."""
