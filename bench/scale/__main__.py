@@ -26,6 +26,8 @@ JPEG = 76_800
 PLANES = 480 * 854 * 3 // 2
 CALLS = (
     proxy.Call("pairs as JPEG", 2 * JPEG, JPEG, 1),
+    proxy.Call("pairs as JPEG, buffers of 256 KiB", 2 * JPEG, JPEG, 1, 256 << 10),
+    proxy.Call("pairs as JPEG, buffers of 16 KiB", 2 * JPEG, JPEG, 1, 16 << 10),
     proxy.Call("clips of 24 as JPEG", 24 * JPEG, 23 * JPEG, 23),
     proxy.Call("clips of 16 as planes", 16 * PLANES, 15 * PLANES, 15),
 )

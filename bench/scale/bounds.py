@@ -37,8 +37,9 @@ def bounds(costs: Mapping[str, Any]) -> Iterator[Bound]:
     for call in costs["proxy"]:
         rate = (pairs["calls"] if call["pairs"] == 1 else pairs["clips"]) / call["pairs"]
         yield Bound(f"HAProxy, {call['name']}", "core", rate * call["cpu_s_per_call"])
-        gigabits = 8e-9 * max(call["sent"], call["received"])
-        yield Bound(f"HAProxy's network, {call['name']}", "100 Gbit/s each way", rate * gigabits / 100)
+        if not call["buffer"]:
+            gigabits = 8e-9 * max(call["sent"], call["received"])
+            yield Bound(f"HAProxy's network, {call['name']}", "100 Gbit/s each way", rate * gigabits / 100)
     film, rate = costs["film"], pairs["clips"]
     planner, join = film["planner"], film["join"]
     yield Bound("planner, what threads hardly share", "process", rate * planner["plan_cpu_s_per_frame"])

@@ -7,7 +7,7 @@ does not matter what the callers could do at most, or what else the machine does
 from __future__ import annotations
 
 import contextlib
-import shutil
+import re
 import socket
 import threading
 import time
@@ -19,27 +19,10 @@ from pathlib import Path
 import psutil
 
 from bench.processes import running
+from bench.proxy import haproxy
 from server.settings import Ports
 
-CONFIG = """
-global
-    nbthread 1
-    maxconn 1000
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    http-reuse always
-frontend calls
-    bind 127.0.0.1:{front}
-    http-request deny status 401 unless {{ req.hdr(authorization) -m found }}
-    default_backend servers
-backend servers
-    balance leastconn
-    http-request set-header Authorization "Bearer of-the-server"
-    server one 127.0.0.1:{back} maxconn 500
-"""
+KEY = "a-caller-s-own"
 CALLERS = 4
 STARTS_WITHIN = 30.0
 
@@ -54,6 +37,8 @@ class Call:
     received: int
     """bytes of its answer"""
     pairs: int
+    buffer: int | None = None
+    """bytes of HAProxy's buffers (tune.bufsize); None: as deploy/haproxy.cfg has it, to send a pair again elsewhere"""
 
 
 @dataclass(frozen=True)
@@ -66,15 +51,19 @@ class ProxyCost:
 
 
 def measure(call: Call, seconds: float, folder: Path) -> ProxyCost:
-    """Of such calls, `seconds` long. Raises FileNotFoundError where there is no HAProxy."""
-    program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-    if program is None:
+    """Of such calls, `seconds` long, by deploy/haproxy.cfg. Raises FileNotFoundError where there is no HAProxy."""
+    if haproxy.PROGRAM is None:
         raise FileNotFoundError("HAProxy is not installed (Debian: apt install haproxy)")
-    ports, config = Ports.free(), folder / "haproxy.cfg"
-    config.write_text(CONFIG.format(front=ports.inference, back=ports.management))
-    with _answering(ports.management, call), running([program, "-db", "-f", str(config)]) as proxy:
-        _wait_for(ports.inference)
-        return _count(psutil.Process(proxy.pid), ports.inference, call, seconds)
+    behind, own = Ports.free(), Ports.free()
+    config = haproxy.configured({"a": behind}, own.inference, own.management, folder, KEY)
+    if call.buffer:
+        text, count = re.subn(r"tune\.bufsize \d+", f"tune.bufsize {call.buffer}", config.read_text())
+        assert count == 1, f"tune.bufsize is {count} times in {haproxy.CONFIGURATION}"
+        config.write_text(text)
+    command = [haproxy.PROGRAM, "-db", "-f", str(config)]
+    with (folder / "haproxy.log").open("wb") as log, _answering(behind, call), running(command, stdout=log) as proxy:
+        _wait_for(own.inference)
+        return _count(psutil.Process(proxy.pid), own.inference, call, seconds)
 
 
 def _count(proxy: psutil.Process, port: int, call: Call, seconds: float) -> ProxyCost:
@@ -109,7 +98,7 @@ def _cpu(process: psutil.Process) -> float:
 
 def _call(connection: socket.socket, call: Call) -> None:
     head = "POST /predictions/eden_fused HTTP/1.1\r\nHost: here\r\nContent-Type: application/octet-stream\r\n"
-    connection.sendall(f"{head}Authorization: Bearer of-a-caller\r\nContent-Length: {call.sent}\r\n\r\n".encode())
+    connection.sendall(f"{head}Authorization: Bearer {KEY}\r\nContent-Length: {call.sent}\r\n\r\n".encode())
     connection.sendall(bytes(call.sent))
     status = _read(connection)
     if not status.startswith(b"HTTP/1.1 200"):
@@ -126,7 +115,7 @@ def _read(connection: socket.socket) -> bytes:
         came += piece
     head, _, body = came.partition(b"\r\n\r\n")
     fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-    left, scratch = int(fields[b"content-length"]) - len(body), bytearray(1 << 20)
+    left, scratch = int(fields.get(b"content-length", 0)) - len(body), bytearray(1 << 20)
     while left > 0:
         got = connection.recv_into(scratch)
         if not got:
@@ -135,9 +124,15 @@ def _read(connection: socket.socket) -> bytes:
     return head
 
 
-def _answer(port: int, call: Call) -> None:
-    answer = f"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {call.received}\r\n\r\n".encode()
-    answer += bytes(call.received)
+def _answer(at: Ports, call: Call) -> None:
+    """Calls, and HAProxy's question whether it is ready."""
+    assert at.health
+    threading.Thread(target=_listen, args=(at.health, b"ready"), daemon=True).start()
+    _listen(at.inference, bytes(call.received))
+
+
+def _listen(port: int, body: bytes) -> None:
+    answer = f"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
     def serve(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -150,18 +145,19 @@ def _answer(port: int, call: Call) -> None:
 
 
 @contextlib.contextmanager
-def _answering(port: int, call: Call) -> Iterator[None]:
-    process = get_context("spawn").Process(target=_answer, args=(port, call), daemon=True)
+def _answering(at: Ports, call: Call) -> Iterator[None]:
+    process = get_context("spawn").Process(target=_answer, args=(at, call), daemon=True)
     process.start()
     try:
-        _wait_for(port)
+        for port in (at.inference, at.health):
+            _wait_for(port)
         yield
     finally:
         process.terminate()
         process.join()
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(port: int | None) -> None:
     deadline = time.monotonic() + STARTS_WITHIN
     while True:
         with socket.socket() as probe:

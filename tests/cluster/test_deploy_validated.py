@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +26,15 @@ OF_KUBERNETES_ITSELF = [
 ]
 
 
-def run(*command: object) -> None:
-    done = subprocess.run([str(each) for each in command], capture_output=True, text=True, timeout=300)
+def run(*command: object, env: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run([str(each) for each in command], capture_output=True, text=True, timeout=300, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def program(name: str, package: str) -> str:
+def program(name: str, package: str, also: str = "") -> str:
     """Where it is; skips where it is not."""
     beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
+    found = str(beside) if beside.exists() else shutil.which(name) or shutil.which(name, path=also)
     if not found:
         pytest.skip(f"{name} is not installed ({package})")
     return found
@@ -43,8 +46,36 @@ def test_kubernetes_knows_every_field(resource: dict[str, Any]):
     validator.validate(resource, validator.latest_version(), strict=True)
 
 
+def test_compose_knows_every_field():
+    checker = program("check-jsonschema", "pip install '.[deploy]'")
+    run(checker, "--builtin-schema", "vendor.compose-spec", *DEPLOY.glob("compose*.yaml"))
+
+
 def test_the_dockerfile_is_sound():
     run(program("hadolint", "pip install '.[deploy]'"), DEPLOY / "Dockerfile")
+
+
+def test_haproxy_takes_its_file_in_a_container_too(tmp_path: Path):
+    """Where the servers behind it have one name for all."""
+    text = (DEPLOY / "haproxy.cfg").read_text()
+    (tmp_path / "eden-callers.map").write_text("")
+    for folder in ("/etc/haproxy", "/run/haproxy"):
+        assert folder in text
+        text = re.sub(rf"{folder}(?=/eden[-.](callers|sock))", str(tmp_path), text)
+    (tmp_path / "haproxy.cfg").write_text(text)
+    haproxy = program("haproxy", "Debian: apt install haproxy", "/usr/sbin")
+    run(haproxy, "-c", "-f", tmp_path / "haproxy.cfg", env={**os.environ, "EDEN_SERVERS": "eden:8080"})
+    refused = subprocess.run(
+        [haproxy, "-c", "-f", tmp_path / "haproxy.cfg"],
+        env={**os.environ, "EDEN_SERVERS": "eden:port"}, capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert refused.returncode != 0
+
+
+def test_prometheus_takes_its_file_with_our_rules(tmp_path: Path):
+    for path in (DEPLOY / "prometheus.yml", PROJECT / "dashboards" / "alerts.yml"):
+        shutil.copy(path, tmp_path)
+    run(program("promtool", "Debian: apt install prometheus"), "check", "config", tmp_path / "prometheus.yml")
 
 
 def test_what_scales_is_how_many_requests_wait(tmp_path: Path):

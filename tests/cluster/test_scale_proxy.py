@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
+from bench.proxy import haproxy
 from bench.scale.proxy import Call, measure
 
 
 @pytest.mark.skipif(
-    not shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin"),
+    haproxy.PROGRAM is None,
     reason="HAProxy is not installed (Debian: apt install haproxy)",
 )
 def test_calls_of_more_bytes_cost_more(tmp_path: Path):

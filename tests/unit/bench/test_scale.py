@@ -23,8 +23,23 @@ COSTS = {
         "join": {"cpu_s_per_frame": 0.0001, "bytes_per_frame": 20_000.0},
     },
     "proxy": [
-        {"name": "pairs", "sent": 1_000_000, "received": 500_000, "pairs": 1, "cpu_s_per_call": 0.0005},
-        {"name": "clips", "sent": 1_000_000, "received": 2_000_000, "pairs": 10, "cpu_s_per_call": 0.002},
+        {"name": "pairs", "sent": 10**6, "received": 5 * 10**5, "pairs": 1, "buffer": None, "cpu_s_per_call": 0.0005},
+        {
+            "name": "clips",
+            "sent": 10**6,
+            "received": 2 * 10**6,
+            "pairs": 10,
+            "buffer": None,
+            "cpu_s_per_call": 0.002,
+        },
+        {
+            "name": "small",
+            "sent": 10**6,
+            "received": 5 * 10**5,
+            "pairs": 1,
+            "buffer": 16384,
+            "cpu_s_per_call": 0.0001,
+        },
     ],
     "ray": {
         "from": "c.json",
@@ -43,6 +58,7 @@ def test_each_part_feeds_as_many_gpus_as_its_cost_says():
         {
             "HAProxy, pairs": 10,  # 0.1 s of a core per second
             "HAProxy's network, pairs": 62.5,  # 1.6 Gbit/s
+            "HAProxy, small": 50,
             "HAProxy, clips": 10,  # 50 calls
             "HAProxy's network, clips": 125,  # 50 times 16 Mbit
             "planner, what threads hardly share": 2,

@@ -38,6 +38,8 @@ RESOURCES = resources()
 (DEPLOYMENT,) = RESOURCES["Deployment"]
 POD = DEPLOYMENT["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+SERVERS = {name: service for name, service in COMPOSE.items() if "build" in service}
 
 
 def option(arguments: list[str], name: str) -> float:
@@ -84,13 +86,18 @@ def test_probes_ask_where_the_server_answers():
 
 @pytest.mark.parametrize(
     ("arguments", "grace"),
-    [(CONTAINER["args"], POD["terminationGracePeriodSeconds"])],
+    [
+        (CONTAINER["args"], POD["terminationGracePeriodSeconds"]),
+        *((each["command"], float(each["stop_grace_period"].removesuffix("s"))) for each in SERVERS.values()),
+    ],
 )
 def test_a_server_is_killed_only_after_it_had_time_to_finish(arguments: list[str], grace: float):
-    within = option(arguments, "--within")
+    assert grace >= option(arguments, "--notice") + option(arguments, "--within") + PATIENCE
+
+
+def test_a_pod_may_finish_the_longest_batch():
     longest = yaml.safe_load((PROJECT / "handlers" / "dit_decoder.yaml").read_text())["responseTimeout"]
-    assert within >= longest
-    assert grace >= option(arguments, "--notice") + within + PATIENCE
+    assert option(CONTAINER["args"], "--within") >= longest
 
 
 def test_shared_memory_holds_the_handoffs_budget_and_memory_both():
@@ -101,6 +108,7 @@ def test_shared_memory_holds_the_handoffs_budget_and_memory_both():
     size, limits = gibibytes(volumes[mounted]["sizeLimit"]), CONTAINER["resources"]["limits"]
     assert budget / 2**30 < size < gibibytes(limits["memory"]) / 2
     assert CONTAINER["resources"]["requests"]["nvidia.com/gpu"] == limits["nvidia.com/gpu"]
+    assert {each["shm_size"] for each in SERVERS.values()} == {f"{size:g}gb"}
 
 
 def test_the_user_is_the_images_and_writes_where_it_may():
@@ -109,6 +117,32 @@ def test_the_user_is_the_images_and_writes_where_it_may():
     assert user and [int(each) for each in user.groups()] == [context["runAsUser"], context["runAsGroup"]]
     assert context["runAsNonRoot"] and CONTAINER["securityContext"]["readOnlyRootFilesystem"]
     assert {each["mountPath"] for each in CONTAINER["volumeMounts"]} == {"/run/eden", "/tmp", "/dev/shm"}
+
+
+def test_compose_has_two_servers_that_haproxy_and_prometheus_find():
+    assert len(SERVERS) == 2
+    (alias,) = {name for each in SERVERS.values() for name in each["networks"]["inside"]["aliases"]}
+    assert COMPOSE["haproxy"]["environment"] == {"EDEN_SERVERS": f"{alias}:{PORTS.inference}"}
+    scraped = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    (job,) = scraped["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"{name}:{PORTS.metrics}" for name in SERVERS]}]
+    shipped = yaml.safe_load((PROJECT / "dashboards" / "prometheus.yml").read_text())
+    assert job | {"static_configs": []} == shipped["scrape_configs"][0] | {"static_configs": []}
+    assert {key: scraped[key] for key in ("global", "rule_files")} == {
+        key: shipped[key] for key in ("global", "rule_files")
+    }
+    for service in COMPOSE.values():
+        assert service["read_only"] and service["cap_drop"] == ["ALL"]
+        for volume in service.get("volumes", []):
+            source, _, _ = volume.partition(":")
+            assert not source.startswith(".") or (DEPLOY / source).is_file()
+
+
+def test_a_gpu_for_each_server():
+    devices = yaml.safe_load((DEPLOY / "compose.cuda.yaml").read_text())["services"]
+    asked = [each["deploy"]["resources"]["reservations"]["devices"] for each in devices.values()]
+    assert set(devices) == set(SERVERS)
+    assert sorted(device["device_ids"] for (device,) in asked) == [["0"], ["1"]]
 
 
 def test_the_scaler_asks_for_metrics_that_there_are():
