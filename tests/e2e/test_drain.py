@@ -70,8 +70,12 @@ def test_it_is_ready_when_it_has_answered_and_a_drain_can_be_taken_back(running)
     server = running.server()
     wait_for(lambda: ready(server) == (200, "yes"))
     assert requests.get(f"{server.health_url}/live", timeout=60).status_code == 200
+    ticket = server.api.call(ENCODER, data=LONG, headers=BINARY).content
     status = command("status", "--folder", running.folder, "--within", "60")
     assert status.returncode == 0 and f"{server.health_url}/ready" in status.stdout
+    assert server.place.is_working()  # whoever has the ticket may still come
+    assert server.api.call(DECODER, data=ticket, headers=BINARY).status_code == 200
+    wait_for(lambda: not server.place.is_working())
 
     line = [
         sys.executable,
