@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import pickle
 import statistics
 import subprocess
@@ -64,25 +65,35 @@ class Run:
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.args, self.folder = args, folder
         self.found: dict[str, Any] = {"machine": machine.describe(), "size": args.size, "frames": args.frames}
+        self.found["loads"] = dict.fromkeys(args.parts, 0.0)
 
     def all(self) -> None:
         """Every part that is asked for."""
-        height, width = map(int, self.args.size.split("x"))
-        film = self.folder / "film.mp4"
-        encode_video(list(film_frames(self.args.frames, height, width)), RATE, film)
         if "driver" in self.args.parts:
-            self.add("driver", self.driver())
+            self.add("driver", self.driver)
         if not {"killed", "overhead"} & set(self.args.parts):
             return
         checkpoint = self.folder / "weights"
         write_random(checkpoint)
         with model.serving(model.Weights(checkpoint, "fp32", ("cpu",)), self.folder) as server:
             local = ["--processes", str(cores()), *server]
-            command(film, self.folder / "warm.mp4", local)  # the server's first calls are slower
-            if "overhead" in self.args.parts:
-                self.add("overhead", self.overhead(film, server, local))
+            self.warm(local)
             if "killed" in self.args.parts:
-                self.add("killed", self.killed(film, server, local))
+                self.add("killed", lambda: self.killed(self.film(self.args.frames), server, local))
+            if "overhead" in self.args.parts:
+                film = self.film(self.args.overhead_frames)
+                self.add("overhead", lambda: self.overhead(film, server, local))
+
+    def film(self, frames: int) -> Path:
+        """One of so many."""
+        path = self.folder / f"{frames}.mp4"
+        height, width = map(int, self.args.size.split("x"))
+        encode_video(list(film_frames(frames, height, width)), RATE, path)
+        return path
+
+    def warm(self, options: list[str]) -> None:
+        """A server's first calls are slower, and a node's first tasks start its workers."""
+        command(self.film(97), self.folder / "warm.mp4", options)
 
     def overhead(self, film: Path, server: list[str], local: list[str]) -> dict[str, Any]:
         """Seconds of the command both ways, its start included."""
@@ -91,7 +102,7 @@ class Run:
         with Nodes() as nodes:
             nodes.start_head(cores())
             ray = ["--ray", nodes.address, *server]
-            command(film, self.folder / "warm.mp4", ray)  # a node's first tasks start its workers
+            self.warm(ray)
             for number in range(self.args.rounds):
                 for way, options in (("processes", local), ("ray", ray)):
                     target = self.folder / f"{way}{number}.mp4"
@@ -102,7 +113,7 @@ class Run:
         return {
             "seconds": seconds,
             "slower": medians["ray"] / medians["processes"] - 1,
-            "jobs": jobs_of(told["processes"]["frames_out"]),
+            "frames": told["ray"]["frames_out"],
             "same": digest(self.folder / "processes0.mp4") == digest(self.folder / "ray0.mp4"),
         }
 
@@ -151,9 +162,10 @@ class Run:
                 print(json.dumps(rows[-1]), flush=True)
         return rows
 
-    def add(self, part: str, found: Any) -> None:
-        """Note it, and write what there is."""
-        self.found[part] = found
+    def add(self, part: str, measure: Callable[[], Any]) -> None:
+        """Measure it, note it, and write what there is."""
+        self.found["loads"][part] = os.getloadavg()[0]
+        self.found[part] = found = measure()
         print(json.dumps({part: found}), flush=True)
         report.write(self.args.out, self.found)
 
@@ -181,11 +193,6 @@ def wait_for_segments(target: Path, count: int, process: subprocess.Popen[Any]) 
         time.sleep(0.05)
         found = len(json.loads(journal.read_text())["segments"]) if journal.exists() else 0
     return found
-
-
-def jobs_of(frames: int) -> float:
-    """Of 96 frames, which most have."""
-    return frames / 96
 
 
 def digest(path: Path) -> str:
@@ -320,12 +327,14 @@ def main() -> None:
     add = parser.add_argument
     add("--parts", nargs="+", choices=("driver", "overhead", "killed"), default=["driver", "overhead", "killed"])
     add("--size", default="256x448", metavar="HxW")
-    add("--frames", type=int, default=1000, help="of the source (default: 1000)")
+    add("--frames", type=int, default=1000, help="of the source of the film with a killed node (default: 1000)")
+    add("--overhead-frames", type=int, default=600, help="of that of both ways (default: 600)")
     add("--rounds", type=int, default=3, help="of both ways in turn (default: 3)")
     add("--driver-sizes", nargs="+", default=["480x854", "1080x1920"], metavar="HxW")
     add("--driver-frames", type=int, default=480, help="of the source (default: 480)")
     add("--out", type=Path, default=Path("bench/results/cluster-cpu"))
     args = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the server's threads share their cores with all else here
     with tempfile.TemporaryDirectory() as name:
         Run(args, Path(name)).all()
 

@@ -84,7 +84,9 @@ class Nodes:
 
     def add(self, processors: int) -> Node:
         """One more; it joins in some seconds."""
-        return self._start(processors, f"--address={self.address}")
+        # By an address of its own, since a driver is told of what happens by a node with its own host's: the head.
+        host = f"127.0.1.{len(self._nodes)}"
+        return self._start(processors, f"--address={self.address}", f"--node-ip-address={host}")
 
     def _start(self, processors: int, *options: str) -> Node:
         folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: sockets lie in it

@@ -19,7 +19,11 @@ def write(path: Path, found: dict[str, Any]) -> None:
 
 def markdown(found: dict[str, Any]) -> str:
     """A section per part."""
-    lines = [f"# Films on Ray, on one machine\n\n{machine.line(found['machine'])}. `python -m bench.cluster`."]
+    loads = ", ".join(f"{part} {load:.1f}" for part, load in found["loads"].items())
+    lines = [
+        f"# Films on Ray, on one machine\n\n{machine.line(found['machine'])}. `python -m bench.cluster`. Load of "
+        f"the machine over a minute before each part: {loads}."
+    ]
     if killed := found.get("killed"):
         lines.append(_killed(killed, found))
     if overhead := found.get("overhead"):
@@ -50,8 +54,9 @@ def _overhead(told: dict[str, Any], found: dict[str, Any]) -> str:
     same = "the same" if told["same"] else "NOT the same"
     return (
         "## Beside processes of this machine\n\n"
-        f"The same film by the same server, seconds from start to end of the command, in turn; most segments have 96 "
-        f"frames. By Ray: one node with all processors.\n\n| way | median, s | runs, s |\n|---|---|---|\n{rows}\n\n"
+        f"A film of {told['frames']} frames of {found['size']} by the same server, seconds from start to end of the "
+        "command, in turn; most segments have 96 frames. By Ray: one node with all processors.\n\n"
+        f"| way | median, s | runs, s |\n|---|---|---|\n{rows}\n\n"
         f"Ray takes {told['slower']:+.1%} of the time more; both files are {same}."
     )
 

@@ -31,8 +31,9 @@ class NodeClient:
         """For the segment with this number."""
         server = os.environ.get("EDEN_SERVER") or self.servers[number % len(self.servers)]
         token, key_file = os.environ.get("EDEN_TOKEN"), os.environ.get("EDEN_KEY_FILE")
-        if not (token or key_file):
-            token, named = self.token, self.key_file
-            known = named or (None if token else local_key_file(server) or local_key_file(server, self.folder))
-            return self.make(server, token=token, key_file=known)
-        return self.make(server, token=token, key_file=key_file)
+        if token or key_file:
+            return self.make(server, token=token, key_file=key_file)
+        known = self.key_file
+        if not (known or self.token):
+            known = local_key_file(server) or local_key_file(server, self.folder)
+        return self.make(server, token=self.token, key_file=known)

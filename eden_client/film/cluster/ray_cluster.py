@@ -394,6 +394,8 @@ def _processors(node: dict[str, Any]) -> int:
 
 
 def _told(error: BaseException) -> str:
-    """The first line that says something: Ray's errors are long."""
+    """The line that says something: Ray's errors are long, and those of a task are whole tracebacks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if "Traceback" in str(error) or lines[0].startswith("\x1b") else lines[0]
