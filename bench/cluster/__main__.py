@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,16 @@ from typing import Any
 import psutil
 
 from bench import machine
+from bench.capacity_plan import Setting
 from bench.cluster import report
 from bench.cluster.nodes import Node, Nodes
-from bench.film import model
 from bench.film.alone import Silent
 from bench.film.instant import Instant
+from bench.film.model import START_S
 from bench.processes import running
 from bench.strategies import film_frames
+from bench.topologies import served
+from bench.topologies.plan import FUSED, QUICK_PLAN, Serving
 from eden.random_weights import write_random
 from eden_client.film.cluster.ray_cluster import FilmOnCluster, RayCluster
 from eden_client.film.executors import Hearer
@@ -73,9 +76,7 @@ class Run:
             self.add("driver", self.driver)
         if not {"killed", "overhead"} & set(self.args.parts):
             return
-        checkpoint = self.folder / "weights"
-        write_random(checkpoint)
-        with model.serving(model.Weights(checkpoint, "fp32", ("cpu",)), self.folder) as server:
+        with serving(self.folder) as server:
             local = ["--processes", str(cores()), *server]
             self.warm(local)
             if "killed" in self.args.parts:
@@ -168,6 +169,17 @@ class Run:
         self.found[part] = found = measure()
         print(json.dumps({part: found}), flush=True)
         report.write(self.args.out, self.found)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[list[str]]:
+    """A server; the command's options that name it. It draws each call by itself, since how a frame is rounded depends on
+    what is computed together with it, which is a matter of who calls at the same time; by one thread: others work here."""
+    write_random(folder / "weights")
+    alone = Serving(FUSED, Setting(topology="fused", batch=1, delay=1, more=("threads=1",)))
+    served.pack(alone, QUICK_PLAN, folder / "weights", "fp32", folder / "store")
+    with served.started(folder / "store", folder / "server", START_S) as server:
+        yield ["--server", server.url, "--key-file", str(server.tokens.path)]
 
 
 def command(film: Path, target: Path, options: list[str]) -> dict[str, Any]:
@@ -334,7 +346,6 @@ def main() -> None:
     add("--driver-frames", type=int, default=480, help="of the source (default: 480)")
     add("--out", type=Path, default=Path("bench/results/cluster-cpu"))
     args = parser.parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the server's threads share their cores with all else here
     with tempfile.TemporaryDirectory() as name:
         Run(args, Path(name)).all()
 

@@ -37,6 +37,14 @@ class Node:
         except psutil.NoSuchProcess:
             return []
 
+    def names(self) -> list[str]:
+        """Of its processes; those of a worker at work tell of what (ray::_make)."""
+        names = list[str]()
+        for each in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                names.append(each.name())
+        return names
+
     def kill(self) -> None:
         """kill -9, of all its processes: as a machine goes that loses its power."""
         for each in self.processes():

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         connect = _connect(args, servers[0])
         with _cluster(args, connect, servers) as cluster:
             if cluster and (films := films_in(args.input, args.output)):
-                return _make_films(args, films, connect, cluster)
+                return _make_films(args, films, connect, cluster, reporter)
             with _connected(connect, reporter) as client:
                 try:
                     reporter.done(interpolate_film(_order(args), client, reporter, connect, cluster))
@@ -78,14 +78,19 @@ def _told_of_errors(work: Callable[[], int], reporter: ProgressReporter) -> int:
 
 
 def _make_films(
-    args: argparse.Namespace, films: Sequence[InOut], connect: Callable[[], EdenClient], cluster: RayCluster
+    args: argparse.Namespace,
+    films: Sequence[InOut],
+    connect: Callable[[], EdenClient],
+    cluster: RayCluster,
+    whole: ProgressReporter,
 ) -> int:
     """Each as if it was made by itself; one that fails does not keep the others from being made."""
     if args.trace:
         raise ValueError("--trace is of one film, INPUT is a folder of several")
 
     def make(film: InOut) -> int:
-        reporter = Json(args.output, film.source.name) if args.json else Lines(film.source.name)
+        name = film.source.name
+        reporter = whole.of(name) if isinstance(whole, Json) else Lines(name)
         if args.resume and film.target.exists():
             reporter.note(f"{film.target} is there already")
             return 0
@@ -175,7 +180,8 @@ def _cluster(
     engine = EngineChoice(args.engine, args.engine_precision, args.seed, connect.keywords["window"])
     cluster = RayCluster(args.ray, node, engine if args.engine else None, args.ray_source)
     try:
-        yield cluster
+        with redirect_stdout(sys.stderr):  # what Ray prints must not come between
+            yield cluster
     finally:
         cluster.close()
 

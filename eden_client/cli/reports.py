@@ -109,6 +109,12 @@ class Json(Lines):
         super().__init__(name)
         self._stream = sys.stderr if target == PIPE else sys.stdout
 
+    def of(self, name: str) -> Json:
+        """The same of one film of several: an object each."""
+        one = Json(PIPE, name)
+        one._stream = self._stream
+        return one
+
     def done(self, summary: Summary) -> None:
         print(json.dumps(asdict(summary)), file=self._stream, flush=True)
 

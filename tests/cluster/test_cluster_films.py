@@ -167,6 +167,31 @@ def test_a_folder_of_films_by_engines_of_the_nodes(tmp_path, nodes):
     assert again.stderr.count("is there already") == 2
 
 
+def test_a_lost_engine_costs_nothing_and_nothing_is_printed_beside_the_object(source, tmp_path, nodes):
+    """Nothing on standard output, where Ray prints what it has to say."""
+    write_random(tmp_path / "weights")
+    options = "--ray", nodes.address, "--engine", tmp_path / "weights", "--json", "--strategy", "batch"
+    whole = command(source, tmp_path / "whole.mp4", *options)
+    assert whole.returncode == 0, whole.stderr
+    lost, target = nodes.add(1), tmp_path / "out.mp4"
+    call = [sys.executable, "-m", "eden_client", *map(str, (source, target, *options))]
+    with (tmp_path / "told").open("w") as told:
+        making = subprocess.Popen(call, cwd=PROJECT, stdout=subprocess.PIPE, stderr=told, text=True)
+    try:
+        journal = tmp_path / "out.mp4.parts" / "journal.json"
+        wait_until(lambda: making.poll() is not None or (journal.exists() and '"number": 1,' in journal.read_text()))
+        wait_until(lambda: making.poll() is not None or any("EngineHold" in name for name in lost.names()))
+        lost.kill()
+        nodes.add(1)
+        out, _ = making.communicate(timeout=PATIENCE)
+    finally:
+        making.kill()
+        making.wait()
+    assert making.returncode == 0, (tmp_path / "told").read_text()
+    assert json.loads(out)["frames_out"] == json.loads(whole.stdout)["frames_out"]
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
 def test_a_cluster_that_is_not_there_is_told_of_within_seconds(source, tmp_path):
     begun = time.monotonic()
     done = command(source, tmp_path / "out.mp4", "--ray", "127.0.0.1:9")
