@@ -175,8 +175,8 @@ class Run:
 def serving(folder: Path) -> Iterator[list[str]]:
     """A server; the command's options that name it.
 
-    It draws each call by itself, since how a frame is rounded depends on what is computed together with it, and so on who
-    calls at the same time; and by one thread, since others work here too.
+    It draws each call by itself, since how a frame is rounded depends on what is computed together with it, and so on
+    who calls at the same time; and by one thread, since others work here too.
     """
     write_random(folder / "weights")
     alone = Serving(FUSED, Setting(topology="fused", batch=1, delay=1, more=("threads=1",)))
