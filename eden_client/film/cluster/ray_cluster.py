@@ -287,7 +287,10 @@ class _Run:
     def _look(self) -> None:
         """Note nodes that came and went, and have the planner keep a little ahead of all that there are."""
         self._looked = time.monotonic()
-        nodes = {node["NodeID"]: str(node["NodeManagerHostname"]) for node in self.cluster.nodes()}
+        nodes = {
+            node["NodeID"]: f"{node['NodeManagerHostname']}, {node['NodeManagerAddress']}"
+            for node in self.cluster.nodes()
+        }
         for node in self._nodes.keys() - nodes.keys():
             self.hearer.note(f"a node was lost ({self._nodes[node]}); Ray makes its segments on others")
         for node in nodes.keys() - self._nodes.keys() if self._nodes else ():
