@@ -97,8 +97,9 @@ class Run:
         command(self.film(97), self.folder / "warm.mp4", options)
 
     def overhead(self, film: Path, server: list[str], local: list[str]) -> dict[str, Any]:
-        """Seconds of the command both ways, its start included."""
+        """Seconds of the command both ways: of all of it, and from the first frame or segment to the film's end."""
         seconds: dict[str, list[float]] = {"processes": [], "ray": []}
+        working: dict[str, list[float]] = {"processes": [], "ray": []}
         told = {}
         with Nodes() as nodes:
             nodes.start_head(cores())
@@ -109,11 +110,16 @@ class Run:
                     target = self.folder / f"{way}{number}.mp4"
                     told[way] = command(film, target, options)
                     seconds[way].append(told[way]["wall"])
+                    stages = told[way]["seconds"]
+                    working[way].append(stages["total"] - stages["to_first_frame"])
                     print(way, round(told[way]["wall"], 2), flush=True)
-        medians = {way: statistics.median(each) for way, each in seconds.items()}
+        slower = [
+            statistics.median(each["ray"]) / statistics.median(each["processes"]) - 1 for each in (seconds, working)
+        ]
         return {
             "seconds": seconds,
-            "slower": medians["ray"] / medians["processes"] - 1,
+            "working": working,
+            "slower": slower,
             "frames": told["ray"]["frames_out"],
             "same": digest(self.folder / "processes0.mp4") == digest(self.folder / "ray0.mp4"),
         }
