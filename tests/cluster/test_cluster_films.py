@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -111,6 +112,20 @@ def test_an_error_of_a_segment_ends_the_film_at_once_and_resume_goes_on(source, 
     make(source, tmp_path / "here.mp4")
     make(source, tmp_path / "there.mp4", cluster(), resume=True)
     assert (tmp_path / "there.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
+
+
+def test_being_told_to_end_means_what_it_did(cluster):
+    """Ray has handlers of its own for that, also on the way out."""
+    told = []
+    before = signal.signal(signal.SIGTERM, lambda *_: told.append(len(told)))
+    try:
+        connected = cluster()
+        signal.raise_signal(signal.SIGTERM)
+        connected.close()
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == [0, 1]
 
 
 def test_what_has_no_time_stamps_travels_as_a_whole(source, tmp_path, cluster):

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,7 +121,8 @@ class RayCluster:
 
     def close(self) -> None:
         """Disconnect: what is still being made is dropped."""
-        self._ray.shutdown()
+        with _as_it_was(signal.SIGTERM):  # to which Ray gives back the system's meaning
+            self._ray.shutdown()
 
 
 class FilmOnCluster:
@@ -370,15 +371,24 @@ def _connected(address: str) -> Any:
         raise ValueError(f"--ray needs {error.name}: pip install 'eden-client[cluster]'") from error
     if address != AUTO:
         _check_reached(address.removeprefix("ray://"))
-    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _as_it_was(signal.SIGTERM):  # which Ray makes its own
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = "on this machine" if address == AUTO else f"at {address}"
         raise ValueError(f"no Ray cluster {where} that can be used (docs/ray.md): {_told(error)}") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_terminate)  # which Ray has made its own
     return ray
+
+
+@contextmanager
+def _as_it_was(number: signal.Signals) -> Iterator[None]:
+    """What a signal does is afterwards what it was; only the main thread can see to that."""
+    handler = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, handler)
 
 
 def _check_reached(address: str) -> None:
