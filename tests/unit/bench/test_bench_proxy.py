@@ -54,7 +54,6 @@ def test_of_the_configuration_that_ships_it_changes_addresses_files_and_servers_
     shipped = CONFIGURATION.read_text().splitlines()
     changed = [line.strip() for line in mine if line not in shipped]
     assert changed == [
-        "log stdout format raw local0",
         f"stats socket {tmp_path}/haproxy.sock mode 600 level admin",
         "bind 127.0.0.1:21",
         f"http-request set-var(txn.caller) http_auth_bearer,sha2(256),hex,lower,map_str({tmp_path}/callers.map)",
@@ -62,4 +61,5 @@ def test_of_the_configuration_that_ships_it_changes_addresses_files_and_servers_
         "server b 127.0.0.1:11 port 16",
         "bind 127.0.0.1:22",
     ]
+    assert not any("/dev/log" in line for line in mine)
     assert (tmp_path / "callers.map").read_text() == f"{hashlib.sha256(b'a key').hexdigest()} bench\n"
