@@ -12,7 +12,7 @@ import pytest
 from server.settings import PROJECT
 
 RUNS = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from server import foreground
 from server.folder import ServerFolder
@@ -20,6 +20,8 @@ from server.foreground import serve_until_told
 from server.torchserve import ServerError
 
 foreground.TWICE = {twice}
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)  # whatever the tests themselves were started with
 
 
 def told(word):
