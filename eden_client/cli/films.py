@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,29 +58,15 @@ def make_all(films: Sequence[InOut], make: Callable[[InOut], int], stop: threadi
     """Make them, a few side by side; the largest of the exit codes that `make` gives.
 
     stop   is set when this is interrupted; `make` heeds it, and is waited for
+
+    Raises what `make` raises, once the others are made.
     """
-    waiting = queue.SimpleQueue[InOut]()
-    for film in films:
-        waiting.put(film)
-    codes = list[int]()
-
-    def work() -> None:
-        while not stop.is_set():
-            try:
-                film = waiting.get_nowait()
-            except queue.Empty:
-                return
-            codes.append(make(film))
-
-    threads = [threading.Thread(target=work, name="film", daemon=True) for _ in range(min(AT_ONCE, len(films)))]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    except BaseException:
-        stop.set()
-        for thread in threads:
-            thread.join()
-        raise
-    return max(codes, default=0)
+    with ThreadPoolExecutor(AT_ONCE, "film") as pool:
+        made = [pool.submit(make, film) for film in films]
+        try:
+            wait(made)
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return max((each.result() for each in made), default=0)

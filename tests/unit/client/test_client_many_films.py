@@ -61,6 +61,20 @@ def test_all_are_made_and_the_worst_exit_code_counts(tmp_path):
     assert sorted(made, key=int) == [str(number) for number in range(12)]
 
 
+def test_an_error_that_nobody_foresaw_is_told_once_the_others_are_made(tmp_path):
+    made = []
+
+    def make(film):
+        made.append(film.source.name)
+        if film.source.name == "1":
+            raise RuntimeError("not foreseen")
+        return 0
+
+    with pytest.raises(RuntimeError, match="not foreseen"):
+        make_all([InOut(tmp_path / str(number), tmp_path / "out") for number in range(12)], make, threading.Event())
+    assert len(made) == 12
+
+
 def test_what_is_interrupted_waits_for_the_films_at_hand_and_begins_no_others(tmp_path, monkeypatch):
     stop, begun, ended = threading.Event(), threading.Semaphore(0), []
 
@@ -70,16 +84,12 @@ def test_what_is_interrupted_waits_for_the_films_at_hand_and_begins_no_others(tm
         ended.append(film.source.name)
         return 130
 
-    join = threading.Thread.join
-
-    def interrupted(thread, timeout=None):
-        if stop.is_set():
-            return join(thread, timeout)
+    def interrupted(futures):
         for _ in range(4):
             assert begun.acquire(timeout=60)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    monkeypatch.setattr("eden_client.cli.films.wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_all([InOut(tmp_path / str(number), tmp_path / "out") for number in range(12)], make, stop)
     assert sorted(ended) == ["0", "1", "2", "3"]
