@@ -12,6 +12,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Protocol
@@ -19,9 +20,11 @@ from typing import IO, Protocol
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
 from eden_client.film.jobs import SegmentJob
-from eden_client.film.messages import Failed, Finished, Message, Ready, Start, Trouble, Wrote
+from eden_client.film.messages import Failed, Finished, Message, Ready, Saw, Start, Trouble, Wrote
 from eden_client.film.order import Order
+from eden_client.film.plan.scouting import Scouted, ScoutJob
 from eden_client.film.read.film import Film
+from eden_client.film.read.sound import Doubtful
 from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask, SegmentMaker
 from eden_client.film.stages import Stage, StageTimes
@@ -85,7 +88,7 @@ class _Worker(ABC):
 
     def __init__(self, tell: Callable[[_Worker, Message | None], None]) -> None:
         self._tell = tell
-        self.job: SegmentJob | None = None
+        self.job: SegmentJob | _Wanted | None = None
         self.ready = False
         self.frames = 0
         """that it has encoded for this job"""
@@ -108,7 +111,7 @@ class _Worker(ABC):
 
 
 class _Process(_Worker):
-    """Another process of this machine."""
+    """Another process of this machine. Looks at stretches of the film, too."""
 
     def __init__(self, tell: Callable[[_Worker, Message | None], None], start: Start) -> None:
         super().__init__(tell)
@@ -120,6 +123,11 @@ class _Process(_Worker):
 
     def _begin(self, job: SegmentJob) -> None:
         self._send(job)
+
+    def scout(self, wanted: _Wanted) -> None:
+        """Have it look at a stretch."""
+        self.job = wanted
+        self._send(wanted.job)
 
     def end(self) -> None:
         self._close(self._process.stdin)  # at which it removes what it has in shared memory, and ends
@@ -140,7 +148,7 @@ class _Process(_Worker):
             if pipe is not None:
                 pipe.close()
 
-    def _send(self, what: Start | SegmentJob) -> None:
+    def _send(self, what: Start | SegmentJob | ScoutJob) -> None:
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended: the thread that listens to it says so
             self._process.stdin.write(pickle.dumps(what))
@@ -179,7 +187,7 @@ class _Here(_Worker):
         return 0
 
     def _make(self) -> None:
-        assert self.job is not None
+        assert isinstance(self.job, SegmentJob)
         times = StageTimes()
         maker = SegmentMaker(
             self._task, self._client, lambda what: self._tell(self, Wrote(what, times.taken())), times, self._stop
@@ -204,14 +212,29 @@ class LocalProcesses:
     count: int
     connect: Callable[[], EdenClient]
     client: EdenClient
+    _events: _Events = field(default_factory=queue.SimpleQueue)
+    _asked: list[Future[list[Scouted]]] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
 
     def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
         """Make all segments. Raises MediaError, EdenError or OSError."""
-        run = _Run(Start(task, self.connect), self.client, self.count, jobs, hearer)
+        run = _Run(Start(task, self.connect), self.client, self.count, jobs, hearer, self._events)
         try:
             run.until_all_is_done()
         finally:
+            self._over.set()
+            for future in self._asked:  # who waits for it is let go
+                future.cancel()
             run.end()
+
+    def scout(self, job: ScoutJob) -> Future[list[Scouted]]:
+        """Have a stretch looked at by one of the other processes while `run` goes on; by any thread."""
+        future = Future[list[Scouted]]()
+        self._asked.append(future)
+        self._events.put(_Wanted(job, future))
+        if self._over.is_set():
+            future.cancel()
+        return future
 
 
 @dataclass(frozen=True)
@@ -221,6 +244,23 @@ class _Planned:
     job: SegmentJob | BaseException | None
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """The planner wants a stretch to be looked at."""
+
+    job: ScoutJob
+    future: Future[list[Scouted]]
+
+    def tell(self, found: list[Scouted] | None) -> None:
+        if found is None:
+            self.future.set_exception(Doubtful())
+        else:
+            self.future.set_result(found)
+
+
+_Events = queue.SimpleQueue[_Planned | _Wanted | tuple[_Worker, Message | None]]
+
+
 @dataclass
 class _Run:
     start: Start
@@ -228,9 +268,10 @@ class _Run:
     count: int
     jobs: Iterator[SegmentJob]
     hearer: Hearer
-    _events: queue.SimpleQueue[_Planned | tuple[_Worker, Message | None]] = field(default_factory=queue.SimpleQueue)
+    _events: _Events
     _workers: list[_Worker] = field(default_factory=list)
     _waiting: list[SegmentJob] = field(default_factory=list)
+    _stretches: list[_Wanted] = field(default_factory=list)
     _tries: dict[int, int] = field(default_factory=dict)
     _most_ready: int = 0
     _begun: bool = False
@@ -240,7 +281,7 @@ class _Run:
     def until_all_is_done(self) -> None:
         self._room = threading.Semaphore(2 * self.count)  # the planner keeps a little ahead, and no more
         threading.Thread(target=self._plan, name="plan", daemon=True).start()
-        while not (self._all_planned and not self._waiting and all(each.job is None for each in self._workers)):
+        while not self._all_planned or self._waiting or any(isinstance(each.job, SegmentJob) for each in self._workers):
             match self._events.get():
                 case _Planned(job):
                     if isinstance(job, BaseException):
@@ -248,6 +289,8 @@ class _Run:
                     self._all_planned = job is None
                     if job is not None:
                         self._waiting.append(job)
+                case _Wanted() as wanted:
+                    self._stretches.append(wanted)
                 case worker, None:
                     self._lost(worker)
                 case worker, message:
@@ -285,6 +328,10 @@ class _Run:
                 self.hearer.wrote(what, times)
             case Trouble(error):
                 self.hearer.trouble(error)
+            case Saw(found):
+                assert isinstance(worker.job, _Wanted)
+                worker.job.tell(found)
+                worker.job = None
             case Finished(entry, traffic, spans):
                 if self.client.trace:
                     self.client.trace.add(spans)
@@ -303,6 +350,9 @@ class _Run:
         job = worker.job
         if job is None:
             return  # another is begun when there is something to do
+        if isinstance(job, _Wanted):
+            job.tell(None)
+            return
         self._tries[job.number] = self._tries.get(job.number, 0) + 1
         if self._tries[job.number] >= TRIES:
             raise MediaError(f"the process that made segment {job.number} ended {TRIES} times ({_ended(code)})")
@@ -311,22 +361,34 @@ class _Run:
         self._waiting.insert(0, job)
 
     def _hand_out(self) -> None:
+        while self._stretches:
+            process = next((each for each in self._workers if each.job is None and isinstance(each, _Process)), None)
+            if process is None and len(self._workers) < self.count:
+                process = self._another()
+            if process is None:
+                break
+            process.scout(self._stretches.pop(0))
         while self._waiting:
             idle = next((each for each in self._workers if each.job is None), None)
             if idle is None and len(self._workers) < self.count:
-                idle = self._begin()
+                idle = self._another() if self._begun else self._first()
             if idle is None:
                 return
             idle.give(self._waiting.pop(0))
 
-    def _begin(self) -> _Worker:
-        def tell(worker: _Worker, message: Message | None) -> None:
-            self._events.put((worker, message))
-
-        worker = _Process(tell, self.start) if self._begun else _Here(tell, self.start.task, self.client)
+    def _first(self) -> _Worker:
         self._begun = True
+        worker = _Here(self._tell, self.start.task, self.client)
         self._workers.append(worker)
         return worker
+
+    def _another(self) -> _Process:
+        worker = _Process(self._tell, self.start)
+        self._workers.append(worker)
+        return worker
+
+    def _tell(self, worker: _Worker, message: Message | None) -> None:
+        self._events.put((worker, message))
 
 
 def _ended(code: int) -> str:

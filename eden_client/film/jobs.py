@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,11 +28,11 @@ class PlannedPicture:
     @classmethod
     def of(cls, picture: Picture) -> PlannedPicture:
         """What is to be known of a picture that has been read."""
-        return cls(picture.number, picture.time, picture.stamp, checksum(picture))
+        return cls(picture.number, picture.time, picture.stamp, picture.checksum())
 
     def is_shown_by(self, picture: Picture) -> bool:
         """Whether a picture read elsewhere is this one."""
-        return picture.stamp == self.stamp and checksum(picture) == self.checksum
+        return picture.stamp == self.stamp and picture.checksum() == self.checksum
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,6 @@ class SegmentJob:
     gaps: tuple[PlannedGap, ...]
 
 
-def checksum(picture: Picture) -> int:
-    """Of every 16th row of brightness, where the source has it, else of the pixels."""
-    planes = picture.planes()
-    rows = planes[0] if planes else picture.pixels
-    return zlib.crc32(rows[::16].tobytes())
-
-
 class Planner:
     """Turns gaps, as they are found, into jobs; pictures are forgotten as soon as they are planned.
 
@@ -80,11 +72,11 @@ class Planner:
         self._seen: dict[int, Picture] = {}
         self._planned: dict[int, PlannedPicture] = {}
 
-    def seen(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
-        """The pictures as they are, noted on their way to where gaps are made of them."""
-        for picture in pictures:
+    def seen(self, film: Iterable[tuple[Picture, Relation]]) -> Iterator[tuple[Picture, Relation]]:
+        """The pictures and their relations as they are, noted on their way to where gaps are made of them."""
+        for picture, relation in film:
             self._seen[picture.number] = picture
-            yield picture
+            yield picture, relation
 
     def jobs(self, gaps: Iterable[Gap]) -> Iterator[SegmentJob]:
         """A job for each segment that is not done, in order, as soon as its last gap is known."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
+from eden_client.film.plan.scouting import Scouted
 from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask
 from eden_client.film.stages import Stage
@@ -47,6 +48,14 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class Saw:
+    """A stretch of the film is looked at."""
+
+    found: list[Scouted] | None
+    """None: there is something doubtful in it"""
+
+
+@dataclass(frozen=True)
 class Finished:
     """A segment is made."""
 
@@ -64,7 +73,7 @@ class Failed:
     error: Exception
 
 
-Message = Ready | Wrote | Trouble | Finished | Failed
+Message = Ready | Wrote | Trouble | Saw | Finished | Failed
 
 
 def portable(error: Exception) -> Exception:

@@ -17,9 +17,11 @@ from eden_client.film.executors import Cluster, Executor, LocalProcesses
 from eden_client.film.jobs import Planner, SegmentJob
 from eden_client.film.order import Interrupted, Order, Report, Summary
 from eden_client.film.pipeline import Made, Pipeline, asking
+from eden_client.film.plan import differences
+from eden_client.film.plan.scouting import Scout, scouted_steps
 from eden_client.film.plan.segmentation import Segmentation
 from eden_client.film.plan.timeline import LONGEST_HOLD, Clock, Constant, Gap, Multiply, Relation, plan
-from eden_client.film.plan.transitions import classify_transitions
+from eden_client.film.plan.transitions import classified
 from eden_client.film.read.film import Film, Picture
 from eden_client.film.read.film_file import FilmFile
 from eden_client.film.read.image_film import ImageFilm
@@ -165,7 +167,7 @@ class _Run:
     def _in_this_process(self, result: Result) -> None:
         done = result.done
         self._times.begin("encoding", self._encoders())
-        gaps = (gap for gap in self._gaps(self._counted()) if self._segments.number(gap.index) not in done)
+        gaps = (gap for gap in self._gaps(self._classified()) if self._segments.number(gap.index) not in done)
         read = observed(self._step, "read", gaps)
         between, frame_of = asking(self._client, self._planes(result), self._step)
         pipeline = Pipeline(read, between, self._budget.window, self._order.clip, self._times, frame_of=frame_of)
@@ -183,7 +185,8 @@ class _Run:
         planes, step = self._planes(result), self._step.context
         task = FilmTask(source, result.sinks, window, order.clip, order.compare, planes, step)
         planner = Planner(self._segments, result.done)
-        jobs = planner.jobs(self._gaps(planner.seen(self._counted()), self._budget.comparing))
+        scout = executor.scout if isinstance(executor, LocalProcesses) else None
+        jobs = planner.jobs(self._gaps(planner.seen(self._classified(self._budget.comparing, scout))))
         self._calls_of_each = window
         self._times.begin("planning")
         if isinstance(self._film, FilmFile):
@@ -265,7 +268,7 @@ class _Run:
 
     def _compare_one(self) -> Summary:
         """The pair with the most motion, as one picture."""
-        gaps = self._gaps(self._counted())
+        gaps = self._gaps(self._classified())
         picture = liveliest_compared(gaps, self._client.interpolate_pair, self._film.name)
         self._summary.seconds["to_first_frame"] = self._summary.seconds["to_first_new_frame"] = (
             time.perf_counter() - self._started
@@ -281,24 +284,36 @@ class _Run:
             fresh.unlink(missing_ok=True)
         return self._finished(1)
 
-    def _gaps(self, pictures: Iterator[Picture], threads: int = 1) -> Iterator[Gap]:
+    def _classified(self, threads: int = 1, scout: Scout | None = None) -> Iterator[tuple[Picture, Relation]]:
+        """The film's pictures, compared by so many threads of this process, and by others."""
+        order, film = self._order, self._film
+        asked = order.cuts is not None, order.duplicates != "off"
+        found = differences.steps(self._numbered(), *asked, threads)
+        if scout and self._budget.scouts and isinstance(film, FilmFile):
+            found = scouted_steps(film, found, scout, self._budget.scouts, *asked)
+        return classified(self._counted(found), order.cuts, asked[1])
+
+    def _gaps(self, film: Iterator[tuple[Picture, Relation]]) -> Iterator[Gap]:
         order = self._order
         clock: Clock = Constant(order.fps) if order.fps else Multiply(order.times)
         own = order.times.bit_length() - 1
         retime = order.duplicates == "skip"
         depth = order.depth if order.fps else (own + LONGEST_HOLD.bit_length() - 1 if retime else own)
-        film = classify_transitions(pictures, order.cuts, order.duplicates != "off", threads)
         for gap in plan(film, clock, depth, 1 / self._film.look.rate, retime):
             if gap.relation is not Relation.MOTION:
                 name = gap.relation.value
                 self._summary.repeated[name] = self._summary.repeated.get(name, 0) + 1
             yield gap
 
-    def _counted(self) -> Iterator[Picture]:
-        for picture in self._ahead.pictures():
-            picture.number = self._summary.frames_in
-            self._summary.frames_in += 1
+    def _numbered(self) -> Iterator[Picture]:
+        for number, picture in enumerate(self._ahead.pictures()):
+            picture.number = number
             yield picture
+
+    def _counted(self, film: Iterator[differences.Step]) -> Iterator[differences.Step]:
+        for step in film:
+            self._summary.frames_in += 1
+            yield step
         if self._summary.frames_in < 2:
             raise MediaError(f"{self._film.name}: a single picture, and nothing to go between")
 

@@ -19,7 +19,8 @@ from typing import BinaryIO
 from eden_client.api.regions import discard_all
 from eden_client.api.sessions import TokenInClear
 from eden_client.film.jobs import SegmentJob
-from eden_client.film.messages import Failed, Finished, Message, Ready, Start, Trouble, Wrote, portable
+from eden_client.film.messages import Failed, Finished, Message, Ready, Saw, Start, Trouble, Wrote, portable
+from eden_client.film.plan.scouting import Scouted, ScoutJob
 from eden_client.film.segment_maker import SegmentMaker
 from eden_client.film.stages import StageTimes
 from eden_client.film.write.results import Written
@@ -34,7 +35,7 @@ def main() -> None:
     warnings.simplefilter("ignore", TokenInClear)  # who started this has said so
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between
-    inbox = queue.SimpleQueue[Start | SegmentJob]()
+    inbox = queue.SimpleQueue[Start | SegmentJob | ScoutJob]()
     threading.Thread(target=_read, args=(sys.stdin.buffer, inbox), daemon=True).start()
     try:
         _work(inbox, _Outbox(out))
@@ -75,7 +76,7 @@ class _Progress:
         self._told, self._written = time.monotonic(), Written(0.0, frames=0)
 
 
-def _read(source: BinaryIO, inbox: queue.SimpleQueue[Start | SegmentJob]) -> None:
+def _read(source: BinaryIO, inbox: queue.SimpleQueue[Start | SegmentJob | ScoutJob]) -> None:
     while True:
         try:
             inbox.put(pickle.load(source))
@@ -84,7 +85,7 @@ def _read(source: BinaryIO, inbox: queue.SimpleQueue[Start | SegmentJob]) -> Non
             os._exit(0)
 
 
-def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None:
+def _work(inbox: queue.SimpleQueue[Start | SegmentJob | ScoutJob], outbox: _Outbox) -> None:
     start = inbox.get()
     assert isinstance(start, Start)
     with start.connect() as client:
@@ -96,6 +97,9 @@ def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None
         outbox.tell(Ready())
         while True:
             job = inbox.get()
+            if isinstance(job, ScoutJob):
+                outbox.tell(Saw(_found(job)))
+                continue
             assert isinstance(job, SegmentJob)
             try:
                 entry = maker.make(job)
@@ -107,6 +111,13 @@ def _work(inbox: queue.SimpleQueue[Start | SegmentJob], outbox: _Outbox) -> None
             spans = client.trace.taken() if client.trace else ()
             outbox.tell(Finished(entry, {name: value - told[name] for name, value in now.items()}, spans))
             told = now
+
+
+def _found(job: ScoutJob) -> list[Scouted] | None:
+    try:
+        return job.run()
+    except Exception:  # whatever it is, who reads the film in its order meets it too, and says so
+        return None
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from eden_client.film.plan.cuts import detect_cuts
-from eden_client.film.plan.differences import steps
+from eden_client.film.plan.differences import Step, steps
 from eden_client.film.plan.timeline import Relation
 from eden_client.film.read.film import Picture
 
@@ -17,7 +17,13 @@ def classify_transitions(
 
     threads   that compare pictures side by side
     """
-    film = steps(pictures, cut_sensitivity is not None, duplicates, threads)
+    return classified(steps(pictures, cut_sensitivity is not None, duplicates, threads), cut_sensitivity, duplicates)
+
+
+def classified(
+    film: Iterable[Step], cut_sensitivity: float | None, duplicates: bool
+) -> Iterator[tuple[Picture, Relation]]:
+    """The same of pictures that have been compared."""
     found = ((step, False) for step in film) if cut_sensitivity is None else detect_cuts(film, cut_sensitivity)
     for step, is_cut in found:
         if is_cut:

@@ -40,7 +40,7 @@ _BESIDE = {"audio": "sound", "subtitle": "subtitles"}
 _NO_RATE = "the video states no frame rate (--source-fps gives it one)"
 _INTERLACED = "the video is interlaced{}: deinterlace it first, or its combs will be interpolated too"
 _UNSPECIFIED = 2
-_MATRICES = {
+_UNCONVERTED = {
     8: "YCgCo",
     10: "BT.2020 constant luminance",
     11: "SMPTE 2085",
@@ -49,7 +49,7 @@ _MATRICES = {
     14: "ICtCp",
 }
 """H.273's colour matrices that FFmpeg's scaler does not take; a number that is none of H.273's means nothing."""
-_KNOWN_MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
+MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
 _LATE = 32
 """Samples that a decoder is given behind a picture's own, at most, until it gives that picture."""
 
@@ -114,7 +114,7 @@ class FilmFile:
         colours that cannot be converted; where the film is strict, damaged data or a change of size too.
         """
         first, self._first = self._first, []
-        clock = PictureClock(self._stream.time_base or Fraction(1, 1000), self.look.rate, self._even)
+        clock = self.clock()
         interlaced = late_alpha = False
         before: Picture | None = None
         for index, decoded in enumerate(chain(first, self._decoded)):
@@ -143,6 +143,15 @@ class FilmFile:
         if clock.repaired:
             self.warnings.append(f"{clock.repaired} pictures without a usable time stamp were placed by the frame rate")
         self.warnings += self._findings.notes(self.look.size)
+
+    def clock(self) -> PictureClock:
+        """What tells the times of its pictures, from the first on."""
+        return PictureClock(self._stream.time_base or Fraction(1, 1000), self.look.rate, self._even)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was found so far that has to be told at its end."""
+        return self._findings == Findings()
 
     def known(self) -> Known:
         """What is known of the file, which is one with a path."""
@@ -188,14 +197,14 @@ class FilmFile:
         return Decoder(self._source, self._stream, self._context, self.name, self._findings, self._strict)
 
     def _picture(self, frame: VideoFrame, time: Fraction) -> Picture:
-        if frame.colorspace in _MATRICES and not frame.format.is_rgb:
-            what = f"{frame.format.name} with the colour matrix {_MATRICES[frame.colorspace]}"
+        if frame.colorspace in _UNCONVERTED and not frame.format.is_rgb:
+            what = f"{frame.format.name} with the colour matrix {_UNCONVERTED[frame.colorspace]}"
             raise MediaError(f"{self.name}: pictures in {what} cannot be converted")
         return to_picture(frame, time, self.look.alpha or is_transparent(frame))
 
     def _prepared(self, frame: VideoFrame) -> VideoFrame:
         """The part of a frame that is shown, with colours that mean something."""
-        if frame.colorspace not in (*_KNOWN_MATRICES, *_MATRICES):
+        if frame.colorspace not in (*MATRICES, *_UNCONVERTED):
             frame.colorspace = _UNSPECIFIED
         return frame if self._crop is None else self._crop.cut(frame)
 

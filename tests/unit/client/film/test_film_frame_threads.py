@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from eden_client.film.jobs import checksum
 from eden_client.film.read.film_file import open_film_file
 from eden_client.film.read.frame_threads import by_frame_threads
 from tests.unit.client.film.odd_films import damaged, drawings, film, with_changed_bits, with_empty_samples
@@ -32,7 +31,7 @@ def read(path: Path, threads: int):
     """Each picture's time stamp, time and checksum, and what is told of the film."""
     with open_film_file(path) as opened:
         opened.decode_ahead(threads)
-        pictures = [(picture.stamp, picture.time, checksum(picture)) for picture in opened.pictures()]
+        pictures = [(picture.stamp, picture.time, picture.checksum()) for picture in opened.pictures()]
         return pictures, opened.warnings
 
 

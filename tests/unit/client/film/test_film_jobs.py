@@ -35,7 +35,7 @@ def planned(done, duplicates, looked_at):
             yield picture
 
     planner = Planner(SEGMENTS, frozenset(done))
-    film = classify_transitions(planner.seen(pictures()), None, duplicates == "skip")
+    film = planner.seen(classify_transitions(pictures(), None, duplicates == "skip"))
     return list(planner.jobs(plan(film, Multiply(2), 3, Fraction(1), duplicates == "skip")))
 
 

@@ -1,0 +1,140 @@
+"""Decoding that gives up at the first thing out of the ordinary, and so may be done in any way that is fast.
+
+A decoder with threads for whole pictures, or one that begins in mid-film, tells late of damage, and mends it otherwise
+than one that goes picture by picture. So it is told to mend nothing, and each sample has to give its one picture, in
+the order shown. Whatever does not is left to decoder.py.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from eden_client.film.read.packets import packets_of
+from eden_client.film.read.restarts import streams_with_clock
+from media.names import open_input
+
+CODECS = ("h264", "hevc")
+"""FFmpeg's decoders for which it is worth while, and which tell of all damage that they see."""
+SHORTEST = 96
+"""Samples of a stretch, at least, but for the last."""
+
+
+class Doubtful(Exception):
+    """There is something out of the ordinary."""
+
+
+@contextmanager
+def opened(path: Path, index: int, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A stream of a file, to be decoded by so many threads. What PyAV raises inside becomes Doubtful."""
+    try:
+        with open_input(path) as container:
+            stream = container.streams[index]
+            if not isinstance(stream, VideoStream) or stream.codec_context.name not in CODECS:
+                raise Doubtful
+            if streams_with_clock(container):
+                raise Doubtful
+            context = stream.codec_context
+            context.thread_type, context.thread_count = "FRAME", threads
+            context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+            yield container, stream
+    except (av.FFmpegError, OSError) as error:
+        raise Doubtful from error
+
+
+class Due:
+    """Decodes, and knows which pictures have to come."""
+
+    def __init__(self, context: VideoCodecContext) -> None:
+        self._context = context
+        self._stamps: list[int] = []
+        """of samples whose pictures have not come yet: a heap"""
+
+    def decoded(self, packet: Packet[VideoStream] | None) -> Iterator[VideoFrame]:
+        """The pictures that come of a sample; None, or one that is empty, empties the decoder. Raises Doubtful."""
+        if packet is not None and packet.size:
+            if packet.pts is None or packet.is_corrupt or packet.is_discard:
+                raise Doubtful
+            heapq.heappush(self._stamps, packet.pts)
+        elif packet is not None and packet.pts is not None:
+            raise Doubtful
+        for frame in self._context.decode(packet):
+            if frame.is_corrupt or not self._stamps or frame.pts != heapq.heappop(self._stamps):
+                raise Doubtful
+            yield frame
+
+    def none_left(self) -> None:
+        """All pictures have come. Raises Doubtful."""
+        if self._stamps:
+            raise Doubtful
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What a film shows from one key frame to another, with both."""
+
+    first: int
+    """time stamp of the key frame that it begins with"""
+    last: int | None
+    """of the one that it ends with, and the next begins with; None: the film ends with it"""
+
+
+def stretches(path: Path, index: int) -> Iterator[Stretch]:
+    """A stream's stretches, found without decoding. Raises Doubtful."""
+    with opened(path, index, 1) as (container, stream):
+        first: int | None = None
+        samples = 0
+        for packet in packets_of(container, [stream]):
+            if not packet.size:
+                break
+            if packet.is_keyframe and packet.pts is not None and (first is None or samples >= SHORTEST):
+                if first is not None:
+                    yield Stretch(first, packet.pts)
+                first, samples = packet.pts, 0
+            samples += 1
+        if first is None:
+            raise Doubtful
+        yield Stretch(first, None)
+
+
+def frames_of(path: Path, index: int, stretch: Stretch) -> Iterator[VideoFrame]:
+    """The pictures of a stretch, decoded by themselves. Raises Doubtful: one of them needs what lies outside."""
+    with opened(path, index, 1) as (container, stream):
+        due = Due(stream.codec_context)
+        for packet in _from(stretch.first, container, stream):
+            if packet.pts is not None and not _within(packet.pts, stretch):
+                raise Doubtful
+            yield from due.decoded(packet)
+            if packet.pts is not None and packet.pts == stretch.last:
+                yield from due.decoded(None)
+                break
+        due.none_left()
+
+
+def _within(stamp: int, stretch: Stretch) -> bool:
+    return stretch.first <= stamp and (stretch.last is None or stamp <= stretch.last)
+
+
+def _from(stamp: int, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """The stream's packets from a key frame on."""
+    container.seek(stamp, stream=stream, backward=True)
+    begun = False
+    for packet in packets_of(container, [stream]):
+        if not begun and packet.pts == stamp:
+            if not packet.is_keyframe:
+                raise Doubtful
+            begun = True
+        if begun:
+            yield packet
+    if not begun:
+        raise Doubtful

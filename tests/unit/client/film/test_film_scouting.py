@@ -1,0 +1,167 @@
+"""A film that scouts compare is the film that is compared in its order, whatever is wrong with it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from eden_client.film.plan.differences import steps
+from eden_client.film.plan.scouting import ScoutedPicture, ScoutJob, scouted_steps
+from eden_client.film.read import sound
+from eden_client.film.read.film_file import open_film_file
+from eden_client.film.read.sound import Doubtful, Stretch, frames_of, stretches
+from tests.unit.client.film.odd_films import damaged, drawings, film, with_changed_bits, with_empty_samples
+
+SAMPLES, GROUP = 60, 12
+CLOSED = {
+    "H.264 with B-frames.mp4": ("libx264", {"bf": "3"}),
+    "H.264 without.mkv": ("libx264", {"bf": "0"}),
+    "H.264 of several slices.mkv": ("libx264", {"slices": "4"}),
+    "H.265.mp4": ("libx265", {"x265-params": "log-level=none:open-gop=0:scenecut=0"}),
+}
+OTHERS = {
+    "H.264 of open groups.mkv": ("libx264", {"x264-params": "open-gop=1"}),
+    "H.265 of open groups.mp4": ("libx265", {"x265-params": "log-level=none:open-gop=1"}),
+    "H.264 in a stream.ts": ("libx264", {}),
+    "MPEG-4.mp4": ("mpeg4", {}),
+    "H.264, twice as fine.mkv": ("libx264", {"profile": "high10"}),
+}
+
+
+@pytest.fixture(autouse=True)
+def short_stretches(monkeypatch):
+    monkeypatch.setattr(sound, "SHORTEST", GROUP)
+
+
+def made(path: Path, codec: str, options: dict[str, str], held: int = 1) -> Path:
+    """A film of drawings, each shown `held` times, with a key frame in twelve."""
+    pixel_format = "yuv420p10le" if options.get("profile") == "high10" else "yuv420p"
+    frames = [each for each in drawings(SAMPLES // held) for _ in range(held)]
+    return film(path, codec, frames, pixel_format, {"g": str(GROUP), "sc_threshold": "0"} | options)
+
+
+def at_once(job: ScoutJob) -> Future:
+    future = Future()
+    try:
+        future.set_result(job.run())
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def compared(path: Path, scout=None, ahead: int = 3):
+    """What is found of each picture, how many of them scouts saw, and what is told of the film."""
+    with open_film_file(path) as opened:
+
+        def pictures():
+            for number, picture in enumerate(opened.pictures()):
+                picture.number = number
+                yield picture
+
+        found = steps(pictures(), True, True)
+        if scout:
+            found = scouted_steps(opened, found, scout, ahead, True, True)
+        seen = list(found)
+        shown = [each.picture for each in seen]
+        told = [
+            (picture.number, picture.time, picture.stamp, picture.checksum(), each.difference, each.same)
+            for picture, each in zip(shown, seen, strict=True)
+        ]
+        return told, opened.warnings, sum(isinstance(picture, ScoutedPicture) for picture in shown)
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 20])
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_sound_film(tmp_path, name, ahead):
+    path = made(tmp_path / name, *CLOSED[name], held=2)
+    told, warnings, scouted = compared(path, at_once, ahead)
+    assert (told, warnings, 0) == compared(path)
+    assert len(told) == SAMPLES and 0 < sum(same for *_, same in told) < SAMPLES
+    assert scouted == SAMPLES - GROUP - 1  # all but what came before the second stretch, and that one's first
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_film_that_cannot_be_decoded_in_stretches(tmp_path, name):
+    path = made(tmp_path / name, *OTHERS[name])
+    told, warnings, scouted = compared(path, at_once)
+    assert (told, warnings, 0) == compared(path)
+    assert len(told) == SAMPLES and scouted == 0
+
+
+@pytest.mark.parametrize("name", CLOSED)
+@pytest.mark.parametrize(("seed", "numbers"), [(0, (2,)), (1, (17, 40)), (2, (36,)), (3, (58, 59)), (4, (24, 25, 26))])
+@pytest.mark.parametrize("spoilt", ["overwritten", "bad length", "bits"])
+def test_a_damaged_film(tmp_path, name, seed, numbers, spoilt):
+    path = made(tmp_path / name, *CLOSED[name])
+    path = with_changed_bits(path, numbers, seed) if spoilt == "bits" else damaged(path, numbers, spoilt)
+    (here, warnings, _), (there, others, _) = compared(path, at_once), compared(path)
+    # Where a decoder says nothing of damage, parts of a picture are what was in memory: times have to be the same.
+    assert [each[:3] for each in here] == [each[:3] for each in there]
+    assert warnings == others
+    before = max(0, numbers[0] - 4)  # samples lie in another order than they are shown in
+    assert here[:before] == there[:before]
+
+
+def test_a_film_whose_samples_say_that_nothing_has_changed(tmp_path):
+    path = with_empty_samples(tmp_path / "in.avi", [4, 9, 10], "libx264")
+    assert compared(path, at_once)[:2] == compared(path)[:2]
+
+
+def test_scouts_that_are_slow_are_not_waited_for(tmp_path):
+    path = made(tmp_path / "in.mp4", *CLOSED["H.264 with B-frames.mp4"])
+    assert compared(path, lambda job: Future()) == compared(path)
+
+
+def test_scouts_that_are_late_tell_the_rest(tmp_path):
+    path, asked = made(tmp_path / "in.mp4", *CLOSED["H.264 with B-frames.mp4"]), []
+
+    def after_two(job: ScoutJob) -> Future:
+        asked.append(job)
+        return at_once(job) if len(asked) > 2 else Future()
+
+    told, warnings, scouted = compared(path, after_two)
+    assert (told, warnings, 0) == compared(path)
+    assert scouted == SAMPLES - 3 * GROUP - 1
+
+
+@pytest.mark.parametrize("lost", range(2, 5))
+def test_a_scout_that_fails_costs_nothing_but_time(tmp_path, lost):
+    path, asked = made(tmp_path / "in.mp4", *CLOSED["H.264 with B-frames.mp4"]), []
+
+    def but_one(job: ScoutJob) -> Future:
+        asked.append(job)
+        future = Future()
+        if len(asked) == lost:
+            future.cancel()
+            return future
+        return at_once(job)
+
+    told, warnings, scouted = compared(path, but_one, ahead=1)
+    assert (told, warnings, 0) == compared(path)
+    assert scouted == (lost - 1) * GROUP
+
+
+def test_stretches_are_as_long_as_they_have_to_be_and_leave_nothing_out(tmp_path, monkeypatch):
+    path = made(tmp_path / "in.mp4", *CLOSED["H.264 with B-frames.mp4"])
+    with open_film_file(path) as opened:
+        stamps = [picture.stamp for picture in opened.pictures()]
+    keys = stamps[::GROUP]
+    assert list(stretches(path, 0)) == [Stretch(*each) for each in zip(keys, [*keys[1:], None], strict=True)]
+    monkeypatch.setattr(sound, "SHORTEST", GROUP + 1)
+    longer = [Stretch(keys[0], keys[2]), Stretch(keys[2], keys[4]), Stretch(keys[4], None)]
+    assert list(stretches(path, 0)) == longer
+    ends = [keys[2], keys[4], stamps[-1]]
+    for stretch, end in zip(longer, ends, strict=True):
+        shown = [frame.pts for frame in frames_of(path, 0, stretch)]
+        assert shown == [stamp for stamp in stamps if stretch.first <= stamp <= end]
+
+
+@pytest.mark.parametrize("first", [1, 10**9])
+def test_no_stretch_begins_but_with_a_key_frame(tmp_path, first):
+    path = made(tmp_path / "in.mp4", *CLOSED["H.264 without.mkv"])
+    with open_film_file(path) as opened:
+        stamps = [picture.stamp for picture in opened.pictures()]
+    with pytest.raises(Doubtful):
+        list(frames_of(path, 0, Stretch(stamps[1] if first == 1 else first, None)))
