@@ -44,6 +44,8 @@ from media.machine import cores
 
 MANY_CORES = 4
 """From which on several processes make a film sooner than the threads of one."""
+SCOUTING = 8
+"""Processes from which on half of them may decode and compare parts of the film, to be planned (plan/scouting.py)."""
 WORTH_IT = 192
 """Frames of the result that are worth starting processes for."""
 
@@ -185,8 +187,8 @@ class _Run:
         planes, step = self._planes(result), self._step.context
         task = FilmTask(source, result.sinks, window, order.clip, order.compare, planes, step)
         planner = Planner(self._segments, result.done)
-        scout = executor.scout if isinstance(executor, LocalProcesses) else None
-        jobs = planner.jobs(self._gaps(planner.seen(self._classified(self._budget.comparing, scout))))
+        scouting = (executor.scout, count // 2) if isinstance(executor, LocalProcesses) and count >= SCOUTING else None
+        jobs = planner.jobs(self._gaps(planner.seen(self._classified(self._budget.comparing, scouting))))
         self._calls_of_each = window
         self._times.begin("planning")
         if isinstance(self._film, FilmFile):
@@ -284,13 +286,15 @@ class _Run:
             fresh.unlink(missing_ok=True)
         return self._finished(1)
 
-    def _classified(self, threads: int = 1, scout: Scout | None = None) -> Iterator[tuple[Picture, Relation]]:
-        """The film's pictures, compared by so many threads of this process, and by others."""
+    def _classified(
+        self, threads: int = 1, scouting: tuple[Scout, int] | None = None
+    ) -> Iterator[tuple[Picture, Relation]]:
+        """The film's pictures, compared by so many threads of this process, and by so many others."""
         order, film = self._order, self._film
         asked = order.cuts is not None, order.duplicates != "off"
         found = differences.steps(self._numbered(), *asked, threads)
-        if scout and self._budget.scouts and isinstance(film, FilmFile):
-            found = scouted_steps(film, found, scout, self._budget.scouts, *asked)
+        if scouting and isinstance(film, FilmFile):
+            found = scouted_steps(film, found, *scouting, *asked)
         return classified(self._counted(found), order.cuts, asked[1])
 
     def _gaps(self, film: Iterator[tuple[Picture, Relation]]) -> Iterator[Gap]:

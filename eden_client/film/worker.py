@@ -83,6 +83,9 @@ def _read(source: BinaryIO, inbox: queue.SimpleQueue[Start | SegmentJob | ScoutJ
         except EOFError:
             discard_all()
             os._exit(0)
+        except BaseException:  # whoever waits for an answer is to know that none comes
+            traceback.print_exc()
+            os._exit(1)
 
 
 def _work(inbox: queue.SimpleQueue[Start | SegmentJob | ScoutJob], outbox: _Outbox) -> None:

@@ -27,8 +27,6 @@ _DECODED = 5
 """Bytes per pixel that each thread takes that decodes a film to be planned; measured: 3 to 5."""
 _PLANNERS = 8
 """Such threads at most: then planning is no longer what a film waits for."""
-_SCOUTING = 8
-"""Processes from which on some of them decode and compare the film side by side, to be planned (plan/scouting.py)."""
 _COMPARING = 2
 """Threads at most that compare its pictures: they share Python's lock. A picture of 480x854 took 1.2 ms by one of them,
 1.0 by two, 1.3 by eight, beside eight that decode, on 16 cores."""
@@ -63,5 +61,3 @@ class Budget:
         """Threads that compare its pictures meanwhile."""
         self.processes = max(1, min(cores(), (free - self.planners * pixels * _DECODED) // each))
         """Processes that make a segment each at the same time."""
-        self.scouts = self.processes // 2 if self.processes >= _SCOUTING else 0
-        """Stretches of the film that they look at side by side."""
