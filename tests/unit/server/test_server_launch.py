@@ -60,5 +60,9 @@ def test_a_launcher_that_does_not_end_is_a_failed_start(place, monkeypatch, tmp_
     slow.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(slow))
     monkeypatch.setattr(launch, "LONGEST", 0.5)
-    with pytest.raises(LaunchError, match=r"not ended within 0\.5 s"):
-        launch.launch(place, place.make_temporary(), tmp_path, {}, {})
+    temporary = place.make_temporary()
+    try:
+        with pytest.raises(LaunchError, match=r"not ended within 0\.5 s"):
+            launch.launch(place, temporary, tmp_path, {}, {})
+    finally:
+        place.clear(temporary)
