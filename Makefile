@@ -110,6 +110,9 @@ install-cluster: install ## what they need: the extras `deploy` and `cluster`
 bench-cluster: install-cluster ## a node of a Ray cluster killed in mid-film, and what Ray costs (BENCH='...')
 	@$(PYTHON_IN_VENV) -m bench.cluster $(BENCH)
 
+bench-gpus: install-cluster ## films on Ray and pairs behind HAProxy with 1, 2 and 4 GPUs of this host (BENCH='--device cpu --quick ...')
+	@$(PYTHON_IN_VENV) -m bench.gpus $(or $(BENCH),--checkpoint run/published --precision bf16 --out bench/results/gpus)
+
 bench-proxy: install ## three servers behind HAProxy under load, killed, replaced, drained: seven minutes (BENCH='...')
 	@$(PYTHON_IN_VENV) -m bench.proxy $(BENCH)
 
@@ -117,4 +120,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-cluster bench-proxy bench-scale soak quality train lint test test-quick test-cluster install-cluster test-gpu
+.PHONY: help install archive serve stop status doctor demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-cluster bench-gpus bench-proxy bench-scale soak quality train lint test test-quick test-cluster install-cluster test-gpu

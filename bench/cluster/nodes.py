@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,24 @@ PATIENCE = 120.0
 STORE = 256 << 20
 """Bytes of a node's object store."""
 _DEFAULTS = {"RAY_DISABLE_USAGE_STATS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a node has of its machine."""
+
+    processors: int
+    cores: tuple[int, ...] = ()
+    """to which it is bound; none: to none"""
+    gpu: int | None = None
+
+    def command(self) -> list[str]:
+        """What goes before a command of this share."""
+        return ["taskset", "--cpu-list", ",".join(map(str, self.cores))] if self.cores else []
+
+    def environment(self) -> dict[str, str]:
+        """What such a command has in its environment."""
+        return {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": str(self.gpu)}
 
 
 class Node:
@@ -62,20 +81,20 @@ class Node:
 class Nodes:
     """A cluster; its nodes end with the block."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        self._environment = os.environ | _DEFAULTS | (environment or {})
+    def __init__(self, environment: Mapping[str, str] | None = None, store: int = STORE) -> None:
+        self._environment, self._store = os.environ | _DEFAULTS | (environment or {}), store
         self._nodes: list[Node] = []
         self.address = ""
         """of the head, for ray.init and --ray"""
 
-    def start_head(self, processors: int) -> Node:
+    def start_head(self, share: int | Share) -> Node:
         """The first one; a cluster can be reached when this returns."""
         import ray
 
         host, port = ray.util.get_node_ip_address(), _free_port()
         clients = _free_port()
         head = self._start(
-            processors, "--head", f"--port={port}", f"--ray-client-server-port={clients}", "--include-dashboard=false"
+            share, "--head", f"--port={port}", f"--ray-client-server-port={clients}", "--include-dashboard=false"
         )
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -90,19 +109,22 @@ class Nodes:
         self.address = f"{host}:{port}"
         return head
 
-    def add(self, processors: int) -> Node:
-        """One more; it joins in some seconds."""
+    def add(self, share: int | Share) -> Node:
+        """One more, with so many processors; it joins in some seconds."""
         # By an address of its own, since a driver is told of what happens by a node with its own host's: the head.
         host = f"127.0.1.{len(self._nodes)}"
-        return self._start(processors, f"--address={self.address}", f"--node-ip-address={host}")
+        return self._start(share, f"--address={self.address}", f"--node-ip-address={host}")
 
-    def _start(self, processors: int, *options: str) -> Node:
+    def _start(self, share: int | Share, *options: str) -> Node:
+        share = Share(share) if isinstance(share, int) else share
         folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: sockets lie in it
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--num-cpus={processors}"]
-        command += [f"--temp-dir={folder}", f"--object-store-memory={STORE}", "--disable-usage-stats", *options]
+        command = [*share.command(), sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+        command += [f"--num-cpus={share.processors}"] + ([] if share.gpu is None else ["--num-gpus=1"])
+        command += [f"--temp-dir={folder}", f"--object-store-memory={self._store}", "--disable-usage-stats", *options]
+        environment = self._environment | share.environment()
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=self._environment, start_new_session=True
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )
         self._nodes.append(Node(process, folder))
         return self._nodes[-1]

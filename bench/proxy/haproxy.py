@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import socket
@@ -19,8 +20,12 @@ from server import Server
 from server.settings import PROJECT, Ports
 
 CONFIGURATION = PROJECT / "deploy" / "haproxy.cfg"
-PROGRAM = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
-"""None where it is not installed (apt install haproxy)."""
+PROGRAM = (
+    os.environ.get("EDEN_HAPROXY")
+    or shutil.which("haproxy")
+    or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
+)
+"""None where it is not installed (apt install haproxy), nor named by EDEN_HAPROXY."""
 
 BEHIND = {"disable_token_authorization": True}
 """Changes to config.properties of a server behind it: HAProxy asks callers for their keys."""
@@ -61,8 +66,13 @@ class Proxy:
         return b"".join(parts).decode()
 
 
-def configured(servers: Mapping[str, Ports], port: int, operator: int, folder: Path, key: str) -> Path:
-    """The shipped configuration, on these ports of loopback, for these servers, with its files in `folder`."""
+def configured(
+    servers: Mapping[str, Ports], port: int, operator: int, folder: Path, key: str, buffer: int | None = None
+) -> Path:
+    """The shipped configuration, on these ports of loopback, for these servers, with its files in `folder`.
+
+    buffer   tune.bufsize, bytes; None: as it ships
+    """
     callers, stats = folder / "callers.map", folder / "haproxy.sock"
     callers.write_text(f"{hashlib.sha256(key.encode()).hexdigest()} bench\n")
     text = CONFIGURATION.read_text()
@@ -74,8 +84,9 @@ def configured(servers: Mapping[str, Ports], port: int, operator: int, folder: P
         (r"/etc/haproxy/eden-callers\.map(?=\))", str(callers)),
         (r"stats socket \S+", f"stats socket {stats}"),
         (r"log /dev/log local0", "log stdout format raw local0"),
+        (r"tune\.bufsize \d+", f"tune.bufsize {buffer}" if buffer else ""),
     ):
-        text, count = re.subn(pattern, lambda _, put=put: put, text)
+        text, count = re.subn(pattern, lambda found, put=put: put or found[0], text)
         assert count == 1, f"{pattern} is {count} times in {CONFIGURATION}"
     path = folder / "haproxy.cfg"
     path.write_text(text)
@@ -83,15 +94,19 @@ def configured(servers: Mapping[str, Ports], port: int, operator: int, folder: P
 
 
 @contextlib.contextmanager
-def running(servers: Mapping[str, Ports], folder: Path, key: str = "a-caller-s-own") -> Iterator[Proxy]:
+def running(
+    servers: Mapping[str, Ports], folder: Path, key: str = "a-caller-s-own", buffer: int | None = None
+) -> Iterator[Proxy]:
     """HAProxy before these servers, whether or not they run yet; its log is `folder`/haproxy.log.
+
+    buffer   tune.bufsize, bytes; None: as it ships
 
     Raises FileNotFoundError where HAProxy is not installed, RuntimeError where it does not start.
     """
     if PROGRAM is None:
         raise FileNotFoundError("haproxy is not installed (apt install haproxy)")
     ports = Ports.free()
-    configuration = configured(servers, ports.inference, ports.management, folder, key)
+    configuration = configured(servers, ports.inference, ports.management, folder, key, buffer)
     proxy = Proxy(
         f"http://127.0.0.1:{ports.inference}", f"http://127.0.0.1:{ports.management}", key, folder / "haproxy.sock"
     )

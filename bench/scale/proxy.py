@@ -7,7 +7,6 @@ does not matter what the callers could do at most, or what else the machine does
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
 import threading
 import time
@@ -55,11 +54,7 @@ def measure(call: Call, seconds: float, folder: Path) -> ProxyCost:
     if haproxy.PROGRAM is None:
         raise FileNotFoundError("HAProxy is not installed (Debian: apt install haproxy)")
     behind, own = Ports.free(), Ports.free()
-    config = haproxy.configured({"a": behind}, own.inference, own.management, folder, KEY)
-    if call.buffer:
-        text, count = re.subn(r"tune\.bufsize \d+", f"tune.bufsize {call.buffer}", config.read_text())
-        assert count == 1, f"tune.bufsize is {count} times in {haproxy.CONFIGURATION}"
-        config.write_text(text)
+    config = haproxy.configured({"a": behind}, own.inference, own.management, folder, KEY, call.buffer)
     command = [haproxy.PROGRAM, "-db", "-f", str(config)]
     with (folder / "haproxy.log").open("wb") as log, _answering(behind, call), running(command, stdout=log) as proxy:
         _wait_for(own.inference)

@@ -1,0 +1,159 @@
+"""Throughput with 1, 2, 4 GPUs of one host, each with an equal share of its processors.
+
+    python weights/make_random.py run/published --published
+    python -m bench.gpus --checkpoint run/published --precision bf16 --out bench/results/gpus-4xh100
+    python -m bench.gpus --device cpu --quick --out /tmp/gpus        # to try it: nodes and servers with no GPU
+
+films   doubled by Ray: a node per GPU, with an engine; a command per GPU, each with a film of its own, and, with the
+        most GPUs, one command with all of these films
+pairs   behind HAProxy: a TorchServe of the fused model per GPU, as many callers per server each time, who send the
+        next pair when they have the last answer
+
+With fewer GPUs the processors of the others' shares are left alone: each node, server and command is bound to its own.
+OUT.json, OUT.md and OUT.png are written anew after each row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import machine
+from bench.cluster.nodes import Share
+from bench.gpus import films, pairs, report
+from bench.topologies import weights
+from bench.topologies.plan import GPU_PLAN, QUICK_PLAN
+from media.machine import cores
+from media.signals import exit_when_told_to
+
+PARTS = ("films", "pairs")
+
+
+class Run:
+    """What is measured, and what was found so far."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.args, self.folder = args, folder
+        self.ends = time.monotonic() + args.limit_seconds
+        self.shares = shares(max(args.gpus), args.device == "cuda")
+        self.found: dict[str, Any] = {
+            "machine": machine.describe(),
+            "precision": args.precision,
+            "processors_per_gpu": self.shares[0].processors,
+            "bound_to_cores": bool(self.shares[0].cores),
+            "film": {"size": args.size, "frames": args.frames, "lanes": args.lanes},
+            "rows": [],
+            "left_out": [],
+        }
+
+    def all(self) -> None:
+        """The parts that are asked for."""
+        if "films" in self.args.parts:
+            self.films()
+        if "pairs" in self.args.parts:
+            self.pairs()
+
+    def films(self) -> None:
+        """A cluster for each number of GPUs."""
+        args = self.args
+        film = films.draw(self.folder, args.size, args.frames)
+        for gpus in args.gpus:
+            if self.too_late(f"films, {gpus} GPUs"):
+                return
+            engine = films.engine(args.checkpoint, args.precision, args.lanes)
+            with films.Cluster(self.shares[:gpus], engine, film, self.folder) as cluster:
+                for preset in args.presets:
+                    for commands in dict.fromkeys([gpus, 1] if gpus == max(args.gpus) else [gpus]):
+                        if not self.too_late(f"films, {gpus} GPUs, {preset}, {commands} commands"):
+                            self.add(cluster.measure(preset, commands, args.seconds))
+
+    def pairs(self) -> None:
+        """The servers once; HAProxy anew for each number of them."""
+        args = self.args
+        plan = QUICK_PLAN if args.quick else replace(GPU_PLAN, window_seconds=args.window)
+        if self.too_late("pairs"):
+            return
+        with pairs.Servers(self.shares, plan, args.checkpoint, args.precision, self.folder) as servers:
+            for gpus in args.gpus:
+                for work in servers.works:
+                    if not self.too_late(f"pairs, {gpus} GPUs, {work.name}"):
+                        self.add(servers.measure(gpus, work))
+
+    def too_late(self, what: str) -> bool:
+        """Whether something is not begun any more; it is noted then."""
+        late = time.monotonic() > self.ends
+        if late:
+            self.found["left_out"].append(what)
+            report.write(self.args.out, self.found)
+        return late
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Print a row, and write what there is."""
+        row["at_s"] = round(self.args.limit_seconds - (self.ends - time.monotonic()), 1)
+        print(json.dumps(row), flush=True)
+        self.found["rows"].append(row)
+        report.write(self.args.out, self.found)
+
+
+def shares(count: int, with_gpus: bool) -> list[Share]:
+    """Equal parts of this machine; bound to cores where these are known to be ours, and not only so many of them."""
+    allowed = sorted(os.sched_getaffinity(0))
+    each = max(1, cores() // count)
+    ours = len(allowed) == cores()
+    return [
+        Share(each, tuple(allowed[number * each : (number + 1) * each]) if ours else (), number if with_gpus else None)
+        for number in range(count)
+    ]
+
+
+def main() -> int:
+    args = _arguments()
+    with tempfile.TemporaryDirectory(prefix="gpus-") as name:
+        folder = Path(name)
+        args.checkpoint = weights.checkpoint(args, folder)
+        run = Run(args, folder)
+        run.all()
+    print(report.markdown(run.found))
+    return 0 if run.found["rows"] else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.gpus", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    weights.add_options(parser)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="tiny frames, few of them: to try it")
+    add("--parts", nargs="+", choices=PARTS, default=PARTS)
+    add("--gpus", nargs="+", type=int, help="numbers of them (default: those of 1, 2, 4 that there are; CPU: 1, 2)")
+    add("--size", default="480x854", metavar="HxW", help="of the films (default: %(default)s)")
+    add("--frames", type=int, default=1440, help="of the source of each film (default: %(default)s)")
+    add("--presets", nargs="+", default=["ultrafast", "medium"], help="of libx264 (default: ultrafast medium)")
+    add("--lanes", type=int, default=8, help="segments that an engine makes side by side (default: %(default)s)")
+    add("--seconds", type=float, default=45.0, help="that a row of films takes at most (default: %(default)s)")
+    add("--window", type=float, default=5.0, help="seconds that a row of pairs is measured (default: %(default)s)")
+    add("--limit-seconds", type=float, default=340.0, help="begin nothing after so long (default: %(default)s)")
+    add("--out", type=lambda text: Path(text).absolute(), required=True, help="path of the results, without a suffix")
+    args = parser.parse_args()
+    there = torch.cuda.device_count() if args.device == "cuda" else 2
+    args.gpus = args.gpus or [count for count in (1, 2, 4) if count <= there]
+    if not args.gpus or max(args.gpus) > there:
+        parser.error(f"there are {there} GPUs: or try --device cpu --quick")
+    if args.checkpoint is None and not args.quick:
+        parser.error("name a --checkpoint, or --quick")
+    if args.quick:
+        args.size, args.frames = "64x96", min(args.frames, 240)
+    return args
+
+
+if __name__ == "__main__":
+    exit_when_told_to()
+    raise SystemExit(main())
