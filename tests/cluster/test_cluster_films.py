@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from eden.random_weights import write_random
+from eden_client.film.cluster.engine import EngineChoice
 from eden_client.film.order import Order
 from eden_client.film.run import interpolate_film
 from media import MediaError, encode_image
@@ -205,6 +206,27 @@ def test_a_lost_engine_costs_nothing_and_nothing_is_printed_beside_the_object(so
     assert making.returncode == 0, (tmp_path / "told").read_text()
     assert json.loads(out)["frames_out"] == json.loads(whole.stdout)["frames_out"]
     assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_commands_share_engines_and_go_on_when_the_one_that_began_them_ends(source, tmp_path, nodes, cluster):
+    """This process begins engines, which take all processors; a command draws with them, and then begins its own."""
+    write_random(tmp_path / "weights")
+    here = cluster(engine=EngineChoice(str(tmp_path / "weights"), "fp32", seed=0, window=2))
+    interpolate_film(Order(str(source), str(tmp_path / "here.mp4"), clip=16), Drawing(), Silent(), None, here)
+    target, options = tmp_path / "out.mp4", ("--ray", nodes.address, "--engine", tmp_path / "weights")
+    call = [sys.executable, "-m", "eden_client", *map(str, (source, target, *options, "--strategy", "batch"))]
+    with (tmp_path / "told").open("w") as told:
+        making = subprocess.Popen(call, cwd=PROJECT, stdout=told, stderr=told)
+    try:
+        journal = tmp_path / "out.mp4.parts" / "journal.json"
+        wait_until(lambda: making.poll() is not None or (journal.exists() and '"number": 1,' in journal.read_text()))
+        here.close()
+        making.wait(PATIENCE)
+    finally:
+        making.kill()
+        making.wait()
+    assert making.returncode == 0, (tmp_path / "told").read_text()
+    assert target.read_bytes() == (tmp_path / "here.mp4").read_bytes()
 
 
 def test_a_cluster_that_is_not_there_is_told_of_within_seconds(source, tmp_path):

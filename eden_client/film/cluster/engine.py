@@ -31,6 +31,13 @@ class EngineChoice:
     """fp32, tf32 or bf16"""
     seed: int
     window: int
+    lanes: int = 8
+    """segments that the processors beside a GPU encode side by side, at most"""
+
+    @property
+    def name(self) -> str:
+        """The same for engines that draw the same."""
+        return f"{self.checkpoint} {self.precision} {self.seed}"
 
 
 class FusedEngine:

@@ -51,8 +51,8 @@ _WATCH = 2.0
 """Seconds between looks at which nodes there are."""
 _PIECE = 32 << 20
 """Bytes of an object that holds a part of a whole file."""
-_LANES = 8
-"""Segments that the processors beside a GPU encode side by side, at most."""
+_NAMESPACE = "eden"
+"""In which engines have their names."""
 
 
 class RayCluster:
@@ -304,13 +304,20 @@ class _Run:
 
 
 class _Engines:
-    """Actors that hold an engine each: one per GPU, or per node where no node has any. Threads share them."""
+    """Actors that hold an engine each: one per GPU, or per node where no node has any. Threads share them.
+
+    So do commands with the same engine: an actor is found by its name, and ends with whichever of them began it.
+    """
 
     def __init__(self, ray: Any, choice: EngineChoice) -> None:
         self._ray, self._choice, self._lock = ray, choice, threading.Lock()
         self._open: dict[Any, int] = {}
-        """Calls under way, by actor"""
+        """Calls of this command under way, by actor"""
+        self._numbers: dict[Any, int] = {}
+        """By which the actors' names differ"""
         self._ready = set[Any]()
+        self._ended = queue.SimpleQueue[tuple[Any, bool]]()
+        """Calls that have, and whether their actor was lost"""
 
     def slots(self) -> int:
         count, lanes, _ = self._wanted()
@@ -319,30 +326,41 @@ class _Engines:
     def least_busy(self) -> Any:
         """The method of an actor, begun if Ray has a place for another."""
         with self._lock:
+            self._count_ended()
             count, lanes, gpus = self._wanted()
             while len(self._open) < count:
+                number = min(set(range(count)) - set(self._numbers.values()))
                 options = {"num_cpus": lanes, "num_gpus": int(gpus), "max_concurrency": lanes}
-                actor = self._ray.remote(**options, scheduling_strategy="SPREAD")(EngineHolder).remote(self._choice)
-                self._open[actor.make] = 0
-                self._note_ready(actor)
+                shared = {"name": f"{number} {self._choice.name}", "namespace": _NAMESPACE, "get_if_exists": True}
+                holder = self._ray.remote(**options, **shared, scheduling_strategy="SPREAD")(EngineHolder)
+                actor = holder.remote(self._choice)
+                make = actor.make  # another object each time
+                self._open[make], self._numbers[make] = 0, number
+                self._note_ready(actor, make)
             # Ray may be long in finding a place for one: calls of others do not wait for that.
             method = min(self._open, key=lambda make: (make not in self._ready, self._open[make]))
             self._open[method] += 1
             return method
 
     def answered(self, method: Any, error: BaseException | None) -> None:
-        """A call has ended."""
-        with self._lock:
-            if isinstance(error, self._ray.exceptions.RayActorError):
-                self._open.pop(method, None)
-                self._ready.discard(method)
-            elif method in self._open:
-                self._open[method] -= 1
+        """A call has ended. Waits for nothing: Ray's own thread calls this, for whose answers `least_busy` waits."""
+        self._ended.put((method, isinstance(error, self._ray.exceptions.RayActorError)))
 
-    def _note_ready(self, actor: Any) -> None:
+    def _count_ended(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                method, lost = self._ended.get_nowait()
+                if lost:
+                    self._open.pop(method, None)
+                    self._numbers.pop(method, None)
+                    self._ready.discard(method)
+                elif method in self._open:
+                    self._open[method] -= 1
+
+    def _note_ready(self, actor: Any, make: Any) -> None:
         def ready(future: Any) -> None:
             if future.exception() is None:
-                self._ready.add(actor.make)
+                self._ready.add(make)
 
         actor.ready.remote().future().add_done_callback(ready)
 
@@ -353,7 +371,7 @@ class _Engines:
         if not with_gpus:
             return max(1, sum(node.get("CPU", 0) >= 1 for node in nodes)), 1, False
         lanes = min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpus)
-        return int(sum(node["GPU"] for node in with_gpus)), max(1, min(lanes, _LANES)), True
+        return int(sum(node["GPU"] for node in with_gpus)), max(1, min(lanes, self._choice.lanes)), True
 
 
 def _make(film: tuple[SentFilm, Connect], head: Sequence[Range], job: SegmentJob, sent: Sent) -> Any:
