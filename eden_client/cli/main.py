@@ -20,7 +20,7 @@ from eden_client.api.local import local_key_file
 from eden_client.api.sessions import TokenInClear
 from eden_client.cli.films import InOut, films_in, make_all
 from eden_client.cli.options import parser
-from eden_client.cli.reports import Bar, Json, Lines, ProgressReporter
+from eden_client.cli.reports import Bar, Json, JsonLines, Lines, ProgressReporter
 from eden_client.film.order import Interrupted, Order
 from eden_client.film.resume_journal import JournalError
 from eden_client.film.run import interpolate_film
@@ -70,10 +70,10 @@ def _told_of_errors(work: Callable[[], int], reporter: ProgressReporter) -> int:
     try:
         return work()
     except (MediaError, JournalError, EdenError, OSError, ValueError) as error:
-        reporter.failed(f"eden-interpolate: {_reason(error)}{_what_is_left(error)}")
+        reporter.failed(f"eden-interpolate: {_reason(error)}{_what_is_left(error)}", _reason(error))
         return 1
     except (KeyboardInterrupt, SystemExit) as error:
-        reporter.failed(f"eden-interpolate: interrupted{_what_is_left(error)}")
+        reporter.failed(f"eden-interpolate: interrupted{_what_is_left(error)}", "interrupted")
         return INTERRUPTED if isinstance(error, KeyboardInterrupt) else int(error.code or 0)
 
 
@@ -107,6 +107,8 @@ def _make_films(
 
 
 def _reporter(args: argparse.Namespace) -> ProgressReporter:
+    if args.json_lines:
+        return JsonLines(args.output)
     if args.json:
         return Json(args.output)
     return Bar() if sys.stderr.isatty() and not args.plain else Lines()
@@ -221,6 +223,9 @@ def _order(args: argparse.Namespace) -> Order:
         cuts=args.cuts,
         duplicates=args.duplicates,
         source_fps=args.source_fps,
+        start=args.start,
+        duration=args.duration,
+        slow=args.slow,
         strict=args.strict,
         compare=args.compare,
         clip=2 if args.strategy == "streaming" else args.clip,

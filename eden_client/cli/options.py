@@ -15,6 +15,9 @@ from eden_client.film.write.budget import DEFAULT
 from eden_client.trace.files import ENDINGS
 from media.terms import PRIORITIES
 
+LONGEST_NUMBER = 24
+"""Characters of a number of seconds."""
+
 
 def parser() -> argparse.ArgumentParser:
     """What the command takes, with its help."""
@@ -39,15 +42,17 @@ def parser() -> argparse.ArgumentParser:
     _sending(parser)
     _server(parser)
     _cluster(parser)
-    told = parser.add_argument_group("what is told").add_argument
-    told("--json", action="store_true", help="a JSON object with counts and seconds by stage at the end")
-    told(
+    told = parser.add_argument_group("what is told")
+    told.add_argument("--json", action="store_true", help="a JSON object with counts and seconds by stage at the end")
+    told.add_argument(
         "--trace",
         type=_trace,
         metavar="FILE",
         help="how long each step took, the server's too: .html, a page; .json, for trace viewers (ui.perfetto.dev)",
     )
-    told("--plain", action="store_true", help="lines in place of a bar")
+    how = told.add_mutually_exclusive_group().add_argument
+    how("--plain", action="store_true", help="lines in place of a bar")
+    how("--json-lines", action="store_true", help="all that happens as JSON on standard output, an object a line")
     return parser
 
 
@@ -86,6 +91,17 @@ def _picture(parser: argparse.ArgumentParser) -> None:
         type=_rate,
         metavar="RATE",
         help="of INPUT, in place of what it states (default for a folder of pictures, which states none: 24)",
+    )
+    add(
+        "--start", type=_seconds, default=Fraction(0), metavar="S", help="leave out so many seconds at first, and sound"
+    )
+    add("--duration", type=_seconds, metavar="S", help="make so many seconds of INPUT, without sound (default: all)")
+    add(
+        "--slow",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="show each picture of INPUT N times as long, without sound: with --times N, slow motion at INPUT's rate",
     )
     add(
         "--strict",
@@ -241,6 +257,16 @@ def _rate(text: str) -> Fraction:
     if not 0 < rate <= 1000:
         raise argparse.ArgumentTypeError(f"{text!r} is no rate such as 60 or 60000/1001")
     return rate
+
+
+def _seconds(text: str) -> Fraction:
+    try:
+        seconds = Fraction(text) if len(text) <= LONGEST_NUMBER and "e" not in text.lower() else Fraction(-1)
+    except (ValueError, ZeroDivisionError):
+        seconds = Fraction(-1)
+    if seconds < 0:
+        raise argparse.ArgumentTypeError(f"{text[:LONGEST_NUMBER]!r} is no number of seconds such as 3 or 0.5")
+    return seconds
 
 
 def _sensitivity(text: str) -> float | None:

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from dataclasses import asdict
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +18,8 @@ from eden_client.film.stages import Stage
 
 EVERY = 5.0
 """Seconds between plain lines."""
+OFTEN = 0.25
+"""Seconds between two of the progress as JSON."""
 
 
 class ProgressReporter(Report, Protocol):
@@ -26,8 +28,8 @@ class ProgressReporter(Report, Protocol):
     def done(self, summary: Summary) -> None:
         """The result is in its place."""
 
-    def failed(self, message: str) -> None:
-        """One clear line."""
+    def failed(self, message: str, reason: str) -> None:
+        """One clear line; `reason` is that part of it that says why, and nothing of what to do."""
 
 
 class Bar:
@@ -63,7 +65,7 @@ class Bar:
         self._progress.stop()
         self._console.print(told(summary), style="green", highlight=False, markup=False, soft_wrap=True)
 
-    def failed(self, message: str) -> None:
+    def failed(self, message: str, reason: str) -> None:
         self._progress.stop()
         self._console.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
 
@@ -94,7 +96,7 @@ class Lines:
     def done(self, summary: Summary) -> None:
         self._say(told(summary))
 
-    def failed(self, message: str) -> None:
+    def failed(self, message: str, reason: str) -> None:
         self._say(message)
 
     def _say(self, line: str) -> None:
@@ -118,9 +120,38 @@ class Json(Lines):
     def done(self, summary: Summary) -> None:
         print(json.dumps(asdict(summary)), file=self._stream, flush=True)
 
-    def failed(self, message: str) -> None:
-        super().failed(message)
+    def failed(self, message: str, reason: str) -> None:
+        super().failed(message, reason)
         print(json.dumps({"error": message}), file=self._stream, flush=True)
+
+
+class JsonLines:
+    """All that happens, an object a line (`event` says what), for a program that shows it; where `Json` writes to."""
+
+    def __init__(self, target: str) -> None:
+        self._stream = sys.stderr if target == PIPE else sys.stdout
+        self._next = 0.0
+
+    def begin(self, source: str, expected: int | None, done: int) -> None:
+        self._say("begin", source=source, expected=expected, frames=done)
+
+    def note(self, text: str) -> None:
+        self._say("note", text=text)
+
+    def progress(self, frames: int, limit: Stage | None) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + OFTEN
+            self._say("progress", frames=frames, limit=limit)
+
+    def done(self, summary: Summary) -> None:
+        self._say("done", **asdict(summary))
+
+    def failed(self, message: str, reason: str) -> None:
+        self._say("failed", error=message, reason=reason)
+
+    def _say(self, event: str, **told: Any) -> None:
+        self._stream.write(json.dumps({"event": event, **told}) + "\n")  # at once: several threads say something
+        self._stream.flush()
 
 
 LIMITS: dict[Stage, str] = {

@@ -32,6 +32,12 @@ class Order:
     """keep: repeated as they are; skip: left out, and the motion spread over their time; off: interpolated like all"""
     source_fps: Fraction | None = None
     """pictures a second of the source, in place of what it states; a folder of pictures states none, and has 24"""
+    start: Fraction = Fraction(0)
+    """seconds of the source that are left out at its beginning; the sound is, too"""
+    duration: Fraction | None = None
+    """seconds of the source that are made, without sound; None: to its end"""
+    slow: int = 1
+    """each picture of the source is shown so many times as long, without sound"""
     strict: bool = False
     """a damaged source is refused, and one that changes its size; else there are notes on what is read past that"""
     clip: int = 2

@@ -138,6 +138,11 @@ def parts_folder(result: Path) -> Path:
     return result.with_name(name)
 
 
+def rescued_part(result: Path) -> Path:
+    """Where that part of a result can be seen that a run which ended early has finished."""
+    return parts_folder(result) / f"so-far{result.suffix}"
+
+
 def open_journal(result: Path, order: Mapping[str, Any], resume: bool, overwrite: bool) -> ResumeJournal:
     """The journal of `result`, with what an interrupted run left in it if `resume`.
 

@@ -24,6 +24,7 @@ from eden_client.film.plan.timeline import LONGEST_HOLD, Clock, Constant, Gap, M
 from eden_client.film.plan.transitions import classified
 from eden_client.film.read.film import Film, Picture
 from eden_client.film.read.film_file import FilmFile
+from eden_client.film.read.film_part import FilmPart, SlowFilm
 from eden_client.film.read.image_film import ImageFilm
 from eden_client.film.read.read_ahead import ReadAhead
 from eden_client.film.read.rotated_film import RotatedFilm
@@ -69,8 +70,13 @@ def interpolate_film(
         begun(client.trace, None, "film", source=order.source) as step,
         open_film(order.source, order.source_fps, order.strict) as opened,
     ):
+        film: Film = opened
+        if order.start or order.duration is not None:
+            film = FilmPart(film, order.start, order.duration)
+        if order.slow > 1:
+            film = SlowFilm(film, order.slow)
         turned = opened.look.rotation and (order.compare or kind_of(order.target) is not Kind.VIDEO)
-        film: Film = RotatedFilm(opened) if turned else opened
+        film = RotatedFilm(film) if turned else film
         with ReadAhead(film) as ahead:
             return _Run(order, client, report, ahead, connect, step, cluster).make()
 
@@ -158,7 +164,8 @@ class _Run:
 
     def _processes(self) -> int:
         """How many make the film; 1: this one alone."""
-        again = isinstance(self._film, FilmFile | ImageFilm) and self._order.source != PIPE
+        film: object = self._film.film if isinstance(self._film, SlowFilm) else self._film
+        again = isinstance(film, FilmFile | ImageFilm) and self._order.source != PIPE
         if self._connect is None or not again or kind_of(self._order.target) is Kind.PIPE:
             return 1
         if self._order.processes:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice
+from math import floor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -174,6 +175,10 @@ class FilmFile:
         except (av.FFmpegError, MediaError):
             return False
         return bool(self._first)
+
+    def seek_to(self, time: Fraction) -> bool:
+        """`seek` to a time of the file, in seconds."""
+        return self.seek(floor(time / (self._stream.time_base or Fraction(1, 1000))))
 
     def skim(self, stamp: int) -> None:
         """Read on, and decode nothing, to behind all that the pictures up to a time stamp of the file need."""

@@ -11,7 +11,7 @@ import numpy as np
 from eden_client.film.join.joining import MuxPlan, join, rehearse
 from eden_client.film.join.stream_copier import Plan
 from eden_client.film.read.film import Film
-from eden_client.film.resume_journal import ResumeJournal
+from eden_client.film.resume_journal import ResumeJournal, rescued_part
 from eden_client.film.write.gif import write_gif
 from eden_client.film.write.results import FilmFrame, Wrote
 from eden_client.film.write.segment_encoder import SegmentEncoder, SegmentRecipe, VideoSinks
@@ -98,7 +98,7 @@ class VideoResult:
         segments = self._segments(up_to_the_first_missing=True)
         if not segments:
             return None
-        part = self._journal.folder / f"so-far{self._target.suffix}"
+        part = rescued_part(self._target)
         if self._recipe.encoding.container == "gif":
             write_gif(segments, self._format, part)
         else:

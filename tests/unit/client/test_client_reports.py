@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from eden_client.cli import reports
-from eden_client.cli.reports import Bar, Json, Lines
+from eden_client.cli.reports import Bar, Json, JsonLines, Lines
 from eden_client.film.order import Summary
 
 NAME = "[subs] a film [/x].mkv"
@@ -93,10 +93,24 @@ def test_lines_tell_begin_notes_and_end(capsys):
 @pytest.mark.parametrize("target", ["out.mkv", "-"])
 def test_json_stays_out_of_the_way_of_a_film_on_standard_output(capsys, target):
     Json(target).done(summary(target))
-    Json(target).failed("no")
+    Json(target).failed("no", "no")
     out, err = capsys.readouterr()
     told = out if target != "-" else err
     done, *_, failed = (line for line in told.splitlines() if line.startswith("{"))
     assert json.loads(done)["frames_out"] == 9 and json.loads(done)["limit"] is None
     assert json.loads(failed) == {"error": "no"}
     assert target != "-" or not out
+
+
+def test_json_lines_tell_all_that_happens(capsys):
+    report = JsonLines("out.mkv")
+    report.begin(NAME, 9, 4)
+    report.note("odd")
+    report.progress(5, "server")
+    report.progress(6, "server")  # too soon after the one before
+    report.done(summary())
+    report.failed("it failed: no; go on", "no")
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["event"] for each in told] == ["begin", "note", "progress", "done", "failed"]
+    assert told[0] == {"event": "begin", "source": NAME, "expected": 9, "frames": 4}
+    assert (told[2]["frames"], told[3]["frames_out"], told[4]["reason"]) == (5, 9, "no")
