@@ -45,6 +45,9 @@ demo: install $(ARCHIVES) ## draw a clip, double its frame rate through TorchSer
 	@$(PYTHON_IN_VENV) -m eden_client.cli.demo_clip --stills $(DEMO)/clip.mp4
 	@$(PYTHON_IN_VENV) -m server.demo $(DEMO)/clip.mp4 $(DEMO)/result.mp4
 
+web: install ## films over HTTP, at http://127.0.0.1:8008 (WEB='...': see docs/page.md)
+	@$(PYTHON_IN_VENV) -m web $(WEB)
+
 client: install ## the client by itself, for machines without a server: a wheel in run/wheels
 	@rm -rf packaging/eden-client/build
 	@$(PYTHON_IN_VENV) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir run/wheels packaging/eden-client
@@ -120,4 +123,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-cluster bench-gpus bench-proxy bench-scale soak quality train lint test test-quick test-cluster install-cluster test-gpu
+.PHONY: help install archive serve stop status doctor demo web client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-cluster bench-gpus bench-proxy bench-scale soak quality train lint test test-quick test-cluster install-cluster test-gpu

@@ -159,6 +159,8 @@ class _Run:
             raise MediaError("nodes of a cluster make films from and to files, not pipes")
         if self._order.compare and kind_of(self._order.target) is Kind.PICTURE:
             raise MediaError("a single picture is not made by a cluster")
+        if isinstance(self._film, FilmPart | SlowFilm):
+            raise MediaError("a part of a film, or a slowed one, is not made by a cluster: leave out --ray")
         executor = self._cluster.executor(self._film, self._order, self._client.trace)
         return executor, self._cluster.side_by_side
 

@@ -1,0 +1,52 @@
+"""A film through the service of films is the one that the command makes, bit for bit, by a real server."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.e2e.client_films import CLIP, options_for, run, write_film
+from tests.unit.web.services import running
+
+WORKER = (sys.executable, "-m", "web.worker")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "options"),
+    [({}, []), ({"start": 0.25, "duration": 0.2, "format": "mkv"}, ["--start", "0.25", "--duration", "0.2"])],
+)
+def test_a_film_through_the_service_is_that_of_the_command(server, tmp_path, wanted, options):
+    film = write_film(tmp_path / "in.mp4", CLIP[:12], sound=["aac"])
+    ending = wanted.get("format", "mp4")
+    assert run(server, film, tmp_path / f"by-command.{ending}", *options) == 0
+    told = tuple(options_for(server))
+    with running(tmp_path / "web", command=WORKER, film_options=told) as visitor:
+        video = visitor.ended(visitor.send_film(film, **wanted)["id"])
+        assert video["status"] == "completed", video["error"]
+        by_service = visitor.content(video["id"]).content
+    by_command = (tmp_path / f"by-command.{ending}").read_bytes()
+    if ending == "mkv":  # whose writer puts a random number into the file's head
+        (tmp_path / "by-service.mkv").write_bytes(by_service)
+        assert packets(tmp_path / "by-service.mkv") == packets(tmp_path / "by-command.mkv") != []
+    else:
+        assert by_service == by_command
+
+
+def packets(path):
+    import av
+
+    with av.open(path) as film:
+        return [(each.pts, each.duration, bytes(each)) for each in film.demux() if each.size]
+
+
+def test_a_server_that_is_away_is_said_in_words_and_retried(server, tmp_path):
+    film = write_film(tmp_path / "in.mp4", CLIP[:4])
+    nowhere = ("--server", "http://127.0.0.1:9", "--token", "none")
+    with running(tmp_path / "web", command=WORKER, film_options=nowhere) as visitor:
+        id_ = visitor.send_film(film)["id"]
+        failed = visitor.ended(id_)
+    assert failed["status"] == "failed" and "127.0.0.1:9" in failed["error"], failed
+    with running(tmp_path / "web", command=WORKER, film_options=tuple(options_for(server))) as visitor:
+        assert visitor.patch_video(id_, status="queued").status_code == 200
+        assert visitor.ended(id_)["frames"] == 7

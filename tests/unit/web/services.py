@@ -1,0 +1,83 @@
+"""A service of a test, really listening, with films drawn by `instant_film`; and what a visitor does with it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import requests
+
+from web.__main__ import server_of
+from web.app import Service
+from web.settings import Limits, Settings
+
+INSTANT = (sys.executable, "-m", "tests.unit.web.instant_film")
+LIMITS = Limits(reserve_bytes=0)
+PATIENCE = 120.0
+"""Seconds that anything may take."""
+
+
+class Visitor(requests.Session):
+    """Calls one service, by nobody's proxy."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        super().__init__()
+        self.url, self.folder, self.trust_env = url, folder, False
+        self.headers["Connection"] = "close"  # one that is kept may be closed in the moment in which it is used again
+
+    def request(self, method, path, **options):
+        return super().request(method, f"{self.url}{path}", **{"timeout": PATIENCE} | options)
+
+    def send_film(self, film: Path, name: str = "film.mp4", **options) -> dict:
+        """By a form; the video."""
+        told = json.dumps(options)
+        reply = self.post("/v1/videos", files={"film": (name, film.read_bytes())}, data={"options": told})
+        assert reply.status_code == 201, reply.text
+        return reply.json()
+
+    def video(self, id_: str) -> dict:
+        return self.get(f"/v1/videos/{id_}").json()
+
+    def patch_video(self, id_: str, **change) -> requests.Response:
+        return self.patch(f"/v1/videos/{id_}", json=change)
+
+    def until(self, id_: str, wanted: Callable[[dict], bool]) -> dict:
+        """The video once it is so."""
+        until = time.monotonic() + PATIENCE
+        while not wanted(video := self.video(id_)):
+            assert time.monotonic() < until, video
+            time.sleep(0.02)
+        return video
+
+    def ended(self, id_: str) -> dict:
+        return self.until(id_, lambda video: video["status"] in ("completed", "failed", "cancelled"))
+
+    def content(self, id_: str, **options) -> requests.Response:
+        return self.get(f"/v1/videos/{id_}/content", **options)
+
+
+@contextmanager
+def running(folder: Path, limits: Limits = LIMITS, **settings) -> Iterator[Visitor]:
+    """A service on a free port, and a visitor of it."""
+    wanted = replace(Settings(folder, port=0, command=INSTANT, limits=limits), **settings)
+    service = Service(wanted)
+    server = server_of(wanted, service)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until = time.monotonic() + PATIENCE
+        while not server.started:
+            assert thread.is_alive() and time.monotonic() < until
+            time.sleep(0.01)
+        ((host, port),) = [each.getsockname()[:2] for socket in server.servers for each in socket.sockets]
+        with Visitor(f"http://{host}:{port}", folder) as visitor:
+            yield visitor
+    finally:
+        server.handle_exit(2, None)
+        thread.join()

@@ -1,0 +1,155 @@
+"""The service as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from eden_client.folder_lock import FolderLock
+from web.answers import ApiError, json_answer
+from web.database import open_database
+from web.events import Events
+from web.openapi import document
+from web.queue import FilmQueue
+from web.security import Guard
+from web.settings import Settings
+from web.tus import Tus
+from web.uploads import Uploads
+from web.video_api import VideoApi
+from web.videos import Videos
+
+logger = logging.getLogger(__name__)
+
+_SWEEP_S = 600.0
+
+
+class IdConvertor(Convertor[str]):
+    """An id, which is all of a visitor's path that ever gets near a file."""
+
+    regex = "[0-9a-f]{32}"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("film_id", IdConvertor())
+
+
+class Service:
+    """The parts of one service, and the application that they make.
+
+    Raises LockTaken: another one works in the folder; OSError, sqlite3.Error or ValueError where that cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.folder.chmod(0o700)
+        self._lock = FolderLock(settings.folder, wait=False)
+        self._database = open_database(settings.folder / "service.db")
+        limits = settings.limits
+        self.events = Events(settings.heartbeat_s, limits.event_streams)
+        self._uploads = Uploads(self._database, settings.folder / "uploads", limits)
+        self._videos = Videos(self._database, settings.folder / "videos", limits, self.events)
+        self.app: ASGIApp = Guard(
+            Starlette(
+                routes=self._routes(),
+                lifespan=self._lifespan,
+                exception_handlers={
+                    ApiError: _refused,
+                    HTTPException: _not_served,
+                    ClientDisconnect: _gone,
+                    Exception: _failed,
+                },
+            ),
+            settings,
+        )
+
+    def sweep(self, now: float) -> None:
+        """Remove what is old, and what belongs to nothing."""
+        self._videos.expire(now)
+        self._uploads.expire(now)
+
+    def close(self) -> None:
+        """Let go of the folder; what serves does so itself at its end."""
+        self._database.close()
+        self._lock.release()
+
+    def _routes(self) -> list[Route]:
+        limits = self._settings.limits
+        self._queue = FilmQueue(self._settings, self._videos, self._uploads)
+        tus, videos = Tus(self._uploads, limits), VideoApi(self._videos, self._uploads, self._queue, limits)
+        described = document(self._settings.token is not None)
+
+        async def openapi(request: Request) -> Response:
+            return json_answer(described)
+
+        return [
+            Route("/v1/uploads", tus.collection, methods=["OPTIONS", "POST"]),
+            Route("/v1/uploads/{id:film_id}", tus.one, methods=["HEAD", "PATCH", "DELETE", "POST"]),
+            Route("/v1/videos", videos.page, methods=["GET"]),
+            Route("/v1/videos", videos.create, methods=["POST"]),
+            Route("/v1/videos/{id:film_id}", videos.get, methods=["GET"]),
+            Route("/v1/videos/{id:film_id}", videos.change, methods=["PATCH"]),
+            Route("/v1/videos/{id:film_id}", videos.delete, methods=["DELETE"]),
+            Route("/v1/videos/{id:film_id}/content", videos.content, methods=["GET"]),
+            Route("/v1/events", self.events.stream, methods=["GET"]),
+            Route("/openapi.json", openapi, methods=["GET"]),
+        ]
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._queue.run()), asyncio.create_task(self._sweep_often())]
+        for task in tasks:
+            task.add_done_callback(_log_failure)
+        try:
+            yield
+        finally:
+            self.events.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.close()
+
+    async def _sweep_often(self) -> None:
+        while True:
+            self.sweep(time.time())
+            await asyncio.sleep(_SWEEP_S)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.critical("films are no longer made, or old ones not removed: start the service anew", exc_info=error)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error.answer()
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such path, or method."""
+    assert isinstance(error, HTTPException)
+    return ApiError(error.status_code, error.detail, error.headers).answer()
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return ApiError(400, "the connection was closed in the middle of the body").answer()
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return ApiError(500, "the service failed; its log says how").answer()

@@ -1,0 +1,57 @@
+"""The SQLite file that the queue and the uploads are in."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE uploads (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    length INTEGER NOT NULL,
+    used_at REAL NOT NULL
+);
+CREATE TABLE videos (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    upload TEXT NOT NULL,
+    name TEXT NOT NULL,
+    options TEXT NOT NULL,
+    status TEXT NOT NULL,
+    paused INTEGER NOT NULL DEFAULT 0,
+    rank INTEGER NOT NULL,
+    frames INTEGER NOT NULL DEFAULT 0,
+    expected_frames INTEGER,
+    frames_per_second REAL,
+    eta_s REAL,
+    limited_by TEXT,
+    error TEXT,
+    notes TEXT NOT NULL DEFAULT '[]',
+    created_at REAL NOT NULL,
+    started_at REAL,
+    ended_at REAL
+);
+CREATE INDEX videos_in_turn ON videos (status, rank);
+"""
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """The database in this file, made where there is none. It is used by one thread at a time.
+
+    Raises sqlite3.Error, or ValueError: it is of another version of the service.
+    """
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    database.row_factory = sqlite3.Row
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        elif version != VERSION:
+            raise ValueError(f"{path} is of another version of this service ({version}, not {VERSION})")
+    except BaseException:
+        database.close()
+        raise
+    return database

@@ -1,0 +1,170 @@
+"""The OpenAPI document of the service. Its schemas are those types that requests are validated with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from web.schemas import Change, NewVideo, Options, Problem, Video, VideoPage
+
+_REF = "#/components/schemas/{name}"
+_ID_TEXT = {"type": "string", "minLength": 32, "maxLength": 32, "pattern": "^[0-9a-f]{32}$"}
+_ID = {"name": "id", "in": "path", "required": True, "schema": _ID_TEXT}
+_TUS = {"name": "Tus-Resumable", "in": "header", "required": True, "schema": {"const": "1.0.0"}}
+
+
+def document(with_token: bool) -> dict[str, Any]:
+    """OpenAPI 3.1; `with_token`: every request has to carry one."""
+    types = (Video, VideoPage, NewVideo, Change, Options, Problem)
+    _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
+    described: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "EDEN films", "version": "1", "description": "Smoother films: uploads, a queue, progress."},
+        "paths": _videos() | _uploads() | _others(),
+        "components": {"schemas": schemas},
+    }
+    if with_token:
+        described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+    return described
+
+
+def _videos() -> dict[str, Any]:
+    form = {
+        "type": "object",
+        "properties": {"film": {"type": "string", "format": "binary"}, "options": _schema("Options")},
+        "required": ["film"],
+        "additionalProperties": False,
+    }
+    wanted = {
+        "multipart/form-data": {"schema": form, "encoding": {"options": {"contentType": "application/json"}}},
+        "application/json": {"schema": _schema("NewVideo")},
+    }
+    created = _json("Video", "it waits in the queue")
+    created["headers"] = {"Location": {"schema": {"type": "string"}}}
+    query = [
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+        _query("cursor", {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1}),
+        _query("status", {"enum": ["queued", "in_progress", "completed", "failed", "cancelled"]}),
+    ]
+    part = {"Content-Range": {"schema": {"type": "string"}}}
+    return {
+        "/v1/videos": {
+            "get": _operation("listVideos", {"200": _json("VideoPage", "a page of them")}, 400, parameters=query),
+            "post": _operation(
+                "createVideo",
+                {"201": created},
+                *(400, 404, 408, 409, 411, 413, 415, 422, 423, 429, 507),
+                requestBody={"required": True, "content": wanted},
+            ),
+        },
+        "/v1/videos/{id}": {
+            "parameters": [_ID],
+            "get": _operation("getVideo", {"200": _json("Video", "as it is now")}, 404),
+            "patch": _operation(
+                "changeVideo",
+                {"200": _json("Video", "as it is after the change")},
+                *(400, 404, 408, 409, 413, 415, 429),
+                requestBody={"required": True, "content": {"application/json": {"schema": _schema("Change")}}},
+            ),
+            "delete": _operation("deleteVideo", {"204": {"description": "it is gone, and its files"}}, 404),
+        },
+        "/v1/videos/{id}/content": {
+            "parameters": [_ID],
+            "get": _operation(
+                "getContent",
+                {
+                    "200": _binary("the film, or its finished part"),
+                    "206": _binary("a part of the file") | {"headers": part},
+                    "416": {"description": "there are no such bytes in it"},
+                },
+                *(404, 409),
+                parameters=[{"name": "Range", "in": "header", "schema": _text("^bytes=[0-9]+-$")}],
+            ),
+        },
+    }
+
+
+def _uploads() -> dict[str, Any]:
+    count = _text("^[0-9]{1,15}$")
+    offset = {"Upload-Offset": {"required": True, "schema": count}}
+    lengths = [
+        _TUS,
+        {"name": "Upload-Length", "in": "header", "required": True, "schema": count},
+        {
+            "name": "Upload-Metadata",
+            "in": "header",
+            "schema": _text("^filename [A-Za-z0-9]{4}$"),
+        },
+    ]
+    chunk = {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    at = [_TUS, {"name": "Upload-Offset", "in": "header", "required": True, "schema": count}]
+    new = {"description": "send it to Location", "headers": {"Location": {"schema": {"type": "string"}}} | offset}
+    return {
+        "/v1/uploads": {
+            "options": _operation("getUploadOptions", {"204": {"description": "what is understood of tus"}}),
+            "post": _operation("createUpload", {"201": new}, 400, 412, 413, 507, parameters=lengths),
+        },
+        "/v1/uploads/{id}": {
+            "parameters": [_ID],
+            "head": {
+                "operationId": "getUpload",
+                "parameters": [_TUS],
+                "responses": {
+                    "200": {"description": "how much is there", "headers": offset},
+                    "404": {"description": "there is no such upload"},
+                    "412": {"description": "another version of tus"},
+                },
+            },
+            "patch": _operation(
+                "continueUpload",
+                {"204": {"description": "so much is there now", "headers": offset}},
+                *(400, 404, 408, 409, 412, 413, 415, 423, 507),
+                parameters=at,
+                requestBody={"required": True, "content": chunk},
+            ),
+            "delete": _operation(
+                "deleteUpload", {"204": {"description": "it is gone"}}, 404, 409, 412, 423, parameters=[_TUS]
+            ),
+        },
+    }
+
+
+def _others() -> dict[str, Any]:
+    stream = {
+        "description": "`video` with a Video, `deleted` with its id, `reset`: list the videos anew",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+    last = [{"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}]
+    itself = {"description": "this document", "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {
+        "/v1/events": {"get": _operation("followEvents", {"200": stream}, 503, parameters=last)},
+        "/openapi.json": {"get": _operation("getDocument", {"200": itself})},
+    }
+
+
+def _operation(name: str, answers: dict[str, Any], *refusals: int, **more: Any) -> dict[str, Any]:
+    refused = {str(status): _json("Problem", "refused") for status in (401, 403, 421, *refusals)}
+    return {"operationId": name, "responses": answers | refused, **more}
+
+
+def _json(name: str, description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": _schema(name)}}}
+
+
+def _binary(description: str) -> dict[str, Any]:
+    kinds = ("video/mp4", "video/x-matroska", "video/quicktime", "video/webm", "image/gif")
+    return {"description": description, "content": {kind: {} for kind in kinds}}
+
+
+def _schema(name: str) -> dict[str, str]:
+    return {"$ref": _REF.format(name=name)}
+
+
+def _text(pattern: str) -> dict[str, str]:
+    return {"type": "string", "pattern": pattern}
+
+
+def _query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema}

@@ -1,0 +1,109 @@
+"""What goes over HTTP, as types: they validate what comes in, and the OpenAPI document is made of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
+Seconds = Annotated[float, Meta(ge=0, le=1_000_000)]
+Rate = Annotated[
+    str,
+    Meta(
+        pattern=r"^([1-9][0-9]{0,2}(\.[0-9]{1,3})?|(24000|30000|48000|60000|120000)/1001)$",
+        description="frames per second, such as 60 or 60000/1001",
+        examples=["60"],
+    ),
+]
+
+
+class Options(Struct, forbid_unknown_fields=True, frozen=True):
+    """How a film is to be made. What is left out is as by the command eden-interpolate."""
+
+    times: Annotated[Literal[2, 4, 8] | None, Meta(description="frames for each one of the film; 2 by default")] = None
+    fps: Annotated[Rate | None, Meta(description="a constant rate, in place of `times`")] = None
+    slow_motion: Annotated[
+        Literal[2, 4, 8] | None,
+        Meta(description="as many times longer, without sound; with neither `times` nor `fps` at the film's own rate"),
+    ] = None
+    preset: Annotated[
+        Literal["film", "animation"],
+        Meta(description="animation: repeated drawings are left out, and the motion spread over their time"),
+    ] = "film"
+    format: Literal["mp4", "mkv", "mov", "webm", "gif"] = "mp4"
+    codec: Annotated[
+        Literal["h264", "hevc", "vp9", "av1"] | None, Meta(description="by default the film's own kind, where it fits")
+    ] = None
+    quality: Annotated[
+        Literal["smaller", "standard", "better"],
+        Meta(description="other than standard: of the codec that is named, else of h264 (webm: vp9); not of a GIF"),
+    ] = "standard"
+    start: Annotated[Seconds, Meta(description="seconds that are left out at the beginning, and the sound")] = 0
+    duration: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000_000)] | None, Meta(description="seconds that are made, without sound")
+    ] = None
+
+
+class NewVideo(Struct, forbid_unknown_fields=True):
+    """A film to be made from an upload that is complete."""
+
+    upload: Id
+    options: Options = Options()
+
+
+class Change(Struct, forbid_unknown_fields=True):
+    """What is to become of a video; several at once are done in this order."""
+
+    paused: Annotated[bool | UnsetType, Meta(description="true: not made for now; false: made when its turn comes")] = (
+        UNSET
+    )
+    position: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType, Meta(description="its place in the queue, from 0 on")
+    ] = UNSET
+    status: Annotated[
+        Literal["queued", "cancelled"] | UnsetType,
+        Meta(description="cancelled: end it; queued: go on with what is cancelled or failed"),
+    ] = UNSET
+
+
+class Video(Struct):
+    """A film that is made, is to be made, or was."""
+
+    id: Id
+    name: Annotated[str, Meta(description="as the visitor called the file: any text")]
+    upload: Id
+    options: Options
+    status: Status
+    paused: bool
+    position: Annotated[int | None, Meta(description="in the queue, from 0 on; null where it does not wait")]
+    progress: Annotated[int, Meta(ge=0, le=100)]
+    frames: Annotated[int, Meta(ge=0, description="that are done")]
+    expected_frames: int | None
+    frames_per_second: Annotated[float | None, Meta(description="of the result, made per second of this run")]
+    eta_s: Annotated[float | None, Meta(description="seconds until it is done")]
+    limited_by: Annotated[str | None, Meta(description="what bounds the speed: reading, server or encoding")]
+    error: Annotated[str | None, Meta(description="why it failed")]
+    notes: list[str]
+    bytes: Annotated[int | None, Meta(description="of what /content gives: all of it, or the finished part")]
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    object: Literal["video"] = "video"
+
+
+class VideoPage(Struct):
+    """Videos, the latest first."""
+
+    data: list[Video]
+    next_cursor: Annotated[int | None, Meta(description="`cursor` of the page after this one; null: it was the last")]
+    object: Literal["list"] = "list"
+
+
+class Problem(Struct):
+    """Why a request was refused."""
+
+    code: int
+    type: str
+    message: str

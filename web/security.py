@@ -1,0 +1,103 @@
+"""What every request has to pass before anything is done for it, and what every answer carries."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.answers import ApiError
+from web.settings import Settings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """Passes on what comes by a known name, from no other site, with the token; within bounds of time."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._limits = app, settings.limits
+        self._hosts = {*LOOPBACK, settings.host.lower(), *(name.lower() for name in settings.allowed_hosts)}
+        self._token = None if settings.token is None else settings.token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            async with asyncio.timeout(self._limits.send_s):
+                await send(message)
+
+        try:
+            self._check(scope["method"], Headers(scope=scope))
+        except ApiError as refused:
+            await refused.answer()(scope, receive, sending)
+            return
+        await self._app(scope, self._patient(receive), sending)
+
+    def _check(self, method: str, headers: Headers) -> None:
+        host = headers.get("host", "")
+        if len(headers.getlist("host")) != 1 or _name(host) not in self._hosts:
+            raise ApiError(421, "the service is not known by this name: --allow-host adds one")
+        site = headers.get("sec-fetch-site")
+        if site == "cross-site" or (method not in SAFE_METHODS and site not in (None, "same-origin", "none")):
+            raise ApiError(403, "requests of another site are refused")
+        origin = headers.get("origin")
+        if method not in SAFE_METHODS and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            raise ApiError(403, "requests of another origin are refused")
+        if self._token is not None:
+            kind, _, given = headers.get("authorization", "").partition(" ")
+            if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._token):
+                raise ApiError(401, "a token is needed: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
+
+    def _patient(self, receive: Receive) -> Receive:
+        """`receive`, that waits so long and no longer for each part of a body."""
+        complete = False
+
+        async def receiving() -> Message:
+            nonlocal complete
+            if complete:  # what comes now is the end of the connection, whenever that is
+                return await receive()
+            try:
+                async with asyncio.timeout(self._limits.receive_s):
+                    message = await receive()
+            except TimeoutError:
+                raise ApiError(408, "the next part of the body came too late", {"Connection": "close"}) from None
+            complete = message["type"] != "http.request" or not message.get("more_body", False)
+            return message
+
+        return receiving
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""

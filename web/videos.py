@@ -1,0 +1,180 @@
+"""The videos that are made, are to be made, or were: their rows, their order, and where their files lie."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eden_client.film.resume_journal import rescued_part
+from web.answers import ApiError
+from web.events import Events
+from web.schemas import Options, Status, Video, VideoPage
+from web.settings import Limits
+from web.uploads import Upload
+
+_ENDED = ("completed", "failed", "cancelled")
+
+
+class Videos:
+    """All videos; one thread uses it. Whoever listens is told of each change."""
+
+    def __init__(self, database: sqlite3.Connection, folder: Path, limits: Limits, events: Events) -> None:
+        self._database, self._folder, self._limits, self._events = database, folder, limits, events
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+    def create(self, upload: Upload, options: Options) -> Video:
+        """A new one, last in the queue. Raises ApiError 429 where there are too many."""
+        self.check_room()
+        id_ = secrets.token_hex(16)
+        (self._folder / id_).mkdir(mode=0o700)
+        self._database.execute(
+            "INSERT INTO videos (id, upload, name, options, status, rank, created_at) "
+            "VALUES (?, ?, ?, ?, 'queued', (SELECT coalesce(max(rank), 0) + 1 FROM videos), ?)",
+            (id_, upload.id, upload.name, msgspec.json.encode(options).decode(), time.time()),
+        )
+        return self._told(id_)
+
+    def check_room(self) -> None:
+        """Raises ApiError 429: there are too many."""
+        waiting, count = self._database.execute(
+            "SELECT count(*) FILTER (WHERE status IN ('queued', 'in_progress')), count(*) FROM videos"
+        ).fetchone()
+        if waiting >= self._limits.queue or count >= self._limits.videos:
+            raise ApiError(429, "there are too many videos: wait until some are done, or delete some")
+
+    def get(self, id_: str) -> Video:
+        """Raises ApiError 404."""
+        row = self._database.execute("SELECT * FROM videos WHERE id = ?", (id_,)).fetchone()
+        if row is None:
+            raise ApiError(404, "there is no such video; it may have been removed, being old")
+        return self._video(row)
+
+    def page(self, limit: int, cursor: int | None, status: str | None) -> VideoPage:
+        """So many at most, the latest first, older than those of the page that gave this cursor."""
+        rows = self._database.execute(
+            "SELECT * FROM videos WHERE (?1 IS NULL OR seq < ?1) AND (?2 IS NULL OR status = ?2) "
+            "ORDER BY seq DESC LIMIT ?3",
+            (cursor, status, limit + 1),
+        ).fetchall()
+        more = len(rows) > limit
+        return VideoPage([self._video(row) for row in rows[:limit]], rows[limit - 1]["seq"] if more else None)
+
+    def next(self) -> Video | None:
+        """The one whose turn it is."""
+        row = self._database.execute(
+            "SELECT * FROM videos WHERE status = 'queued' AND NOT paused ORDER BY rank LIMIT 1"
+        ).fetchone()
+        return row and self._video(row)
+
+    def set(self, id_: str, status: Status | None = None, **columns: Any) -> Video:
+        """Change what is known of it; nothing happens to one that is gone meanwhile. Raises ApiError 404."""
+        if status is not None:
+            columns["status"] = status
+            if status != "in_progress":
+                columns |= {"eta_s": None, "frames_per_second": None, "limited_by": None}
+            columns["ended_at"] = time.time() if status in _ENDED else None
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        self._database.execute(f"UPDATE videos SET {assignments} WHERE id = ?", (*columns.values(), id_))
+        return self._told(id_)
+
+    def note(self, id_: str, text: str) -> None:
+        """Add to its notes, unless there are many."""
+        notes = self.get(id_).notes
+        if text not in notes and len(notes) < 50:
+            self.set(id_, notes=json.dumps([*notes, text]))
+
+    def move(self, id_: str, position: int) -> None:
+        """To this place among those that wait."""
+        rows = self._database.execute("SELECT id, rank FROM videos WHERE status = 'queued' ORDER BY rank").fetchall()
+        order = [row["id"] for row in rows if row["id"] != id_]
+        order.insert(position, id_)
+        self._rank(order)
+        for each in order:
+            self._told(each)
+
+    def requeue_interrupted(self) -> None:
+        """What was being made when the service ended comes first now; what was just finished is."""
+        rows = self._database.execute("SELECT * FROM videos WHERE status = 'in_progress' ORDER BY rank").fetchall()
+        for row in rows:
+            video = self._video(row)
+            self.set(video.id, "completed" if self.result(video).is_file() else "queued")
+
+    def delete(self, id_: str) -> None:
+        """Remove it and its files. It must not be in progress."""
+        self._database.execute("DELETE FROM videos WHERE id = ?", (id_,))
+        shutil.rmtree(self._folder / id_, ignore_errors=True)
+        self._events.publish("deleted", {"id": id_})
+
+    def expire(self, now: float) -> None:
+        """Remove those that ended long ago, and folders of which nothing is known."""
+        old = self._database.execute("SELECT id FROM videos WHERE ended_at < ?", (now - self._limits.keep_s,))
+        for row in old.fetchall():
+            self.delete(row["id"])
+        known = {row["id"] for row in self._database.execute("SELECT id FROM videos")}
+        for path in self._folder.iterdir():
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def result(self, video: Video) -> Path:
+        """Where it lies once it is complete."""
+        return self._folder / video.id / f"film.{video.options.format}"
+
+    def content(self, video: Video) -> Path | None:
+        """What there is to be seen of it: all, or the finished part of one that is not being made."""
+        if video.status == "in_progress":
+            return None
+        result = self.result(video)
+        return next((path for path in (result, rescued_part(result)) if path.is_file()), None)
+
+    def _rank(self, ids: Iterable[str]) -> None:
+        self._database.execute("BEGIN")
+        (last,) = self._database.execute("SELECT coalesce(max(rank), 0) FROM videos").fetchone()
+        ranked = [(last + number, id_) for number, id_ in enumerate(ids, 1)]
+        self._database.executemany("UPDATE videos SET rank = ? WHERE id = ?", ranked)
+        self._database.execute("COMMIT")
+
+    def _told(self, id_: str) -> Video:
+        video = self.get(id_)
+        self._events.publish("video", video)
+        return video
+
+    def _video(self, row: sqlite3.Row) -> Video:
+        frames, expected, status = row["frames"], row["expected_frames"], row["status"]
+        options = msgspec.json.decode(row["options"], type=Options)
+        position = None
+        if status == "queued":
+            (position,) = self._database.execute(
+                "SELECT count(*) FROM videos WHERE status = 'queued' AND rank < ?", (row["rank"],)
+            ).fetchone()
+        video = Video(
+            id=row["id"],
+            name=row["name"],
+            upload=row["upload"],
+            options=options,
+            status=status,
+            paused=bool(row["paused"]),
+            position=position,
+            progress=100 if status == "completed" else min(99, 100 * frames // expected) if expected else 0,
+            frames=frames,
+            expected_frames=expected,
+            frames_per_second=row["frames_per_second"],
+            eta_s=row["eta_s"],
+            limited_by=row["limited_by"],
+            error=row["error"],
+            notes=json.loads(row["notes"]),
+            bytes=None,
+            created_at=row["created_at"],
+            started_at=row["started_at"],
+            ended_at=row["ended_at"],
+        )
+        content = self.content(video)
+        video.bytes = None if content is None else content.stat().st_size
+        return video
