@@ -9,9 +9,13 @@ import sys
 import time
 
 import av
+import psutil
 import pytest
 
+from eden_client.film.order import Order
+from eden_client.film.run import interpolate_film
 from server.settings import Ports
+from tests.unit.client.film.drawing import Drawing, Silent
 from tests.unit.web.conftest import COUNT
 from tests.unit.web.instant_film import HELD_AFTER
 from tests.unit.web.services import PATIENCE, Visitor, running
@@ -21,6 +25,14 @@ pytestmark = pytest.mark.slow
 ALL = 2 * COUNT - 1
 FINISHED = 36
 """Frames of the segments that are finished while a film is held."""
+
+
+@pytest.fixture(scope="module")
+def whole(film, tmp_path_factory):
+    """The bytes of the film that the command makes undisturbed."""
+    made = tmp_path_factory.mktemp("undisturbed") / "out.mp4"
+    interpolate_film(Order(str(film), str(made)), Drawing(), Silent())
+    return made.read_bytes()
 
 
 def held_up(visitor, id_):
@@ -39,7 +51,18 @@ def count_frames(data, tmp_path):
         return sum(1 for _ in film.decode(video=0))
 
 
-def test_a_cancelled_film_can_be_seen_and_taken_up_again(tmp_path, film, held):
+def making(visitor):
+    """The process that makes a film, once there is one."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        for each in psutil.Process().children():
+            if str(visitor.folder) in " ".join(each.cmdline()):
+                return each
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_film_that_was_cancelled_or_killed_goes_on_where_it_was(tmp_path, film, whole, held):
     with running(tmp_path / "web") as visitor:
         id_ = visitor.send_film(film)["id"]
         working = held_up(visitor, id_)
@@ -47,15 +70,15 @@ def test_a_cancelled_film_can_be_seen_and_taken_up_again(tmp_path, film, held):
         assert working["frames_per_second"] > 0 and working["eta_s"] > 0
         reply = visitor.patch_video(id_, status="cancelled")
         assert (reply.status_code, reply.json()["status"]) == (200, "cancelled")
-        part = visitor.content(id_).content
-        assert FINISHED <= count_frames(part, tmp_path) < ALL
-        held.unlink()
+        assert FINISHED <= count_frames(visitor.content(id_).content, tmp_path) < ALL
         assert visitor.patch_video(id_, status="queued").status_code == 200
+        making(visitor).kill()
+        failed = visitor.ended(id_)
+        assert failed["status"] == "failed" and "by signal 9: retry goes on from there" in failed["error"]
+        held.unlink()
+        assert visitor.patch_video(id_, status="queued").json()["error"] is None
         assert visitor.ended(id_)["frames"] == ALL
-        whole = visitor.content(id_).content
-        undisturbed = visitor.send_film(film)["id"]
-        assert visitor.ended(undisturbed)["status"] == "completed"
-        assert whole == visitor.content(undisturbed).content
+        assert visitor.content(id_).content == whole
         assert visitor.patch_video(id_, status="cancelled").status_code == 409
 
 
@@ -93,8 +116,7 @@ def serve(folder, port, hold):
     return subprocess.Popen([sys.executable, "-c", code, *arguments], env=os.environ | {"HOLD": str(hold)})
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_a_film_goes_on_after_the_service_was_ended(tmp_path, film, held, end):
+def test_a_film_goes_on_after_the_service_was_ended(tmp_path, film, whole, held):
     port = Ports.free().inference
     with Visitor(f"http://127.0.0.1:{port}", tmp_path / "web") as visitor:
         process = serve(tmp_path / "web", port, held)
@@ -102,16 +124,19 @@ def test_a_film_goes_on_after_the_service_was_ended(tmp_path, film, held, end):
             answering(visitor, process)
             id_, later = visitor.send_film(film)["id"], visitor.send_film(film, "later.mp4")["id"]
             held_up(visitor, id_)
-            process.send_signal(end)
-            process.wait(PATIENCE)
-            process = serve(tmp_path / "web", port, held)  # at once, beside the film's process of the earlier one
-            answering(visitor, process)
-            assert visitor.video(later)["name"] == "later.mp4"
-            resumed = visitor.until(id_, lambda video: video["status"] == "in_progress" and video["frames"] >= FINISHED)
-            assert resumed["progress"] == 100 * resumed["frames"] // resumed["expected_frames"] >= 30
+            for end in (signal.SIGTERM, signal.SIGKILL):
+                process.send_signal(end)
+                process.wait(PATIENCE)
+                process = serve(tmp_path / "web", port, held)  # at once, beside the film's process of the earlier one
+                answering(visitor, process)
+                assert visitor.video(later)["name"] == "later.mp4"
+                resumed = visitor.until(
+                    id_, lambda video: video["status"] == "in_progress" and video["frames"] >= FINISHED
+                )
+                assert resumed["progress"] == 100 * resumed["frames"] // resumed["expected_frames"] >= 30
             held.unlink()
-            assert [visitor.ended(each)["frames"] for each in (id_, later)] == [ALL, ALL]
-            assert visitor.content(id_).content == visitor.content(later).content
+            assert visitor.ended(id_)["frames"] == ALL
+            assert visitor.content(id_).content == whole
         finally:
             process.kill()
             process.wait()
@@ -125,21 +150,6 @@ def answering(visitor, process):
         except OSError:
             assert process.poll() is None and time.monotonic() < until
             time.sleep(0.05)
-
-
-def test_a_film_whose_process_is_killed_can_be_retried(tmp_path, film, held):
-    import psutil
-
-    with running(tmp_path / "web") as visitor:
-        id_ = visitor.send_film(film)["id"]
-        held_up(visitor, id_)
-        (making,) = (each for each in psutil.Process().children() if str(tmp_path) in " ".join(each.cmdline()))
-        making.kill()
-        failed = visitor.ended(id_)
-        assert failed["status"] == "failed" and "by signal 9: retry goes on from there" in failed["error"]
-        held.unlink()
-        visitor.patch_video(id_, status="queued")
-        assert visitor.ended(id_)["frames"] == ALL
 
 
 def test_the_film_is_held_in_the_middle():
