@@ -65,7 +65,7 @@ def planner(path: Path) -> PlannerCost:
     with open_film_file(path) as film:
         segments = Segmentation(Fraction(TWICE), defaults.clip, film.look.size, film.expected)
         work = Planner(segments, frozenset())
-        seen = classify_transitions(work.seen(_numbered(film.pictures())), defaults.cuts, True)
+        seen = work.seen(classify_transitions(_numbered(film.pictures()), defaults.cuts, True))
         before = time.process_time()
         jobs = list(work.jobs(plan(seen, Multiply(TWICE), 1, 1 / film.look.rate)))
         both = time.process_time() - before
