@@ -82,7 +82,7 @@ soak: install ## an hour of mixed load and kills by a server of its own: does an
 quality: install ## the demo weights on held-out scenes, beside simpler ways and ffmpeg's minterpolate (QUALITY='...')
 	@$(PYTHON_IN_VENV) -m bench.quality $(QUALITY)
 
-train: install ## train such weights: nine to ten minutes of a large GPU (TRAIN='...': see training/README.md)
+train: install ## train weights for the demo, on a large GPU (TRAIN='...': see training/README.md)
 	@$(PYTHON_IN_VENV) -m training $(TRAIN)
 
 lint: install ## ruff and mypy

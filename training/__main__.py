@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from eden.checkpoint import CheckpointError
+from training.measuring import measure
 from training.ranks import Ranks
 from training.run import Diverged, Run
 from training.settings import Settings
@@ -22,27 +26,35 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=default.folder, help="where all files go (%(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument(
-        "--plan-samples", type=int, default=default.plan_samples, help="length of the run in triplets (%(default)s)"
-    )
+    parser.add_argument("--plan-steps", type=int, default=default.plan_steps, help="length of the run (%(default)s)")
     parser.add_argument(
         "--until", type=float, default=1.0, metavar="SHARE", help="stop this piece there, 0 .. 1, to be resumed"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the folder's state file")
-    parser.add_argument("--start-from", type=Path, metavar="EXPORT", help="go on from an export, its state file lost")
+    parser.add_argument(
+        "--piece-minutes", type=float, default=math.inf, help="stop this piece after so long, to be resumed"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the state in the folder")
+    parser.add_argument("--half-state", action="store_true", help="keep the state in half precision: half as large")
+    parser.add_argument("--start-from", type=Path, metavar="EXPORT", help="go on from an export, the state being lost")
+    parser.add_argument("--measure-steps", type=int, metavar="N", help="time N steps of each kind, and train nothing")
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate (%(default)s)")
-    parser.add_argument("--batch", type=int, default=default.batch, help="full-size triplets a step (%(default)s)")
+    parser.add_argument("--memory", type=float, default=default.memory, help="of the moving average (%(default)s)")
+    parser.add_argument("--batch", type=int, default=default.batch, help="full-size triplets per step (%(default)s)")
     parser.add_argument("--scenes", type=int, default=default.scenes, help="scenes drawn at once (%(default)s)")
     parser.add_argument("--uses", type=int, default=default.uses, help="of each scene (%(default)s)")
     parser.add_argument("--size", default="256x448", help="of full-size frames, HEIGHTxWIDTH (%(default)s)")
     parser.add_argument("--depths", type=int, nargs=2, metavar=("DIT", "DECODER"), help="blocks of each")
+    parser.add_argument("--mlp-ratio", type=float, default=default.config.mlp_ratio, help="(%(default)s)")
+    begun = time.monotonic()
     chosen = parser.parse_args(arguments)
     if not 0 < chosen.until <= 1:
         parser.error(f"--until {chosen.until}: a share of the run, from 0 to 1")
     if chosen.resume and chosen.start_from:
         parser.error("either --resume or --start-from")
+    if chosen.measure_steps is not None and chosen.measure_steps < 1:
+        parser.error(f"--measure-steps {chosen.measure_steps}: at least one")
     height, width = map(int, chosen.size.split("x"))
-    config = default.config
+    config = replace(default.config, mlp_ratio=chosen.mlp_ratio)
     if chosen.depths:
         config = replace(config, dit_depth=chosen.depths[0], decoder_depth=chosen.depths[1])
     device = chosen.device
@@ -55,8 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
         device=device,
         seed=chosen.seed,
         config=config,
-        plan_samples=chosen.plan_samples,
+        plan_steps=chosen.plan_steps,
         rate=chosen.rate,
+        memory=chosen.memory,
+        half_state=chosen.half_state,
         size=(height, width),
         batch=chosen.batch,
         scenes=chosen.scenes,
@@ -64,12 +78,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     ranks = Ranks.join(device)
     try:
+        if chosen.measure_steps:
+            print(json.dumps(measure(settings, chosen.measure_steps), indent=1))
+            return 0
         run = Run(settings, ranks)
         if chosen.resume:
             run.resume()
         elif chosen.start_from:
             run.start_from(chosen.start_from)
-        run.train(chosen.until)
+        run.train(chosen.until, begun + 60 * chosen.piece_minutes)
     except (CheckpointError, Diverged, OSError, ValueError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Triplets to train on: sets of scenes drawn on the device, each cut, turned and recoloured into many batches."""
+"""Triplets to train on: sets of scenes, each cut, turned and recoloured into many batches."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from eden.geometry import padded_grid
 from training.network import Window
 from training.ranks import ALONE, Ranks
-from training.scenes import Scenes
+from training.sets import Sets
 from training.settings import Settings, Size
 
-AT_ONCE = 64
-"""Scenes drawn together, which bounds memory."""
+Grid = tuple[int, int]
 
 
 class Batch(NamedTuple):
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     middle: Tensor
     last: Tensor
     window: Window | None = None
-    """Of crops: where they lie."""
+    """Of crops, and of frames that stand for a part of a larger one: where they lie."""
 
     @property
     def size(self) -> Size:
@@ -43,8 +43,10 @@ class Batches:
         if over:
             raise ValueError(f"a batch of {settings.batch} cannot be shared by {ranks.count} processes alike")
         self.steps_a_set = max(1, settings.scenes * settings.uses // self.own_share)
-        self._number: int | None = None
-        self._set: Tensor
+        self.sets = Sets(settings, ranks)
+        patch = settings.config.patch_size
+        self._grid = (settings.size[0] // patch, settings.size[1] // patch)
+        self._larger = [padded_grid(*size, patch) for size in settings.virtual_sizes]
 
     def generators(self, step: int) -> tuple[torch.Generator, torch.Generator]:
         """Of `step`: one for the host, the same in every rank; one on the device, a different one in each."""
@@ -55,40 +57,32 @@ class Batches:
     def at(self, step: int, large: float) -> Batch:
         """The batch of `step`; `large` is the probability that it has the full size."""
         choices, drawn = self.generators(step)
-        number = step // self.steps_a_set
-        if number != self._number:
-            self._set, self._number = self._draw(number), number
-        chance, down, across, *mirrored = torch.rand(5, generator=choices).tolist()
-        (height, width), pairs, cut, window = self.settings.size, self.own_share, self._set, None
+        number, within = divmod(step, self.steps_a_set)
+        cut = self.sets.get(number)
+        self.sets.draw_ahead(number + 1, (within + 1) / self.steps_a_set)
+        chance, down, across, virtual, which_grid, *mirrored = torch.rand(7, generator=choices).tolist()
+        patch, pairs, window = self.settings.config.patch_size, self.own_share, None
         if chance >= large:
-            height, width, pairs = height // 2, width // 2, 4 * pairs
-            cell = 2 * self.settings.config.patch_size
-            top, left = (int(toss * (side // cell + 1)) * cell for toss, side in ((down, height), (across, width)))
-            cut = cut[..., top : top + height, left : left + width]
-            window = self._window(top, left)
+            pairs = 4 * pairs
+            window = _placed(self._grid, (self._grid[0] // 2, self._grid[1] // 2), down, across)
+            rows, columns = (
+                slice(start * patch, start * patch + side // 2)
+                for start, side in zip((window.top, window.left), self.settings.size, strict=True)
+            )
+            cut = cut[..., rows, columns]
+        if virtual < self.settings.virtual:
+            grid = self._larger[int(which_grid * len(self._larger))]
+            window = _placed(grid, (cut.shape[-2] // patch, cut.shape[-1] // patch), down, across)
         axes = [axis for axis, toss in zip((-2, -1), mirrored, strict=True) if toss < 0.5]
         colours = torch.randperm(3, generator=choices).tolist()
         which = torch.randint(len(cut), (pairs,), generator=drawn, device=self.device)
         chosen = cut[which].flip(axes).float() / 255
         return Batch(*torch.stack([chosen[:, :, colour] for colour in colours], dim=2).unbind(1), window)
 
-    def _window(self, top: int, left: int) -> Window:
-        """Of a crop whose upper left pixel is this one."""
-        patch = self.settings.config.patch_size
-        height, width = self.settings.size
-        return Window(top // patch, left // patch, (height // patch, width // patch))
 
-    def _draw(self, number: int) -> Tensor:
-        """Set `number`: [scenes,3,3,H,W] uint8, the frames of a triplet in their order."""
-        settings = self.settings
-        scenes = Scenes(self.device, seed=settings.seed * 1_000_003 + number * self.ranks.count + self.ranks.number)
-        made = torch.empty(settings.scenes, 3, 3, *settings.size, dtype=torch.uint8, device=self.device)
-        stills = round(settings.scenes * settings.stills)
-        for start in range(0, len(made), AT_ONCE):
-            room = made[start : start + AT_ONCE]
-            still = min(max(stills - start, 0), len(room))
-            for part, furthest in ((room[:still], 0.0), (room[still:], settings.furthest)):
-                if len(part):
-                    drawn = scenes.draw(len(part), *settings.size, displacement=(0.0, furthest))
-                    part.copy_(torch.stack([drawn.first, drawn.middle, drawn.last], dim=1).mul_(255).round_())
-        return made
+def _placed(whole: Grid, part: Grid, down: float, across: float) -> Window:
+    """Where a part of `part` patches lies in a frame of `whole`: `down` and `across`, 0 .. 1, of the room there is."""
+    top, left = (
+        int(toss * ((side - own) // 2 + 1)) * 2 for toss, side, own in zip((down, across), whole, part, strict=True)
+    )
+    return Window(top, left, whole)

@@ -67,15 +67,17 @@ class Eden(nn.Module):
         shape = (pairs, latents, self.config.latent_dim)
         return torch.randn(shape, generator=generator, device=generator.device)
 
-    def forward(self, first: Tensor, last: Tensor, noise: Tensor, window: Window | None = None) -> Tensor:
-        """Frames [P,3,H,W] float32 in [0,1] and noise [P,q,l] -> [P,3,H,W] float32, about in [0,1]."""
+    def forward(self, first: Tensor, last: Tensor, noise: Tensor, place: Place | None = None) -> Tensor:
+        """Frames [P,3,H,W] float32 in [0,1] and noise [P,q,l] -> [P,3,H,W] float32, about in [0,1].
+
+        `place`: the grid's constants, where they are not those of a whole frame.
+        """
         config, pairs = self.config, len(first)
         frames = torch.stack([first, last], dim=1).flatten(0, 1)
         std, mean = torch.std_mean(frames, dim=(1, 2, 3), keepdim=True)
         grid = (frames.shape[-2] // config.patch_size, frames.shape[-1] // config.patch_size)
-        place = place_of(grid, config.hidden_dim, frames.device, torch.float32)
-        if window is not None:
-            place = seen_through(window, place)
+        if place is None:
+            place = place_of(grid, config.hidden_dim, frames.device, torch.float32)
         earlier = first_frames((2,) * pairs, frames.device)
 
         cond_dit, cond_dec = self.encoder(to_patches((frames - mean) / (std + STD_EPS), config.patch_size), place)

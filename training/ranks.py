@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import distributed, nn
 
+ASKED_EVERY = 50
+"""Steps between votes, since one waits for every device."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -37,6 +40,17 @@ class Ranks:
     def leading(self) -> bool:
         """Whether this is the process that judges and writes."""
         return self.number == 0
+
+    def any(self, step: int, said: bool) -> bool:
+        """Whether any process says so, asked by all at `step`: every time of one alone, of several now and then."""
+        if self.count == 1:
+            return said
+        if step % ASKED_EVERY:
+            return False
+        device = f"cuda:{torch.cuda.current_device()}" if distributed.get_backend() == "nccl" else "cpu"
+        votes = torch.tensor(float(said), device=device)
+        distributed.all_reduce(votes)
+        return votes.item() > 0
 
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
         """Make the gradients of every process the mean of all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -60,14 +61,14 @@ class Log:
         figure = Figure(figsize=(9, 4), layout="constrained")
         left, right = figure.subplots(1, 2)
         losses = [line for line in lines if "loss" in line]
-        left.plot([line["samples"] for line in losses], [line["loss"] for line in losses])
-        left.set(xlabel="samples", ylabel="training loss", yscale="log")
+        left.plot([line["step"] for line in losses], [line["loss"] for line in losses])
+        left.set(xlabel="steps", ylabel="training loss", yscale="log")
         judged = [line for line in lines if "psnr" in line]
         for name in judged[-1]["psnr"]:
             above = [line["psnr"][name]["eden"] - line["psnr"][name]["average"] for line in judged]
             if judged[-1]["psnr"][name]["average"] < 90:  # averaging two equal frames is exact
-                right.plot([line["samples"] for line in judged], above, marker=".", label=name)
-        right.set(xlabel="samples", ylabel="held out: PSNR above averaging, dB")
+                right.plot([line["step"] for line in judged], above, marker=".", label=name)
+        right.set(xlabel="steps", ylabel="held out: PSNR above averaging, dB")
         right.legend()
         figure.savefig(self.folder / "curve.png", dpi=100)
 
@@ -85,7 +86,10 @@ def write_card(
     """The model card beside the export, from the run's own figures."""
     config = settings.config
     shapes = {**expected_shapes(config, "encoder"), **expected_shapes(config, "decoder")}
-    rows = (f"| {name} | {each['eden']:.2f} | {each['average']:.2f} |" for name, each in figures.items())
+    rows = (
+        f"| {name} | {each['eden']:.2f} | {each['average']:.2f} | {each['blockiness']:.2f} |"
+        for name, each in figures.items()
+    )
     said = {
         "parameters": f"{sum(torch.Size(shape).numel() for shape in shapes.values()) / 1e6:.1f} M",
         "megabytes": f"{size / 1e6:.1f}",
@@ -102,6 +106,7 @@ def write_card(
         "height": settings.size[0],
         "width": settings.size[1],
         "furthest": f"{settings.furthest:g}",
+        "turning": f"{math.degrees(settings.turning):.0f}",
         "judged": settings.judged,
         "figures": "\n".join(rows),
     }

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from training.batches import Batch, Batches
+from training.batches import Batches
 from training.initial import initialise
 from training.judging import Figures, Judge
-from training.loss import reconstruction_loss
+from training.loss import Loss
 from training.network import Eden
 from training.optimising import Optimiser
 from training.progress import Progress
@@ -22,10 +22,8 @@ from training.ranks import ALONE, Ranks
 from training.report import EXPORT, Log, write_card
 from training.schedule import large_share, memory_at, rate_at
 from training.settings import Settings
-from training.state import export, read_export, read_state, set_tensors, tensors_of, write_state
-
-CLIP = 1.0
-"""Largest norm of all gradients together."""
+from training.state import AVERAGE, NETWORK, export, read_export, read_state, set_tensors, tensors_of, write_state
+from training.stepping import LossOf, Stepper, own_stream
 
 
 class Diverged(RuntimeError):
@@ -45,23 +43,27 @@ class Run:
         self.average = Eden(settings.config).to(self.device).requires_grad_(False)
         set_tensors(self.average, tensors_of(self.network))
         self.optimiser = Optimiser(self.network)
-        on_gpu = self.device.type == "cuda"
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu)
         self.batches, self.progress = Batches(settings, self.ranks), Progress()
-        if on_gpu:
+        loss: LossOf = Loss(settings.loss, settings.config.patch_size)
+        if self.device.type == "cuda":
             with warnings.catch_warnings():
                 # The compiler of PyTorch 2.11 imports a module of its own that uses what PyTorch itself deprecates.
                 warnings.filterwarnings("ignore", "`torch.jit.script_method` is", DeprecationWarning)
                 for block in [*self.network.dit.blocks(), *self.network.decoder.blocks()]:
                     block.forward = torch.compile(block.forward, dynamic=False)
+                loss = torch.compile(loss.__call__, dynamic=False)
+        self.stepper = Stepper(self.network, self.average, self.optimiser, loss, self.ranks, settings.recording)
 
     def resume(self) -> None:
-        """Go on where the state file in the run's folder ends. Raises FileNotFoundError."""
-        state = read_state(self.settings.folder, self.device)
-        set_tensors(self.network, state["network"])
-        set_tensors(self.average, state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.progress = Progress(**state["progress"])
+        """Go on where the state in the folder ends. Raises FileNotFoundError, and ValueError for another run's."""
+        tensors, progress = read_state(self.settings.folder)
+        try:
+            with torch.no_grad():
+                for name, tensor in self._state().items():
+                    tensor.copy_(tensors[name])
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"{self.settings.folder} holds the state of a run of another configuration") from error
+        self.progress = progress
 
     def start_from(self, folder: Path) -> None:
         """Go on from an export, where the state file is lost: its weights and place in the run, a fresh optimiser.
@@ -78,34 +80,35 @@ class Run:
     @property
     def position(self) -> float:
         """0 at the start of the whole run, 1 at its end."""
-        return self.progress.samples / self.settings.plan_samples
+        return self.progress.step / self.settings.plan_steps
 
     @property
     def parts(self) -> int:
         """Parts of the run that are done; each ends with a judgement."""
         return int(self.position * self.settings.judgements)
 
-    def step(self, batch: Batch, noise: Tensor) -> Tensor:
-        """One step of the optimiser: [2], loss and norm of the gradients, on the device, which is not waited for."""
-        rate = rate_at(self.position, self.progress.age, self.settings.rate, self.settings.warm_up)
-        with self.autocast:
-            made = self.network(batch.first, batch.last, noise, batch.window)
-        loss = reconstruction_loss(made, batch.middle)
-        self.network.zero_grad(set_to_none=True)
-        loss.backward()
-        self.ranks.average(self.network.parameters())
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
-        self.optimiser.step(rate)
-        with torch.no_grad():
-            averaged, trained = list(self.average.parameters()), list(self.network.parameters())
-            torch._foreach_lerp_(averaged, trained, 1 - memory_at(self.progress.age))
-        return torch.stack([loss.detach(), norm])
+    def step(self) -> Tensor:
+        """The next step: [2], loss and norm of the gradients, on the device, which is not waited for."""
+        settings, progress = self.settings, self.progress
+        batch = self.batches.at(progress.step, large_share(self.position))
+        noise = self.network.noise(len(batch.first), batch.size, self.batches.generators(progress.step)[1])
+        rate = rate_at(self.position, progress.age, settings.rate, settings.warm_up)
+        looked_at = self.stepper.step(batch, noise, rate, memory_at(progress.age, settings.memory))
+        progress.step += 1
+        progress.samples += len(batch.first) * self.ranks.count
+        return looked_at
 
-    def train(self, until: float = 1.0) -> Figures:
+    def train(self, until: float = 1.0, deadline: float = math.inf) -> Figures:
         """At least one step, until the run's `position` is there; then judge, and write everything. Raises Diverged.
+
+        `deadline`: of time.monotonic(), after which no further step is taken.
 
         Only the leading process judges and writes; the others give no figures.
         """
+        with own_stream(self.device):
+            return self._train(until, deadline)
+
+    def _train(self, until: float, deadline: float) -> Figures:
         settings, progress, leading = self.settings, self.progress, self.ranks.leading
         judge, log = Judge(settings), Log(settings.folder)
         if leading and not progress.step:
@@ -117,13 +120,9 @@ class Run:
         going = True
         while going:
             parts = self.parts
-            batch = self.batches.at(progress.step, large_share(self.position))
-            noise = self.network.noise(len(batch.first), batch.size, self.batches.generators(progress.step)[1])
-            pending.append(self.step(batch, noise))
-            progress.step += 1
-            progress.samples += len(batch.first) * self.ranks.count
+            pending.append(self.step())
             progress.seconds = before + time.monotonic() - begun
-            going = self.position < min(until, 1)
+            going = self.position < min(until, 1) and not self.ranks.any(progress.step, time.monotonic() > deadline)
             look = going and self.parts > parts
             if not leading:
                 pending.clear()
@@ -144,14 +143,16 @@ class Run:
         self._save()
         return self._judge(judge, log)
 
-    def _save(self) -> None:
-        state = {
-            "network": tensors_of(self.network),
-            "average": tensors_of(self.average),
-            "optimiser": self.optimiser.state_dict(),
-            "progress": asdict(self.progress),
+    def _state(self) -> dict[str, Tensor]:
+        """All that a step changes, by name: views."""
+        halves = {NETWORK: self.network, AVERAGE: self.average}
+        weights = {
+            f"{kind}/{name}": tensor for kind, half in halves.items() for name, tensor in tensors_of(half).items()
         }
-        write_state(self.settings.folder, state)
+        return weights | self.optimiser.tensors()
+
+    def _save(self) -> None:
+        write_state(self.settings.folder, self._state(), self.progress, self.settings.half_state)
 
     def _judge(self, judge: Judge, log: Log) -> Figures:
         """Export the average of the weights, and say how good it is."""

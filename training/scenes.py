@@ -9,6 +9,7 @@ a camera. All of it is a function of time, so the middle is drawn like its neigh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +20,7 @@ from training.scenes_atlas import outline_atlas, texture_atlas
 from training.scenes_author import Author
 from training.scenes_drawing import Speedometer
 from training.scenes_script import Script
+from training.settings import Range
 
 ROUNDS = 3
 """Of setting the speed: rotation and zoom make displacement nearly, not quite, proportional to it."""
@@ -50,16 +52,33 @@ class Scenes:
         self._generator = torch.Generator(self._device).manual_seed(2 * seed + held_out)
         self._author = Author(self._textures, self._outlines, self._generator)
 
-    @torch.no_grad()
     def draw(self, count: int, height: int, width: int, displacement: tuple[float, float]) -> Triplets:
         """Scenes whose displacements lie evenly in `displacement` pixels; (0, 0) makes stills, three equal frames."""
-        low, high = displacement
-        wanted = low + (high - low) * torch.rand(count, generator=self._generator, device=self._device)
-        with torch.autocast(self._device.type, enabled=False):
-            return self.film(self.script(wanted, height, width), height, width)
+        return self.draw_moving(self.displacements(count, (Range(1.0, *displacement),)), height, width)
 
-    def script(self, wanted: Tensor, height: int, width: int) -> Script:
-        """Random scenes of these displacements [B], in pixels, not yet drawn."""
+    def displacements(self, count: int, ranges: Sequence[Range]) -> Tensor:
+        """[count] pixels, each from one of the ranges, by their shares."""
+        wanted = self._uniform(count)
+        if len(ranges) > 1:
+            which = self._uniform(count)
+            start, inside = 0.0, wanted
+            for each in ranges:
+                wanted = torch.where(which >= start, each.at(inside), wanted)
+                start += each.share
+            return wanted
+        return ranges[0].at(wanted)
+
+    @torch.no_grad()
+    def draw_moving(self, wanted: Tensor, height: int, width: int, turning: float = 0.0) -> Triplets:
+        """Scenes of these displacements [B], in pixels; in half of them things turn by up to `turning` radians."""
+        with torch.autocast(self._device.type, enabled=False):
+            return self.film(self.script(wanted, height, width, turning), height, width)
+
+    def script(self, wanted: Tensor, height: int, width: int, turning: float = 0.0) -> Script:
+        """Random scenes of these displacements [B], in pixels, not yet drawn.
+
+        A turn is bounded by the displacement too: it moves no point of a thing's outline further than that.
+        """
         script = self._author.write(len(wanted), height, width)
         speedometer = Speedometer(script, self._outlines, height, width)
         resting = speedometer.read(script) < RESTING
@@ -67,7 +86,16 @@ class Scenes:
         factor = torch.ones_like(wanted)
         for _ in range(ROUNDS):
             factor = factor * wanted / speedometer.read(script.faster(factor)).clamp(min=1e-6)
-        return replace(script.faster(factor), gain=script.gain * (wanted[:, None] / 4).clamp(max=1))
+        script = replace(script.faster(factor), gain=script.gain * (wanted[:, None] / 4).clamp(max=1))
+        if turning:
+            turn = self._author.turns(script, turning)
+            bound = wanted[:, None] / script.reach(height, width)
+            script = replace(script, angle=script.angle + turn.clamp(-bound, bound))
+            script = script.faster(wanted / speedometer.read(script).clamp(min=1e-6))
+        return script
+
+    def _uniform(self, count: int) -> Tensor:
+        return torch.rand(count, generator=self._generator, device=self._device)
 
     def film(self, script: Script, height: int, width: int) -> Triplets:
         """A script, drawn."""

@@ -52,6 +52,12 @@ class Author:
             **self._motion(count, height, width, size),
         )
 
+    def turns(self, script: Script, most: float) -> Tensor:
+        """More turning [B, L], up to `most` radians either way: in half of the scenes, of most of what is in them."""
+        shape = script.angle.shape
+        turning = self._chance(0.5, shape[0], 1) & self._chance(0.7, *shape)
+        return self._between(-most, most, *shape) * turning
+
     def _texture(self, count: int, width: int) -> Tensor:
         """Pictures [B, L]. A miniature is too small for the background of a large frame."""
         draw = self._between(0, 1, count, LAYERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
@@ -61,6 +62,12 @@ class Script:
             shear=self.shear * one,
             warp=self.warp * one[..., None, None, None],
         )
+
+    def reach(self, height: int, width: int) -> Tensor:
+        """[B, L] pixels, about as far as a layer's outline goes from its middle, and no further than a frame does."""
+        corner = math.hypot(height, width) / 2
+        reach = (math.sqrt(0.5) / self.frame.flatten(-2).norm(dim=-1)).clamp(max=corner)
+        return torch.cat([torch.full_like(reach[:, :1], corner), reach[:, 1:]], dim=1)
 
     def linear(self, time: float | Tensor) -> Tensor:
         """A(t) [..., 2, 2]."""

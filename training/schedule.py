@@ -6,7 +6,6 @@ import math
 
 LAST_RATE = 0.01
 """Of the highest."""
-EMA = 0.999
 LARGE = (0.1, 0.5)
 """Share of steps on full-size frames, at the start and at the end: those are what the network is for."""
 
@@ -23,6 +22,6 @@ def large_share(position: float) -> float:
     return start + (end - start) * position
 
 
-def memory_at(step: int) -> float:
-    """Decay of the moving average of the weights after `step` steps: short at first, to leave the start behind."""
-    return min(EMA, (1 + step) / (10 + step))
+def memory_at(step: int, most: float) -> float:
+    """What the moving average of the weights keeps of itself at a step: less at first, to leave the start behind."""
+    return min(most, (1 + step) / (10 + step))

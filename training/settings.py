@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from eden.config import EdenConfig
+from training.loss import DEFAULT_LOSS, Weights
 
 DEMO = EdenConfig(
     patch_size=8,
@@ -24,6 +28,23 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Range:
+    """Displacements from `low` to `high` pixels, which a `share` of the scenes has."""
+
+    share: float
+    low: float
+    high: float
+    log: bool = False
+    """Whether they lie evenly by their logarithm."""
+
+    def at(self, place: Tensor) -> Tensor:
+        """Displacements at places from 0 to 1 of the range."""
+        if self.log:
+            return self.low * (self.high / self.low) ** place
+        return self.low + (self.high - self.low) * place
+
+
+@dataclass(frozen=True)
 class Settings:
     """One run. Its pieces share all of this, but for where each stops."""
 
@@ -32,15 +53,20 @@ class Settings:
     seed: int = 1
     config: EdenConfig = DEMO
 
-    plan_samples: int = 550_000
-    """Length of the whole run in triplets of any size. The schedule goes by them, on any machine alike."""
+    plan_steps: int = 60_000
+    """Length of the whole run. The schedule goes by steps, on any machine alike."""
 
     rate: float = 1e-3
     """Highest learning rate."""
     warm_up: int = 300
     """Steps in which the rate rises."""
+    memory: float = 0.999
+    """How much of itself the moving average of the weights keeps at a step."""
     near: float = 1.0
     """See initial.initialise."""
+    loss: Weights = DEFAULT_LOSS
+    recording: bool = True
+    """Whether a GPU replays steps as CUDA graphs."""
 
     size: Size = (256, 448)
     """Frames (H, W) as scenes are drawn, and as the network is judged; crops have half of each side."""
@@ -50,19 +76,35 @@ class Settings:
     """Scenes that a process draws at once: a set."""
     uses: int = 6
     """How often each pixel of a set is trained on, before the next set."""
-    furthest: float = 32.0
-    """Displacement between the frames, in pixels."""
+    displacements: tuple[Range, ...] = (
+        Range(0.30, 0.2, 4.0, log=True),
+        Range(0.45, 4.0, 24.0),
+        Range(0.25, 24.0, 56.0),
+    )
+    """How far the fastest thing moves between the two frames, in pixels."""
     stills: float = 1 / 16
-    """Share of scenes without any."""
+    """Share of scenes in which nothing does."""
+    turning: float = math.radians(20)
+    """How far things turn between the two frames, at most, in half of the scenes."""
+    virtual: float = 0.4
+    """Share of steps in which frames and crops have positions as if they were parts of a larger frame."""
+    virtual_sizes: tuple[Size, ...] = ((480, 854), (540, 960), (720, 1280), (1080, 1920))
 
     judged: int = 24
     """Held-out triplets for each range of displacements."""
     report_seconds: float = 20.0
-    judgements: int = 4
+    judgements: int = 12
     """How often the network is judged, at equal parts of the run."""
     save_seconds: float = 60.0
+    half_state: bool = False
+    """Whether the state is kept in half precision: half as large, and no longer exact."""
 
     def __post_init__(self) -> None:
         cell = 4 * self.config.patch_size
         if any(side % cell for side in self.size):
             raise ValueError(f"sides of {self.size[0]}x{self.size[1]} are no multiples of {cell}, as crops need")
+
+    @property
+    def furthest(self) -> float:
+        """The largest displacement, in pixels."""
+        return max(each.high for each in self.displacements)

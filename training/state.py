@@ -1,13 +1,13 @@
-"""What a run can go on from, and what it makes: the state file, and a checkpoint in half precision."""
+"""What a run can go on from, and what it makes: its state, and a checkpoint in half precision."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -16,7 +16,9 @@ from eden.config import EdenConfig
 from training.network import Eden
 from training.progress import Progress
 
-STATE = "state.pt"
+PART = 14_900_000
+"""Bytes of tensors in one file of the state: with their names it stays below 15 MB."""
+NETWORK, AVERAGE = "network", "average"
 PROGRESS = "progress"
 
 
@@ -31,17 +33,62 @@ def set_tensors(network: Eden, tensors: Mapping[str, Tensor]) -> None:
         half.load_state_dict({name: tensors[name] for name in half.state_dict()})
 
 
-def write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Replace the state file in one step: whoever is killed meanwhile leaves the last one."""
-    unfinished = folder / f"{STATE}.part"
-    torch.save(dict(state), unfinished)
-    unfinished.replace(folder / STATE)
+def write_state(folder: Path, tensors: Mapping[str, Tensor], progress: Progress, half: bool = False) -> list[Path]:
+    """Write the state into files of at most PART bytes, then remove older ones; the new files.
+
+    Whoever is killed meanwhile leaves the last state whole. `half`: weights and their average in float16, the
+    optimiser's moments in bfloat16; else as they are, and a resumed run goes on as if it had not stopped.
+    """
+    kept = {name: tensor.detach().to("cpu", _stored(name) if half else None) for name, tensor in tensors.items()}
+    parts: list[dict[str, Tensor]] = [{}]
+    room = PART
+    for name, tensor in kept.items():
+        room -= tensor.nbytes
+        if room < 0 and parts[-1]:
+            parts.append({})
+            room = PART - tensor.nbytes
+        parts[-1][name] = tensor.clone(memory_format=torch.contiguous_format)
+    names = [f"state-{progress.step:07d}-{number}of{len(parts)}.safetensors" for number in range(1, len(parts) + 1)]
+    for name, part in zip(names, parts, strict=True):
+        save_file(part, folder / f"{name}.part", metadata={PROGRESS: progress.dumped()})
+    files = [folder / name for name in names]
+    for file in files:
+        file.with_name(f"{file.name}.part").replace(file)
+    for older in set(folder.glob("state-*.safetensors")) - set(files):
+        older.unlink()
+    return files
 
 
-def read_state(folder: Path, device: torch.device) -> dict[str, Any]:
-    """What `write_state` wrote. Raises FileNotFoundError."""
-    state: dict[str, Any] = torch.load(folder / STATE, map_location=device, weights_only=True)
-    return state
+def read_state(folder: Path) -> tuple[dict[str, Tensor], Progress]:
+    """The latest whole state in `folder`, on the CPU.
+
+    Raises FileNotFoundError where there is none, and ValueError where a file is not what `write_state` wrote.
+    """
+    found: dict[tuple[int, int], list[Path]] = {}
+    for path in folder.glob("state-*.safetensors"):
+        if match := re.fullmatch(r"state-(\d+)-\d+of(\d+)\.safetensors", path.name):
+            found.setdefault((int(match[1]), int(match[2])), []).append(path)
+    whole = [key for key, paths in found.items() if len(paths) == key[1]]
+    if not whole:
+        raise FileNotFoundError(f"{folder} holds no whole state of a run")
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for path in found[max(whole)]:
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path}: {error}") from error
+    if PROGRESS not in metadata:
+        raise ValueError(f"{folder}: its state does not say how far the run was")
+    return tensors, Progress.loaded(metadata[PROGRESS])
+
+
+def _stored(name: str) -> torch.dtype:
+    """In half precision. Moments may be far smaller than float16 knows; steps are counted beyond what either can."""
+    kind = name.partition("/")[0]
+    return {NETWORK: torch.float16, AVERAGE: torch.float16, "step": torch.float32}.get(kind, torch.bfloat16)
 
 
 def export(network: Eden, progress: Progress, folder: Path) -> int:

@@ -1,5 +1,6 @@
-"""The trainer on a GPU: compiled, in bfloat16."""
+"""The trainer on a GPU: compiled, in bfloat16, its steps recorded as CUDA graphs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,18 +8,43 @@ import torch
 
 from training.run import Run
 from training.settings import Settings
+from training.state import tensors_of
+from training.stepping import EAGER_STEPS
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    # PyTorch's compiler hides its own, unless they are errors
+    pytest.mark.filterwarnings("default::UserWarning"),
+]
 
 
-@pytest.mark.filterwarnings("default::UserWarning")  # PyTorch's compiler hides its own, unless they are errors
+def settings_in(folder: Path) -> Settings:
+    return Settings(folder, device="cuda", plan_steps=24, size=(64, 96), batch=4, scenes=8, judged=2)
+
+
 def test_a_few_steps_are_taken_and_go_on_from_their_state(tmp_path: Path) -> None:
-    settings = Settings(tmp_path, device="cuda", plan_samples=96, size=(64, 96), batch=4, scenes=8, judged=2)
+    settings = settings_in(tmp_path)
     first = Run(settings)
-    figures = first.train()
-    assert first.progress.samples >= 96
+    figures = first.train(until=0.9)
+    assert all(size.graph is not None for size in first.stepper.sizes if size.taken > EAGER_STEPS)
     assert figures["4-16 px"]["eden"] > figures["4-16 px"]["average"] - 1.5
     later = Run(settings)
     later.resume()
-    noise = later.network.noise(4, settings.size, later.batches.generators(0)[1])
-    assert later.step(later.batches.at(0, 1.0), noise).isfinite().all()
+    later.train()
+    assert later.progress.step == settings.plan_steps
+
+
+def test_recorded_steps_do_what_they_do_as_written(tmp_path: Path) -> None:
+    """Equal but for rounding: the weights' distance is small beside how far they have come."""
+    runs = []
+    for name, recording in (("recorded", True), ("written", False)):
+        run = Run(replace(settings_in(tmp_path / name), recording=recording, warm_up=1))
+        start = {key: tensor.clone() for key, tensor in tensors_of(run.network).items()}
+        run.train(until=0.9)
+        runs.append(run)
+    recorded, written = (tensors_of(run.network) for run in runs)
+    assert any(size.graph is not None for size in runs[0].stepper.sizes)
+    assert not any(size.graph is not None for size in runs[1].stepper.sizes)
+    apart = sum((recorded[key] - written[key]).square().sum() for key in start)
+    way = sum((written[key] - start[key]).square().sum() for key in start)
+    assert apart < 0.02 * way

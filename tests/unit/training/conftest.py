@@ -7,6 +7,15 @@ from training.network import Eden
 from training.settings import Settings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """So small a network only waits for more, and longer the busier the machine is."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def config():
     """Patches of 48 values in 96 channels: the trained network's shape, at a twentieth of its size."""
@@ -38,7 +47,7 @@ def short_run(config):
         return Settings(
             folder=folder / "run",
             config=config,
-            plan_samples=20,
+            plan_steps=4,
             size=(32, 48),
             batch=2,
             warm_up=3,
@@ -46,6 +55,7 @@ def short_run(config):
             uses=1,
             judged=2,
             judgements=2,
+            virtual_sizes=((48, 64),),
         )
 
     return settings

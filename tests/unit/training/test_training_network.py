@@ -6,7 +6,7 @@ from eden import DitDecoder, Encoder
 from eden.batch import first_frames
 from eden.place import place_of
 from training.initial import initialise
-from training.loss import psnr, reconstruction_loss
+from training.loss import DEFAULT_LOSS, Loss, psnr
 from training.network import Eden, Window, seen_through
 from training.progress import Progress
 from training.settings import DEMO
@@ -54,7 +54,7 @@ def test_the_start_hangs_on_the_seed_alone(config):
 
 def test_gradients_reach_every_tensor(network, pair):
     first, last, noise = pair
-    reconstruction_loss(network(first, last, noise), first).backward()
+    Loss(DEFAULT_LOSS, network.config.patch_size)(network(first, last, noise), first).backward()
     latents = network.config.latent_dim
     for name, parameter in network.named_parameters():
         gradient = parameter.grad

@@ -13,9 +13,11 @@ from torch import multiprocessing
 from server.settings import Ports
 from training.batches import Batch, Batches
 from training.judging import Figures
+from training.network import Window
 from training.ranks import Ranks
 from training.run import Diverged, Run
 from training.schedule import large_share, memory_at, rate_at
+from training.sets import Sets
 from training.state import read_export, tensors_of
 
 
@@ -29,8 +31,8 @@ def test_the_rate_rises_then_falls():
 
 
 def test_the_average_forgets_the_start_and_then_remembers():
-    assert memory_at(0) == pytest.approx(0.1)
-    assert memory_at(100) < memory_at(1000) < memory_at(10**6) == 0.999
+    assert memory_at(0, 0.999) == pytest.approx(0.1)
+    assert memory_at(100, 0.999) < memory_at(1000, 0.999) < memory_at(10**6, 0.999) == 0.999
 
 
 def test_a_batch_hangs_on_its_step_alone(settings):
@@ -49,6 +51,40 @@ def test_full_size_frames_and_crops(settings):
     assert large_share(0) < large_share(1)
 
 
+def test_positions_of_larger_frames_in_a_share_of_the_steps(settings):
+    """Whole frames and crops alike; where they lie is even, as cells of two patches need, and inside."""
+    own, larger = (8, 12), (12, 16)
+    batches = Batches(replace(settings, virtual=0.4))
+    seen = {"own": 0, "larger": 0}
+    for step in range(60):
+        batch = batches.at(step, 0.5)
+        whole = batch.size == settings.size
+        window = batch.window or Window(0, 0, own)
+        assert batch.window or whole
+        seen["larger" if window.grid == larger else "own"] += 1
+        assert window.grid in (own, larger)
+        assert window.top % 2 == window.left % 2 == 0
+        for start, side, room in zip((window.top, window.left), batch.size, window.grid, strict=True):
+            assert 0 <= start <= room - side // 4
+    assert 12 < seen["larger"] < 36  # 24 of 60: the seed is fixed
+    never = Batches(replace(settings, virtual=0.0))
+    assert all(never.at(step, 1.0).window is None for step in range(5))
+
+
+def test_a_set_is_the_same_drawn_ahead_or_when_asked_for(settings):
+    """And one in use is not drawn over meanwhile."""
+    settings = replace(settings, scenes=130)
+    ahead, late = Sets(settings), Sets(settings)
+    used = ahead.get(0)
+    before = used.clone()
+    for share in (0.2, 0.6, 0.9, 1.0):
+        ahead.draw_ahead(1, share)
+    assert torch.equal(used, before)
+    assert torch.equal(ahead.get(1), late.get(1))
+    assert not torch.equal(ahead.get(1), before)
+    assert torch.equal(late.get(0), before)
+
+
 def test_the_middle_stays_between_its_frames(settings):
     """Mirrored, cut and recoloured alike: where nothing moves the three are equal, where something does they differ."""
     still = Batches(replace(settings, stills=1.0)).at(3, 0.0)
@@ -62,15 +98,10 @@ def test_the_middle_stays_between_its_frames(settings):
 
 
 def test_ten_steps_lower_the_loss(settings, pair):
-    run = Run(replace(settings, plan_samples=20, warm_up=3))
+    stepper = Run(settings).stepper
     first, last, noise = pair
     batch = Batch(first, torch.maximum(first, last), last)  # not the average: there is something to learn
-    losses = []
-    for _ in range(10):
-        losses.append(run.step(batch, noise)[0].item())
-        run.progress.step += 1
-        run.progress.samples += 2
-    print(losses)
+    losses = [stepper.step(batch, noise, rate, memory=0.9)[0].item() for rate in (3e-4, 6e-4, *8 * [1e-3])]
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -128,17 +159,14 @@ def test_what_a_run_leaves(whole):
 
 
 def test_a_run_is_judged_at_equal_parts_of_it_however_long_they_take(settings):
-    settings = replace(settings, plan_samples=48, judgements=3, report_seconds=1e9)
+    settings = replace(settings, plan_steps=9, judgements=3, report_seconds=1e9)
     Run(settings).train(until=0.1)
     for share in (1 / 3, 1):  # the first of these ends at a judgement, which the second does not repeat
         run = Run(settings)
         run.resume()
         run.train(until=share)
     lines = [json.loads(line) for line in (settings.folder / "log.jsonl").read_text().splitlines()]
-    judged = [line["samples"] for line in lines if "psnr" in line]
-    most = 8  # triplets in a step
-    for samples, due in zip(judged, (0, 0.1 * 48, 16, 32, 48), strict=True):
-        assert due <= samples < due + most
+    assert [line["step"] for line in lines if "psnr" in line] == [0, 1, 3, 6, 9]
 
 
 def test_an_export_is_enough_to_go_on_from(begun, settings):
@@ -160,21 +188,22 @@ def test_an_export_is_enough_to_go_on_from(begun, settings):
 def test_a_diverged_run_keeps_its_last_state(copied):
     run = Run(copied)
     run.resume()
-    kept = (copied.folder / "state.pt").read_bytes()
+    (kept,) = copied.folder.glob("state-*.safetensors")
+    before = kept.read_bytes()
     with torch.no_grad():
         run.network.decoder.proj_token.bias.fill_(float("nan"))
     with pytest.raises(Diverged, match="loss nan"):
         run.train(until=0)
-    assert (copied.folder / "state.pt").read_bytes() == kept
+    assert [*copied.folder.glob("state-*.safetensors")] == [kept] and kept.read_bytes() == before
 
 
 def test_two_processes_take_the_same_steps_on_triplets_of_their_own(settings, tmp_path):
     alone = Batches(settings).at(0, 1.0)
-    together = replace(settings, batch=4, plan_samples=16, judgements=1)
+    together = replace(settings, batch=4, plan_steps=2, judgements=1)
     port = Ports.free().inference  # that no outgoing call can take until both have started
     multiprocessing.spawn(one_of_two, (together, tmp_path, port), nprocs=2)
     leader, follower = (torch.load(tmp_path / f"rank{number}.pt", weights_only=True) for number in range(2))
-    assert leader["samples"] == follower["samples"] >= 16
+    assert leader["samples"] == follower["samples"] >= 8
     assert all(torch.equal(leader["network"][name], follower["network"][name]) for name in leader["network"])
     assert torch.equal(leader["first"], alone.first)
     assert not torch.equal(follower["first"], alone.first)

@@ -18,6 +18,7 @@ from training.scenes_atlas import Atlas, outline_atlas, texture_atlas
 from training.scenes_outlines import REACH
 from training.scenes_script import Script
 from training.scenes_sources import PHOTOGRAPHS, SURFACES, SYLLABLES
+from training.settings import Range
 
 HEIGHT, WIDTH = 64, 96
 CPU = torch.device("cpu")
@@ -73,6 +74,35 @@ def test_displacements_lie_where_asked(scenes: Scenes, bounds: tuple[float, floa
     low, high = bounds
     assert reached.min() >= low - 0.05 * high and reached.max() <= 1.05 * high
     assert reached.max() - reached.min() > 0.7 * (high - low)
+
+
+def test_displacements_of_several_ranges_have_their_shares(scenes: Scenes) -> None:
+    ranges = (Range(0.3, 0.2, 4, log=True), Range(0.45, 4, 24), Range(0.25, 24, 56))
+    wanted = scenes.displacements(4000, ranges)
+    for each in ranges:
+        inside = wanted[(wanted >= each.low) & (wanted < each.high)]
+        assert len(inside) == pytest.approx(4000 * each.share, rel=0.12)
+        assert inside.min() < each.low * 1.05 + 0.1 and inside.max() > 0.95 * each.high
+    slow = wanted[wanted < 4]
+    assert slow.median() == pytest.approx((0.2 * 4) ** 0.5, rel=0.2)  # evenly by its logarithm
+    assert not ((wanted < 0.2) | (wanted > 56)).any()
+
+
+def test_things_turn_further_in_half_of_the_scenes() -> None:
+    most = 0.35
+    wanted = torch.full((64,), 12.0)
+    wanted[:4] = 0
+    scenes = Scenes("cpu", seed=9)
+    plain = Scenes("cpu", seed=9).script(wanted, HEIGHT, WIDTH)
+    script = scenes.script(wanted, HEIGHT, WIDTH, turning=most)
+    speed = script.velocity.norm(dim=-1).amax(1) / plain.velocity.norm(dim=-1).amax(1).clamp(min=1e-6)
+    further = (script.angle - speed[:, None] * plain.angle).abs().amax(1)[4:]
+    turning = further > 0.02
+    assert 0.3 < turning.float().mean() < 0.7
+    assert 0.5 * most < further.max() < 1.1 * most
+    drawn = scenes.film(script, HEIGHT, WIDTH)
+    assert drawn.displacement[4:].min() > 11 and drawn.displacement.max() < 13
+    assert not script.angle[:4].any() and torch.equal(drawn.first[:4], drawn.last[:4])
 
 
 def test_the_displacement_told_is_the_one_to_be_seen(scenes: Scenes) -> None:

@@ -1,0 +1,132 @@
+"""What a step of training costs: `python -m training --measure-steps N`."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.batches import Batch
+from training.run import Run
+from training.settings import Settings
+from training.stepping import EAGER_STEPS, own_stream
+
+KINDS = {"whole frames": 1.0, "crops": 0.0}
+"""And the probability of a step on whole frames that gives each."""
+TOP = 25
+"""Kernels told of."""
+
+
+def measure(settings: Settings, steps: int) -> dict[str, Any]:
+    """Milliseconds per step, `steps` steps of each kind, and of the parts of one. Trains weights that nobody keeps.
+
+    In each kind's row: `step`, all of it, data included; `data`, a batch from a set that is drawn; `forward_backward`
+    and `optimiser`, one by one as they are written; `replay`, the graph alone, and `launch`, what launching it takes
+    the CPU. `as trained` is a stretch of a run in its middle, both kinds and the drawing of the next set among them.
+    """
+    device = torch.device(settings.device)
+    on_gpu = device.type == "cuda"
+    figures: dict[str, Any] = {
+        "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
+        "torch": torch.__version__,
+        "steps": steps,
+        "batch": settings.batch,
+    }
+    with TemporaryDirectory() as folder, own_stream(device):
+        clock = Clock(device)
+        begun = time.monotonic()
+        run = Run(replace(settings, folder=Path(folder)))
+        for name, recording in (("eager", False), ("captured", True))[: 1 + on_gpu]:
+            run.stepper.recording = recording
+            for large in KINDS.values():
+                for _ in range(EAGER_STEPS + 1):
+                    take(run, large)
+            clock.now()
+            figures[name] = {"ready_s": time.monotonic() - begun}
+            for kind, large in KINDS.items():
+                figures[name][kind] = parts(run, clock, large, steps)
+        run.progress.step = settings.plan_steps // 2
+        figures["as trained"] = clock.of(run.step, max(steps, run.batches.steps_a_set))
+        unseen = run.progress.step // run.batches.steps_a_set + 2
+        figures["set"] = {
+            "scenes": settings.scenes,
+            "steps": run.batches.steps_a_set,
+            "draw_ms": clock.of(lambda: run.batches.sets.draw_ahead(unseen, 1.0), 1),
+        }
+        if on_gpu:
+            figures["kernels"] = kernels(run, steps=4)
+            figures["gpu_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    return figures
+
+
+def batch_of(run: Run, large: float) -> tuple[Batch, Tensor]:
+    step = run.progress.step
+    batch = run.batches.at(step, large)
+    return batch, run.network.noise(len(batch.first), batch.size, run.batches.generators(step)[1])
+
+
+def take(run: Run, large: float) -> Tensor:
+    """The same step again and again: rate and memory as in the middle of a run."""
+    return run.stepper.step(*batch_of(run, large), run.settings.rate / 2, run.settings.memory)
+
+
+def parts(run: Run, clock: Clock, large: float, steps: int) -> dict[str, float]:
+    stepper, filling = run.stepper, (run.settings.rate / 2, run.settings.memory)
+    row = {
+        "step": clock.of(lambda: take(run, large), steps),
+        "data": clock.of(lambda: stepper.fill(*batch_of(run, large), *filling), steps),
+    }
+    recorded = stepper.fill(*batch_of(run, large), *filling)
+    if recorded.graph is None:
+        row["forward_backward"] = clock.of(lambda: stepper.gradients(recorded), steps)
+        row["optimiser"] = clock.of(stepper.update, steps)
+    else:
+        row["replay"] = clock.of(recorded.graph.replay, steps)
+        row["launch"] = clock.launching(recorded.graph.replay, steps)
+    return row
+
+
+def kernels(run: Run, steps: int) -> list[dict[str, Any]]:
+    """Those that take longest in a step on whole frames: name, calls, ms of the device per step."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(steps):
+            take(run, 1.0)
+        torch.cuda.synchronize()
+    told = [
+        {"name": each.key[:90], "calls": each.count / steps, "ms": each.self_device_time_total / 1000 / steps}
+        for each in profile.key_averages()
+    ]
+    return sorted(told, key=lambda each: -each["ms"])[:TOP]
+
+
+class Clock:
+    """Time that waits for the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+    def of(self, work: Callable[[], object], times: int) -> float:
+        """Milliseconds that `work` takes, the mean of `times`."""
+        begun = self.now()
+        for _ in range(times):
+            work()
+        return 1000 * (self.now() - begun) / times
+
+    def launching(self, work: Callable[[], object], times: int) -> float:
+        """Milliseconds until `work` returns, whatever the device still does."""
+        begun = self.now()
+        for _ in range(times):
+            work()
+        return 1000 * (time.perf_counter() - begun) / times

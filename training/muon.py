@@ -1,0 +1,64 @@
+"""Muon, for all matrices of one shape at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.95
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+SMALLEST = 1e-7
+"""A norm counts as at least this."""
+
+
+class Muon:
+    """The update of `torch.optim.Muon` (Nesterov momentum, no weight decay, "match_rms_adamw").
+
+    That one loops over the matrices, some 25 kernels each; here matrices of one shape are one tensor [N,rows,columns]:
+    the number of kernels depends on the number of shapes. Nothing in a step waits for the device, so that a CUDA
+    graph can record it. Source: https://kellerjordan.github.io/posts/muon; the scale is that of arXiv 2502.16982.
+    """
+
+    def __init__(self, matrices: Iterable[tuple[str, nn.Parameter]]) -> None:
+        """`matrices`: names and parameters of two dimensions."""
+        self._groups: dict[torch.Size, dict[str, nn.Parameter]] = {}
+        for name, matrix in matrices:
+            self._groups.setdefault(matrix.shape, {})[name] = matrix
+        self._momenta = {
+            shape: torch.zeros(len(group), *shape, device=next(iter(group.values())).device)
+            for shape, group in self._groups.items()
+        }
+
+    @torch.no_grad()
+    def step(self, rate: Tensor) -> None:
+        """One step by every matrix's gradient at this learning rate, a number on the device."""
+        for shape, group in self._groups.items():
+            matrices, momentum = list(group.values()), self._momenta[shape]
+            gradients = torch.stack([matrix.grad for matrix in matrices])
+            momentum.lerp_(gradients, 1 - MOMENTUM)
+            update = orthogonalised(gradients.lerp_(momentum, MOMENTUM))
+            scaled = update.float() * (rate * (-0.2 * math.sqrt(max(shape))))
+            torch._foreach_add_(matrices, list(scaled.unbind()))
+
+    def momenta(self) -> Iterator[tuple[str, Tensor]]:
+        """Name and momentum of every matrix: views, to read and to write."""
+        for shape, group in self._groups.items():
+            yield from zip(group, self._momenta[shape].unbind(), strict=True)
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """[N,rows,columns] -> the same in bfloat16, singular values near 1: a quintic Newton-Schulz iteration."""
+    a, b, c = COEFFICIENTS
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.bfloat16()
+    if tall:
+        x = x.mT
+    x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=SMALLEST)
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x

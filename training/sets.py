@@ -1,0 +1,82 @@
+"""Sets of scenes: one in use, and the next drawn bit by bit meanwhile, on a GPU by a stream of its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.ranks import ALONE, Ranks
+from training.scenes import Scenes
+from training.settings import Settings
+
+AT_ONCE = 64
+"""Scenes drawn together, which bounds memory."""
+
+
+class Sets:
+    """Set after set of [scenes,3,3,H,W] uint8, the frames of a triplet in their order.
+
+    A set hangs on the seed, its number and the rank alone. Two are held at a time, in the same memory throughout.
+    """
+
+    def __init__(self, settings: Settings, ranks: Ranks = ALONE) -> None:
+        self.settings, self.ranks = settings, ranks
+        device = torch.device(settings.device)
+        self._current, self._next = (
+            torch.empty(settings.scenes, 3, 3, *settings.size, dtype=torch.uint8, device=device) for _ in range(2)
+        )
+        self._number: int | None = None
+        self._drawing: Drawing | None = None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def get(self, number: int) -> Tensor:
+        """Set `number`; it stays as it is until another is asked for."""
+        if number != self._number:
+            self.draw_ahead(number, 1.0)
+            if self._stream is not None:
+                torch.cuda.current_stream().wait_stream(self._stream)
+            self._current, self._next = self._next, self._current
+            self._number, self._drawing = number, None
+        return self._current
+
+    def draw_ahead(self, number: int, share: float) -> None:
+        """Have at least this share of set `number` drawn, not waiting for the device."""
+        if self._stream is None:
+            self._draw(number, share)
+            return
+        if self._drawing is None:
+            self._stream.wait_stream(torch.cuda.current_stream())  # whoever still reads what is drawn over
+        with torch.cuda.stream(self._stream):
+            self._draw(number, share)
+
+    def _draw(self, number: int, share: float) -> None:
+        if self._drawing is None or self._drawing.number != number:
+            self._drawing = Drawing(self.settings, number, self.ranks)
+        self._drawing.go_on(self._next, share)
+
+
+class Drawing:
+    """A set that is being drawn."""
+
+    def __init__(self, settings: Settings, number: int, ranks: Ranks) -> None:
+        self.settings, self.number = settings, number
+        seed = settings.seed * 1_000_003 + number * ranks.count + ranks.number
+        self._scenes, self._done = Scenes(settings.device, seed), 0
+
+    def go_on(self, into: Tensor, share: float) -> None:
+        """Draw until `share` of `into` is there, whole chunks only, or all of it."""
+        due = int(len(into) * share)
+        while self._done < len(into) and min(self._done + AT_ONCE, len(into)) <= due:
+            room = into[self._done : self._done + AT_ONCE]
+            self._draw(room)
+            self._done += len(room)
+
+    def _draw(self, room: Tensor) -> None:
+        settings = self.settings
+        stills = round(settings.scenes * settings.stills)
+        still = min(max(stills - self._done, 0), len(room))
+        wanted = self._scenes.displacements(len(room), settings.displacements)
+        wanted[:still] = 0
+        drawn = self._scenes.draw_moving(wanted, *settings.size, turning=settings.turning)
+        for frame, drawn_frame in zip(room.unbind(1), (drawn.first, drawn.middle, drawn.last), strict=True):
+            frame.copy_(drawn_frame.mul_(255).round_())

@@ -1,0 +1,166 @@
+"""One step of training as a function of fixed buffers, which a GPU records once per size and replays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from eden.place import Place, place_of
+from training.batches import Batch
+from training.network import Eden, seen_through
+from training.optimising import Optimiser
+from training.ranks import ALONE, Ranks
+
+LossOf = Callable[[Tensor, Tensor], Tensor]
+"""Of frames made and wanted."""
+
+CLIP = 1.0
+"""Largest norm of all gradients together."""
+EAGER_STEPS = 3
+"""Steps of each size before its recording: kernels get compiled, libraries choose theirs."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a step reads, at fixed addresses. `first`, `middle`, `last` [P,3,H,W], `noise` [P,q,l]."""
+
+    first: Tensor
+    middle: Tensor
+    last: Tensor
+    noise: Tensor
+    patches: Tensor
+    """Positions [1,n,d] of the patches, and [1,n/4,d] of the cells."""
+    cells: Tensor
+
+    def fill(self, other: Inputs) -> None:
+        for field in fields(self):
+            getattr(self, field.name).copy_(getattr(other, field.name))
+
+
+@dataclass
+class Recorded:
+    """Steps of one size: their buffers, and the graph once there is one."""
+
+    inputs: Inputs
+    place: Place
+    taken: int = 0
+    graph: torch.cuda.CUDAGraph | None = None
+    output: Tensor | None = None
+
+
+class Stepper:
+    """Takes the steps: forward, backward, the gradients' mean over all processes, optimiser, moving average.
+
+    `recording`: whether to replay them as CUDA graphs, one per size, in one memory pool. All of it must run on one
+    stream that is not the device's default: see `own_stream`. Without a GPU each step runs as it is written, on the
+    same buffers.
+    """
+
+    def __init__(
+        self,
+        network: Eden,
+        average: Eden,
+        optimiser: Optimiser,
+        loss: LossOf,
+        ranks: Ranks = ALONE,
+        recording: bool = True,
+    ) -> None:
+        self.network, self.average, self.optimiser, self.loss, self.ranks = network, average, optimiser, loss, ranks
+        self.device = optimiser.rate.device
+        self.recording = recording and self.device.type == "cuda"
+        self._autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        self._fresh = torch.zeros((), device=self.device)
+        self._sizes: dict[torch.Size, Recorded] = {}
+        self._pool = torch.cuda.graph_pool_handle() if self.recording else None
+
+    @property
+    def sizes(self) -> list[Recorded]:
+        """Steps of every size so far."""
+        return list(self._sizes.values())
+
+    def step(self, batch: Batch, noise: Tensor, rate: float, memory: float) -> Tensor:
+        """One step at this learning rate, the average keeping `memory` of itself.
+
+        Returns [2], loss and norm of the gradients, on the device, which is not waited for.
+        """
+        recorded = self.fill(batch, noise, rate, memory)
+        recorded.taken += 1
+        if recorded.graph is None and self.recording and recorded.taken > EAGER_STEPS:
+            self._record(recorded)
+        if recorded.graph is None:
+            return self._compute(recorded)
+        recorded.graph.replay()
+        assert recorded.output is not None
+        return recorded.output.clone()
+
+    def fill(self, batch: Batch, noise: Tensor, rate: float, memory: float) -> Recorded:
+        """Copy all that a step depends on to where it will be read."""
+        self.optimiser.rate.fill_(rate)
+        self._fresh.fill_(1 - memory)
+        place = self._place(batch)
+        inputs = Inputs(batch.first, batch.middle, batch.last, noise, place.patches, place.cells)
+        recorded = self._sizes.get(batch.first.shape)
+        if recorded is None:
+            kept = Inputs(**{field.name: getattr(inputs, field.name).clone() for field in fields(inputs)})
+            fixed = Place(place.grid, kept.patches, kept.cells, place.down, place.across)
+            recorded = self._sizes[batch.first.shape] = Recorded(kept, fixed)
+        else:
+            recorded.inputs.fill(inputs)
+        return recorded
+
+    def gradients(self, recorded: Recorded) -> Tensor:
+        """Forward and backward: the loss."""
+        inputs = recorded.inputs
+        self.network.zero_grad(set_to_none=True)
+        with self._autocast:
+            made = self.network(inputs.first, inputs.last, inputs.noise, recorded.place)
+        loss = self.loss(made, inputs.middle)
+        loss.backward()
+        return loss.detach()
+
+    def update(self) -> Tensor:
+        """From gradients to weights and their average: the gradients' norm."""
+        self.ranks.average(self.network.parameters())
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimiser.step()
+        with torch.no_grad():
+            averaged = list(self.average.parameters())
+            apart = torch._foreach_sub(list(self.network.parameters()), averaged)
+            torch._foreach_mul_(apart, self._fresh)
+            torch._foreach_add_(averaged, apart)
+        return norm
+
+    def _compute(self, recorded: Recorded) -> Tensor:
+        loss = self.gradients(recorded)
+        return torch.stack([loss, self.update()])
+
+    def _record(self, recorded: Recorded) -> None:
+        self.network.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.current_stream()
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
+            recorded.output = self._compute(recorded)
+        recorded.graph = graph
+
+    def _place(self, batch: Batch) -> Place:
+        config, (height, width) = self.network.config, batch.size
+        grid = (height // config.patch_size, width // config.patch_size)
+        place = place_of(grid, config.hidden_dim, self.device, torch.float32)
+        return place if batch.window is None else seen_through(batch.window, place)
+
+
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """A stream other than the default, as recording needs; nothing without a GPU."""
+    if device.type != "cuda":
+        yield
+        return
+    outer, own = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    own.wait_stream(outer)
+    with torch.cuda.stream(own):
+        yield
+    outer.wait_stream(own)

@@ -1,0 +1,88 @@
+"""Short trials of equal steps that differ in one thing, to choose a long run's settings by.
+
+    python -m training.trials all-as-it-is loss-as-before --steps 3000     # --list names them
+    CUDA_VISIBLE_DEVICES=1 python -m training.trials network-2-7 --steps 3000 --folder run/trials
+
+Each has a schedule of its own length, the same scenes in the same order, and writes FOLDER/NAME.json: how far it came,
+and PSNR and blockiness on held-out scenes. Its weights lie in FOLDER/NAME/export.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.loss import Weights
+from training.run import Run
+from training.settings import Range, Settings
+
+TRIALS: dict[str, Callable[[Settings], Settings]] = {
+    "all-as-it-is": lambda now: now,
+    "loss-as-before": lambda now: replace(now, loss=Weights(gradient=0.5, seam=1.0, pyramid=0.0)),
+    "loss-without-pyramid": lambda now: replace(now, loss=replace(now.loss, pyramid=0.0)),
+    "motion-as-before": lambda now: replace(now, displacements=(Range(1.0, 0.0, 32.0),), turning=0.0),
+    "positions-as-before": lambda now: replace(now, virtual=0.0),
+    "network-2-7": lambda now: replace(now, config=replace(now.config, dit_depth=2, decoder_depth=7, mlp_ratio=1.5)),
+    "rate-doubled": lambda now: replace(now, rate=2 * now.rate),
+    "rate-halved": lambda now: replace(now, rate=now.rate / 2),
+    "batch-doubled": lambda now: replace(now, batch=2 * now.batch),
+}
+"""What each changes."""
+
+
+def run_trial(name: str, now: Settings, deadline: float = math.inf) -> dict[str, Any]:
+    """One trial, in a folder of its own in `now.folder`, until its end or `deadline` of time.monotonic()."""
+    settings = TRIALS[name](replace(now, folder=now.folder / name))
+    run = Run(settings)
+    begun = time.monotonic()
+    figures = run.train(deadline=deadline)
+    told = {
+        "trial": name,
+        "steps": run.progress.step,
+        "planned_steps": settings.plan_steps,
+        "triplets": run.progress.samples,
+        "seconds": time.monotonic() - begun,
+        "held_out": figures,
+    }
+    (now.folder / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return told
+
+
+def main(arguments: list[str] | None = None) -> int:
+    default = Settings()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trials", nargs="*", choices=[*TRIALS, []], metavar="TRIAL")
+    parser.add_argument("--list", action="store_true", help="name the trials")
+    parser.add_argument("--steps", type=int, default=3000, help="of each (default %(default)s)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after which each stops, done or not")
+    parser.add_argument("--folder", type=Path, default=Path("run/trials"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    chosen = parser.parse_args(arguments)
+    if chosen.list:
+        print(*TRIALS, sep="\n")
+    now = replace(
+        default,
+        folder=chosen.folder,
+        device=chosen.device,
+        seed=chosen.seed,
+        plan_steps=chosen.steps,
+        judgements=1,
+        save_seconds=math.inf,
+    )
+    for name in chosen.trials:
+        print(name, run_trial(name, now, time.monotonic() + 60 * chosen.minutes)["held_out"], flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
