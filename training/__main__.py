@@ -26,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=default.folder, help="where all files go (%(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument(
+        "--no-graphs", action="store_true", help="have a GPU take steps as they are written, not recorded"
+    )
     parser.add_argument("--plan-steps", type=int, default=default.plan_steps, help="length of the run (%(default)s)")
     parser.add_argument(
         "--until", type=float, default=1.0, metavar="SHARE", help="stop this piece there, 0 .. 1, to be resumed"
@@ -66,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder=chosen.folder,
         device=device,
         seed=chosen.seed,
+        recording=not chosen.no_graphs,
         config=config,
         plan_steps=chosen.plan_steps,
         rate=chosen.rate,

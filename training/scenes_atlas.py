@@ -29,6 +29,8 @@ class Atlas:
     """float32 [1, C, height, width]"""
     sizes: Tensor
     """[N, 2] texels across and down each picture."""
+    widths: tuple[int, ...]
+    """The former once more, for whoever must not wait for the device."""
     corners: Tensor
     """[N, 2] left upper corners, and `spans` [N, 2] from there to the opposite ones, as `grid_sample` counts."""
     spans: Tensor
@@ -97,4 +99,7 @@ def _laid_out(kinds: dict[str, Iterable[np.ndarray]], device: torch.device) -> A
     sizes = torch.tensor([[picture.shape[2] - 2, picture.shape[1] - 2] for picture in pictures])
     whole = torch.tensor([WIDTH, top + shelf])
     on_sheet = 2 * (torch.from_numpy(corners) + 1) / whole - 1, 2 * sizes / whole
-    return Atlas(sheet.to(device), sizes.to(device), *(values.float().to(device) for values in on_sheet), numbers)
+    widths = tuple(sizes[:, 0].tolist())
+    return Atlas(
+        sheet.to(device), sizes.to(device), widths, *(values.float().to(device) for values in on_sheet), numbers
+    )

@@ -68,7 +68,7 @@ class Author:
             one = numbers.start + ((draw - start) / share * len(numbers)).long().clamp(0, len(numbers) - 1)
             texture = torch.where(draw >= start, one, texture)
             start += share
-        if width > self._textures.sizes[self._textures.kinds["miniature"].start, 0] // FINENESS:
+        if width > self._textures.widths[self._textures.kinds["miniature"].start] // FINENESS:
             sharp = self._textures.kinds["photograph"]
             texture[:, 0] = torch.where(
                 self._shows("miniature", texture[:, 0]), texture[:, 0] % len(sharp) + sharp.start, texture[:, 0]

@@ -67,6 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("run/trials"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument(
+        "--no-graphs", action="store_true", help="have a GPU take steps as they are written, not recorded"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.list:
         print(*TRIALS, sep="\n")
@@ -75,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder=chosen.folder,
         device=chosen.device,
         seed=chosen.seed,
+        recording=not chosen.no_graphs,
         plan_steps=chosen.steps,
         judgements=1,
         save_seconds=math.inf,
