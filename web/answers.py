@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from web.schemas import Problem
 T = TypeVar("T")
 _MARKUP = {b"<": b"\\u003c", b">": b"\\u003e", b"&": b"\\u0026"}
 LONGEST_MESSAGE = 500
+SECONDS = r"^[0-9]{1,6}(\.[0-9]{1,9})?$"
+_SECONDS = re.compile(SECONDS, re.ASCII)
 
 
 class ApiError(Exception):
@@ -83,6 +86,23 @@ def number(request: Request, name: str, least: int, most: int, default: int | No
     if len(given) > 1 or not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
         raise ApiError(400, f"{name} has to be one whole number from {least} to {most}")
     return int(text)
+
+
+def seconds(request: Request, name: str) -> str:
+    """A time of the query, as decimals. Raises ApiError 400."""
+    given = request.query_params.getlist(name)
+    if len(given) != 1 or not _SECONDS.fullmatch(given[0]):
+        raise ApiError(400, f"{name} has to be one number of seconds from 0 to 999999, such as 12.5")
+    return given[0]
+
+
+def one_of(request: Request, name: str, values: Sequence[T]) -> T:
+    """A word of the query, the first one by default. Raises ApiError 400."""
+    given = request.query_params.getlist(name)
+    found = [value for value in values if not given or [value] == given]
+    if not found:
+        raise ApiError(400, f"{name} has to be one of {', '.join(map(str, values))}")
+    return found[0]
 
 
 def shown(name: Any) -> str:

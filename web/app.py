@@ -19,8 +19,10 @@ from starlette.types import ASGIApp
 from eden_client.folder_lock import FolderLock
 from web.answers import ApiError, json_answer
 from web.database import open_database
+from web.eden import Eden
 from web.events import Events
 from web.openapi import document
+from web.preview_api import PreviewApi
 from web.queue import FilmQueue
 from web.security import Guard
 from web.settings import Settings
@@ -64,6 +66,8 @@ class Service:
         limits = settings.limits
         self.events = Events(settings.heartbeat_s, limits.event_streams)
         self._uploads = Uploads(self._database, settings.folder / "uploads", limits)
+        self._eden = Eden(settings.film_options, limits.calls)
+        self._previews = PreviewApi(self._uploads, limits, settings.wait_s, self._eden)
         self._videos = Videos(self._database, settings.folder / "videos", limits, self.events)
         self.app: ASGIApp = Guard(
             Starlette(
@@ -86,6 +90,7 @@ class Service:
 
     def close(self) -> None:
         """Let go of the folder; what serves does so itself at its end."""
+        self._eden.close()
         self._database.close()
         self._lock.release()
 
@@ -93,6 +98,7 @@ class Service:
         limits = self._settings.limits
         self._queue = FilmQueue(self._settings, self._videos, self._uploads)
         tus, videos = Tus(self._uploads, limits), VideoApi(self._videos, self._uploads, self._queue, limits)
+        previews = self._previews
         described = document(self._settings.token is not None)
 
         async def openapi(request: Request) -> Response:
@@ -101,6 +107,12 @@ class Service:
         return [
             Route("/v1/uploads", tus.collection, methods=["OPTIONS", "POST"]),
             Route("/v1/uploads/{id:film_id}", tus.one, methods=["HEAD", "PATCH", "DELETE", "POST"]),
+            Route("/v1/uploads/{id:film_id}/film", previews.film, methods=["GET"]),
+            Route("/v1/uploads/{id:film_id}/cuts", previews.cuts, methods=["GET"]),
+            Route("/v1/uploads/{id:film_id}/frame", previews.frame, methods=["GET"]),
+            Route("/v1/uploads/{id:film_id}/pair", previews.pair, methods=["GET"]),
+            Route("/v1/uploads/{id:film_id}/pair/{picture}", previews.picture, methods=["GET"]),
+            Route("/v1/uploads/{id:film_id}/content", previews.content, methods=["GET"]),
             Route("/v1/videos", videos.page, methods=["GET"]),
             Route("/v1/videos", videos.create, methods=["POST"]),
             Route("/v1/videos/{id:film_id}", videos.get, methods=["GET"]),
@@ -122,7 +134,7 @@ class Service:
             self.events.close()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, self._previews.close(), return_exceptions=True)
             self.close()
 
     async def _sweep_often(self) -> None:

@@ -14,6 +14,11 @@ TIDYING = 30.0
 """Seconds that the process gets to join its finished part when it is told to end, before it is killed."""
 
 
+def environment() -> dict[str, str]:
+    """Of processes that read films: without the service's token."""
+    return {name: value for name, value in os.environ.items() if name != "EDEN_WEB_TOKEN"}
+
+
 class FilmProcess:
     """Runs `command`, and passes on what it tells: one JSON object at a time."""
 
@@ -24,12 +29,11 @@ class FilmProcess:
 
     async def run(self) -> int:
         """Its exit code, once it has ended; if this is cancelled, it is ended first."""
-        environment = {name: value for name, value in os.environ.items() if name != "EDEN_WEB_TOKEN"}
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=environment,
+            env=environment(),
             limit=LONGEST_LINE,
             start_new_session=True,  # Ctrl-C is for the service, which ends it in its own time
         )

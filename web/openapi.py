@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from web.schemas import Change, NewVideo, Options, Problem, Video, VideoPage
+from web.answers import SECONDS
+from web.preview_api import FORMATS, HIGHEST, LOWEST, PICTURES
+from web.schemas import Change, Cuts, Film, NewVideo, Options, Pair, Problem, Video, VideoPage
 
 _REF = "#/components/schemas/{name}"
 _ID_TEXT = {"type": "string", "minLength": 32, "maxLength": 32, "pattern": "^[0-9a-f]{32}$"}
@@ -16,12 +19,12 @@ _TUS = {"name": "Tus-Resumable", "in": "header", "required": True, "schema": {"c
 
 def document(with_token: bool) -> dict[str, Any]:
     """OpenAPI 3.1; `with_token`: every request has to carry one."""
-    types = (Video, VideoPage, NewVideo, Change, Options, Problem)
+    types = (Video, VideoPage, NewVideo, Change, Options, Film, Cuts, Pair, Problem)
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "EDEN films", "version": "1", "description": "Smoother films: uploads, a queue, progress."},
-        "paths": _videos() | _uploads() | _others(),
+        "paths": _videos() | _uploads() | _previews() | _others(),
         "components": {"schemas": schemas},
     }
     if with_token:
@@ -48,7 +51,6 @@ def _videos() -> dict[str, Any]:
         _query("cursor", {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1}),
         _query("status", {"enum": ["queued", "in_progress", "completed", "failed", "cancelled"]}),
     ]
-    part = {"Content-Range": {"schema": {"type": "string"}}}
     return {
         "/v1/videos": {
             "get": _operation("listVideos", {"200": _json("VideoPage", "a page of them")}, 400, parameters=query),
@@ -72,16 +74,7 @@ def _videos() -> dict[str, Any]:
         },
         "/v1/videos/{id}/content": {
             "parameters": [_ID],
-            "get": _operation(
-                "getContent",
-                {
-                    "200": _binary("the film, or its finished part"),
-                    "206": _binary("a part of the file") | {"headers": part},
-                    "416": {"description": "there are no such bytes in it"},
-                },
-                *(404, 409),
-                parameters=[{"name": "Range", "in": "header", "schema": _text("^bytes=[0-9]+-$")}],
-            ),
+            "get": _operation("getContent", _content("the film, or its finished part", *_KINDS), 404, 409, **_RANGE),
         },
     }
 
@@ -131,6 +124,37 @@ def _uploads() -> dict[str, Any]:
     }
 
 
+def _previews() -> dict[str, Any]:
+    at = _query("at", _text(SECONDS) | {"description": "seconds from the film's beginning"}) | {"required": True}
+    height = _query("height", {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST, "default": 90})
+    which = {"name": "picture", "in": "path", "required": True, "schema": {"enum": list(PICTURES)}}
+    format = _query("format", {"enum": list(FORMATS), "default": FORMATS[0]})
+    refused = (404, 409, 422, 503)
+
+    def get(name: str, answer: dict[str, Any], *refusals: int, parameters: Sequence[Any] = ()) -> dict[str, Any]:
+        return {"parameters": [_ID], "get": _operation(name, {"200": answer}, *refusals, parameters=list(parameters))}
+
+    def pictures(*formats: str) -> dict[str, Any]:
+        return {"description": "a picture", "content": {f"image/{each}": {} for each in formats}}
+
+    timing = {"Server-Timing": {"schema": {"type": "string"}, "description": "decode, server, encode: milliseconds"}}
+    found = _json("Cuts", "all of them, or after a while those found so far")
+    drawn = get("getPairPicture", pictures(*FORMATS) | {"headers": timing}, 400, 502, *refused, parameters=[at, format])
+    drawn["parameters"].append(which)
+    sent = _content("the film as it was sent", "*/*")
+    return {
+        "/v1/uploads/{id}/film": get("getFilm", _json("Film", "what it is"), *refused),
+        "/v1/uploads/{id}/cuts": get("getCuts", found, *refused),
+        "/v1/uploads/{id}/frame": get("getFrame", pictures("jpeg"), 400, *refused, parameters=[at, height]),
+        "/v1/uploads/{id}/pair": get("getPair", _json("Pair", "when they are shown"), 400, *refused, parameters=[at]),
+        "/v1/uploads/{id}/pair/{picture}": drawn,
+        "/v1/uploads/{id}/content": {
+            "parameters": [_ID],
+            "get": _operation("getUploadContent", sent, 404, 409, **_RANGE),
+        },
+    }
+
+
 def _others() -> dict[str, Any]:
     stream = {
         "description": "`video` with a Video, `deleted` with its id, `reset`: list the videos anew",
@@ -153,9 +177,15 @@ def _json(name: str, description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": _schema(name)}}}
 
 
-def _binary(description: str) -> dict[str, Any]:
-    kinds = ("video/mp4", "video/x-matroska", "video/quicktime", "video/webm", "image/gif")
-    return {"description": description, "content": {kind: {} for kind in kinds}}
+def _content(description: str, *kinds: str) -> dict[str, Any]:
+    """The answers that give a file."""
+    file: dict[str, Any] = {kind: {} for kind in kinds}
+    part = {"Content-Range": {"schema": {"type": "string"}}}
+    return {
+        "200": {"description": description, "content": file},
+        "206": {"description": "a part of the file", "content": file, "headers": part},
+        "416": {"description": "there are no such bytes in it"},
+    }
 
 
 def _schema(name: str) -> dict[str, str]:
@@ -164,6 +194,12 @@ def _schema(name: str) -> dict[str, str]:
 
 def _text(pattern: str) -> dict[str, str]:
     return {"type": "string", "pattern": pattern}
+
+
+_KINDS = ("video/mp4", "video/x-matroska", "video/quicktime", "video/webm", "image/gif")
+_RANGE: dict[str, Any] = {
+    "parameters": [{"name": "Range", "in": "header", "schema": _text("^bytes=[0-9]+-$")}],
+}
 
 
 def _query(name: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class _Making:
         self._done: dict[str, Any] | None = None
         self._begun, self._before = time.monotonic(), 0
         self._target = videos.result(video)
-        self._source = uploads.get(video.upload).path
+        self._source = uploads.get(video.upload)
         videos.set(video.id, "in_progress", error=None, started_at=video.started_at or time.time())
         self.process = FilmProcess(self._command(), self._hear)
 
@@ -116,7 +116,7 @@ class _Making:
 
     def _command(self) -> list[str]:
         told = [*arguments(self._video.options), *self._settings.film_options, "--resume", "--json-lines"]
-        return [*self._settings.command, str(self._source), str(self._target), *told]
+        return [*self._settings.command, str(self._source.path), str(self._target), *told]
 
     async def _alone(self) -> None:
         """Wait until nobody else is at work on the film."""
@@ -157,6 +157,6 @@ class _Making:
 
     def _worded(self, text: str) -> str:
         """With the visitor's name of the film, and no path of ours."""
-        for path in (self._source, self._target):
-            text = text.replace(str(path), self._video.name).replace(path.name, self._video.name)
+        text = self._source.worded(text)
+        text = text.replace(str(self._target), self._video.name).replace(self._target.name, self._video.name)
         return text.replace(str(self._settings.folder), "the service's folder")[:1000]

@@ -101,6 +101,36 @@ class VideoPage(Struct):
     object: Literal["list"] = "list"
 
 
+class Film(Struct):
+    """What an upload turns out to be."""
+
+    name: Annotated[str, Meta(description="as the visitor called the file: any text")]
+    width: Annotated[int, Meta(ge=1, description="of its pictures as they are shown, upright")]
+    height: Annotated[int, Meta(ge=1)]
+    pixel_aspect: Annotated[float, Meta(gt=0, description="width of a pixel by its height")]
+    rate: Annotated[float, Meta(gt=0, description="pictures per second, on average")]
+    duration_s: float | None
+    frames: Annotated[int | None, Meta(description="about how many pictures, where the file states it")]
+    media_type: str
+    playable: Annotated[bool, Meta(description="whether every browser plays it as it is, with its sound")]
+
+
+class Cuts(Struct):
+    """Where scenes of an upload begin, in seconds: frames between the pictures on both sides are not drawn."""
+
+    cuts: list[float]
+    scanned_s: Annotated[float, Meta(description="how far the film has been looked through")]
+    complete: Annotated[bool, Meta(description="false: more may be found, ask again")]
+
+
+class Pair(Struct):
+    """The picture that is shown at a time, and the one after it."""
+
+    first_s: float
+    second_s: float
+    cut: Annotated[bool | None, Meta(description="whether a scene begins in between; null: not looked through yet")]
+
+
 class Problem(Struct):
     """Why a request was refused."""
 

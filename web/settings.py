@@ -29,6 +29,14 @@ class Limits:
     body_bytes: int = 64 << 10
     """of a body that is no film"""
     event_streams: int = 32
+    previews: int = 500
+    """files that are kept of an upload: thumbnails, cuts"""
+    preview_bytes: int = 32 << 20
+    """of them together"""
+    read_s: float = 60
+    """until a picture of an upload has to be there"""
+    calls: int = 4
+    """of the EDEN server at once, for single pairs"""
     connections: int = 128
     receive_s: float = 30
     """until the head of a request has to be there, and the next part of a body"""
@@ -57,4 +65,6 @@ class Settings:
     film_options: tuple[str, ...] = ()
     command: tuple[str, ...] = (sys.executable, "-m", "web.worker")
     heartbeat_s: float = 15
+    wait_s: float = 10
+    """after which who asks for cuts is told how far it is"""
     limits: Limits = field(default_factory=Limits)

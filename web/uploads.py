@@ -25,6 +25,8 @@ class Upload:
     name: str
     length: int
     path: Path
+    previews: Path
+    """a folder for what has been found out of it; made by whoever keeps something there"""
 
     @property
     def offset(self) -> int:
@@ -35,6 +37,10 @@ class Upload:
     def complete(self) -> bool:
         return self.offset == self.length
 
+    def worded(self, text: str) -> str:
+        """With the visitor's name of the film in place of its path."""
+        return text.replace(str(self.path), self.name).replace(self.id, self.name)
+
 
 class Uploads:
     """All uploads; one thread uses it. What the files hold is the truth on how much has come."""
@@ -42,7 +48,9 @@ class Uploads:
     def __init__(self, database: sqlite3.Connection, folder: Path, limits: Limits) -> None:
         self._database, self._folder, self._limits = database, folder, limits
         self._receiving: set[str] = set()
-        folder.mkdir(mode=0o700, exist_ok=True)
+        self._previews = folder.with_name("previews")
+        for each in (folder, self._previews):
+            each.mkdir(mode=0o700, exist_ok=True)
 
     def create(self, name: str, length: int, spare: int = 0) -> Upload:
         """Room for a film, and for so many bytes more of which nobody knows yet whether they belong to it.
@@ -68,7 +76,7 @@ class Uploads:
         row = self._database.execute("SELECT name, length FROM uploads WHERE id = ?", (id_,)).fetchone()
         if row is None:
             raise ApiError(404, "there is no such upload; it may have been removed, being old")
-        return Upload(id_, row["name"], row["length"], self._path(id_))
+        return Upload(id_, row["name"], row["length"], self._path(id_), self._previews / id_)
 
     def use(self, id_: str) -> Upload:
         """It is kept for a while again. Raises ApiError: 404, or 409 as long as it is not complete."""
@@ -125,6 +133,7 @@ class Uploads:
         """Remove it, whatever it is."""
         self._database.execute("DELETE FROM uploads WHERE id = ?", (upload.id,))
         upload.path.unlink(missing_ok=True)
+        shutil.rmtree(upload.previews, ignore_errors=True)
 
     def delete(self, id_: str) -> None:
         """Remove it. Raises ApiError: 404, 409 while a film is to be made of it, 423 while it is sent."""
@@ -151,6 +160,9 @@ class Uploads:
         for path in self._folder.iterdir():
             if path.name not in known:
                 path.unlink(missing_ok=True)
+        for path in self._previews.iterdir():
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _outstanding(self) -> int:
         rows = self._database.execute("SELECT id, length FROM uploads")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 import warnings
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import EdenError, ServerTrouble
-from eden_client.api.local import local_key_file
 from eden_client.api.sessions import TokenInClear
+from eden_client.cli.connect import connect, servers
 from eden_client.cli.films import InOut, films_in, make_all
 from eden_client.cli.options import parser
 from eden_client.cli.reports import Bar, Json, JsonLines, Lines, ProgressReporter
@@ -25,7 +24,6 @@ from eden_client.film.order import Interrupted, Order
 from eden_client.film.resume_journal import JournalError
 from eden_client.film.run import interpolate_film
 from eden_client.trace.files import write_trace
-from eden_client.trace.recording import Trace
 from media import MediaError
 from media.signals import exit_when_told_to
 
@@ -50,14 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reporter = _reporter(args)
 
     def work() -> int:
-        servers = _servers(args)
-        connect = _connect(args, servers[0])
-        with _cluster(args, connect, servers) as cluster:
+        named = servers(args)
+        connecting = connect(args, named[0])
+        with _cluster(args, connecting, named) as cluster:
             if cluster and (films := films_in(args.input, args.output)):
-                return _make_films(args, films, connect, cluster, reporter)
-            with _connected(connect, reporter) as client:
+                return _make_films(args, films, connecting, cluster, reporter)
+            with _connected(connecting, reporter) as client:
                 try:
-                    reporter.done(interpolate_film(_order(args), client, reporter, connect, cluster))
+                    reporter.done(interpolate_film(_order(args), client, reporter, connecting, cluster))
                 finally:
                     if args.trace and client.trace:
                         write_trace(args.trace, client.trace.spans, client.trace.dropped)
@@ -151,15 +149,6 @@ def _once_in_a_while(reporter: ProgressReporter) -> Callable[[ServerTrouble], No
     return tell
 
 
-def _servers(args: argparse.Namespace) -> tuple[str, ...]:
-    """Those that are named, or the usual one. Raises ValueError."""
-    named = args.server or ("127.0.0.1:7070" if args.route == "grpc" else "http://127.0.0.1:8080")
-    servers = tuple(each.strip() for each in named.split(",") if each.strip())
-    if len(servers) != 1 and not args.ray:
-        raise ValueError(f"--server {named}: several are for --ray, whose nodes take them in turn")
-    return servers
-
-
 @contextmanager
 def _cluster(
     args: argparse.Namespace, connect: partial[EdenClient], servers: tuple[str, ...]
@@ -186,31 +175,6 @@ def _cluster(
             yield cluster
     finally:
         cluster.close()
-
-
-def _connect(args: argparse.Namespace, server: str) -> partial[EdenClient]:
-    """What makes the client that is asked for, in any process."""
-    streaming = args.strategy == "streaming"
-    return partial(
-        EdenClient,
-        server,
-        token=args.token,
-        key_file=args.key_file or (None if args.token else local_key_file(server)),
-        management=args.management,
-        route=args.route,
-        decoder_server=args.decoder_server,
-        decoder_token=args.decoder_token,
-        decoder_key_file=args.decoder_key_file,
-        decoder_management=args.decoder_management,
-        ca_file=args.ca_file,
-        transport=args.transport,
-        seed=args.seed,
-        priority=args.priority,
-        timeout=args.timeout,
-        patience=args.patience,
-        window=args.window or (8 if streaming else 2),
-        trace=Trace(os.environ.get("TRACEPARENT")) if args.trace else None,
-    )
 
 
 def _order(args: argparse.Namespace) -> Order:

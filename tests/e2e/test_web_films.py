@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
 
-from tests.e2e.client_films import CLIP, options_for, run, write_film
+from media import decode_image
+from tests.e2e.client_films import CLIP, client_of, options_for, run, write_film
+from tests.e2e.servers import assert_same
 from tests.unit.web.services import running
 
 WORKER = (sys.executable, "-m", "web.worker")
@@ -52,3 +55,15 @@ def test_a_server_that_is_away_is_said_in_words_and_retried(server, tmp_path):
     with running(tmp_path / "web", command=WORKER, film_options=tuple(options_for(server))) as visitor:
         assert visitor.patch_video(id_, status="queued").status_code == 200
         assert visitor.ended(id_)["frames"] == 7
+
+
+def test_the_frame_between_two_is_the_servers(server, tmp_path):
+    film = write_film(tmp_path / "in.mp4", CLIP[:4])
+    with running(tmp_path / "web", at_once=0, film_options=tuple(options_for(server))) as visitor:
+        place = visitor.upload(film.read_bytes())
+        replies = [visitor.get(f"{place}/pair/{which}?at=0.05") for which in ("first", "second", "eden")]
+        first, second, between = (decode_image(reply.content, max_pixels=10**6) for reply in replies)
+        timing = replies[2].headers["Server-Timing"]
+    with client_of(server) as client:
+        assert_same([between], [client.interpolate_pair(first, second)])
+    assert re.fullmatch(r"decode;dur=[\d.]+, server;dur=[\d.]+, encode;dur=[\d.]+", timing)

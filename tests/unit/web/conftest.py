@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from media import encode_video
-from tests.unit.web.services import running
+from tests.unit.web.services import AWAY, running
 
 COUNT = 60
 
@@ -25,14 +25,14 @@ def film(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def visitor(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("service") / "web") as visitor:
+    with running(tmp_path_factory.mktemp("service") / "web", film_options=AWAY) as visitor:
         yield visitor
 
 
 @pytest.fixture(scope="module")
 def idle(tmp_path_factory):
-    """One that makes no film."""
-    with running(tmp_path_factory.mktemp("service") / "web", at_once=0) as visitor:
+    """One that makes no film, and whose EDEN server is away."""
+    with running(tmp_path_factory.mktemp("service") / "web", at_once=0, film_options=AWAY) as visitor:
         yield visitor
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from eden_client.cli import main as command
+from eden_client.cli import connect
 from tests.unit.client.film.drawing import Drawing
 from web.worker import run
 
@@ -33,5 +33,5 @@ class Held(Drawing):
 
 
 if __name__ == "__main__":
-    command.EdenClient = Held
+    connect.EdenClient = Held
     raise SystemExit(run(sys.argv[1:]))

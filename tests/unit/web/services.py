@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ from web.settings import Limits, Settings
 
 INSTANT = (sys.executable, "-m", "tests.unit.web.instant_film")
 LIMITS = Limits(reserve_bytes=0)
+AWAY = ("--server", "http://127.0.0.1:9", "--token", "none")
 PATIENCE = 120.0
 """Seconds that anything may take."""
 
@@ -40,6 +42,15 @@ class Visitor(requests.Session):
         reply = self.post("/v1/videos", files={"film": (name, film.read_bytes())}, data={"options": told})
         assert reply.status_code == 201, reply.text
         return reply.json()
+
+    def upload(self, data: bytes, name: str = "film.mp4") -> str:
+        """By tus; the path of the upload."""
+        tus = {"Tus-Resumable": "1.0.0"}
+        told = {"Upload-Length": str(len(data)), "Upload-Metadata": f"filename {b64encode(name.encode()).decode()}"}
+        place = self.post("/v1/uploads", headers=tus | told).headers["Location"]
+        chunk = tus | {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+        assert self.patch(place, data=data, headers=chunk).status_code == 204
+        return place
 
     def video(self, id_: str) -> dict:
         return self.get(f"/v1/videos/{id_}").json()

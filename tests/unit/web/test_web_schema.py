@@ -6,7 +6,6 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -19,8 +18,7 @@ from web.openapi import document
 pytestmark = pytest.mark.slow
 
 CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
+    status_code_conformance,  # 500 is described nowhere; 503 is, where the EDEN server is asked
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
@@ -47,7 +45,7 @@ def test_every_path_is_described_and_no_other(idle):
         (method, path)
         for path in service["paths"]
         for method in methods
-        if path != ENDLESS and idle.request(method, path.format(id="0" * 32)).status_code != 405
+        if path != ENDLESS and idle.request(method, path.format(id="0" * 32, picture="first")).status_code != 405
     }
     told = {each for each in described if each[0] in methods and each[1] != ENDLESS}
     heads = {("HEAD", path) for method, path in told if method == "GET"}  # which HTTP has with every GET

@@ -15,9 +15,9 @@ from media.names import open_input
 from tests.unit.client.film.drawing import Drawing, Silent
 from tests.unit.web.conftest import COUNT
 from web.answers import ApiError
+from web.film_kinds import kind_of
 from web.film_options import arguments
 from web.schemas import Options
-from web.worker import check_kind
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,7 @@ def test_a_list_of_other_files_reads_none_of_them(film, tmp_path):
     with open_input(tmp_path / "list") as opened:  # FFmpeg by itself does
         assert opened.format.name == "concat" and opened.streams.video
     with pytest.raises(MediaError, match="no film of a kind that is taken"):
-        check_kind(tmp_path / "list")
+        kind_of(tmp_path / "list")
 
 
 def test_errors_name_the_visitors_file_and_no_path_of_the_service(visitor, tmp_path):

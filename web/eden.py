@@ -1,0 +1,68 @@
+"""The EDEN server, as the service calls it itself: for single pairs, by the options that films have."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from eden_client.api.client import EdenClient
+from eden_client.api.errors import EdenError, Refused, ServerTrouble, TokenRejected
+from eden_client.api.in_thread import in_thread
+from eden_client.cli.connect import connect, servers
+from eden_client.cli.options import parser
+from media import Frame
+from web.answers import ApiError
+
+_TIMEOUT_S, _PATIENCE_S = 60.0, 5.0
+"""Seconds that a picture is waited for by somebody who looks on, and how long a server may be away meanwhile."""
+
+
+class Eden:
+    """Calls by as many threads as there are calls. Raises ValueError, or SystemExit: no such options."""
+
+    def __init__(self, film_options: Sequence[str], at_once: int) -> None:
+        args = parser().parse_args(["-", "-", *film_options])
+        made = connect(args, servers(args)[0])
+        self._options = {"timeout": _TIMEOUT_S, "patience": _PATIENCE_S, "window": at_once, "trace": None}
+        self._connect: partial[EdenClient] = partial(made, **self._options)
+        self.server: str = made.args[0]
+        self._clients: dict[str, EdenClient] = {}
+        self._room = asyncio.Semaphore(at_once)
+
+    async def between(self, first: Frame, second: Frame, priority: str) -> tuple[Frame, float]:
+        """The frame between two, and the seconds that the call took.
+
+        Raises ApiError: 422 the server refuses such frames, 502 it does not take our token, 503 it is away or busy.
+        """
+        async with self._room:
+            begun = time.perf_counter()
+            try:
+                frame = await asyncio.wrap_future(in_thread(self._call, first, second, priority))
+            except (EdenError, OSError, ValueError) as error:
+                raise refusal(error, self.server) from error
+            return frame, time.perf_counter() - begun
+
+    def close(self) -> None:
+        """Nothing is asked again."""
+        for client in self._clients.values():
+            client.close()
+
+    def _call(self, first: Frame, second: Frame, priority: Any) -> Frame:
+        client = self._clients.get(priority)
+        if client is None:
+            client = self._clients.setdefault(priority, self._connect(priority=priority))
+        return client.interpolate_pair(first, second)
+
+
+def refusal(error: Exception, server: str) -> ApiError:
+    """What a visitor is told of a call that failed."""
+    if isinstance(error, TokenRejected):
+        return ApiError(502, f"the EDEN server at {server} does not take the service's token: {error.message}")
+    if isinstance(error, Refused):
+        return ApiError(422, f"the EDEN server refuses this: {error.message}")
+    if isinstance(error, ServerTrouble):
+        return ApiError(503, f"the EDEN server at {server} does not answer: {error}", {"Retry-After": "2"})
+    return ApiError(502, f"the EDEN server at {server} cannot be called: {error}")
