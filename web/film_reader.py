@@ -64,10 +64,10 @@ class FilmReader:
         """And the bytes that go with it."""
         try:
             answer, parts = self._answer(asked)
-        except (MediaError, OSError) as error:
-            return Answer(error=str(error)), []
-        except MemoryError:
-            return Answer(error=f"{Path(asked.path).name}: its pictures are too large"), []
+        except (MediaError, OSError, MemoryError) as error:
+            self._close()
+            reason = "its pictures are too large" if isinstance(error, MemoryError) else str(error)
+            return Answer(error=reason), []
         answer.sizes = [len(part) for part in parts]
         return answer, parts
 
@@ -95,12 +95,15 @@ class FilmReader:
 
     def _opened(self, path: str) -> FilmView:
         if self._view is None or self._path != path:
-            if self._view is not None:
-                self._view.close()
-                self._view = None
+            self._close()
             kind_of(Path(path))
             self._path, self._view = path, FilmView(Path(path))
         return self._view
+
+    def _close(self) -> None:
+        if self._view is not None:
+            self._view.close()
+            self._view = None
 
     def _film(self, view: FilmView, path: Path) -> Film:
         kind, film = kind_of(path), view.film

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -18,6 +19,8 @@ from media import MediaError
 Pair = tuple[Picture, Picture]
 _BEFORE = 3
 """Pictures by which a jump leads further back: behind the last key frame there may be no second picture."""
+_HELD_PIXELS = 1 << 26
+"""Of the pictures read last, which are kept: somebody who moves a cursor comes back to them."""
 
 
 class FilmView:
@@ -28,7 +31,6 @@ class FilmView:
 
     def __init__(self, path: Path) -> None:
         self._path, self._open = path, ExitStack()
-        self._pair: Pair | None = None
         self._begin()
 
     def pair(self, at: Fraction) -> Pair:
@@ -37,11 +39,11 @@ class FilmView:
         Raises MediaError: it cannot be read there, or has a single picture.
         """
         wanted = self._film.start + at
-        if self._pair is None or not self._pair[0].time <= wanted < self._reach():
+        found = self._among_held(wanted)
+        if found is None:
             self._go_near(wanted)
-        found = self._read_up_to(wanted)
-        if found is None or (found[0].time > wanted and not self._from_start):  # a jump that led too far
-            self.close()
+            found = self._read_up_to(wanted)
+        if found is None:  # a jump that led too far
             self._begin()
             found = self._read_up_to(wanted)
         if found is None:
@@ -64,46 +66,57 @@ class FilmView:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._pair = None
+        self._held.clear()
         self._open.close()
 
     def _begin(self) -> None:
+        self._open.close()
         self._film = self._open.enter_context(open_film(str(self._path), None))
         self._upright = RotatedFilm(self._film)
-        self._coming: Iterator[Picture] = self._upright.pictures()
-        self._pair = None
-        self._ended, self._from_start = False, True
+        height, width = self._film.look.size
+        self._held: deque[Picture] = deque(maxlen=max(_HELD_PIXELS // (height * width), 2))
+        self._read_on(from_start=True)
 
-    def _reach(self) -> Fraction | float:
-        """Up to which time reading on is no longer than a jump: nothing is behind the end."""
-        assert self._pair is not None
-        return math.inf if self._ended else self._pair[1].time + NEAR / self._film.look.rate
+    def _read_on(self, from_start: bool) -> None:
+        """Read from where the film is now."""
+        self._held.clear()
+        self._coming: Iterator[Picture] = self._upright.pictures()
+        self._ended, self._first_held = False, from_start
+
+    def _among_held(self, wanted: Fraction) -> Pair | None:
+        """The pair, if it is there. The first picture of the film is shown before its time, the last one after it."""
+        if len(self._held) < 2:
+            return None
+        number = bisect_right(self._held, wanted, key=lambda picture: picture.time)
+        if (number == 0 and not self._first_held) or (number == len(self._held) and not self._ended):
+            return None
+        number = min(max(number, 1), len(self._held) - 1)
+        return self._held[number - 1], self._held[number]
 
     def _go_near(self, wanted: Fraction) -> None:
+        """Jump, unless reading on leads there as soon."""
         look, start, expected = self._film.look, self._film.start, self._film.expected
-        if self._pair is None and wanted - start <= NEAR / look.rate:
+        reached = self._held[-1].time if self._held else start
+        if (not self._held or self._held[-1].time <= wanted) and wanted <= reached + NEAR / look.rate:
             return
         end = wanted if expected is None else start + expected / look.rate
-        before = min(wanted, end) - _BEFORE / look.rate
+        before = max(min(wanted, end) - _BEFORE / look.rate, start)
         if isinstance(self._film, FilmFile) and self._film.seek_to(before):
-            self._pair = None
-            self._coming = self._upright.pictures()
-            self._ended = self._from_start = False
+            self._read_on(from_start=False)
         else:
-            self.close()
             self._begin()
 
     def _read_up_to(self, wanted: Fraction) -> Pair | None:
-        """The first pair that ends behind this time, or the last one that is there."""
-        pair = self._pair
-        before = None if pair is None else pair[1]
-        while not self._ended and (pair is None or pair[1].time <= wanted):
+        while (found := self._among_held(wanted)) is None and not self._ended:
             picture = next(self._coming, None)
             if picture is None:
                 self._ended = True
-            else:
-                pair, before = None if before is None else (before, picture), picture
-                if pair:
-                    pair[0].release()
-        self._pair = pair
-        return pair
+                continue
+            if len(self._held) == self._held.maxlen:
+                self._first_held = False
+            if self._held:
+                self._held[-1].release()
+            self._held.append(picture)
+            if self._held[0].time > wanted and not self._first_held:
+                return None
+        return found
