@@ -25,6 +25,7 @@ from web.openapi import document
 from web.preview_api import PreviewApi
 from web.queue import FilmQueue
 from web.security import Guard
+from web.sessions import Sessions
 from web.settings import Settings
 from web.tus import Tus
 from web.uploads import Uploads
@@ -66,6 +67,7 @@ class Service:
         limits = settings.limits
         self.events = Events(settings.heartbeat_s, limits.event_streams)
         self._uploads = Uploads(self._database, settings.folder / "uploads", limits)
+        self._sessions = Sessions(self._database, settings.token, limits)
         self._eden = Eden(settings.film_options, limits.calls)
         self._previews = PreviewApi(self._uploads, limits, settings.wait_s, self._eden)
         self._videos = Videos(self._database, settings.folder / "videos", limits, self.events)
@@ -81,6 +83,7 @@ class Service:
                 },
             ),
             settings,
+            self._sessions,
         )
 
     def sweep(self, now: float) -> None:
@@ -119,6 +122,8 @@ class Service:
             Route("/v1/videos/{id:film_id}", videos.change, methods=["PATCH"]),
             Route("/v1/videos/{id:film_id}", videos.delete, methods=["DELETE"]),
             Route("/v1/videos/{id:film_id}/content", videos.content, methods=["GET"]),
+            Route("/v1/session", self._sessions.begin, methods=["POST"]),
+            Route("/v1/session", self._sessions.end, methods=["DELETE"]),
             Route("/v1/events", self.events.stream, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
         ]

@@ -34,6 +34,7 @@ CREATE TABLE videos (
     ended_at REAL
 );
 CREATE INDEX videos_in_turn ON videos (status, rank);
+CREATE TABLE sessions (digest TEXT PRIMARY KEY, ends_at REAL NOT NULL);
 """
 
 

@@ -9,7 +9,8 @@ import msgspec
 
 from web.answers import SECONDS
 from web.preview_api import FORMATS, HIGHEST, LOWEST, PICTURES
-from web.schemas import Change, Cuts, Film, NewVideo, Options, Pair, Problem, Video, VideoPage
+from web.schemas import Change, Cuts, Film, Login, NewVideo, Options, Pair, Problem, Video, VideoPage
+from web.sessions import COOKIE
 
 _REF = "#/components/schemas/{name}"
 _ID_TEXT = {"type": "string", "minLength": 32, "maxLength": 32, "pattern": "^[0-9a-f]{32}$"}
@@ -19,7 +20,7 @@ _TUS = {"name": "Tus-Resumable", "in": "header", "required": True, "schema": {"c
 
 def document(with_token: bool) -> dict[str, Any]:
     """OpenAPI 3.1; `with_token`: every request has to carry one."""
-    types = (Video, VideoPage, NewVideo, Change, Options, Film, Cuts, Pair, Problem)
+    types = (Video, VideoPage, NewVideo, Change, Options, Film, Cuts, Pair, Login, Problem)
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     described: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -28,8 +29,11 @@ def document(with_token: bool) -> dict[str, Any]:
         "components": {"schemas": schemas},
     }
     if with_token:
-        described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        described["security"] = [{"token": []}]
+        described["components"]["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer"},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        }
+        described["security"] = [{"token": []}, {"session": []}]
     return described
 
 
@@ -161,8 +165,19 @@ def _others() -> dict[str, Any]:
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
     last = [{"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}]
+    session = {
+        "post": _operation(
+            "beginSession",
+            {"204": {"description": "a cookie stands for the token from now on; none where no token is asked for"}},
+            *(400, 408, 413, 415),
+            requestBody={"required": True, "content": {"application/json": {"schema": _schema("Login")}}},
+            security=[],
+        ),
+        "delete": _operation("endSession", {"204": {"description": "it is worth nothing more"}}, security=[]),
+    }
     itself = {"description": "this document", "content": {"application/json": {"schema": {"type": "object"}}}}
     return {
+        "/v1/session": session,
         "/v1/events": {"get": _operation("followEvents", {"200": stream}, 503, parameters=last)},
         "/openapi.json": {"get": _operation("getDocument", {"200": itself})},
     }

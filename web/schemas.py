@@ -131,6 +131,12 @@ class Pair(Struct):
     cut: Annotated[bool | None, Meta(description="whether a scene begins in between; null: not looked through yet")]
 
 
+class Login(Struct, forbid_unknown_fields=True):
+    """What a browser shows for a session."""
+
+    token: Annotated[str, Meta(max_length=1000)]
+
+
 class Problem(Struct):
     """Why a request was refused."""
 

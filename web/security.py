@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import ipaddress
 from urllib.parse import urlsplit
 
@@ -11,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.answers import ApiError
+from web.sessions import PATH, Sessions
 from web.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -35,10 +35,9 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """Passes on what comes by a known name, from no other site, with the token; within bounds of time."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._limits = app, settings.limits
+    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions) -> None:
+        self._app, self._limits, self._sessions = app, settings.limits, sessions
         self._hosts = {*LOOPBACK, settings.host.lower(), *(name.lower() for name in settings.allowed_hosts)}
-        self._token = None if settings.token is None else settings.token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,13 +54,13 @@ class Guard:
                 await send(message)
 
         try:
-            self._check(scope["method"], Headers(scope=scope))
+            self._check(scope["method"], Headers(scope=scope), scope["path"] == PATH)
         except ApiError as refused:
             await refused.answer()(scope, receive, sending)
             return
         await self._app(scope, self._patient(receive), sending)
 
-    def _check(self, method: str, headers: Headers) -> None:
+    def _check(self, method: str, headers: Headers, open_to_all: bool) -> None:
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or _name(host) not in self._hosts:
             raise ApiError(421, "the service is not known by this name: --allow-host adds one")
@@ -71,10 +70,8 @@ class Guard:
         origin = headers.get("origin")
         if method not in SAFE_METHODS and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             raise ApiError(403, "requests of another origin are refused")
-        if self._token is not None:
-            kind, _, given = headers.get("authorization", "").partition(" ")
-            if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._token):
-                raise ApiError(401, "a token is needed: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
+        if not open_to_all and not self._sessions.allow(headers.get("authorization", ""), headers.get("cookie", "")):
+            raise ApiError(401, "a token is needed: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
 
     def _patient(self, receive: Receive) -> Receive:
         """`receive`, that waits so long and no longer for each part of a body."""

@@ -98,7 +98,35 @@ def test_a_token_is_asked_for_everywhere(tmp_path):
             ):
                 assert status_of(visitor, path=path, Authorization=given) == 401, given
         assert status_of(visitor, Authorization=f"bearer {TOKEN}") == 200
-        assert described["security"] == [{"token": []}]
+        assert described["security"] == [{"token": []}, {"session": []}]
+
+
+def test_a_browser_tells_the_token_once_and_carries_a_cookie_then(tmp_path):
+    with running(tmp_path / "web", at_once=0, token=TOKEN) as visitor:
+        for wrong in ("", TOKEN[:-1], TOKEN + "x", "\xe9"):
+            refused = visitor.post("/v1/session", json={"token": wrong})
+            assert refused.status_code == 401 and "Set-Cookie" not in refused.headers
+        begun = visitor.post("/v1/session", json={"token": TOKEN})
+        told = begun.headers["Set-Cookie"]
+        assert begun.status_code == 204 and TOKEN not in told
+        assert {"HttpOnly", "SameSite=strict", "Path=/"} <= {each.strip() for each in told.split(";")}
+        cookie = told.partition(";")[0]
+        visitor.cookies.clear()
+        assert status_of(visitor, Cookie=cookie) == status_of(visitor, Authorization=f"Bearer {TOKEN}") == 200
+        assert status_of(visitor, Cookie=cookie + "x") == status_of(visitor, Cookie="eden_session=") == 401
+        assert status_of(visitor, "POST", "/v1/session", Cookie=cookie, Origin="http://evil.example") == 403
+    with running(tmp_path / "web", at_once=0, token=TOKEN) as visitor:  # which a restart does not end
+        assert status_of(visitor, Cookie=cookie) == 200
+        ended = visitor.delete("/v1/session", headers={"Cookie": cookie})
+        assert ended.status_code == 204 and "Max-Age=0" in ended.headers["Set-Cookie"]
+        assert status_of(visitor, Cookie=cookie) == 401
+        database = (tmp_path / "web" / "service.db").read_bytes()
+        assert cookie.partition("=")[2].encode() not in database
+
+
+def test_where_no_token_is_asked_for_there_is_no_cookie(idle):
+    reply = idle.post("/v1/session", json={"token": "any"})
+    assert reply.status_code == 204 and "Set-Cookie" not in reply.headers
 
 
 @pytest.mark.parametrize(
