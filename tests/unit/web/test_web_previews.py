@@ -14,6 +14,7 @@ import pytest
 from eden_client.film.read.sources import open_film
 from media import decode_image
 from tests.unit.web.services import AWAY, LIMITS, PATIENCE, running
+from web import film_view
 from web.answers import ApiError
 from web.film_kinds import kind_of
 from web.film_reader import Ask
@@ -26,19 +27,19 @@ RATE, COUNT, CUT = 25, 60, 35
 NAME = "<i>of two & scenes.mp4"
 
 
-def write(path, turn=0, codec="libx264", sound=None, key_frames=12, pictures=COUNT):
+def write(path, turn=0, codec="libx264", sound=None, key_frames=12, pictures=COUNT, pixels="yuv420p"):
     """Two scenes that pan over noise, 48x64, the second from picture CUT on."""
     random = np.random.default_rng(5)
     scenes = [random.integers(lowest, lowest + 120, (48, 64 + COUNT, 3)).astype(np.uint8) for lowest in (0, 130)]
     with av.open(path, "w") as out:
         stream = out.add_stream(codec, rate=RATE)
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", key_frames
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, pixels, key_frames
         if turn:
             stream.set_display_rotation(turn)
         tone = out.add_stream(sound, rate=48000) if sound else None
         for number in range(pictures):
             shown = scenes[number >= CUT][:, number : number + 64]
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(shown))))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(shown)).reformat(format=pixels)))
         out.mux(stream.encode())
         if tone:
             silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
@@ -202,11 +203,20 @@ def test_what_is_no_film_is_said_by_its_name_and_is_never_a_page(idle):
     assert sent.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_damaged_film_is_named_as_its_visitor_does(idle, scenes):
-    place = idle.upload(scenes.read_bytes()[:2000], "holiday.mp4")
-    for path in ("film", "cuts", "pair?at=0"):
-        told = idle.get(f"{place}/{path}").json()["message"]
-        assert place.rpartition("/")[2] not in told and str(idle.folder) not in told
+def test_what_is_wrong_with_a_film_is_said_by_its_visitors_name(idle, tmp_path):
+    place = idle.upload(write(tmp_path / "one.mp4", pictures=1).read_bytes(), "holiday.mp4")
+    told = idle.get(f"{place}/pair?at=0").json()["message"]
+    assert told == "holiday.mp4: a single picture, and nothing to go between"
+
+
+def test_a_jump_to_the_end_of_a_film_of_key_frames_reads_it_once(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(film_view, "open_film", lambda *given: opened.append(given) or open_film(*given))
+    view = FilmView(write(tmp_path / "film.avi", codec="mjpeg", key_frames=1, pixels="yuvj420p"))
+    first, second = view.pair(Fraction(COUNT, RATE))
+    assert (round(view.seconds(first) * RATE), round(view.seconds(second) * RATE)) == (COUNT - 2, COUNT - 1)
+    view.close()
+    assert len(opened) == 1
 
 
 @pytest.mark.parametrize(

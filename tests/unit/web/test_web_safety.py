@@ -124,6 +124,13 @@ def test_a_browser_tells_the_token_once_and_carries_a_cookie_then(tmp_path):
         assert cookie.partition("=")[2].encode() not in database
 
 
+def test_a_session_ends_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr("web.sessions._LASTS_S", 0)
+    with running(tmp_path / "web", at_once=0, token=TOKEN) as visitor:
+        begun = visitor.post("/v1/session", json={"token": TOKEN})
+        assert status_of(visitor, Cookie=begun.headers["Set-Cookie"].partition(";")[0]) == 401
+
+
 def test_where_no_token_is_asked_for_there_is_no_cookie(idle):
     reply = idle.post("/v1/session", json={"token": "any"})
     assert reply.status_code == 204 and "Set-Cookie" not in reply.headers
