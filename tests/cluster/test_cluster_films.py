@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -236,3 +237,8 @@ def test_a_cluster_that_is_not_there_is_told_of_within_seconds(source, tmp_path)
     assert time.monotonic() - begun < 60
     done = command(source, tmp_path / "out.mp4", "--ray", "nonsense")
     assert done.returncode == 1 and "neither auto nor host:port" in done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun, address = time.monotonic(), f"127.0.0.1:{silent.getsockname()[1]}"
+        done = command(source, tmp_path / "out.mp4", "--ray", address)
+    assert done.returncode == 1 and f"no Ray cluster at {address}: timed out" in done.stderr
+    assert time.monotonic() - begun < 60

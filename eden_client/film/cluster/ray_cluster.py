@@ -7,6 +7,7 @@ lost, Ray decides. A node needs this package and sees neither the source nor the
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import signal
 import socket
@@ -47,6 +48,8 @@ LOST = 8
 """How often a segment is begun again whose process or node was lost: more may be the segment's doing."""
 _REACHED = 5.0
 """Seconds in which a cluster's address has to answer."""
+_SETTINGS = 4
+"""HTTP/2's type of a frame of settings."""
 _WATCH = 2.0
 """Seconds between looks at which nodes there are."""
 _PIECE = 32 << 20
@@ -410,14 +413,29 @@ def _as_it_was(number: signal.Signals) -> Iterator[None]:
 
 
 def _check_reached(address: str) -> None:
-    """ValueError where nobody listens: Ray would look for minutes."""
+    """ValueError where nobody listens, or nobody who speaks gRPC: Ray would look for minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"--ray {address}: neither {AUTO} nor host:port")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _REACHED).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _REACHED) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("0", "false") and not _speaks_http2(connection):
+                raise ValueError(f"no Ray cluster at {address}: something else listens there")
     except OSError as error:
         raise ValueError(f"no Ray cluster at {address}: {error.strerror or error}") from error
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether the other side answers as gRPC's does: with settings, as its first frame (RFC 9113, 3.4 and 6.5)."""
+    no_settings = bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_settings)
+    came, deadline = b"", time.monotonic() + _REACHED
+    while len(came) < len(no_settings) and time.monotonic() < deadline:
+        piece = connection.recv(len(no_settings) - len(came))
+        if not piece:
+            return False
+        came += piece
+    return came[3:4] == bytes([_SETTINGS])
 
 
 def _processors(node: dict[str, Any]) -> int:
