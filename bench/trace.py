@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import torch
 
 from bench import machine
 from bench.topologies import frames as drawn
@@ -263,17 +262,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.trace", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    weights.add_options(parser)
+    weights.add_options(parser, quick=True)
     add = parser.add_argument
-    add("--quick", action="store_true", help="tiny frames, small settings, a second each: to try it")
     add("--rounds", type=int, default=6, help="of load without and with tracing (default: %(default)s)")
     add("--topologies", nargs="+", choices=("split", "fused"), default=("split", "fused"))
     add("--out", type=lambda text: Path(text).absolute(), required=True, help="folder of the results")
     args = parser.parse_args(argv)
-    if args.checkpoint is None and not args.quick:
-        parser.error("name a --checkpoint, or --quick")
-    if args.device == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no GPU: try --device cpu --quick")
+    weights.check(parser, args, gpus=1)
     return args
 
 

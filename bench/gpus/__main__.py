@@ -129,9 +129,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpus", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    weights.add_options(parser)
+    weights.add_options(parser, quick=True)
     add = parser.add_argument
-    add("--quick", action="store_true", help="tiny frames, few of them: to try it")
     add("--parts", nargs="+", choices=PARTS, default=PARTS)
     add("--gpus", nargs="+", type=int, help="numbers of them (default: those of 1, 2, 4 that there are; CPU: 1, 2)")
     add("--size", default="480x854", metavar="HxW", help="of the films (default: %(default)s)")
@@ -144,11 +143,8 @@ def _arguments() -> argparse.Namespace:
     add("--out", type=lambda text: Path(text).absolute(), required=True, help="path of the results, without a suffix")
     args = parser.parse_args()
     there = torch.cuda.device_count() if args.device == "cuda" else 2
-    args.gpus = args.gpus or [count for count in (1, 2, 4) if count <= there]
-    if not args.gpus or max(args.gpus) > there:
-        parser.error(f"there are {there} GPUs: or try --device cpu --quick")
-    if args.checkpoint is None and not args.quick:
-        parser.error("name a --checkpoint, or --quick")
+    args.gpus = args.gpus or [count for count in (1, 2, 4) if count <= max(1, there)]
+    weights.check(parser, args, gpus=max(args.gpus))
     if args.quick:
         args.size, args.frames = "64x96", min(args.frames, 240)
     return args

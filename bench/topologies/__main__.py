@@ -20,8 +20,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench import machine
 from bench.topologies import frames, report, served, weights
 from bench.topologies.load import Generators
@@ -160,9 +158,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m bench.topologies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     knows_jpeg = "jpeg" in Settings.__struct_fields__
-    weights.add_options(parser)
+    weights.add_options(parser, quick=True)
     add = parser.add_argument
-    add("--quick", action="store_true", help="tiny frames, small settings, a second each: to try it")
     add(
         "--topologies",
         type=lambda text: text.split(","),
@@ -198,10 +195,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unknown transports {', '.join(sorted(unknown))}: known are {', '.join(TRANSPORTS)}")
     if args.jpeg and not knows_jpeg:
         parser.error("these archives have no setting jpeg")
-    if args.checkpoint is None and not args.quick:
-        parser.error("name a --checkpoint, or --quick")
-    if args.device == "cuda" and torch.cuda.device_count() < 2:
-        parser.error("two GPUs are compared with two GPUs: or try --device cpu --quick")
+    weights.check(parser, args, gpus=2)
     return args
 
 

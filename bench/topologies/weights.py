@@ -5,18 +5,33 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
+
 from eden import EdenConfig
 from eden.random_weights import write_random
 
 TINY = EdenConfig(hidden_dim=48, num_heads=3, dit_depth=1, decoder_depth=1)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """--checkpoint, --precision, --device."""
+def add_options(parser: argparse.ArgumentParser, quick: bool = False) -> None:
+    """--checkpoint, --precision, --device; and --quick, where the tiny network is only for that."""
     add = parser.add_argument
-    add("--checkpoint", type=lambda text: Path(text).absolute(), help="default: a tiny network, random values")
+    tiny = "a tiny network, random values"
+    by_itself = f"with --quick: {tiny}" if quick else f"default: {tiny}"
+    add("--checkpoint", type=lambda text: Path(text).absolute(), help=by_itself)
     add("--precision", default="fp32")
     add("--device", choices=("cuda", "cpu"), default="cuda")
+    if quick:
+        add("--quick", action="store_true", help="tiny frames, small settings, a second each: to try it")
+
+
+def check(parser: argparse.ArgumentParser, args: argparse.Namespace, gpus: int) -> None:
+    """End the program with a word of what is missing: a checkpoint, where it is not --quick, or so many GPUs."""
+    if args.checkpoint is None and not args.quick:
+        parser.error("name a --checkpoint, or --quick")
+    there = torch.cuda.device_count()
+    if args.device == "cuda" and there < gpus:
+        parser.error(f"it takes {gpus} GPUs, of which there are {there}: or try --device cpu --quick")
 
 
 def checkpoint(args: argparse.Namespace, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A container for a test to be in."""
+"""A container for a test to be in, and a folder of a server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from media import machine
+from server.folder import ServerFolder
 
 
 @pytest.fixture
@@ -28,3 +29,11 @@ def write_quota(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[st
 def grant_cores(write_quota: Callable[[str], None]) -> Callable[[int], None]:
     """Have the container grant so many of them."""
     return lambda count: write_quota(f"{count}00000 100000")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> ServerFolder:
+    """A server's folder, which it has taken."""
+    place = ServerFolder(tmp_path)
+    place.claim()
+    return place

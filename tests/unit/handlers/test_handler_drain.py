@@ -11,7 +11,6 @@ from ts.protocol import otf_message_handler
 
 from handlers.drain import Drain
 from handlers.quirks import when_answered
-from server.folder import ServerFolder
 
 
 class Unfinished:
@@ -19,13 +18,6 @@ class Unfinished:
 
     def __call__(self) -> int:
         return self.count
-
-
-@pytest.fixture
-def place(tmp_path) -> ServerFolder:
-    place = ServerFolder(tmp_path)
-    place.claim()
-    return place
 
 
 @pytest.fixture

@@ -31,13 +31,6 @@ time.sleep(600)
 """
 
 
-@pytest.fixture
-def place(tmp_path) -> ServerFolder:
-    place = ServerFolder(tmp_path)
-    place.claim()
-    return place
-
-
 def share(place: ServerFolder) -> int:
     """A file on which a worker's lock is held, until it is closed."""
     file = os.open(place.working, os.O_RDWR | os.O_CREAT)

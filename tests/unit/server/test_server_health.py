@@ -16,7 +16,6 @@ import requests
 
 from server import health as health_module
 from server.api import Api
-from server.folder import ServerFolder
 from server.health import LARGEST, Health, HealthServer
 from server.tokens import Tokens
 from server.topology import NODES, SPLIT
@@ -60,13 +59,6 @@ class Tells(BaseHTTPRequestHandler):
 def told() -> Iterator[TorchServeTells]:
     with serving(TorchServeTells()) as server:
         yield server
-
-
-@pytest.fixture
-def place(tmp_path) -> ServerFolder:
-    place = ServerFolder(tmp_path)
-    place.claim()
-    return place
 
 
 @pytest.fixture
