@@ -48,8 +48,9 @@ from eden_client.film.cluster.ray_cluster import FilmOnCluster, RayCluster
 from eden_client.film.executors import Hearer
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.order import Order
+from eden_client.film.plan.scouting import ScoutJob
 from eden_client.film.read.film import Film
-from eden_client.film.run import interpolate_film
+from eden_client.film.run import SCOUTING, interpolate_film
 from eden_client.film.segment_maker import FilmTask
 from media import encode_video
 from media.machine import cores
@@ -274,14 +275,23 @@ class Enough(Exception):
     """All is planned, and nothing is to be made."""
 
 
-class PlanningAlone:
-    """A cluster that makes nothing."""
+class Planning:
+    """A cluster that makes nothing; `scouts` compare the film, if there are any."""
 
     side_by_side = 1
-    jobs = 0
+
+    def __init__(self, scouts: RayCluster | None = None) -> None:
+        self._scouts, self.jobs, self.stretches = scouts, 0, 0
+        self.at_once = SCOUTING if scouts else 1
 
     def executor(self, film: Film, order: Order, trace: Any) -> Any:
+        self._executor = self._scouts.executor(film, order, trace) if self._scouts else None
         return self
+
+    def scout(self, job: ScoutJob) -> Any:
+        assert self._executor
+        self.stretches += 1
+        return self._executor.scout(job)
 
     def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
         self.jobs = sum(1 for _ in jobs)
@@ -294,11 +304,8 @@ def measured(film: Path, target: Path, address: str, head: Node) -> dict[str, An
     cluster = Counting(address)
     try:
         interpolate_film(order, Instant(), Silent(), None, cluster)  # which starts the workers
-        before = time.process_time()
-        planning = PlanningAlone()
-        with suppress(Enough):
-            interpolate_film(order, Instant(), Silent(), None, planning)
-        planned = time.process_time() - before
+        planned, _ = planning(order, Planning())
+        scouted, stretches = planning(order, Planning(cluster))
         cluster.jobs = cluster.sent = cluster.back = cluster.head = 0
         cluster.cutting = 0.0
         of_ray, of_workers = processor_time(head)
@@ -314,9 +321,11 @@ def measured(film: Path, target: Path, address: str, head: Node) -> dict[str, An
     return {
         "jobs": jobs,
         "frames": summary.frames_out,
+        "stretches": stretches,
         "seconds": seconds,
         "cpu_ms_per_job": {
             "planning": 1e3 * planned / jobs,
+            "planning, nodes comparing": 1e3 * scouted / jobs,
             "cutting": 1e3 * cluster.cutting / jobs,
             "joining": 1e3 * joined / jobs,
             "sending, receiving, journal": 1e3 * (whole - planned - cluster.cutting - joined) / jobs,
@@ -327,6 +336,14 @@ def measured(film: Path, target: Path, address: str, head: Node) -> dict[str, An
         "bytes_of_head": cluster.head,
         "source_bytes": film.stat().st_size,
     }
+
+
+def planning(order: Order, by: Planning) -> tuple[float, int]:
+    """Seconds of processor time of this process, and stretches that others compared."""
+    before = time.process_time()
+    with suppress(Enough):
+        interpolate_film(order, Instant(), Silent(), None, by)
+    return time.process_time() - before, by.stretches
 
 
 def processor_time(node: Node) -> tuple[float, float]:

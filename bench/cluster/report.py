@@ -77,8 +77,8 @@ def _driver(rows: list[dict[str, Any]]) -> str:
     return (
         "## What a job costs\n\n"
         "Without a model (a server that answers at once), one node with all processors. Milliseconds of processor time "
-        "per segment job: of the driver, planning (all of the source decoded and compared once), cutting (finding a "
-        "job's bytes), joining, and the rest; of Ray's own processes (GCS, raylet, agents), their idle work in that "
-        "time included; of the workers, which decode and encode. Bytes per job through the object store; the head goes "
-        "once per film.\n\n" + "\n".join(lines)
+        "per segment job: of the driver, planning (all of the source decoded and compared once; or mostly by nodes, as "
+        "where eight segments or more are made at once), cutting (finding a job's bytes), joining, and the rest; of "
+        "Ray's own processes (GCS, raylet, agents), their idle work in that time included; of the workers, which "
+        "decode and encode. Bytes per job through the object store; the head goes once per film.\n\n" + "\n".join(lines)
     )

@@ -23,6 +23,7 @@ from eden_client.film.jobs import SegmentJob
 from eden_client.film.messages import Failed, Finished, Message, Ready, Saw, Start, Trouble, Wrote
 from eden_client.film.order import Order
 from eden_client.film.plan.scouting import Scouted, ScoutJob
+from eden_client.film.plan_ahead import PlanAhead, Planned
 from eden_client.film.read.film import Film
 from eden_client.film.read.sound import Doubtful
 from eden_client.film.resume_journal import Entry
@@ -64,6 +65,13 @@ class Hearer(Protocol):
 
 class Executor(Protocol):
     """Makes segments."""
+
+    @property
+    def at_once(self) -> int:
+        """Segments that are made at the same time."""
+
+    def scout(self, job: ScoutJob) -> Future[list[Scouted]]:
+        """Have a stretch of the film looked at while `run` goes on; by any thread."""
 
     def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
         """Make all segments, in any order, anywhere. Raises what making one raises, or what `jobs` raises."""
@@ -216,6 +224,10 @@ class LocalProcesses:
     _asked: list[Future[list[Scouted]]] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def at_once(self) -> int:
+        return self.count
+
     def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
         """Make all segments. Raises MediaError, EdenError or OSError."""
         run = _Run(Start(task, self.connect), self.client, self.count, jobs, hearer, self._events)
@@ -238,13 +250,6 @@ class LocalProcesses:
 
 
 @dataclass(frozen=True)
-class _Planned:
-    """The planner has another job, has no more (None), or has failed."""
-
-    job: SegmentJob | BaseException | None
-
-
-@dataclass(frozen=True)
 class _Wanted:
     """The planner wants a stretch to be looked at."""
 
@@ -258,7 +263,7 @@ class _Wanted:
             self.future.set_result(found)
 
 
-_Events = queue.SimpleQueue[_Planned | _Wanted | tuple[_Worker, Message | None]]
+_Events = queue.SimpleQueue[Planned[SegmentJob] | _Wanted | tuple[_Worker, Message | None]]
 
 
 @dataclass
@@ -276,14 +281,14 @@ class _Run:
     _most_ready: int = 0
     _begun: bool = False
     _all_planned: bool = False
-    _stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self._plan = PlanAhead(self.jobs, self._events.put, 2 * self.count)
 
     def until_all_is_done(self) -> None:
-        self._room = threading.Semaphore(2 * self.count)  # the planner keeps a little ahead, and no more
-        threading.Thread(target=self._plan, name="plan", daemon=True).start()
         while not self._all_planned or self._waiting or any(isinstance(each.job, SegmentJob) for each in self._workers):
             match self._events.get():
-                case _Planned(job):
+                case Planned(job):
                     if isinstance(job, BaseException):
                         raise job
                     self._all_planned = job is None
@@ -298,23 +303,11 @@ class _Run:
             self._hand_out()
 
     def end(self) -> None:
-        self._stopped = True
-        self._room.release(2 * self.count)
+        self._plan.stop()
         for worker in self._workers:
             worker.end()
         for worker in self._workers:
             worker.close()
-
-    def _plan(self) -> None:
-        try:
-            for job in self.jobs:
-                self._room.acquire()
-                if self._stopped:
-                    return
-                self._events.put(_Planned(job))
-            self._events.put(_Planned(None))
-        except BaseException as error:
-            self._events.put(_Planned(error))
 
     def _told(self, worker: _Worker, message: Message) -> None:
         match message:
@@ -338,7 +331,7 @@ class _Run:
                 worker.job, worker.frames = None, 0
                 if not worker.lasts:
                     self._workers.remove(worker)
-                self._room.release()
+                self._plan.make_room()
                 self.hearer.finished(entry, traffic)
             case Failed(error):
                 raise error

@@ -46,7 +46,10 @@ from media.machine import cores
 MANY_CORES = 4
 """From which on several processes make a film sooner than the threads of one."""
 SCOUTING = 8
-"""Processes from which on half of them may decode and compare parts of the film, to be planned (plan/scouting.py)."""
+"""Segments made at once from which on half as many parts of the film may be decoded and compared at once by those who
+make them, to be planned (plan/scouting.py)."""
+SCOUTS = 16
+"""Such parts, at most."""
 WORTH_IT = 192
 """Frames of the result that are worth starting processes for."""
 
@@ -196,7 +199,8 @@ class _Run:
         planes, step = self._planes(result), self._step.context
         task = FilmTask(source, result.sinks, window, order.clip, order.compare, planes, step)
         planner = Planner(self._segments, result.done)
-        scouting = (executor.scout, count // 2) if isinstance(executor, LocalProcesses) and count >= SCOUTING else None
+        at_once = executor.at_once
+        scouting = (executor.scout, min(at_once // 2, SCOUTS)) if at_once >= SCOUTING else None
         jobs = planner.jobs(self._gaps(planner.seen(self._classified(self._budget.comparing, scouting))))
         self._calls_of_each = window
         self._times.begin("planning")

@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 from eden.random_weights import write_random
+from eden_client.film import run
 from eden_client.film.cluster.engine import EngineChoice
 from eden_client.film.order import Order
+from eden_client.film.plan import scouting
+from eden_client.film.read import sound
 from eden_client.film.run import interpolate_film
 from media import MediaError, encode_image
 from server.settings import PROJECT
@@ -103,6 +106,31 @@ def test_a_lost_node_costs_nothing_but_time(source, tmp_path, nodes, cluster):
     begun = [each.name.split("-")[0] for each in noted.iterdir()]
     assert len(begun) > len(set(begun)), "no segment was made again"
     assert (tmp_path / "there.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
+
+
+def test_nodes_that_compare_the_film_plan_the_same(source, tmp_path, cluster, monkeypatch):
+    """All but the first stretches between two key frames, which the command compares by itself."""
+    make(source, tmp_path / "here.mp4", cuts=0.3, duplicates="keep")
+    there, compared = cluster(), list[object]()
+    monkeypatch.setattr(run, "SCOUTING", 2)
+    monkeypatch.setattr(sound, "SHORTEST", 30)
+    monkeypatch.setattr(scouting._Asked, "are_ready", waited_for(scouting._Asked.are_ready))
+    told = scouting._Asked.told
+    monkeypatch.setattr(
+        scouting._Asked, "told", lambda asked: (compared.append(each.stamp) or each for each in told(asked))
+    )
+    make(source, tmp_path / "there.mp4", there, cuts=0.3, duplicates="keep")
+    assert (tmp_path / "there.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
+    assert COUNT // 2 < len(compared) < COUNT
+
+
+def waited_for(are_ready):
+    def when_done(asked, stamp):
+        if asked._pending and asked._pending[0][0].stretch.first == stamp:
+            asked._pending[0][1].result(PATIENCE)
+        return are_ready(asked, stamp)
+
+    return when_done
 
 
 def test_an_error_of_a_segment_ends_the_film_at_once_and_resume_goes_on(source, tmp_path, cluster):

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from eden_client.film.jobs import SegmentJob
+from eden_client.film.plan.scouting import ScoutJob
 from eden_client.film.read.film import Film, VideoFormat
 from eden_client.film.read.film_file import FilmFile, Known, open_film_file
 from eden_client.film.read.image_film import ImageFilm, PartOfImages
 from eden_client.film.read.range_reader import NEAR
+from eden_client.film.read.sound import skim
 
 Range = tuple[int, bytes]
 """Where bytes lie in a file, and they themselves."""
@@ -75,6 +77,29 @@ class FileExcerpts:
                 if job.pictures[0].number > NEAR and not film.seek(stamps[0]):
                     return None
                 film.skim(max(stamps))
+            return FileExcerpt(recorder.taken())
+
+
+class StretchExcerpts:
+    """Of a video file, for scouts (plan/scouting.py)."""
+
+    def __init__(self, path: Path, known: Known) -> None:
+        self._path, self._known = path, known
+        self.head: Sequence[Range] = ()
+        """what all stretches need, known once one was cut"""
+
+    def cut(self, job: ScoutJob) -> FileExcerpt:
+        """What a stretch needs beside the head. Raises Doubtful, OSError."""
+        with self._path.open("rb", buffering=0) as file:
+            recorder = _Recorder(file)
+
+            def once_opened() -> None:
+                if self.head:
+                    recorder.forget()
+                else:
+                    self.head = recorder.taken()
+
+            skim(cast(BinaryIO, _File(self._known, recorder.read)), job.stream, job.stretch, once_opened)
             return FileExcerpt(recorder.taken())
 
 

@@ -26,8 +26,10 @@ from eden_client.film.cluster.excerpts import (
 )
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.messages import portable
+from eden_client.film.plan.scouting import Scouted, ScoutJob
 from eden_client.film.read.film import VideoFormat
 from eden_client.film.read.film_file import Known
+from eden_client.film.read.sound import Doubtful
 from eden_client.film.read.sources import Source
 from eden_client.film.resume_journal import JOURNAL_VERSION, Entry
 from eden_client.film.segment_maker import FilmTask, SegmentMaker
@@ -143,6 +145,19 @@ def make_segment(
     except Exception as error:
         return NeedsAll() if ranges and ranges.missed else NotMade(portable(error))
     return NeedsAll() if ranges and ranges.missed else made
+
+
+def look_at(film: tuple[Known, Sequence[Range]], job: ScoutJob, sent: FileExcerpt) -> list[Scouted]:
+    """Compare a stretch of a film. Raises Doubtful, also where more of the film is read than was sent.
+
+    film   what is known of its file, and what all stretches need of that
+    """
+    known, head = film
+    ranges = Ranges(known, [*head, *sent.ranges])
+    found = job.run(ranges.open())
+    if ranges.missed:
+        raise Doubtful
+    return found
 
 
 def _made(task: FilmTask, job: SegmentJob, folder: Path, client: EdenClient) -> Made:

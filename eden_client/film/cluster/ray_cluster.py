@@ -14,12 +14,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from eden_client.film.cluster.engine import EngineChoice, EngineHolder
-from eden_client.film.cluster.excerpts import Excerpts, FileExcerpts, ImageExcerpts, Range
+from eden_client.film.cluster.excerpts import (
+    Excerpts,
+    FileExcerpt,
+    FileExcerpts,
+    ImageExcerpts,
+    Range,
+    StretchExcerpts,
+)
 from eden_client.film.cluster.node_task import (
     Connect,
     Made,
@@ -29,15 +37,19 @@ from eden_client.film.cluster.node_task import (
     SentFilm,
     SharedFile,
     WholeFile,
+    look_at,
     make_segment,
     software,
 )
 from eden_client.film.executors import Hearer
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.order import Order
+from eden_client.film.plan.scouting import Scouted, ScoutJob
+from eden_client.film.plan_ahead import PlanAhead, Planned
 from eden_client.film.read.film import Film
 from eden_client.film.read.film_file import FilmFile
 from eden_client.film.read.image_film import ImageFilm
+from eden_client.film.read.sound import Doubtful
 from eden_client.film.segment_maker import FilmTask
 from eden_client.trace.recording import Trace
 from media import MediaError
@@ -78,6 +90,8 @@ class RayCluster:
         self._engines = _Engines(self._ray, engine) if engine else None
         # By module and name, so that a node takes it from its own installation.
         self._task = self._ray.remote(num_cpus=1, max_retries=LOST, scheduling_strategy="SPREAD")(_make)
+        # Scouts take none: engines may hold all, and a scout is waited for.
+        self._scouting = self._ray.remote(num_cpus=0, max_retries=LOST, scheduling_strategy="SPREAD")(look_at)
 
     @property
     def side_by_side(self) -> int:
@@ -109,6 +123,11 @@ class RayCluster:
         made.future().add_done_callback(done)
         return made
 
+    def look_at(self, film: Any, job: ScoutJob, sent: FileExcerpt) -> Future[list[Scouted]]:
+        """Have a stretch of a film compared; `film` is what `put` gave for what look_at of node_task.py takes."""
+        future: Future[list[Scouted]] = self._scouting.remote(film, job, sent).future()
+        return future
+
     def cancel(self, made: Any) -> None:
         """Nobody waits for it any more."""
         with suppress(Exception):  # it is done, or Ray is
@@ -135,6 +154,8 @@ class FilmOnCluster:
         self._cluster, self._film, self._order, self._trace = cluster, film, order, trace
         self._known = film.known() if isinstance(film, FilmFile) else None
         self._shared: SharedFile | None = None
+        self._stretches: StretchExcerpts | None = None
+        self._scouted: Any = None
         if isinstance(film, FilmFile) and film.container and self._known:
             self._excerpts: Excerpts = FileExcerpts(film.container, self._known, order.source_fps, order.strict)
             if cluster.shared:
@@ -143,6 +164,25 @@ class FilmOnCluster:
             self._excerpts = ImageExcerpts(film)
         else:
             raise MediaError(f"{film.name}: nodes cannot be given parts of such a film; a video file they can")
+
+    @property
+    def at_once(self) -> int:
+        return self._cluster.slots()
+
+    def scout(self, job: ScoutJob) -> Future[list[Scouted]]:
+        """Have a stretch looked at by a node, which is sent its bytes."""
+        assert self._known is not None
+        if self._stretches is None:
+            self._stretches = StretchExcerpts(job.path, self._known)
+        try:
+            sent = self._stretches.cut(job)
+        except (Doubtful, OSError) as error:
+            failed = Future[list[Scouted]]()
+            failed.set_exception(error)
+            return failed
+        if self._scouted is None:
+            self._scouted = self._cluster.put((self._known, self._stretches.head))
+        return self._cluster.look_at(self._scouted, job, sent)
 
     def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
         """Make all segments. Raises MediaError, EdenError or OSError."""
@@ -153,13 +193,6 @@ class FilmOnCluster:
             run.until_all_is_done()
         finally:
             run.end()
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """There is another job, with what travels with it; there are no more (None); or planning has failed."""
-
-    job: tuple[SegmentJob, Sent] | BaseException | None
 
 
 @dataclass(frozen=True)
@@ -188,32 +221,32 @@ class _Run:
     jobs: Iterator[SegmentJob]
     hearer: Hearer
     trace: Trace | None
-    _events: queue.SimpleQueue[_Planned | _Answered] = field(default_factory=queue.SimpleQueue)
+    _events: queue.SimpleQueue[Planned[tuple[SegmentJob, Sent]] | _Answered] = field(default_factory=queue.SimpleQueue)
     _open: dict[int, _Open] = field(default_factory=dict)
-    _room: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _slots: int = 0
     _joined: int = 0
     _nodes: dict[str, str] = field(default_factory=dict)
     _looked: float = 0.0
     _whole: WholeFile | None = None
     _all_planned: bool = False
-    _ended: bool = False
+
+    def __post_init__(self) -> None:
+        self._film = self.cluster.put((self.film, self.cluster.connect))
+        self._head: Any = None
+        self._plan = PlanAhead(((job, self._taken(job)) for job in self.jobs), self._events.put, room=0)
 
     def until_all_is_done(self) -> None:
         self._look()
-        self._film = self.cluster.put((self.film, self.cluster.connect))
-        self._head: Any = None
-        threading.Thread(target=self._plan, name="plan", daemon=True).start()
         while not (self._all_planned and not self._open):
             if self.cluster.stopped.is_set():
                 raise KeyboardInterrupt
             with suppress(queue.Empty):
                 match self._events.get(timeout=_WATCH):
-                    case _Planned(BaseException() as error):
+                    case Planned(BaseException() as error):
                         raise error
-                    case _Planned(None):
+                    case Planned(None):
                         self._all_planned = True
-                    case _Planned((job, sent)):
+                    case Planned((job, sent)):
                         self._begin(job, sent)
                     case _Answered(number, answer):
                         self._answered(self._open.pop(number), answer)
@@ -221,21 +254,9 @@ class _Run:
                 self._look()
 
     def end(self) -> None:
-        self._ended = True
-        self._room.release()
+        self._plan.stop()
         for each in self._open.values():
             self.cluster.cancel(each.made)
-
-    def _plan(self) -> None:
-        try:
-            for job in self.jobs:
-                self._room.acquire()
-                if self._ended:
-                    return
-                self._events.put(_Planned((job, self._taken(job))))
-            self._events.put(_Planned(None))
-        except BaseException as error:
-            self._events.put(_Planned(error))
 
     def _taken(self, job: SegmentJob) -> Sent:
         """What travels with a job."""
@@ -286,7 +307,7 @@ class _Run:
             self.trace.add(made.spans)
         self.hearer.wrote(made.what, made.times)
         self.hearer.finished(made.entry, dict(made.traffic))
-        self._room.release()
+        self._plan.make_room()
 
     def _look(self) -> None:
         """Note nodes that came and went, and have the planner keep a little ahead of all that there are."""
@@ -302,7 +323,7 @@ class _Run:
         self._nodes = nodes
         slots = self.cluster.slots()
         if slots > self._slots:
-            self._room.release(2 * (slots - self._slots))
+            self._plan.make_room(2 * (slots - self._slots))
             self._slots = slots
 
 

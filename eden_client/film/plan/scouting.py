@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from av.video.frame import VideoFrame
 
@@ -51,9 +52,12 @@ class ScoutJob:
     differences: bool
     duplicates: bool
 
-    def run(self) -> list[Scouted]:
-        """What is to be seen behind the stretch's first picture. Raises Doubtful."""
-        frames = frames_of(self.path, self.stream, self.stretch)
+    def run(self, source: BinaryIO | None = None) -> list[Scouted]:
+        """What is to be seen behind the stretch's first picture. Raises Doubtful.
+
+        source   the film's file, where that has no path
+        """
+        frames = frames_of(source or self.path, self.stream, self.stretch)
         pictures = (_picture(frame, self.size) for frame in frames)
         return [_scouted(step) for step in islice(steps(pictures, self.differences, self.duplicates), 1, None)]
 

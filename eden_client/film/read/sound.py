@@ -8,10 +8,11 @@ the order shown. Whatever does not is left to decoder.py.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -35,10 +36,10 @@ class Doubtful(Exception):
 
 
 @contextmanager
-def opened(path: Path, index: int, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(source: Path | BinaryIO, index: int, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A stream of a file, to be decoded by so many threads. What PyAV raises inside becomes Doubtful."""
     try:
-        with open_input(path) as container:
+        with open_input(source) as container:
             stream = container.streams[index]
             if not isinstance(stream, VideoStream) or stream.codec_context.name not in CODECS:
                 raise Doubtful
@@ -107,18 +108,32 @@ def stretches(path: Path, index: int) -> Iterator[Stretch]:
         yield Stretch(first, None)
 
 
-def frames_of(path: Path, index: int, stretch: Stretch) -> Iterator[VideoFrame]:
+def frames_of(source: Path | BinaryIO, index: int, stretch: Stretch) -> Iterator[VideoFrame]:
     """The pictures of a stretch, decoded by themselves. Raises Doubtful: one of them needs what lies outside."""
-    with opened(path, index, 1) as (container, stream):
+    with opened(source, index, 1) as (container, stream):
         due = Due(stream.codec_context)
-        for packet in _from(stretch.first, container, stream):
-            if packet.pts is not None and not _within(packet.pts, stretch):
-                raise Doubtful
+        for packet in _samples(container, stream, stretch):
             yield from due.decoded(packet)
-            if packet.pts is not None and packet.pts == stretch.last:
-                yield from due.decoded(None)
-                break
         due.none_left()
+
+
+def skim(source: Path | BinaryIO, index: int, stretch: Stretch, once_opened: Callable[[], None]) -> None:
+    """Read what `frames_of` reads, and decode nothing. Raises Doubtful."""
+    with opened(source, index, 1) as (container, stream):
+        once_opened()
+        for _ in _samples(container, stream, stretch):
+            pass
+
+
+def _samples(container: InputContainer, stream: VideoStream, stretch: Stretch) -> Iterator[Packet[VideoStream] | None]:
+    """What a decoder needs for a stretch; at its end None, or the film's own end. Raises Doubtful."""
+    for packet in _from(stretch.first, container, stream):
+        if packet.pts is not None and not _within(packet.pts, stretch):
+            raise Doubtful
+        yield packet
+        if packet.pts is not None and packet.pts == stretch.last:
+            yield None
+            return
 
 
 def _within(stamp: int, stretch: Stretch) -> bool:

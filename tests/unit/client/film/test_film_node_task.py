@@ -32,7 +32,7 @@ class Lacking(Exception):
 class OneAfterTheOther:
     """A cluster of one node, whose work is done as it is sent, by pickles alone. Fulfils Cluster and Executor."""
 
-    side_by_side = 1
+    side_by_side = at_once = 1
 
     def __init__(self, sent="excerpt", connect=lambda number: Drawing(), versions=None):
         self.sent, self.connect, self.versions = sent, connect, versions or software()

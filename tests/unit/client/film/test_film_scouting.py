@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from eden_client.film import run
+from eden_client.film.cluster.excerpts import FileExcerpt, StretchExcerpts
+from eden_client.film.cluster.node_task import look_at
 from eden_client.film.executors import LocalProcesses
 from eden_client.film.order import Order
 from eden_client.film.plan.differences import steps
@@ -172,6 +174,41 @@ def test_no_stretch_begins_but_with_a_key_frame(tmp_path, first):
         stamps = [picture.stamp for picture in opened.pictures()]
     with pytest.raises(Doubtful):
         list(frames_of(path, 0, Stretch(stamps[1] if first == 1 else first, None)))
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_stretch_is_the_same_from_the_bytes_that_are_cut_for_it(tmp_path, name):
+    """As on a node of a cluster, which has the head, cut with the first stretch, and a stretch's own."""
+    path = made(tmp_path / name, *CLOSED[name])
+    with open_film_file(path) as opened:
+        known = opened.known()
+    jobs = [ScoutJob(path, known.stream, each, known.look.size, True, True) for each in stretches(path, known.stream)]
+    excerpts = StretchExcerpts(path, known)
+    sent = [excerpts.cut(job) for job in jobs]
+    film = known, excerpts.head
+    assert len(jobs) == SAMPLES // GROUP
+    for job, each in zip(jobs, sent, strict=True):
+        assert look_at(film, job, each) == job.run()
+    size, doubted = path.stat().st_size, 0
+    for end in range(size // 8, size, size // 8):  # what lies behind it is missing
+        there = [(start, data[: max(0, end - start)]) for start, data in excerpts.head]
+        try:
+            assert look_at((known, there), jobs[2], FileExcerpt([])) == jobs[2].run()
+        except Doubtful:
+            doubted += 1
+    assert doubted
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_cannot_be_decoded_in_stretches_is_told_by_who_cuts_or_looks(tmp_path, name):
+    path = made(tmp_path / name, *OTHERS[name])
+    with open_film_file(path) as opened:
+        known = opened.known()
+    excerpts = StretchExcerpts(path, known)
+    with pytest.raises(Doubtful):
+        for stretch in stretches(path, known.stream):
+            job = ScoutJob(path, known.stream, stretch, known.look.size, True, True)
+            look_at((known, excerpts.head), job, excerpts.cut(job))
 
 
 @pytest.fixture
