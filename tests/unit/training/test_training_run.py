@@ -204,6 +204,7 @@ def test_two_processes_take_the_same_steps_on_triplets_of_their_own(settings, tm
     multiprocessing.spawn(one_of_two, (together, tmp_path, port), nprocs=2)
     leader, follower = (torch.load(tmp_path / f"rank{number}.pt", weights_only=True) for number in range(2))
     assert leader["samples"] == follower["samples"] >= 8
+    assert leader["stops"] == follower["stops"] == [False, True, False]
     assert all(torch.equal(leader["network"][name], follower["network"][name]) for name in leader["network"])
     assert torch.equal(leader["first"], alone.first)
     assert not torch.equal(follower["first"], alone.first)
@@ -217,8 +218,10 @@ def one_of_two(number, settings, folder, port):
     try:
         run = Run(settings, ranks)
         first = run.batches.at(0, 1.0).first
+        # the leader alone would stop, at the first and the second; only the second is a step at which all are asked
+        stops = [ranks.any(step, number == 0 and step <= 50) for step in (49, 50, 100)]
         run.train()
-        kept = {"first": first, "samples": run.progress.samples, "network": tensors_of(run.network)}
+        kept = {"first": first, "stops": stops, "samples": run.progress.samples, "network": tensors_of(run.network)}
         torch.save(kept, folder / f"rank{number}.pt")
     finally:
         ranks.leave()

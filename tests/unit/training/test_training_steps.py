@@ -223,6 +223,7 @@ def test_a_piece_ends_at_its_deadline_and_the_next_goes_on(settings):
     assert piece.progress.step == 1
     later = Run(replace(settings, half_state=True))
     later.resume()
+    assert later.progress.step == 1
     state, back = piece._state(), later._state()
     for name, tensor in state.items():
         torch.testing.assert_close(back[name], tensor, rtol=2**-8, atol=1e-7)

@@ -1,0 +1,194 @@
+"""How good the frames between are on real film: every second and every fourth frame left, the others drawn anew.
+
+    make footage                                                  # once: film and others' weights, into run/footage
+    python -m bench.real_film                                     # weights/demo -> bench/results/real-film-demo
+    python -m bench.real_film --checkpoint run/training/export --out run/real-film
+
+PSNR and SSIM of 8-bit frames by kind of film and gap (g1: the frames before and after; g2: two away), blockiness by how
+far things move, and the processor's seconds per pair. Where film comes from, and its licences: footage.py. Writes
+OUT.json, OUT.md and OUT.jpg, a contact sheet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import machine
+from bench.quality import Scene, digest, measure
+from bench.quality_methods import Method, methods
+from bench.quality_sheet import Row, write_sheet
+from bench.real_film.footage import CLIPS, FOLDER, GAPS, Clip, triplets
+from bench.real_film.others import others
+from bench.real_film.report import write_report
+from eden.checkpoint import WEIGHTS, CheckpointError
+from eden.config import EdenConfig
+from media import Frame
+from media.signals import exit_when_told_to
+from training.judging import blockiness
+
+CLASSES = {"0-4": (0.0, 4.0), "4-16": (4.0, 16.0), "16-32": (16.0, 32.0), "beyond": (32.0, 1e9)}
+"""Pixels that the fastest twentieth of a frame moves between the outer two."""
+LEFT_OUT = ("repeat", "minterpolate, blend")
+"""They say nothing that averaging does not."""
+PAIRS_TIMED = 3
+SHOWN = 2
+"""Triplets per clip on the sheet, of those two frames away: the ones in which most moves."""
+
+
+def run(
+    checkpoint: Path,
+    footage: Path,
+    out: Path,
+    count: int,
+    device: str = "cpu",
+    precision: str = "fp32",
+    show_all: bool = False,
+    clips: tuple[Clip, ...] = CLIPS,
+) -> dict[str, Any]:
+    """Measure, write OUT.json, OUT.md and OUT.jpg, and return what the JSON holds.
+
+    Raises CheckpointError, and FileNotFoundError where there is no film.
+    """
+    ours = methods(checkpoint, device, precision)
+    eden = ours.pop("EDEN")
+    ways: dict[str, Method] = {name: way for name, way in ours.items() if name not in LEFT_OUT}
+    ways |= {**others(footage), "EDEN": eden}
+    if missing := [clip.path for clip in clips if not (footage / clip.path).exists()]:
+        raise FileNotFoundError(f"{footage / missing[0]} is missing: make footage")
+    patch = (
+        EdenConfig.from_file(checkpoint / "config.json").patch_size if checkpoint.is_dir() else EdenConfig().patch_size
+    )
+    weights = checkpoint / WEIGHTS if checkpoint.is_dir() else checkpoint
+    groups: dict[str, list[dict[str, Any]]] = {}
+    shown: list[Row] = []
+    frames: dict[str, list[Scene]] = {}
+    seconds: dict[str, float] = {}
+    for clip in clips:
+        for gap, apart in GAPS.items():
+            scenes = triplets(footage / clip.path, apart, clip.size, clip.share(count))
+            figures, made = measure(scenes, ways)
+            told = {"clip": clip.name, "size": f"{clip.size[0]}x{clip.size[1]}", "methods": figures}
+            told["displacement"] = [scene.displacement for scene in scenes]
+            told["blockiness"] = blocks(scenes, made, patch)
+            groups.setdefault(f"{clip.kind} {gap}", []).append(told)
+            seconds = seconds or cost(ways, scenes[0])
+            frames[f"{clip.name} {clip.size} {gap}"] = scenes
+            print(
+                clip.name, gap, *(f"{way} {each['psnr']:.2f} dB" for way, each in figures.items()), sep="  ", flush=True
+            )
+            if apart == max(GAPS.values()) and (clip.shown or (show_all and clip.kind != "large")):
+                most = sorted(range(len(scenes)), key=lambda number: -scenes[number].displacement)[:SHOWN]
+                for number in most:
+                    scene = scenes[number]
+                    row = Row(f"{scene.displacement:.0f} px", scene.first, scene.last, scene.middle, made[number])
+                    shown.append(row)
+    results: dict[str, Any] = {
+        "machine": machine.describe(),
+        "checkpoint": str(checkpoint),
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "device": device,
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "triplets": sum(len(each["displacement"]) for group in groups.values() for each in group),
+        "frames_sha256": digest(frames),
+        "groups": {name: summary(told) for name, told in groups.items()},
+        "cpu_seconds": seconds,
+        "blockiness": by_class([each for told in groups.values() for each in told]),
+        "clips": groups,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_report(out)
+    write_sheet(shown, out.with_suffix(".jpg"))
+    return results
+
+
+def blocks(scenes: list[Scene], made: list[dict[str, Frame]], patch: int) -> list[dict[str, float]]:
+    """Of every triplet, the blockiness of the true middle and of each way's."""
+
+    def of(frame: Frame) -> float:
+        return blockiness(torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255, patch)
+
+    return [
+        {"truth": of(scene.middle), **{name: of(frame) for name, frame in frames.items()}}
+        for scene, frames in zip(scenes, made, strict=True)
+    ]
+
+
+def summary(told: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Each way's means over all triplets of a kind of film."""
+    names = list(told[0]["methods"])
+    means = {}
+    for name in names:
+        rows = [each["methods"][name] for each in told]
+        counts = [len(row["psnr_of_each"]) for row in rows]
+
+        def mean(key: str, rows: list[Mapping[str, float]] = rows, counts: list[int] = counts) -> float:
+            return sum(row[key] * count for row, count in zip(rows, counts, strict=True)) / sum(counts)
+
+        means[name] = {key: mean(key) for key in ("psnr", "ssim")}
+    return means
+
+
+def cost(ways: Mapping[str, Method], scene: Scene) -> dict[str, float]:
+    """Seconds of the processor's cores together that each way takes for a pair: other work beside it counts little."""
+    seconds = {}
+    for name, way in ways.items():
+        begun = time.process_time()
+        for _ in range(PAIRS_TIMED):
+            way(scene.first, scene.last)
+        seconds[name] = (time.process_time() - begun) / PAIRS_TIMED
+    return seconds
+
+
+def by_class(told: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean blockiness of each way, and of the truth, by displacement; `triplets` says of how many."""
+    classes = {}
+    for name, (low, high) in CLASSES.items():
+        rows = [
+            row
+            for each in told
+            for moved, row in zip(each["displacement"], each["blockiness"], strict=True)
+            if low <= moved < high
+        ]
+        if rows:
+            means = {way: statistics.fmean(row[way] for row in rows) for way in rows[0]}
+            classes[name] = {"triplets": len(rows), **means}
+    return classes
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=Path("weights/demo"))
+    parser.add_argument("--footage", type=Path, default=FOLDER)
+    parser.add_argument(
+        "--triplets", type=int, default=20, help="per clip and gap, of large ones a quarter (default %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("bench/results/real-film-demo"), help="without a suffix")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
+    parser.add_argument("--show-all", action="store_true", help="film on the sheet, too, that is not to be published")
+    chosen = parser.parse_args()
+    try:
+        device = (chosen.device, chosen.precision)
+        run(chosen.checkpoint, chosen.footage, chosen.out, chosen.triplets, *device, chosen.show_all)
+    except (CheckpointError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(chosen.out.with_suffix(".md").read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    exit_when_told_to()
+    sys.exit(main())
