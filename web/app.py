@@ -27,6 +27,7 @@ from web.queue import FilmQueue
 from web.security import Guard
 from web.sessions import Sessions
 from web.settings import Settings
+from web.stream_api import StreamApi
 from web.tus import Tus
 from web.uploads import Uploads
 from web.video_api import VideoApi
@@ -101,7 +102,7 @@ class Service:
         limits = self._settings.limits
         self._queue = FilmQueue(self._settings, self._videos, self._uploads)
         tus, videos = Tus(self._uploads, limits), VideoApi(self._videos, self._uploads, self._queue, limits)
-        previews = self._previews
+        previews, streams = self._previews, StreamApi(self._videos)
         described = document(self._settings.token is not None)
 
         async def openapi(request: Request) -> Response:
@@ -122,6 +123,9 @@ class Service:
             Route("/v1/videos/{id:film_id}", videos.change, methods=["PATCH"]),
             Route("/v1/videos/{id:film_id}", videos.delete, methods=["DELETE"]),
             Route("/v1/videos/{id:film_id}/content", videos.content, methods=["GET"]),
+            Route("/v1/videos/{id:film_id}/stream", streams.stream, methods=["GET"]),
+            Route("/v1/videos/{id:film_id}/stream/init", streams.init, methods=["GET"]),
+            Route("/v1/videos/{id:film_id}/stream/{number:int}", streams.segment, methods=["GET"]),
             Route("/v1/session", self._sessions.begin, methods=["POST"]),
             Route("/v1/session", self._sessions.end, methods=["DELETE"]),
             Route("/v1/events", self.events.stream, methods=["GET"]),

@@ -29,6 +29,8 @@ CREATE TABLE videos (
     limited_by TEXT,
     error TEXT,
     notes TEXT NOT NULL DEFAULT '[]',
+    segments INTEGER NOT NULL DEFAULT 0,
+    stream TEXT NOT NULL DEFAULT '[]',
     created_at REAL NOT NULL,
     started_at REAL,
     ended_at REAL

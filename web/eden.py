@@ -10,11 +10,11 @@ from typing import Any
 
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import EdenError, Refused, ServerTrouble, TokenRejected
-from eden_client.api.in_thread import in_thread
 from eden_client.cli.connect import connect, servers
 from eden_client.cli.options import parser
 from media import Frame
 from web.answers import ApiError
+from web.threads import threaded
 
 _TIMEOUT_S, _PATIENCE_S = 60.0, 5.0
 """Seconds that a picture is waited for by somebody who looks on, and how long a server may be away meanwhile."""
@@ -40,7 +40,7 @@ class Eden:
         async with self._room:
             begun = time.perf_counter()
             try:
-                frame = await asyncio.wrap_future(in_thread(self._call, first, second, priority))
+                frame = await threaded(self._call, first, second, priority)
             except (EdenError, OSError, ValueError) as error:
                 raise refusal(error, self.server) from error
             return frame, time.perf_counter() - begun

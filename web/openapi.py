@@ -9,7 +9,7 @@ import msgspec
 
 from web.answers import SECONDS
 from web.preview_api import FORMATS, HIGHEST, LOWEST, PICTURES
-from web.schemas import Change, Cuts, Film, Login, NewVideo, Options, Pair, Problem, Video, VideoPage
+from web.schemas import Change, Cuts, Film, Login, NewVideo, Options, Pair, Problem, Stream, Video, VideoPage
 from web.sessions import COOKIE
 
 _REF = "#/components/schemas/{name}"
@@ -20,7 +20,7 @@ _TUS = {"name": "Tus-Resumable", "in": "header", "required": True, "schema": {"c
 
 def document(with_token: bool) -> dict[str, Any]:
     """OpenAPI 3.1; `with_token`: every request has to carry one."""
-    types = (Video, VideoPage, NewVideo, Change, Options, Film, Cuts, Pair, Login, Problem)
+    types = (Video, VideoPage, NewVideo, Change, Options, Film, Cuts, Pair, Stream, Login, Problem)
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     described: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -50,6 +50,8 @@ def _videos() -> dict[str, Any]:
     }
     created = _json("Video", "it waits in the queue")
     created["headers"] = {"Location": {"schema": {"type": "string"}}}
+    fragment = {"description": "a part of a fragmented MP4", "content": {"video/mp4": {}}}
+    number = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
     query = [
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
         _query("cursor", {"type": "integer", "minimum": 0, "maximum": (1 << 63) - 1}),
@@ -79,6 +81,18 @@ def _videos() -> dict[str, Any]:
         "/v1/videos/{id}/content": {
             "parameters": [_ID],
             "get": _operation("getContent", _content("the film, or its finished part", *_KINDS), 404, 409, **_RANGE),
+        },
+        "/v1/videos/{id}/stream": {
+            "parameters": [_ID],
+            "get": _operation("getStream", {"200": _json("Stream", "what can be seen of it so far")}, 404),
+        },
+        "/v1/videos/{id}/stream/init": {
+            "parameters": [_ID],
+            "get": _operation("getStreamInit", {"200": fragment}, 404, 409),
+        },
+        "/v1/videos/{id}/stream/{number}": {
+            "parameters": [_ID, number],
+            "get": _operation("getStreamSegment", {"200": fragment}, 404),
         },
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import PurePath
 from typing import Literal
@@ -12,7 +11,6 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from eden_client.api.in_thread import in_thread
 from media import MediaError
 from media.images import ImageFormat
 from web.answers import ApiError, json_answer, number, one_of, seconds
@@ -24,6 +22,7 @@ from web.previews import Previews
 from web.reader_process import ReaderProcess
 from web.schemas import Cuts, Film, Pair
 from web.settings import Limits
+from web.threads import threaded
 from web.uploads import Upload, Uploads
 
 PICTURES = ("first", "second", "blended", "eden")
@@ -127,7 +126,7 @@ class PreviewApi:
         frame, server = await self._eden.between(first, second, "interactive")
         begun = time.perf_counter()
         try:
-            picture = await asyncio.wrap_future(in_thread(encoded, frame, format))
+            picture = await threaded(encoded, frame, format)
         except MediaError as error:
             raise ApiError(422, str(error)) from error
         timing = _server_timing(decode=decode, server=server, encode=time.perf_counter() - begun)

@@ -15,6 +15,7 @@ from web.film_options import arguments
 from web.film_process import FilmProcess
 from web.schemas import Status, Video
 from web.settings import Settings
+from web.streams import follow, note_segments
 from web.uploads import Uploads, free_bytes
 from web.videos import Videos
 
@@ -103,7 +104,13 @@ class _Making:
             self._end("failed", "the disk of the service is nearly full: delete some videos, then retry")
             return
         await self._alone()
-        code = await self.process.run()
+        following = asyncio.create_task(follow(self._videos, self._video))
+        try:
+            code = await self.process.run()
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+        await note_segments(self._videos, self._video)
         if self._target.is_file():
             self._end("completed")
         elif self.become == "in_progress":  # the service ends; the next one finds it so

@@ -84,6 +84,7 @@ class Video(Struct):
     frames_per_second: Annotated[float | None, Meta(description="of the result, made per second of this run")]
     eta_s: Annotated[float | None, Meta(description="seconds until it is done")]
     limited_by: Annotated[str | None, Meta(description="what bounds the speed: reading, server or encoding")]
+    segments: Annotated[int, Meta(ge=0, description="of its stream that can be seen already")]
     error: Annotated[str | None, Meta(description="why it failed")]
     notes: list[str]
     bytes: Annotated[int | None, Meta(description="of what /content gives: all of it, or the finished part")]
@@ -99,6 +100,26 @@ class VideoPage(Struct):
     data: list[Video]
     next_cursor: Annotated[int | None, Meta(description="`cursor` of the page after this one; null: it was the last")]
     object: Literal["list"] = "list"
+
+
+class Segment(Struct):
+    """A part of a stream, which begins with a key frame."""
+
+    url: str
+    start_s: Annotated[float, Meta(ge=0, description="from the first picture on")]
+    duration_s: Annotated[float, Meta(ge=0)]
+
+
+class Stream(Struct):
+    """A video's pictures as fragmented MP4, as far as they are finished; without sound."""
+
+    mime: Annotated[str | None, Meta(description="for MediaSource; null: nothing is finished, or no browser plays it")]
+    playable: Annotated[bool, Meta(description="false: no browser plays what it is coded with, see `reason`")]
+    reason: str | None
+    init: Annotated[str, Meta(description="what is to be appended before the first segment: its URL")]
+    segments: list[Segment]
+    complete: Annotated[bool, Meta(description="false: more may come")]
+    object: Literal["stream"] = "stream"
 
 
 class Film(Struct):

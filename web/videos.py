@@ -20,6 +20,15 @@ from web.schemas import Options, Status, Video, VideoPage
 from web.settings import Limits
 from web.uploads import Upload
 
+
+class StreamPart(msgspec.Struct, frozen=True, array_like=True):
+    """A segment: when it begins and how long it is in seconds, and its file, as long as the video is being made."""
+
+    start: float
+    duration: float
+    name: str
+
+
 _ENDED = ("completed", "failed", "cancelled")
 
 
@@ -84,6 +93,16 @@ class Videos:
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self._database.execute(f"UPDATE videos SET {assignments} WHERE id = ?", (*columns.values(), id_))
         return self._told(id_)
+
+    def stream(self, id_: str) -> list[StreamPart]:
+        """What of it can be seen by segments, in order."""
+        row = self._database.execute("SELECT stream FROM videos WHERE id = ?", (id_,)).fetchone()
+        return [] if row is None else msgspec.json.decode(row["stream"], type=list[StreamPart])
+
+    def set_stream(self, id_: str, parts: list[StreamPart]) -> None:
+        """These are. Nothing happens where they are known. Raises ApiError 404."""
+        if parts != self.stream(id_):
+            self.set(id_, segments=len(parts), stream=msgspec.json.encode(parts).decode())
 
     def note(self, id_: str, text: str) -> None:
         """Add to its notes, unless there are many."""
@@ -168,6 +187,7 @@ class Videos:
             frames_per_second=row["frames_per_second"],
             eta_s=row["eta_s"],
             limited_by=row["limited_by"],
+            segments=row["segments"],
             error=row["error"],
             notes=json.loads(row["notes"]),
             bytes=None,

@@ -143,6 +143,16 @@ def rescued_part(result: Path) -> Path:
     return parts_folder(result) / f"so-far{result.suffix}"
 
 
+def finished_segments(result: Path) -> list[Entry]:
+    """Those of a result that is being made, or was begun, up to the first that is missing: for who looks on."""
+    try:
+        told = json.loads((parts_folder(result) / "journal.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    entries = sorted((Entry(**entry) for entry in told["segments"]), key=lambda entry: entry.number)
+    return [entry for number, entry in enumerate(entries) if entry.number == number]
+
+
 def open_journal(result: Path, order: Mapping[str, Any], resume: bool, overwrite: bool) -> ResumeJournal:
     """The journal of `result`, with what an interrupted run left in it if `resume`.
 

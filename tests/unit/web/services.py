@@ -73,6 +73,16 @@ class Visitor(requests.Session):
         return self.get(f"/v1/videos/{id_}/content", **options)
 
 
+def held_up(visitor: Visitor, id_: str) -> dict:
+    """The video once it is held in the middle, its first two segments finished."""
+    journal = visitor.folder / "videos" / id_ / "film.mp4.parts" / "journal.json"
+    until = time.monotonic() + PATIENCE
+    while not (journal.exists() and journal.read_text().count('"number"') >= 2):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return visitor.until(id_, lambda video: video["status"] == "in_progress" and video["frames"] > 0)
+
+
 @contextmanager
 def running(folder: Path, limits: Limits = LIMITS, **settings) -> Iterator[Visitor]:
     """A service on a free port, and a visitor of it."""

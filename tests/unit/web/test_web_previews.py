@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from eden_client.film.read.sources import open_film
+from eden_client.film.write.scheduling import scheduling_kept
 from media import decode_image
 from tests.unit.web.services import AWAY, LIMITS, PATIENCE, running
 from web import film_view
@@ -31,7 +32,7 @@ def write(path, turn=0, codec="libx264", sound=None, key_frames=12, pictures=COU
     """Two scenes that pan over noise, 48x64, the second from picture CUT on."""
     random = np.random.default_rng(5)
     scenes = [random.integers(lowest, lowest + 120, (48, 64 + COUNT, 3)).astype(np.uint8) for lowest in (0, 130)]
-    with av.open(path, "w") as out:
+    with scheduling_kept(), av.open(path, "w") as out:
         stream = out.add_stream(codec, rate=RATE)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, pixels, key_frames
         if turn:

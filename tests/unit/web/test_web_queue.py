@@ -18,7 +18,7 @@ from server.settings import Ports
 from tests.unit.client.film.drawing import Drawing, Silent
 from tests.unit.web.conftest import COUNT
 from tests.unit.web.instant_film import HELD_AFTER
-from tests.unit.web.services import PATIENCE, Visitor, running
+from tests.unit.web.services import PATIENCE, Visitor, held_up, running
 
 pytestmark = pytest.mark.slow
 
@@ -33,16 +33,6 @@ def whole(film, tmp_path_factory):
     made = tmp_path_factory.mktemp("undisturbed") / "out.mp4"
     interpolate_film(Order(str(film), str(made)), Drawing(), Silent())
     return made.read_bytes()
-
-
-def held_up(visitor, id_):
-    """The video once it is held in the middle, its first two segments finished."""
-    journal = visitor.folder / "videos" / id_ / "film.mp4.parts" / "journal.json"
-    until = time.monotonic() + PATIENCE
-    while not (journal.exists() and journal.read_text().count('"number"') >= 2):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    return visitor.until(id_, lambda video: video["status"] == "in_progress" and video["frames"] > 0)
 
 
 def count_frames(data, tmp_path):
