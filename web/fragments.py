@@ -97,6 +97,8 @@ def spans(path: Path, known: list[Span]) -> list[Span]:
             shown.append(time)
             if packet.is_keyframe and time >= (starts[-1] + _LEAST_S if starts else reached) - _ROUNDED_S:
                 starts.append(time)
+    if not starts:
+        return known
     shown.sort()
     end = shown[-1] + _step(shown)
     return known + [Span(start, after - start) for start, after in zip(starts, [*starts[1:], end], strict=True)]

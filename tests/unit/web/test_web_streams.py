@@ -18,6 +18,8 @@ from tests.unit.web.conftest import COUNT
 from tests.unit.web.services import held_up, running
 from tests.unit.web.test_web_previews import write
 from web.fragments import NotPlayed, fragment, header, spans
+from web.streams import _finished
+from web.videos import StreamPart
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +89,22 @@ def test_segments_are_seen_while_the_film_is_made_and_are_the_same_afterwards(tm
         again = [visitor.get(segment["url"]).content for segment in stream["segments"]]
         assert [begins_at(data) for data in again] == [begins_at(data) for data in segments]
         assert visitor.get(f"/v1/videos/{id_}/stream/{len(after['segments'])}").status_code == 404
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_what_is_not_known_of_a_film_when_it_is_joined_is_found_in_it(tmp_path, count):
+    path = write(tmp_path / "film.mp4")
+    with av.open(path) as film:
+        stream = film.streams.video[0]
+        keys = [float(packet.pts * stream.time_base) for packet in film.demux(stream) if packet.is_keyframe]
+    known = [StreamPart(start, end - start, "segment") for start, end in itertools.pairwise([*keys, COUNT / 25])]
+    assert len(known) > 3
+    parts = _finished(path, known[:count])
+    assert parts[:count] == known[:count] and len(parts) > count
+    for before, after in itertools.pairwise(parts):
+        assert before.start + before.duration == pytest.approx(after.start)
+    assert parts[-1].start + parts[-1].duration == pytest.approx(COUNT / 25)
+    assert _finished(path, known) == known
 
 
 @pytest.mark.parametrize(
