@@ -25,6 +25,7 @@ from web.openapi import document
 from web.preview_api import PreviewApi
 from web.queue import FilmQueue
 from web.security import Guard
+from web.server_status import Status
 from web.sessions import Sessions
 from web.settings import Settings
 from web.stream_api import StreamApi
@@ -126,6 +127,7 @@ class Service:
             Route("/v1/videos/{id:film_id}/stream", streams.stream, methods=["GET"]),
             Route("/v1/videos/{id:film_id}/stream/init", streams.init, methods=["GET"]),
             Route("/v1/videos/{id:film_id}/stream/{number:int}", streams.segment, methods=["GET"]),
+            Route("/v1/server", Status(self._eden, self._videos).get, methods=["GET"]),
             Route("/v1/session", self._sessions.begin, methods=["POST"]),
             Route("/v1/session", self._sessions.end, methods=["DELETE"]),
             Route("/v1/events", self.events.stream, methods=["GET"]),

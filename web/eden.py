@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from eden_client.api.client import EdenClient
@@ -29,6 +31,9 @@ class Eden:
         self._options = {"timeout": _TIMEOUT_S, "patience": _PATIENCE_S, "window": at_once, "trace": None}
         self._connect: partial[EdenClient] = partial(made, **self._options)
         self.server: str = made.args[0]
+        self.key_file: Path | None = made.keywords["key_file"]
+        self.trouble: deque[str] = deque(maxlen=3)
+        """What went wrong with the last calls, the latest first; empty once one was served."""
         self._clients: dict[str, EdenClient] = {}
         self._room = asyncio.Semaphore(at_once)
 
@@ -42,7 +47,11 @@ class Eden:
             try:
                 frame = await threaded(self._call, first, second, priority)
             except (EdenError, OSError, ValueError) as error:
-                raise refusal(error, self.server) from error
+                refused = refusal(error, self.server)
+                if refused.status != 422 and refused.message not in self.trouble:
+                    self.trouble.appendleft(refused.message)
+                raise refused from error
+            self.trouble.clear()
             return frame, time.perf_counter() - begun
 
     def close(self) -> None:

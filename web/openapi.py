@@ -9,7 +9,20 @@ import msgspec
 
 from web.answers import SECONDS
 from web.preview_api import FORMATS, HIGHEST, LOWEST, PICTURES
-from web.schemas import Change, Cuts, Film, Login, NewVideo, Options, Pair, Problem, Stream, Video, VideoPage
+from web.schemas import (
+    Change,
+    Cuts,
+    Film,
+    Login,
+    NewVideo,
+    Options,
+    Pair,
+    Problem,
+    ServerStatus,
+    Stream,
+    Video,
+    VideoPage,
+)
 from web.sessions import COOKIE
 
 _REF = "#/components/schemas/{name}"
@@ -20,7 +33,7 @@ _TUS = {"name": "Tus-Resumable", "in": "header", "required": True, "schema": {"c
 
 def document(with_token: bool) -> dict[str, Any]:
     """OpenAPI 3.1; `with_token`: every request has to carry one."""
-    types = (Video, VideoPage, NewVideo, Change, Options, Film, Cuts, Pair, Stream, Login, Problem)
+    types = (Video, VideoPage, NewVideo, Change, Options, Film, Cuts, Pair, Stream, ServerStatus, Login, Problem)
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     described: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -191,6 +204,7 @@ def _others() -> dict[str, Any]:
     }
     itself = {"description": "this document", "content": {"application/json": {"schema": {"type": "object"}}}}
     return {
+        "/v1/server": {"get": _operation("getServer", {"200": _json("ServerStatus", "as it is now")})},
         "/v1/session": session,
         "/v1/events": {"get": _operation("followEvents", {"200": stream}, 503, parameters=last)},
         "/openapi.json": {"get": _operation("getDocument", {"200": itself})},

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
+State = Literal["ready", "starting", "draining", "away"]
 Seconds = Annotated[float, Meta(ge=0, le=1_000_000)]
 Rate = Annotated[
     str,
@@ -150,6 +151,29 @@ class Pair(Struct):
     first_s: float
     second_s: float
     cut: Annotated[bool | None, Meta(description="whether a scene begins in between; null: not looked through yet")]
+
+
+class Model(Struct):
+    """A model of the EDEN server, with its workers."""
+
+    name: str
+    workers: int
+    workers_ready: int
+    waiting: Annotated[int, Meta(ge=0, description="requests in its queue")]
+
+
+class ServerStatus(Struct):
+    """What the EDEN server does that draws the frames."""
+
+    server: Annotated[str, Meta(description="its address")]
+    status: Annotated[State, Meta(description="ready: calls are served; away: nobody answers")]
+    message: Annotated[str, Meta(description="what a person should know and do, in words")]
+    models: Annotated[list[Model] | None, Meta(description="null: only of a server of this machine is it known")]
+    pairs_per_second: Annotated[float | None, Meta(description="drawn for all callers, lately; null: not known")]
+    trouble: Annotated[list[str], Meta(description="what went wrong with the last calls, the latest first")]
+    videos_waiting: int
+    videos_in_progress: int
+    object: Literal["server"] = "server"
 
 
 class Login(Struct, forbid_unknown_fields=True):

@@ -59,6 +59,12 @@ class Videos:
         if waiting >= self._limits.queue or count >= self._limits.videos:
             raise ApiError(429, "there are too many videos: wait until some are done, or delete some")
 
+    def counts(self) -> tuple[int, int]:
+        """How many wait, and how many are made."""
+        counted = self._database.execute("SELECT status, count(*) FROM videos GROUP BY status").fetchall()
+        by_status = {row[0]: row[1] for row in counted}
+        return by_status.get("queued", 0), by_status.get("in_progress", 0)
+
     def get(self, id_: str) -> Video:
         """Raises ApiError 404."""
         row = self._database.execute("SELECT * FROM videos WHERE id = ?", (id_,)).fetchone()

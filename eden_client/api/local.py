@@ -24,6 +24,8 @@ class LocalServer:
     grpc: tuple[str, int]
     management: str
     """A URL: where its tokens are renewed."""
+    metrics: str
+    """A URL: where it tells its metrics."""
 
     def is_at(self, server: str) -> bool:
         """Whether `server`, an HTTP or gRPC address, is this one. Another host may have the same port: that is not."""
@@ -44,12 +46,14 @@ def local_server(key_file: Path) -> LocalServer | None:
     lines = (line.strip().partition("=") for line in file.read_text(encoding="latin-1").splitlines())
     said = {key.strip(): re.sub(r"\\(.)", r"\1", value.strip()) for key, _, value in lines}
     management = said.get("management_address", "http://127.0.0.1:8081")
+    metrics = said.get("metrics_address", "http://127.0.0.1:8082")
     grpc = f"{said.get('grpc_inference_address', '127.0.0.1')}:{said.get('grpc_inference_port', '7070')}"
     return LocalServer(
         key_file,
         _reached(said.get("inference_address", "http://127.0.0.1:8080")),
         _reached(grpc),
         management.replace("//0.0.0.0:", "//127.0.0.1:"),
+        metrics.replace("//0.0.0.0:", "//127.0.0.1:"),
     )
 
 

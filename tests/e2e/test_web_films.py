@@ -9,8 +9,9 @@ import pytest
 
 from media import decode_image
 from tests.e2e.client_films import CLIP, client_of, options_for, run, write_film
-from tests.e2e.servers import assert_same
+from tests.e2e.servers import assert_same, wait_for
 from tests.unit.web.services import running
+from web.server_status import look
 
 WORKER = (sys.executable, "-m", "web.worker")
 ONE_CALL = ("--window", "1")
@@ -67,3 +68,15 @@ def test_the_frame_between_two_is_the_servers(server, tmp_path):
     with client_of(server) as client:
         assert_same([between], [client.interpolate_pair(first, second)])
     assert re.fullmatch(r"decode;dur=[\d.]+, server;dur=[\d.]+, encode;dur=[\d.]+", timing)
+
+
+def test_what_the_server_does_is_told(server, tmp_path):
+    film = write_film(tmp_path / "in.mp4", CLIP[:4])
+    with running(tmp_path / "web", at_once=0, film_options=tuple(options_for(server))) as visitor:
+        visitor.get(f"{visitor.upload(film.read_bytes())}/pair/eden?at=0.05").raise_for_status()
+        told = visitor.get("/v1/server").json()
+    assert (told["server"], told["status"], told["trouble"]) == (server.url, "ready", [])
+    models = {model["name"]: model for model in told["models"]}
+    assert {*models} == {"eden__encoder", "eden__dit_decoder"}
+    assert all(model["workers_ready"] == model["workers"] >= 1 for model in models.values())
+    wait_for(lambda: look(server.url, server.tokens.path).pairs >= 1)  # metrics are told once a second
