@@ -17,6 +17,7 @@ import uvicorn
 from eden_client.folder_lock import LockTaken
 from web.app import Service
 from web.idle import patient_protocol
+from web.live import LARGEST
 from web.security import is_loopback
 from web.settings import Limits, Settings
 
@@ -67,7 +68,9 @@ def server_of(settings: Settings, service: Service) -> Server:
         host=settings.host,
         port=settings.port,
         http=patient_protocol(settings.limits.receive_s),
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=LARGEST,
+        ws_per_message_deflate=False,
         lifespan="on",
         log_level="info",
         access_log=False,

@@ -13,7 +13,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from eden_client.folder_lock import FolderLock
@@ -21,6 +21,7 @@ from web.answers import ApiError, json_answer
 from web.database import open_database
 from web.eden import Eden
 from web.events import Events
+from web.live import Live
 from web.openapi import document
 from web.preview_api import PreviewApi
 from web.queue import FilmQueue
@@ -99,7 +100,7 @@ class Service:
         self._database.close()
         self._lock.release()
 
-    def _routes(self) -> list[Route]:
+    def _routes(self) -> list[BaseRoute]:
         limits = self._settings.limits
         self._queue = FilmQueue(self._settings, self._videos, self._uploads)
         tus, videos = Tus(self._uploads, limits), VideoApi(self._videos, self._uploads, self._queue, limits)
@@ -131,6 +132,7 @@ class Service:
             Route("/v1/session", self._sessions.begin, methods=["POST"]),
             Route("/v1/session", self._sessions.end, methods=["DELETE"]),
             Route("/v1/events", self.events.stream, methods=["GET"]),
+            WebSocketRoute("/v1/live", Live(self._eden, limits).connect),
             Route("/openapi.json", openapi, methods=["GET"]),
         ]
 

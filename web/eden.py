@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import EdenError, Refused, ServerTrouble, TokenRejected
@@ -18,7 +18,11 @@ from media import Frame
 from web.answers import ApiError
 from web.threads import threaded
 
-_TIMEOUT_S, _PATIENCE_S = 60.0, 5.0
+Priority = Literal["interactive", "live"]
+_WAITING: dict[Priority, dict[str, float]] = {
+    "interactive": {"timeout": 60.0, "patience": 5.0},
+    "live": {"timeout": 10.0, "patience": 0.0},
+}
 """Seconds that a picture is waited for by somebody who looks on, and how long a server may be away meanwhile."""
 
 
@@ -28,16 +32,15 @@ class Eden:
     def __init__(self, film_options: Sequence[str], at_once: int) -> None:
         args = parser().parse_args(["-", "-", *film_options])
         made = connect(args, servers(args)[0])
-        self._options = {"timeout": _TIMEOUT_S, "patience": _PATIENCE_S, "window": at_once, "trace": None}
-        self._connect: partial[EdenClient] = partial(made, **self._options)
+        self._connect: partial[EdenClient] = partial(made, window=at_once, trace=None)
         self.server: str = made.args[0]
         self.key_file: Path | None = made.keywords["key_file"]
         self.trouble: deque[str] = deque(maxlen=3)
         """What went wrong with the last calls, the latest first; empty once one was served."""
-        self._clients: dict[str, EdenClient] = {}
+        self._clients: dict[Priority, EdenClient] = {}
         self._room = asyncio.Semaphore(at_once)
 
-    async def between(self, first: Frame, second: Frame, priority: str) -> tuple[Frame, float]:
+    async def between(self, first: Frame, second: Frame, priority: Priority) -> tuple[Frame, float]:
         """The frame between two, and the seconds that the call took.
 
         Raises ApiError: 422 the server refuses such frames, 502 it does not take our token, 503 it is away or busy.
@@ -59,10 +62,10 @@ class Eden:
         for client in self._clients.values():
             client.close()
 
-    def _call(self, first: Frame, second: Frame, priority: Any) -> Frame:
+    def _call(self, first: Frame, second: Frame, priority: Priority) -> Frame:
         client = self._clients.get(priority)
         if client is None:
-            client = self._clients.setdefault(priority, self._connect(priority=priority))
+            client = self._clients.setdefault(priority, self._connect(priority=priority, **_WAITING[priority]))
         return client.interpolate_pair(first, second)
 
 

@@ -15,6 +15,8 @@ from web.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+WEBSOCKET = "WEBSOCKET"
+"""In place of a method: it is none of the safe ones, since browsers open one to any site."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -40,12 +42,12 @@ class Guard:
         self._hosts = {*LOOPBACK, settings.host.lower(), *(name.lower() for name in settings.allowed_hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
 
         async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
@@ -54,11 +56,11 @@ class Guard:
                 await send(message)
 
         try:
-            self._check(scope["method"], Headers(scope=scope), scope["path"] == PATH)
+            self._check(scope.get("method", WEBSOCKET), Headers(scope=scope), scope["path"] == PATH)
         except ApiError as refused:
             await refused.answer()(scope, receive, sending)
             return
-        await self._app(scope, self._patient(receive), sending)
+        await self._app(scope, self._patient(receive) if scope["type"] == "http" else receive, sending)
 
     def _check(self, method: str, headers: Headers, open_to_all: bool) -> None:
         host = headers.get("host", "")

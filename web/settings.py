@@ -29,6 +29,8 @@ class Limits:
     body_bytes: int = 64 << 10
     """of a body that is no film"""
     event_streams: int = 32
+    live: int = 4
+    """exchanges of live pictures"""
     previews: int = 500
     """files that are kept of an upload: thumbnails, cuts"""
     preview_bytes: int = 32 << 20

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import sys
 
+import numpy as np
 import pytest
+from websockets.sync.client import connect
 
-from media import decode_image
+from media import decode_image, encode_image
 from tests.e2e.client_films import CLIP, client_of, options_for, run, write_film
 from tests.e2e.servers import assert_same, wait_for
-from tests.unit.web.services import running
+from tests.unit.web.services import PATIENCE, running
+from web.live import DRAWN, STAMP
 from web.server_status import look
 
 WORKER = (sys.executable, "-m", "web.worker")
@@ -80,3 +83,20 @@ def test_what_the_server_does_is_told(server, tmp_path):
     assert {*models} == {"eden__encoder", "eden__dit_decoder"}
     assert all(model["workers_ready"] == model["workers"] >= 1 for model in models.values())
     wait_for(lambda: look(server.url, server.tokens.path).pairs >= 1)  # metrics are told once a second
+
+
+def test_live_pictures_are_drawn_by_the_server(server, tmp_path):
+    first, second = CLIP[:2]
+    jpegs = [encode_image(np.asarray(frame), "jpeg", 95) for frame in (first, second)]
+    with running(tmp_path / "web", at_once=0, film_options=tuple(options_for(server))) as visitor:
+        address = f"{visitor.url.replace('http', 'ws')}/v1/live"
+        with connect(address, proxy=None, open_timeout=PATIENCE) as socket:
+            for number, jpeg in enumerate(jpegs):
+                socket.send(STAMP.pack(number) + jpeg)
+            while isinstance(message := socket.recv(PATIENCE), str):
+                assert '"error"' not in message
+    assert DRAWN.unpack_from(message)[:2] == (0, 1)
+    with client_of(server) as client:
+        wanted = client.interpolate_pair(*(decode_image(jpeg, max_pixels=10**6) for jpeg in jpegs))
+    between = decode_image(message[DRAWN.size :], max_pixels=10**6)
+    assert np.abs(between.astype(int) - wanted).mean() < 8  # once more as a JPEG
