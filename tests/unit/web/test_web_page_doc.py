@@ -59,3 +59,5 @@ def test_the_bounds_are_these():
         f"a body may pause {limits.receive_s:g} s, an answer {limits.send_s:g}; {limits.connections} connections"
         in PAGE
     )
+    assert f"{limits.previews} files and {limits.preview_bytes >> 20} MiB at most" in PAGE
+    assert f"keep busy ({limits.read_s:g} s)" in PAGE and limits.live == 4 and "Four may be open" in PAGE

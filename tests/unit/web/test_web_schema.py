@@ -57,7 +57,7 @@ def test_every_path_is_described_and_no_other(idle):
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: f"{each.method.upper()} {each.path}")
 def test_it_does_what_it_says(idle, ids, operation):
-    @settings(max_examples=12, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def check(case):
         case.call_and_validate(base_url=idle.url, session=session, checks=CHECKS)

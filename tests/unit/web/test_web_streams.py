@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from eden_client.film.order import Order
+from eden_client.film.resume_journal import Entry, finished_segments, open_journal
 from eden_client.film.run import interpolate_film
 from tests.unit.client.film.drawing import Drawing, Silent
 from tests.unit.web.conftest import COUNT
@@ -89,6 +90,16 @@ def test_segments_are_seen_while_the_film_is_made_and_are_the_same_afterwards(tm
         again = [visitor.get(segment["url"]).content for segment in stream["segments"]]
         assert [begins_at(data) for data in again] == [begins_at(data) for data in segments]
         assert visitor.get(f"/v1/videos/{id_}/stream/{len(after['segments'])}").status_code == 404
+
+
+def test_segments_behind_a_missing_one_are_not_seen_yet(tmp_path):
+    result = tmp_path / "film.mp4"
+    assert finished_segments(result) == []
+    journal = open_journal(result, {}, resume=False, overwrite=False)
+    for number, seen in ((0, [0]), (2, [0]), (1, [0, 1, 2])):
+        journal.record(Entry(number, f"{number}.nut", "0", frames=1))
+        assert [entry.number for entry in finished_segments(result)] == seen
+    journal.close()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
