@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 LONGEST_LINE = 1 << 20
-TIDYING = 30.0
+TIDYING = 100.0
 """Seconds that the process gets to join its finished part when it is told to end, before it is killed."""
 
 
