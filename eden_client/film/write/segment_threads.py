@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
@@ -92,7 +93,8 @@ class SegmentThreads(Generic[T]):
 
     def _join(self) -> None:
         for each in self._running.values():
-            each.thread.join()
+            with suppress(RuntimeError):  # told to end in the moment in which it is started
+                each.thread.join()
         self._running.clear()
 
     def _raise(self) -> None:

@@ -164,3 +164,23 @@ def test_stopping_keeps_what_is_complete_and_drops_the_rest():
     threads.stop()
     assert (sinks[0].taken, sinks[0].ended) == (["a", "b"], "closed")
     assert (sinks[1].taken, sinks[1].ended) == (["c"], "abandoned")
+
+
+def test_who_is_told_to_end_while_a_thread_is_started_keeps_what_is_finished(monkeypatch):
+    NOTED.clear()
+    sinks = [Sink(), Sink()]
+    threads = SegmentThreads(sinks.__getitem__, NOTED.append, at_once=2, waiting=2)
+    threads.write(0, "a")
+    threads.complete(0)
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        if thread.name == "segment 1":
+            raise SystemExit
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(SystemExit):
+        threads.write(1, "b")
+    threads.stop()
+    assert NOTED == [sinks[0]] and sinks[0].taken == ["a"]
