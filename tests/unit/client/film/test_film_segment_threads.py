@@ -183,4 +183,4 @@ def test_who_is_told_to_end_while_a_thread_is_started_keeps_what_is_finished(mon
     with pytest.raises(SystemExit):
         threads.write(1, "b")
     threads.stop()
-    assert NOTED == [sinks[0]] and sinks[0].taken == ["a"]
+    assert [sinks[0]] == NOTED and sinks[0].taken == ["a"]
