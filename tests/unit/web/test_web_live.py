@@ -180,7 +180,7 @@ def test_exchanges_are_bounded_and_those_that_end_make_room(tmp_path, gate):
 
 
 def test_one_that_sends_nothing_is_ended(tmp_path, gate):
-    limits = replace(LIMITS, receive_s=0.2)
+    limits = replace(LIMITS, receive_s=2)
     with (
         running(tmp_path / "web", limits, at_once=0) as visitor,
         opened(visitor) as socket,
