@@ -221,7 +221,7 @@ class LocalProcesses:
     connect: Callable[[], EdenClient]
     client: EdenClient
     _events: _Events = field(default_factory=queue.SimpleQueue)
-    _asked: list[Future[list[Scouted]]] = field(default_factory=list)
+    _asked: set[Future[list[Scouted]]] = field(default_factory=set)
     _over: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -235,14 +235,15 @@ class LocalProcesses:
             run.until_all_is_done()
         finally:
             self._over.set()
-            for future in self._asked:  # who waits for it is let go
+            for future in list(self._asked):  # who waits for it is let go
                 future.cancel()
             run.end()
 
     def scout(self, job: ScoutJob) -> Future[list[Scouted]]:
         """Have a stretch looked at by one of the other processes while `run` goes on; by any thread."""
         future = Future[list[Scouted]]()
-        self._asked.append(future)
+        self._asked.add(future)
+        future.add_done_callback(self._asked.discard)  # what was found in all of a film would be much
         self._events.put(_Wanted(job, future))
         if self._over.is_set():
             future.cancel()

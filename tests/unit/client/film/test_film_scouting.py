@@ -234,7 +234,10 @@ def test_processes_make_the_same_film_with_scouts(tmp_path, monkeypatch, waited_
     source, scouted = made(tmp_path / "in.mp4", *CLOSED["H.264 with B-frames.mp4"], held=2), []
     begin = ScoutedPicture.__init__
     monkeypatch.setattr(ScoutedPicture, "__init__", lambda self, *told: (begin(self, *told), scouted.append(self))[0])
+    scout, asked = LocalProcesses.scout, list[LocalProcesses]()
+    monkeypatch.setattr(LocalProcesses, "scout", lambda self, job: (asked.append(self), scout(self, job))[1])
     summaries = [doubled(source, tmp_path / f"{processes}.mp4", processes) for processes in (1, 3)]
+    assert asked and not asked[0]._asked, "what scouts have told is kept"
     assert (tmp_path / "1.mp4").read_bytes() == (tmp_path / "3.mp4").read_bytes()
     assert len({(each.frames_in, each.frames_out, str(each.repeated)) for each in summaries}) == 1
     assert summaries[0].frames_in == SAMPLES and len(scouted) == SAMPLES - GROUP - 1
