@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from training.measuring import measure
 from training.run import Run
 from training.settings import Settings
 from training.state import tensors_of
@@ -32,6 +33,13 @@ def test_a_few_steps_are_taken_and_go_on_from_their_state(tmp_path: Path) -> Non
     later.resume()
     later.train()
     assert later.progress.step == settings.plan_steps
+
+
+def test_a_step_is_timed_as_written_and_recorded(tmp_path: Path) -> None:
+    figures = measure(settings_in(tmp_path), 2)
+    for kind in ("whole frames", "crops"):
+        assert figures["captured"][kind]["replay"] > 0 and figures["eager"][kind]["optimiser"] > 0
+    assert figures["kernels"][-1]["name"] == "all others" and figures["kernels"][0]["ms"] > 0
 
 
 def test_recorded_steps_do_what_they_do_as_written(tmp_path: Path) -> None:
