@@ -23,6 +23,7 @@ from web.eden import Eden
 from web.events import Events
 from web.live import Live
 from web.openapi import document
+from web.page import page_routes
 from web.preview_api import PreviewApi
 from web.queue import FilmQueue
 from web.security import Guard
@@ -134,6 +135,7 @@ class Service:
             Route("/v1/events", self.events.stream, methods=["GET"]),
             WebSocketRoute("/v1/live", Live(self._eden, limits).connect),
             Route("/openapi.json", openapi, methods=["GET"]),
+            *page_routes(),
         ]
 
     @asynccontextmanager

@@ -10,10 +10,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.answers import ApiError
+from web.page import PATHS
 from web.sessions import PATH, Sessions
 from web.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+OPEN = PATHS | {PATH}
+"""What needs no token: the page, which asks for it, and where it is told."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 WEBSOCKET = "WEBSOCKET"
 """In place of a method: it is none of the safe ones, since browsers open one to any site."""
@@ -50,13 +53,13 @@ class Guard:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")
             async with asyncio.timeout(self._limits.send_s):
                 await send(message)
 
         try:
-            self._check(scope.get("method", WEBSOCKET), Headers(scope=scope), scope["path"] == PATH)
+            self._check(scope.get("method", WEBSOCKET), Headers(scope=scope), scope["path"] in OPEN)
         except ApiError as refused:
             await refused.answer()(scope, receive, sending)
             return

@@ -33,6 +33,9 @@ class Visitor(requests.Session):
         self.url, self.folder, self.trust_env = url, folder, False
         self.headers["Connection"] = "close"  # one that is kept may be closed in the moment in which it is used again
 
+    end: Callable[[], None]
+    """Ends the service, if it still runs."""
+
     def request(self, method, path, **options):
         return super().request(method, f"{self.url}{path}", **{"timeout": PATIENCE} | options)
 
@@ -91,6 +94,11 @@ def running(folder: Path, limits: Limits = LIMITS, **settings) -> Iterator[Visit
     server = server_of(wanted, service)
     thread = threading.Thread(target=server.run)
     thread.start()
+
+    def end() -> None:
+        server.handle_exit(2, None)
+        thread.join()
+
     try:
         until = time.monotonic() + PATIENCE
         while not server.started:
@@ -98,7 +106,8 @@ def running(folder: Path, limits: Limits = LIMITS, **settings) -> Iterator[Visit
             time.sleep(0.01)
         ((host, port),) = [each.getsockname()[:2] for socket in server.servers for each in socket.sockets]
         with Visitor(f"http://{host}:{port}", folder) as visitor:
+            visitor.end = end
             yield visitor
     finally:
-        server.handle_exit(2, None)
-        thread.join()
+        if thread.is_alive():
+            end()

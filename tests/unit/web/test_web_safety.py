@@ -140,7 +140,7 @@ def test_where_no_token_is_asked_for_there_is_no_cookie(idle):
     ("method", "path", "status"),
     [
         ("GET", "/openapi.json", 200),
-        ("GET", "/", 404),
+        ("GET", "/nowhere", 404),
         ("GET", "/v1/videos/../../etc/passwd", 404),
         ("GET", "/v1/videos/%2e%2e%2f%2e%2e%2fetc%2fpasswd/content", 404),
         ("PUT", "/v1/videos", 405),

@@ -1,0 +1,15 @@
+/** One line for what went wrong, at the top of the page. */
+
+import { Problem, sentence } from "./api.js";
+import { byId, say } from "./dom.js";
+
+/** @param {unknown} error */
+export function problem(error) {
+  const line = byId("notice", HTMLElement);
+  line.hidden = false;
+  say(line, error instanceof Problem ? sentence(error.message) : `Something went wrong in the page: ${error}`);
+}
+
+export function noProblem() {
+  byId("notice", HTMLElement).hidden = true;
+}
