@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import sys
 
 import numpy as np
@@ -108,6 +109,21 @@ def test_a_film_made_by_the_page_is_that_of_the_command(tab, eden, film, tmp_pat
     assert (tmp_path / "by-page.mp4").read_bytes() == (tmp_path / "by-command.mp4").read_bytes()
     tab.button("Remove", row).click()
     expect(tab.videos).to_have_count(0)
+
+
+def test_a_camera_is_shown_at_more_than_its_rate(tab):
+    tab.button("Use the camera").click()
+    out = "document.querySelector('#live-out').dataset"
+    tab.page.wait_for_function(f"() => {out}.shown >= 20 && {out}.drawn >= 1")
+    expect(tab.page.locator("#live-words")).to_have_text(re.compile(r"^Delay \d+ ms"))
+    expect(tab.page.locator("#live-out-rate")).to_contain_text("of them drawn")
+    tab.button("Stop").click()
+    expect(tab.page.locator("#live-view")).to_be_hidden()
+
+
+def test_the_page_tells_what_the_server_does(tab, eden):
+    expect(tab.page.locator("#server")).to_have_attribute("data-status", "ready")
+    expect(tab.page.locator("#server-facts")).to_contain_text("1 of 1 worker")
 
 
 def test_a_restart_of_the_eden_server_in_mid_job(tab, visitor, eden, tmp_path, monkeypatch):

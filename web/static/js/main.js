@@ -3,10 +3,12 @@
 import { choose } from "./chooser.js";
 import { byId, say } from "./dom.js";
 import { Films } from "./films.js";
+import { Live } from "./live.js";
 import { noProblem, problem } from "./notice.js";
 import { OptionsForm } from "./options.js";
 import { Pair } from "./pair.js";
 import { Queue } from "./queue.js";
+import { ServerState } from "./server.js";
 import { Strip } from "./strip.js";
 import { Watch } from "./watch.js";
 import { moment, number } from "./words.js";
@@ -45,6 +47,8 @@ choose({
 });
 films.restore();
 queue.begin();
+new Live();
+new ServerState().begin();
 
 /** @param {Film} film */
 function present(film) {
