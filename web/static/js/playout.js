@@ -2,7 +2,7 @@
 
 const FIRST_MS = 100;
 const MARGIN_MS = 30;
-const LONGEST_MS = 1000;
+const LONGEST_MS = 2000;
 const LOOKED_BACK = 10;
 
 export class Playout {
