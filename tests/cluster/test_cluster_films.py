@@ -90,11 +90,14 @@ def test_a_lost_node_costs_nothing_but_time(source, tmp_path, nodes, cluster):
     noted = tmp_path / "noted"
     noted.mkdir()
     on_three = cluster(Blending(noted, until=on))
-    wait_until(lambda: len(on_three.nodes()) == 3)
+
+    def is_at_one_that_waits():
+        begun = (each.name.split("-") for each in noted.iterdir())
+        return {int(pid) for number, pid, _ in begun if int(number) >= 3} & {each.pid for each in third.processes()}
 
     def lose():
-        """Once each node is at a segment that waits: the third with what it makes."""
-        wait_until(lambda: len({each.name.split("-")[1] for each in noted.glob("[3-9]-*")}) == 3)
+        """The third, with what it makes."""
+        wait_until(is_at_one_that_waits)
         third.kill()
         nodes.add(1)
         on.touch()
