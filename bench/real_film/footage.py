@@ -30,6 +30,7 @@ from skimage.registration import optical_flow_tvl1
 
 from bench.quality import Scene
 from media import Frame
+from media.signals import exit_when_told_to
 
 FOLDER = Path("run/footage")
 DIGESTS = {
@@ -148,5 +149,6 @@ def _thumbnail(frame: Frame) -> np.ndarray:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     fetch()
     print(f"film and others' weights lie in {FOLDER}")

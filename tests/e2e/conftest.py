@@ -37,7 +37,7 @@ def server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Both topologies, with batches of four; a clip of more than TAKEN frames of 64x112 is too large for either.
 
-    Of its own process: see tests/conftest.py. Its last file unregisters a model.
+    Of its own process: see tests/conftest.py.
     """
     payload = _payload_bytes(tmp_path_factory.mktemp("weights"))
     limits = {

@@ -94,11 +94,13 @@ def test_a_killed_worker_of_fused_is_ridden_out(both):
 
 
 def test_a_model_that_is_taken_away_is_looked_for_elsewhere(both, by_workflow):
-    """The last one: it unregisters eden_fused."""
     with client_of(both) as client:
         assert_same([client.interpolate_pair(*CLIP[:2])], [by_workflow[1]])
         headers = both.tokens.headers("management")
         assert requests.delete(f"{both.management_url}/models/{FUSED}", headers=headers, timeout=60).ok
-        encoded = served(both, ENCODER)
-        assert_same(list(client.stream(CLIP[:FRAMES])), by_workflow[1::2])
-    wait_for(lambda: served(both, ENCODER) >= encoded + FRAMES - 1)
+        try:
+            encoded = served(both, ENCODER)
+            assert_same(list(client.stream(CLIP[:FRAMES])), by_workflow[1::2])
+            wait_for(lambda: served(both, ENCODER) >= encoded + FRAMES - 1)
+        finally:
+            both.api.register(f"{FUSED}.mar")
