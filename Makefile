@@ -64,7 +64,7 @@ capacity: install ## how many streams and pairs a second this machine holds: a r
 bench-model: install ## the model's speed, published size: on a GPU, or with BENCH='--device cpu --out bench/results/model-cpu'
 	@$(PYTHON_IN_VENV) -m bench.model $(or $(BENCH),--out bench/results/model-h200)
 
-bench-handoff: install ## every hand-off beside a plain copy of the same bytes (BENCH='...': see bench/handoff.py --help)
+bench-handoff: install ## every hand-off beside a plain copy of the same bytes (BENCH='...': python -m bench.handoff --help)
 	@$(PYTHON_IN_VENV) -m bench.handoff $(BENCH)
 
 bench-topologies: install ## split, decoders on both GPUs and fused side by side: two GPUs (BENCH='--device cpu --quick ...')

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine
-from bench.capacity_samples import Readings
+from bench.capacity.samples import Readings
 from bench.topologies import frames, weights
 from bench.topologies.load import Generators
 from bench.topologies.plan import GPU_PLAN, QUICK_PLAN, SPLIT, Serving, Work

@@ -34,7 +34,7 @@ from typing import Any
 import psutil
 
 from bench import machine
-from bench.capacity_plan import Setting
+from bench.capacity.plan import Setting
 from bench.cluster import report
 from bench.cluster.nodes import Node, Nodes
 from bench.film.alone import Silent

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import psutil
 
-from bench.capacity_samples import Gpus
+from bench.capacity.samples import Gpus
 from bench.cluster.nodes import Node, Nodes, Share
 from bench.film.alone import Silent
 from bench.film.instant import Instant

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import psutil
 
-from bench.capacity_plan import Setting
-from bench.capacity_samples import Gpus
+from bench.capacity.plan import Setting
+from bench.capacity.samples import Gpus
 from bench.cluster.nodes import Share
 from bench.proxy import haproxy
 from bench.topologies import frames, served

@@ -11,9 +11,6 @@ OUT.json, OUT.md and OUT.jpg, a contact sheet.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
 import statistics
 import sys
 import time
@@ -23,14 +20,14 @@ from typing import Any
 
 import torch
 
-from bench import machine
-from bench.quality import Scene, digest, measure
-from bench.quality_methods import Method, methods
-from bench.quality_sheet import Row, write_sheet
+from bench.quality.command import described, parser, print_report, write_results
+from bench.quality.measures import measure
+from bench.quality.methods import Method, methods
+from bench.quality.scenes import Scene, digest
+from bench.quality.sheet import Row, write_sheet
 from bench.real_film.footage import CLIPS, FOLDER, GAPS, Clip, triplets
 from bench.real_film.others import others
 from bench.real_film.report import write_report
-from eden.checkpoint import WEIGHTS, CheckpointError
 from eden.config import EdenConfig
 from media import Frame
 from media.signals import exit_when_told_to
@@ -68,7 +65,6 @@ def run(
     patch = (
         EdenConfig.from_file(checkpoint / "config.json").patch_size if checkpoint.is_dir() else EdenConfig().patch_size
     )
-    weights = checkpoint / WEIGHTS if checkpoint.is_dir() else checkpoint
     groups: dict[str, list[dict[str, Any]]] = {}
     shown: list[Row] = []
     frames: dict[str, list[Scene]] = {}
@@ -93,11 +89,7 @@ def run(
                     row = Row(f"{scene.displacement:.0f} px", scene.first, scene.last, scene.middle, made[number])
                     shown.append(row)
     results: dict[str, Any] = {
-        "machine": machine.describe(),
-        "checkpoint": str(checkpoint),
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "device": device,
-        "precision": precision,
+        **described(checkpoint, device, precision),
         "threads": torch.get_num_threads(),
         "triplets": sum(len(each["displacement"]) for group in groups.values() for each in group),
         "frames_sha256": digest(frames),
@@ -106,9 +98,7 @@ def run(
         "blockiness": by_class([each for told in groups.values() for each in told]),
         "clips": groups,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    write_report(out)
+    write_results(results, out, write_report)
     write_sheet(shown, out.with_suffix(".jpg"))
     return results
 
@@ -168,25 +158,18 @@ def by_class(told: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, default=Path("weights/demo"))
-    parser.add_argument("--footage", type=Path, default=FOLDER)
-    parser.add_argument(
+    options = parser(str(__doc__), Path("bench/results/real-film-demo"))
+    options.add_argument("--footage", type=Path, default=FOLDER)
+    options.add_argument(
         "--triplets", type=int, default=20, help="per clip and gap, of large ones a quarter (default %(default)s)"
     )
-    parser.add_argument("--out", type=Path, default=Path("bench/results/real-film-demo"), help="without a suffix")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
-    parser.add_argument("--show-all", action="store_true", help="film on the sheet, too, that is not to be published")
-    chosen = parser.parse_args()
-    try:
-        device = (chosen.device, chosen.precision)
-        run(chosen.checkpoint, chosen.footage, chosen.out, chosen.triplets, *device, chosen.show_all)
-    except (CheckpointError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(chosen.out.with_suffix(".md").read_text(encoding="utf-8"))
-    return 0
+    options.add_argument("--show-all", action="store_true", help="film on the sheet, too, that is not to be published")
+    chosen = options.parse_args()
+    device = (chosen.device, chosen.precision)
+    return print_report(
+        lambda: run(chosen.checkpoint, chosen.footage, chosen.out, chosen.triplets, *device, chosen.show_all),
+        chosen.out,
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 from skimage.registration import optical_flow_tvl1
 
-from bench.quality import Scene
+from bench.quality.scenes import Scene
 from media import Frame
 from media.signals import exit_when_told_to
 

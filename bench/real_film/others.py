@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.quality_methods import Method
+from bench.quality.methods import Method
 from media import Frame
 
 RIFE_MULTIPLE = 128

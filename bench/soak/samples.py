@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import requests
 
-from bench.capacity_samples import Readings
+from bench.capacity.samples import Readings
 from bench.soak.record import Record
 from server import Server
 from server.http import request

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import media
-from bench.pipeline_decoder import take
+from bench.pipeline.decoder import take
 from bench.topologies import frames as drawn
 from bench.topologies.plan import BOTH, FUSED, SPLIT, Work
 from eden import DitDecoder, Encoder, EncoderOutput

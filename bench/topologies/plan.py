@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.capacity_plan import Setting
+from bench.capacity.plan import Setting
 
 SPLIT, BOTH, FUSED = "split", "split, decoders on both GPUs", "fused"
 TOPOLOGIES = {"split": SPLIT, "both": BOTH, "fused": FUSED}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.capacity_samples import STAGES, Gpus, Readings, Sampler
+from bench.capacity.samples import STAGES, Gpus, Readings, Sampler
 from bench.topologies import frames as drawn
 from bench.topologies.load import Caller, Generators, Target, percentiles
 from bench.topologies.plan import Plan, Serving, Work

@@ -11,7 +11,7 @@ import pytest
 import requests
 from client_films import CLIP, client_of, look_at, run, told, write_film
 
-from bench.capacity_samples import Readings
+from bench.capacity.samples import Readings
 from eden_client import NotOffered, TooLarge
 from server import Server
 from server.topology import FUSED, NODES

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from bench import pair
-from bench.quality import Scene, held_out, psnr
-from bench.quality_methods import average
+from bench.quality.measures import psnr
+from bench.quality.methods import average
+from bench.quality.scenes import Scene, held_out
 from server import Server
 from server.settings import PROJECT
 from tests.e2e.servers import WORKFLOW, pack

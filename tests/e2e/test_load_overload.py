@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from bench import machine
-from bench.capacity import Run
-from bench.capacity_overload import overload
-from bench.capacity_plan import Plan, Setting, Workload
-from bench.capacity_report import write_report
+from bench.capacity.overload import overload
+from bench.capacity.plan import Plan, Setting, Workload
+from bench.capacity.report import write_report
+from bench.capacity.run import Run
 from eden.random_weights import write_random
 from server import Server
 from tests.e2e.servers import pack

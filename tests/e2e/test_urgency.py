@@ -21,7 +21,7 @@ import yaml
 from client_films import client_of
 
 import media
-from bench.capacity_samples import Readings
+from bench.capacity.samples import Readings
 from eden_client.api.routes import FUSED_PATH
 from server import Server
 from server.api import BINARY

@@ -9,8 +9,8 @@ from itertools import islice
 import numpy as np
 import torch
 
-from bench import jpeg
-from bench.jpeg_report import markdown
+from bench.jpeg import __main__ as jpeg
+from bench.jpeg.report import markdown
 
 SIZE = (48, 80)
 

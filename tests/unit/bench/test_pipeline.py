@@ -8,8 +8,8 @@ import queue
 import pytest
 import torch
 
-from bench import pipeline
-from bench.pipeline_decoder import difference, draw
+from bench.pipeline import __main__ as pipeline
+from bench.pipeline.decoder import difference, draw
 from eden import EdenConfig
 from eden.random_weights import write_random
 from handoff import HandoffSettings, PeerLost, TicketRejected, open_handoff

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import quality
-from bench.quality_methods import MINTERPOLATE, average, eden, minterpolate, repeat
-from bench.quality_report import EXACT
-from bench.quality_sheet import CELL, GAP, LABEL, MARGIN
-from eden import EdenConfig
-from eden.random_weights import write_random
+from bench.quality.__main__ import SHOWN, main, run
+from bench.quality.measures import measure, psnr, ssim
+from bench.quality.methods import MINTERPOLATE, average, eden, minterpolate, repeat
+from bench.quality.report import EXACT
+from bench.quality.scenes import DISPLACEMENTS, digest, held_out
+from bench.quality.sheet import CELL, GAP, LABEL, MARGIN
 
 HEIGHT, WIDTH = 64, 96
 
@@ -25,16 +25,16 @@ def frame(value: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def scenes():
-    return quality.held_out(seed=3, count=3, size=(HEIGHT, WIDTH))
+    return held_out(seed=3, count=3, size=(HEIGHT, WIDTH))
 
 
 def test_psnr_of_errors_known():
-    assert quality.psnr(frame(100), frame(101)) == pytest.approx(20 * math.log10(255))
-    assert quality.psnr(frame(255), frame(0)) == pytest.approx(0)
+    assert psnr(frame(100), frame(101)) == pytest.approx(20 * math.log10(255))
+    assert psnr(frame(255), frame(0)) == pytest.approx(0)
     half = frame(100)
     half[: HEIGHT // 2] += 10
-    assert quality.psnr(half, frame(100)) == pytest.approx(10 * math.log10(255**2 / 50))
-    assert quality.psnr(half, half) == EXACT
+    assert psnr(half, frame(100)) == pytest.approx(10 * math.log10(255**2 / 50))
+    assert psnr(half, half) == EXACT
 
 
 def test_ssim_is_one_for_equals_and_falls_with_noise():
@@ -42,8 +42,8 @@ def test_ssim_is_one_for_equals_and_falls_with_noise():
     picture = random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     little = np.clip(picture + random.normal(0, 5, picture.shape), 0, 255).astype(np.uint8)
     much = np.clip(picture + random.normal(0, 60, picture.shape), 0, 255).astype(np.uint8)
-    assert quality.ssim(picture, picture) == pytest.approx(1)
-    assert 1 > quality.ssim(little, picture) > quality.ssim(much, picture) > 0
+    assert ssim(picture, picture) == pytest.approx(1)
+    assert 1 > ssim(little, picture) > ssim(much, picture) > 0
 
 
 def test_simple_ways():
@@ -55,13 +55,13 @@ def test_simple_ways():
 @pytest.mark.parametrize("options", MINTERPOLATE.values())
 def test_minterpolate_keeps_a_still(scenes, options):
     still = scenes["still"][0].first
-    assert quality.psnr(minterpolate(still, still, options), still) > 45
+    assert psnr(minterpolate(still, still, options), still) > 45
 
 
 def test_minterpolate_blends_half_and_half(scenes):
     scene = scenes["16-32"][0]
     blended = minterpolate(scene.first, scene.last, MINTERPOLATE["minterpolate, blend"])
-    assert quality.psnr(blended, average(scene.first, scene.last)) > 40
+    assert psnr(blended, average(scene.first, scene.last)) > 40
 
 
 def test_minterpolate_follows_what_moves():
@@ -72,14 +72,14 @@ def test_minterpolate_follows_what_moves():
     for picture, left in ((first, 24), (middle, 28), (last, 32)):
         picture[16:48, left : left + 32] = square
     followed = minterpolate(first, last, MINTERPOLATE["minterpolate, mci"])
-    assert quality.psnr(followed, middle) > quality.psnr(average(first, last), middle) + 6
+    assert psnr(followed, middle) > psnr(average(first, last), middle) + 6
 
 
 def test_scenes_are_held_out_in_order_and_the_same_for_a_seed(scenes):
-    again = quality.held_out(seed=3, count=3, size=(HEIGHT, WIDTH))
-    other = quality.held_out(seed=4, count=3, size=(HEIGHT, WIDTH))
-    assert quality.digest(scenes) == quality.digest(again) != quality.digest(other)
-    for name, (low, high) in quality.DISPLACEMENTS.items():
+    again = held_out(seed=3, count=3, size=(HEIGHT, WIDTH))
+    other = held_out(seed=4, count=3, size=(HEIGHT, WIDTH))
+    assert digest(scenes) == digest(again) != digest(other)
+    for name, (low, high) in DISPLACEMENTS.items():
         assert all(0.95 * low <= scene.displacement <= 1.05 * high for scene in scenes[name])
         assert all(scene.middle.shape == (HEIGHT, WIDTH, 3) for scene in scenes[name])
     still = scenes["still"][0]
@@ -87,41 +87,33 @@ def test_scenes_are_held_out_in_order_and_the_same_for_a_seed(scenes):
 
 
 def test_baselines_fall_as_things_move_further(scenes):
-    figures = {name: quality.measure(scenes[name], {"average": average})[0]["average"] for name in scenes}
+    figures = {name: measure(scenes[name], {"average": average})[0]["average"] for name in scenes}
     assert figures["still"]["psnr"] == EXACT and figures["still"]["ssim"] == 1
     assert figures["0-4"]["psnr"] > figures["4-16"]["psnr"] > figures["16-32"]["psnr"] > 8
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    config = EdenConfig(patch_size=8, latent_dim=8, hidden_dim=16, num_heads=2, dit_depth=1, decoder_depth=1)
-    write_random(folder, config)
-    return folder
-
-
 def test_a_whole_report(checkpoint, tmp_path):
     out = tmp_path / "results" / "quality"
-    results = quality.run(checkpoint, out, count=2, seed=3, size=(HEIGHT, WIDTH))
+    results = run(checkpoint, out, count=2, seed=3, size=(HEIGHT, WIDTH))
     assert json.loads(out.with_suffix(".json").read_text()) == results
-    assert results["frames_sha256"] == quality.digest(quality.held_out(3, 2, (HEIGHT, WIDTH)))
+    assert results["frames_sha256"] == digest(held_out(3, 2, (HEIGHT, WIDTH)))
     far = results["ranges"]["16-32"]["methods"]
     table = out.with_suffix(".md").read_text()
     for name in ("repeat", "average", "minterpolate, blend", "minterpolate, mci", "EDEN"):
         assert f"| {name} | " in table and f" {far[name]['psnr']:.2f} / {far[name]['ssim']:.3f} |" in table
     assert f"{far['EDEN']['psnr'] - far['average']['psnr']:+.2f} dB" in table
     with Image.open(out.with_suffix(".png")) as sheet:
-        cells = sum(min(2, shown) for shown in quality.SHOWN.values())
+        cells = sum(min(2, shown) for shown in SHOWN.values())
         assert sheet.size == (MARGIN + 6 * (CELL[0] + GAP), LABEL + cells * (CELL[1] + GAP))
         shown = np.asarray(sheet.convert("RGB"))
-    (still, *_) = quality.held_out(3, 2, (HEIGHT, WIDTH))["still"]
+    (still, *_) = held_out(3, 2, (HEIGHT, WIDTH))["still"]
     first = shown[LABEL : LABEL + CELL[1], MARGIN : MARGIN + CELL[0]]
-    assert quality.psnr(first, np.asarray(Image.fromarray(still.first).resize(CELL, Image.Resampling.LANCZOS))) > 60
+    assert psnr(first, np.asarray(Image.fromarray(still.first).resize(CELL, Image.Resampling.LANCZOS))) > 60
 
 
 def test_no_checkpoint_is_one_clear_error(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["quality", "--checkpoint", str(tmp_path / "none"), "--out", str(tmp_path / "out")])
-    assert quality.main() == 1
+    assert main() == 1
     assert "none" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import quality
-from bench.quality_sheet import CELL, GAP, LABEL
+from bench.quality.measures import psnr
+from bench.quality.sheet import CELL, GAP, LABEL
 from bench.real_film.__main__ import by_class, main, run
 from bench.real_film.footage import CLIPS, Clip, displacement, triplets
 from bench.real_film.others import others, symmetric
-from eden import EdenConfig
-from eden.random_weights import write_random
 
 SIZE = (64, 96)
 PAN = 3
@@ -53,7 +51,7 @@ def test_triplets_are_of_neighbours_and_cross_no_cut(footage):
         for scene in scenes:
             for earlier, later in ((scene.first, scene.middle), (scene.middle, scene.last)):
                 moved = np.roll(earlier, gap * PAN, axis=1)[:, 20:]
-                assert quality.psnr(moved, later[:, 20:]) > 30
+                assert psnr(moved, later[:, 20:]) > 30
     few = triplets(footage / "pan.mp4", 1, SIZE, count=4)
     brightness = [scene.middle.mean() for scene in few]
     assert len(few) == 4 and brightness[0] > 60 > 40 > brightness[-1]  # from both sides of the cut
@@ -63,7 +61,7 @@ def test_frames_are_cut_to_their_shape_and_scaled(footage):
     (scene, *_) = triplets(footage / "pan.mp4", 1, (32, 32), count=1)
     (whole, *_) = triplets(footage / "pan.mp4", 1, SIZE, count=1)
     expected = Image.fromarray(whole.middle[:, 16:80]).resize((32, 32), Image.Resampling.LANCZOS)
-    assert quality.psnr(scene.middle, np.asarray(expected)) > 40
+    assert psnr(scene.middle, np.asarray(expected)) > 40
 
 
 def test_displacement_is_how_far_a_pan_goes():
@@ -79,12 +77,12 @@ def test_half_the_flow_from_both_sides_is_the_middle():
     forth = np.zeros((*SIZE, 2), np.float32)
     forth[..., 0] = 6
     inner = (slice(None), slice(8, -8))
-    assert quality.psnr(symmetric(first, last, forth, -forth)[inner], middle[inner]) > 45
-    assert quality.psnr(symmetric(first, last, -forth, forth)[inner], middle[inner]) < 35
+    assert psnr(symmetric(first, last, forth, -forth)[inner], middle[inner]) > 45
+    assert psnr(symmetric(first, last, -forth, forth)[inner], middle[inner]) < 35
     down = np.zeros_like(forth)
     down[..., 1] = 4
     turned = symmetric(*(np.ascontiguousarray(each) for each in (first, np.roll(first, 4, axis=0))), down, -down)
-    assert quality.psnr(turned[8:-8], np.roll(first, 2, axis=0)[8:-8]) > 45
+    assert psnr(turned[8:-8], np.roll(first, 2, axis=0)[8:-8]) > 45
 
 
 def test_what_is_not_fetched_has_no_row(tmp_path):
@@ -98,14 +96,6 @@ def test_blockiness_is_told_by_class():
         "0-4": {"triplets": 2, "truth": 1.0, "EDEN": pytest.approx(1.2)},
         "beyond": {"triplets": 1, "truth": 1.2, "EDEN": 2.0},
     }
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    config = EdenConfig(patch_size=8, latent_dim=8, hidden_dim=16, num_heads=2, dit_depth=1, decoder_depth=1)
-    write_random(folder, config)
-    return folder
 
 
 def test_a_whole_report_of_film(checkpoint, footage, tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import media
-from bench.capacity_samples import Readings
+from bench.capacity.samples import Readings
 from bench.topologies import frames, report
 from bench.topologies.__main__ import main
 from bench.topologies.load import Answered, Caller, Generators, Target, summary

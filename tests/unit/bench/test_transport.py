@@ -7,7 +7,7 @@ import os
 import pytest
 
 from bench.topologies.plan import Work
-from bench.transport import measure
+from bench.transport.__main__ import measure
 
 
 @pytest.mark.skipif(not os.environ.get("EDEN_BENCH"), reason="starts a server of its own: EDEN_BENCH=1")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench import plain_eden
+from bench.model import plain_eden
 from eden import EdenConfig
 
 WITHIN = {"rtol": 0, "atol": 1e-5}

@@ -1,16 +1,7 @@
-"""How much a machine holds: streams, pairs a second, at which latency, with which settings.
-
-    make capacity                                                   # here, with the demo weights
-    python -m bench.capacity --help
-
-Starts a server of its own for each setting, raises the load of each workload step by step with Locust, and writes
-OUT.html (self-contained), OUT.png, OUT.csv, and OUT.json, from which `--from OUT.json` makes the others anew. In the
-same run the same work is done in one process without any server, so that what serving costs is plain.
-"""
+"""One run of a plan: a server for each setting, the work sent to it, and what was found."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -21,66 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import machine
-from bench.capacity_overload import overload
-from bench.capacity_plan import Plan, Setting, Workload
-from bench.capacity_report import write_report
-from bench.capacity_samples import Gpus, Sampler
-from bench.capacity_verdict import held_cameras, saturated_pairs
+from bench.capacity.overload import overload
+from bench.capacity.plan import Plan, Setting, Workload
+from bench.capacity.samples import Gpus, Sampler
+from bench.capacity.verdict import held_cameras, saturated_pairs
 from bench.processes import running
 from loadtest._phases import Phase
-from media.signals import exit_when_told_to
 from server import Server
 from server.settings import PROJECT
-
-SETTINGS = (
-    "batch=8,delay=3",
-    "batch=1,delay=0",
-    "batch=16,delay=10",
-    "batch=8,delay=3,threads=1",
-    "batch=8,delay=3,decoders=2,threads=1",
-    "batch=8,delay=3,handoff=inline",
-)
-WORKLOADS = (
-    "256x448,K=2,jpeg,users=1/2/4/8",
-    "256x448,K=24,jpeg,users=1/2",
-    "256x448,K=2,png,users=1/4",
-    "256x448,K=24,png,users=2",
-)
-
-
-def main() -> int:
-    args = _arguments()
-    if args.again:
-        found = json.loads(args.again.read_text())
-        write_report(found, args.again.with_suffix(""))
-        return 0
-    plan = _plan(args)
-    plan.out.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {
-        "plan": plan.as_json(),
-        "machine": machine.describe(),
-        "engine": [],
-        "rows": [],
-        "left_out": [],
-    }
-    run = Run(plan, found)
-    try:
-        run.engine()
-        for setting in plan.settings:
-            try:
-                run.setting(setting)
-            except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as error:
-                run.say(f"failed: {error}")
-                found["left_out"].append(f"{setting}: {error}")
-    finally:
-        run.save()
-    if not any(row["pairs_a_second"] for row in found["rows"]):
-        print("nothing was measured")
-        return 1
-    write_report(found, plan.out)
-    print(f"\n{plan.out}.html")
-    return 0
 
 
 class Run:
@@ -113,7 +52,7 @@ class Run:
             f"{w.height}x{w.width},{w.clip},{w.format},{batch if w.strategy == 'streaming' else 1}"
             for w in self.plan.workloads
         ]
-        command = [sys.executable, "-m", "bench.capacity_engine", str(self.plan.checkpoint)]
+        command = [sys.executable, "-m", "bench.capacity.engine", str(self.plan.checkpoint)]
         command += ["--precision", self.plan.precision, "--seconds", str(self.plan.engine_seconds)]
         done = subprocess.run(
             [*command, *(part for each in dict.fromkeys(work) for part in ("--work", each))],
@@ -239,83 +178,3 @@ def _steps(setting: Setting, workload: Workload, users: Sequence[int]) -> list[s
 
 def _tail(path: Path) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-30:])
-
-
-def _plan(args: argparse.Namespace) -> Plan:
-    return Plan(
-        out=args.out.absolute(),
-        checkpoint=args.checkpoint.absolute(),
-        precision=args.precision,
-        settings=tuple(Setting.parse(text) for text in args.setting or SETTINGS),
-        workloads=tuple(Workload.parse(text) for text in args.workload or WORKLOADS),
-        compare=args.compare,
-        phase_seconds=args.phase_seconds,
-        settle_seconds=args.settle_seconds,
-        engine_seconds=args.engine_seconds,
-        processes=args.processes,
-        latency_target=args.latency_target,
-        camera_rate=args.camera_rate,
-        overload_seconds=args.overload_seconds,
-        limit_seconds=args.limit_seconds,
-        warm=args.warm,
-        command=tuple(sys.argv[1:]),
-    )
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add(
-        "--out",
-        type=Path,
-        default=PROJECT / "bench" / "results" / "capacity",
-        help="without an ending (default: %(default)s)",
-    )
-    add("--from", dest="again", type=Path, metavar="OUT.json", help="measure nothing, make the report anew")
-    add("--checkpoint", type=Path, default=PROJECT / "weights" / "demo")
-    add("--precision", default="fp32")
-    split = "encoders, decoders, decoder_gpus=1/0, handoff"
-    known = f"batch, delay, threads, {split} or, with topology=fused, fused_workers; or a dotted one (archive.sh --set)"
-    add(
-        "--setting",
-        action="append",
-        metavar="KEY=VALUE,...",
-        help=f"{known}; may be repeated (default: {len(SETTINGS)} of them)",
-    )
-    add(
-        "--workload",
-        action="append",
-        metavar="HEIGHTxWIDTH,K=K,FORMAT,users=A/B/C",
-        help="may be repeated; the first setting is measured by all of them",
-    )
-    add(
-        "--compare",
-        type=int,
-        default=2,
-        help="the other settings are measured by the first so many workloads (default: %(default)s)",
-    )
-    add(
-        "--phase-seconds",
-        type=float,
-        default=60.0,
-        help="that a step is measured: several times as long as a clip takes (default: %(default)s)",
-    )
-    add("--settle-seconds", type=float, default=4.0, help="before that (default: %(default)s)")
-    add("--engine-seconds", type=float, default=10.0, help="that the engine is measured (default: %(default)s)")
-    add("--processes", type=int, default=1, help="that make the load (default: %(default)s)")
-    add("--latency-target", type=float, default=1.0, help="seconds that 19 of 20 pairs may take (default: %(default)s)")
-    add("--camera-rate", type=float, default=2.0, help="pairs a second of a camera (default: %(default)s)")
-    add(
-        "--overload-seconds",
-        type=float,
-        default=30.0,
-        help="of twice what the server can do; 0: none (default: %(default)s)",
-    )
-    add("--limit-seconds", type=float, default=3600.0, help="begin nothing after so long (default: %(default)s)")
-    add("--warm", action="store_true", help="have workers be ready for the sizes before they serve (a GPU's graphs)")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    exit_when_told_to()
-    raise SystemExit(main())

@@ -4,7 +4,7 @@
     python -m bench.model --device cpu --out bench/results/model-cpu
 
 Published size, random values. Writes OUT.json, OUT.md and OUT.png. Every case is measured against the plain rendering
-of the specification (bench/plain_eden.py, float32) in the same run, and its frames are compared with float32 ones.
+of the specification (plain_eden.py, float32) in the same run, and its frames are compared with float32 ones.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
-from bench import machine, plain_eden
-from bench.model_cost import decoder_flop
-from bench.model_report import write_report
-from bench.model_stages import kernel_times, stage_times
+from bench import machine
+from bench.model import plain_eden
+from bench.model.cost import decoder_flop
+from bench.model.measuring import a_clip, median_ms
+from bench.model.report import write_report
+from bench.model.stages import kernel_times, stage_times
 from eden import DitDecoder, EdenConfig, Encoder, EncoderOutput
 from eden.decoder import Decoder
 from eden.dit import Dit
@@ -42,38 +41,6 @@ GPU_CASES = [
 CPU_CASES = [((256, 448), 1, "fp32"), ((256, 448), 1, "bf16")]
 PLAIN_TOKENS = 40_000
 """The plain rendering writes every attention score to memory: 2160x3840 would take 80 GB for one of them."""
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def median_ms(action: Callable[[], Any], device: torch.device, seconds: float, at_least: int = 3) -> float:
-    """Median wall time of `action` and of all that it set off, over about `seconds`, after half as long to warm up."""
-    ready = time.perf_counter() + seconds / 2
-    for calls in range(200):
-        action()
-        synchronise(device)
-        if calls and time.perf_counter() > ready:
-            break
-    taken: list[float] = []
-    while len(taken) < at_least or (sum(taken) < seconds and len(taken) < 200):
-        start = time.perf_counter()
-        action()
-        synchronise(device)
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken) * 1000
-
-
-def a_clip(size: tuple[int, int], seed: int) -> torch.Tensor:
-    """Two frames of smooth colours that move, uint8 [2,3,H,W]."""
-    height, width = size
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(1, 3, height // 24 + 2, width // 24 + 2, generator=generator)
-    canvas = F.interpolate(coarse, size=(height + 8, width + 8), mode="bicubic", align_corners=False)[0]
-    frames = torch.stack([canvas[:, :height, :width], canvas[:, 8:, 8:]])
-    return (frames * 255).clamp(0, 255).to(torch.uint8)
 
 
 def load(tensors: dict[str, torch.Tensor], device: torch.device, precision: str) -> tuple[Encoder, DitDecoder]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.capacity_plan import Setting, Workload
-from bench.capacity_samples import STAGES
+from bench.capacity.plan import Setting, Workload
+from bench.capacity.samples import STAGES
 from loadtest._phases import knee
 
 Row = Mapping[str, Any]

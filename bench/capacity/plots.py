@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from bench.capacity_samples import STAGES
-from bench.capacity_verdict import best_of, knee_of, name_of, nodes_of, overheads, sweep
+from bench.capacity.samples import STAGES
+from bench.capacity.verdict import best_of, knee_of, name_of, nodes_of, overheads, sweep
 
 COST = {"engine": "one process, model alone", "with_pictures": "one process, with pictures", "served": "served"}
 COLOURS = plt.get_cmap("tab10").colors

@@ -27,7 +27,7 @@ from server.staging import stage_autostart, stage_model
 from server.topology import FUSED, TOPOLOGIES
 
 WARM_CALLS = 5
-HANDLERS = {FUSED: "bench/transport_handlers", "autostart": "handlers"}
+HANDLERS = {FUSED: "bench/transport/handlers", "autostart": "handlers"}
 
 
 def pack(store: Path) -> None:

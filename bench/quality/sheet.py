@@ -1,4 +1,4 @@
-"""The contact sheet of bench/quality.py: a row a scene, a column a way."""
+"""The contact sheet of bench.quality: a row a scene, a column a way."""
 
 from __future__ import annotations
 

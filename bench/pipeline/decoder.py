@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench.model import a_clip
+from bench.model.measuring import a_clip
 from eden import DitDecoder, Encoder, EncoderOutput
 from eden.streams import new_stream
 from handoff import Handoff, open_handoff

@@ -26,9 +26,9 @@ import torch
 from PIL import Image
 
 from bench import machine
-from bench.jpeg_report import write_report
-from bench.model import median_ms
-from bench.quality import psnr
+from bench.jpeg.report import write_report
+from bench.model.measuring import median_ms
+from bench.quality.measures import psnr
 from media import Frame, decode_image, encode_image
 from media.gpu_jpeg import GpuJpeg, Unavailable
 from media.images import DEFAULT_QUALITY

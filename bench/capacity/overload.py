@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.capacity_plan import Plan, Workload
+from bench.capacity.plan import Plan, Workload
 from loadtest._film import Film, Scene
 from loadtest._options import ROUTES
 from loadtest._phases import Phase

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.capacity_samples import STAGES
-from bench.capacity_verdict import advice, best_of, bottleneck, knee_of, name_of, nodes_of, overheads, sweep
+from bench.capacity.samples import STAGES
+from bench.capacity.verdict import advice, best_of, bottleneck, knee_of, name_of, nodes_of, overheads, sweep
 
 BUSY = 0.8
 """Share of a core beyond which a load generating process counts as what was measured."""
@@ -31,7 +31,7 @@ Column = tuple[str, Callable[[Mapping[str, Any]], Any], str]
 
 def write_report(found: Mapping[str, Any], out: Path) -> None:
     """Write the three files beside each other."""
-    from bench.capacity_plots import draw  # here, since matplotlib takes a second to import
+    from bench.capacity.plots import draw  # here, since matplotlib takes a second to import
 
     picture = draw(found, machine_in_words(found))
     out.with_suffix(".png").write_bytes(picture)

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from bench.pipeline_decoder import clips_of, decode, film
+from bench.pipeline.decoder import clips_of, decode, film
 from eden import Encoder
 from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
 from media.signals import exit_when_told_to

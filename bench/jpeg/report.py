@@ -1,6 +1,6 @@
-"""The tables of what bench/jpeg.py measured.
+"""The tables of what bench.jpeg measured.
 
-python -m bench.jpeg_report bench/results/jpeg-h100     # again, from its .json
+python -m bench.jpeg.report bench/results/jpeg-h100     # again, from its .json
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from bench import machine
-from bench.handoff_processes import (
+from bench.handoff.processes import (
     CONTEXT,
     Job,
     decode,
@@ -33,7 +33,7 @@ from bench.handoff_processes import (
     nbytes,
     settle,
 )
-from bench.handoff_report import write_report
+from bench.handoff.report import write_report
 from handoff import HandoffSettings
 from media.signals import exit_when_told_to
 from serving.settings import sensible_threads

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.capacity_plan import Setting, Workload
-from bench.capacity_samples import Readings
+from bench.capacity.plan import Setting, Workload
+from bench.capacity.samples import Readings
 
 
 def test_a_setting_becomes_options_of_archive_sh():

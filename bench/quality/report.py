@@ -1,6 +1,6 @@
-"""The table of what bench/quality.py measured.
+"""The table of what bench.quality measured.
 
-python -m bench.quality_report bench/results/quality-demo     # again, from its .json
+python -m bench.quality.report bench/results/quality-demo     # again, from its .json
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The same work in one process without any server: `python -m bench.capacity_engine CHECKPOINT ...` prints JSON lines.
+"""The same work in one process without any server: `python -m bench.capacity.engine CHECKPOINT ...` prints JSON lines.
 
 On two GPUs the encoder runs on the first and the rest on the second, side by side; elsewhere one after the other.
 """
@@ -156,7 +156,7 @@ def _ahead(make: Callable[[int], Any]) -> Iterator[Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.capacity_engine", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.capacity.engine", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--seconds", type=float, default=10.0)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from bench.capacity_plan import Setting, Workload
-from bench.capacity_report import write_report
-from bench.capacity_verdict import advice, bottleneck, held_cameras, knee_of, overheads, saturated_pairs, sweep
+from bench.capacity.plan import Setting, Workload
+from bench.capacity.report import write_report
+from bench.capacity.verdict import advice, bottleneck, held_cameras, knee_of, overheads, saturated_pairs, sweep
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,6 @@
-"""The table and the picture of what bench/model.py measured.
+"""The table and the picture of what bench.model measured.
 
-python -m bench.model_report bench/results/model-h200     # again, from its .json
+python -m bench.model.report bench/results/model-h200     # again, from its .json
 """
 
 from __future__ import annotations

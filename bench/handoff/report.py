@@ -141,7 +141,7 @@ def _complexity(results: dict[str, Any]) -> list[str]:
 
 
 def _lines(module: str) -> int:
-    source = Path(__file__).parent.parent / "handoff" / "transports" / f"{module}.py"
+    source = Path(__file__).parents[2] / "handoff" / "transports" / f"{module}.py"
     lines = (line.strip() for line in source.read_text(encoding="utf-8").splitlines())
     return sum(bool(line) and not line.startswith("#") for line in lines)
 

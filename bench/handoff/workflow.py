@@ -1,7 +1,7 @@
 """Hand-offs through a live TorchServe workflow whose nodes only hand over: the whole call's time, by kind.
 
-    python -m bench.handoff_workflow --out bench/results/handoff-workflow
-    python -m bench.handoff_workflow --kinds inline,shared_memory --batches 8
+    python -m bench.handoff.workflow --out bench/results/handoff-workflow
+    python -m bench.handoff.workflow --kinds inline,shared_memory --batches 8
 
 One call at a time at batch 1; as many calls at once as the batch is large otherwise. Writes OUT.json and OUT.md.
 """
@@ -27,7 +27,7 @@ from server.staging import stage_autostart, stage_model, stage_workflow
 from server.topology import TOPOLOGIES
 
 KINDS = "shared_memory,zeromq,http,websocket,grpc,inline,torch_save"
-MODELS = {"encoder": "bench/handoff_handlers", "dit_decoder": "bench/handoff_handlers", "autostart": "handlers"}
+MODELS = {"encoder": "bench/handoff/handlers", "dit_decoder": "bench/handoff/handlers", "autostart": "handlers"}
 COMPANY_MS = 20
 """How long a node waits until its batch is full."""
 

@@ -1,0 +1,1 @@
+"""How much a machine holds: streams, pairs per second, at which latency, with which settings."""

@@ -1,0 +1,1 @@
+"""JPEG by libjpeg and by the GPU, side by side."""

@@ -1,0 +1,1 @@
+"""Encode, hand over and decode in step, against the decoder by itself."""

@@ -1,0 +1,1 @@
+"""How good the frames between are, on scenes whose exact middle is known."""

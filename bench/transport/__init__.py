@@ -1,0 +1,1 @@
+"""What a clip's way to a server and back costs."""
