@@ -1,4 +1,4 @@
-"""The command line: `python -m server start | run | drain | stop | status | doctor | java`."""
+"""The command line: `python -m server pack | start | run | drain | stop | status | doctor | java`."""
 
 import argparse
 import os
@@ -10,10 +10,12 @@ from urllib.request import getproxies, proxy_bypass
 
 import requests
 
+from server import pack
 from server.java import JavaNotFound, find_java, install
 from server.settings import PROJECT
 from server.torchserve import RunsAlready, Server, ServerError
 
+PROGRAM = "python -m server"
 BROKEN_PIPE = 141
 """The exit code that shells give for a program that SIGPIPE ended."""
 
@@ -131,8 +133,13 @@ def java(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m server", description="Start, watch and stop a TorchServe.")
-    commands = parser.add_subparsers(required=True, metavar="start | run | drain | stop | status | doctor | java")
+    if sys.argv[1:2] == ["pack"]:
+        return pack.main(sys.argv[2:], f"{PROGRAM} pack")
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Pack, start, watch and stop a TorchServe.")
+    commands = parser.add_subparsers(
+        required=True, metavar="pack | start | run | drain | stop | status | doctor | java"
+    )
+    commands.add_parser("pack", help="build the archives that the others serve")  # main has called it by now
     default = PROJECT / "run" / "server"
     for command in (start, run, drain, stop, status, doctor):
         sub = commands.add_parser(command.__name__)

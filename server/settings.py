@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONFIG = PROJECT / "config.properties"
+MODEL_STORE = PROJECT / "model_store"
+DEMO_WEIGHTS = PROJECT / "weights" / "demo"
 
 
 def read_properties(path: Path) -> dict[str, str]:

@@ -1,15 +1,15 @@
-"""What archive.sh packs, laid out in a folder: the packages, and each yaml with this build's settings."""
+"""What `server.pack` packs, laid out in a folder: the packages, and each yaml with this build's settings."""
 
-import argparse
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from server.settings import PROJECT
-from server.topology import FUSED, TOPOLOGIES, Topology
+from server.topology import FUSED, SPLIT, Topology
 
 PACKAGES = {
     "encoder": ("eden", "handoff", "media", "serving", "tracing", "handlers", "server"),
@@ -21,6 +21,59 @@ MODELS = ("encoder", "dit_decoder", "eden_fused")
 KEPT = {"server": ("__init__", "api", "folder", "health", "http", "running", "settings", "tokens", "topology", "watch")}
 """Modules that workers import: the rest of `server` is for the host."""
 NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "tests", ".*")
+
+
+@dataclass(frozen=True)
+class Build:
+    """What is packed, where it differs from handlers/*.yaml and workflow/eden.yaml (None, none: as they have it)."""
+
+    topology: Topology = SPLIT
+    checkpoint: str = "checkpoint"
+    """what the yamls name: a path inside of the archive, or an absolute one"""
+    precision: str | None = None
+    handoff: str | None = None
+    batch_size: int | None = None
+    max_batch_delay: int | None = None
+    """milliseconds"""
+    workers: Mapping[str, int | None] = field(default_factory=dict)
+    """by model"""
+    gpus: Mapping[str, list[int]] = field(default_factory=dict)
+    """by model"""
+    settings: tuple[tuple[str, str, Any], ...] = ()
+    """what `parse_setting` gives"""
+
+
+def stage(build: Build, folder: Path) -> None:
+    """Write a folder per model, and `folder/workflow`, for all archives of the build's topology."""
+    for model in MODELS:
+        if f"{model}.mar" not in build.topology.archives:
+            continue
+        own = {key: value for at, key, value in build.settings if at in ("", model)}
+        if model == FUSED:
+            own = {key: value for key, value in own.items() if not key.startswith("handoff.")}
+        elif build.handoff:
+            own = {"handoff.kind": build.handoff} | own
+        common = _given({"checkpoint": build.checkpoint, "precision": build.precision})
+        stage_model(model, folder / model, common | own, build.workers.get(model), build.gpus.get(model, []))
+    if f"{FUSED}.mar" in build.topology.archives:
+        _batch(folder / FUSED / "model-config.yaml", build)
+    watching = {key: value for at, key, value in build.settings if at == "autostart"}
+    stage_autostart(folder / "autostart", build.topology, watching)
+    if build.topology.has_workflow:
+        batching = _given({"batch-size": build.batch_size, "max-batch-delay": build.max_batch_delay})
+        nodes = {node: count for node, count in build.workers.items() if count and node != FUSED}
+        stage_workflow(folder / "workflow", batching, nodes)
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _batch(config: Path, build: Build) -> None:
+    """Have a model of its own batch as a workflow's nodes do."""
+    changed = yaml.safe_load(config.read_text(encoding="utf-8"))
+    changed |= _given({"batchSize": build.batch_size, "maxBatchDelay": build.max_batch_delay})
+    config.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
 
 
 def stage_model(name: str, folder: Path, settings: Mapping[str, Any], workers: int | None, gpus: list[int]) -> None:
@@ -74,107 +127,3 @@ def _set(section: dict[str, Any], dotted: str, value: Any) -> None:
     for parent in parents:
         section = section.setdefault(parent, {})
     section[last] = value
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m server.staging", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--checkpoint", default="checkpoint", help="what the yamls name")
-    parser.add_argument("--precision")
-    parser.add_argument("--handoff")
-    parser.add_argument("--batch-size", type=_positive)
-    parser.add_argument("--max-batch-delay", type=_milliseconds)
-    parser.add_argument("--topology", choices=TOPOLOGIES, default="split")
-    parser.add_argument("--live", action="store_true")
-    parser.add_argument("--fused-workers", type=_positive)
-    parser.add_argument("--encoder-workers", type=_positive)
-    parser.add_argument("--decoder-workers", type=_positive)
-    parser.add_argument("--decoder-gpus", type=_gpus, default=[])
-    parser.add_argument("--set", dest="settings", type=_setting, action="append", default=[])
-    args = parser.parse_args()
-
-    topology = TOPOLOGIES[args.topology]
-    if args.live:
-        try:
-            topology = topology.with_live()
-        except ValueError as error:
-            parser.error(str(error))
-    for option in _senseless(args, topology):
-        parser.error(f"{option}: nothing that it is for is packed by --topology {args.topology}")
-    named = {"checkpoint": args.checkpoint, "precision": args.precision}
-    common = {key: value for key, value in named.items() if value is not None}
-    batching = {
-        key: value
-        for key, value in (("batch-size", args.batch_size), ("max-batch-delay", args.max_batch_delay))
-        if value is not None
-    }
-    workers = {"encoder": args.encoder_workers, "dit_decoder": args.decoder_workers, "eden_fused": args.fused_workers}
-    gpus = {"dit_decoder": args.decoder_gpus}
-    for model in MODELS:
-        if f"{model}.mar" not in topology.archives:
-            continue
-        own = {key: value for at, key, value in args.settings if at in ("", model)}
-        if model == "eden_fused":
-            own = {key: value for key, value in own.items() if not key.startswith("handoff.")}
-        elif args.handoff:
-            own = {"handoff.kind": args.handoff} | own
-        stage_model(model, args.folder / model, common | own, workers[model], gpus.get(model, []))
-    if f"{FUSED}.mar" in topology.archives:
-        _batch(args.folder / FUSED / "model-config.yaml", batching)
-    watching = {key: value for at, key, value in args.settings if at == "autostart"}
-    stage_autostart(args.folder / "autostart", topology, watching)
-    if topology.has_workflow:
-        nodes = {node: count for node, count in workers.items() if count and node != FUSED}
-        stage_workflow(args.folder / "workflow", batching, nodes)
-    print("\n".join(topology.archives))
-
-
-def _senseless(args: argparse.Namespace, topology: Topology) -> list[str]:
-    """Options for models that are not packed."""
-    packed = {archive.removesuffix(".mar") for archive in topology.archives}
-    named = {
-        "--handoff": (args.handoff, "encoder"),
-        "--encoder-workers": (args.encoder_workers, "encoder"),
-        "--decoder-workers": (args.decoder_workers, "dit_decoder"),
-        "--decoder-gpus": (args.decoder_gpus, "dit_decoder"),
-        "--fused-workers": (args.fused_workers, FUSED),
-    }
-    unused = [option for option, (value, model) in named.items() if value and model not in packed]
-    return unused + [f"--set {model}:{key}" for model, key, _ in args.settings if model and model not in packed]
-
-
-def _batch(config: Path, batching: Mapping[str, int]) -> None:
-    """Have a model of its own batch as a workflow's nodes do."""
-    names = {"batch-size": "batchSize", "max-batch-delay": "maxBatchDelay"}
-    changed = yaml.safe_load(config.read_text(encoding="utf-8"))
-    changed |= {names[key]: value for key, value in batching.items()}
-    config.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
-
-
-def _setting(text: str) -> tuple[str, str, Any]:
-    try:
-        return parse_setting(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _gpus(text: str) -> list[int]:
-    return [_whole(part, least=0) for part in text.split(",")]
-
-
-def _positive(text: str) -> int:
-    return _whole(text, least=1)
-
-
-def _milliseconds(text: str) -> int:
-    return _whole(text, least=0)
-
-
-def _whole(text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-    return int(text)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,12 +3,17 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from eden.random_weights import write_random
 from server.settings import PROJECT
+from server.topology import SPLIT, packed_settings
 
 pytestmark = pytest.mark.slow
 
@@ -17,11 +22,77 @@ def run(*command: str | Path, **options) -> subprocess.CompletedProcess:
     return subprocess.run([str(each) for each in command], capture_output=True, text=True, timeout=120, **options)
 
 
+OPTIONS = (
+    "topology checkpoint in-place precision handoff batch-size max-batch-delay encoder-workers decoder-workers live"
+)
+MORE_OPTIONS = "fused-workers decoder-gpus set output help"
+
+
 def test_help_names_every_option():
     said = run(PROJECT / "archive.sh", "--help")
     assert said.returncode == 0
-    for option in ("--checkpoint", "--precision", "--handoff", "--batch-size", "--max-batch-delay", "--output"):
-        assert option in said.stdout
+    assert set(re.findall(r"^  (?:-h, )?--([\w-]+)", said.stdout, re.MULTILINE)) == {
+        *OPTIONS.split(),
+        *MORE_OPTIONS.split(),
+    }
+
+
+def test_archive_sh_is_the_servers_command_pack(tmp_path):
+    (tmp_path / "server").mkdir()  # the caller's own folder of that name is none of ours
+    (tmp_path / "server" / "__init__.py").write_text("raise SystemExit('not this one')")
+    for arguments in (["--help"], ["--chekpoint"], ["--live", "--output", "."]):
+        script = run(PROJECT / "archive.sh", *arguments, cwd=tmp_path)
+        command = run(sys.executable, "-m", "server", "pack", *arguments, cwd=PROJECT)
+        assert (script.returncode, script.stdout == "") == (command.returncode, command.stdout == "")
+        called_as = (
+            script.stdout + script.stderr,
+            (command.stdout + command.stderr).replace("python -m server pack", "archive.sh"),
+        )
+        one, other = (" ".join(text.split()) for text in called_as)
+        assert one == other
+
+
+def test_relative_names_are_the_callers(tmp_path):
+    write_random(tmp_path / "small")
+    packed = run(
+        PROJECT / "archive.sh", "--checkpoint", "small", "--output", "store/of mine", "--in-place", cwd=tmp_path
+    )
+    assert packed.returncode == 0, packed.stderr
+    store = tmp_path / "store" / "of mine"
+    assert {path.name for path in store.iterdir()} == set(SPLIT.archives)
+    assert packed_settings(store / "encoder.mar")["checkpoint"] == str(tmp_path / "small")
+    assert f"built in {store} from {tmp_path / 'small'}" in packed.stdout
+
+
+def test_without_the_packages_it_says_what_to_do(tmp_path):
+    """Where there is no .venv, and the Python on PATH has nothing installed."""
+    for name in ("archive.sh", "server", "media"):
+        (shutil.copytree if (PROJECT / name).is_dir() else shutil.copy)(PROJECT / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "dirname").symlink_to(shutil.which("dirname"))
+    python = tmp_path / "bin" / "python"
+    for missing, script in (("python", None), (r"[\w.]+", f'exec {sys._base_executable} -IS "$@"')):
+        if script:
+            python.write_text(f"#!/bin/sh\n{script}\n")
+            python.chmod(0o755)
+        said = run("/bin/sh", tmp_path / "archive.sh", env={"PATH": str(tmp_path / "bin")})
+        assert said.returncode == 1
+        assert re.fullmatch(f"archive.sh: {missing} is missing: run `make install` first\n", said.stderr)
+
+
+def test_told_to_end_it_leaves_nothing_behind(tmp_path):
+    weights, store = tmp_path / "weights", tmp_path / "store"
+    weights.mkdir()
+    os.mkfifo(weights / "config.json")  # who reads it waits
+    (weights / "weights.safetensors").touch()
+    command = [str(PROJECT / "archive.sh"), "--checkpoint", str(weights), "--output", str(store)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as packing:
+        while not (store.exists() and list(store.iterdir())):
+            assert packing.poll() is None, packing.communicate()[1]
+            time.sleep(0.05)
+        packing.terminate()
+        assert packing.wait(120) == 128 + signal.SIGTERM
+        assert list(store.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from server.settings import PROJECT
-from server.staging import PACKAGES, parse_setting, stage_model, stage_workflow
+from server.staging import PACKAGES, Build, parse_setting, stage, stage_model, stage_workflow
 from server.topology import TOPOLOGIES, topology_of
 
 pytestmark = pytest.mark.slow
@@ -115,18 +115,16 @@ for package in packages:
 """
 
 
-@pytest.mark.parametrize("topology", ["fused", "both"])
-def test_live_calls_get_the_fused_model_once_more_with_workers_of_its_own(tmp_path, topology):
-    command = [sys.executable, "-m", "server.staging", tmp_path, "--topology", topology, "--live"]
-    listed = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True).stdout.split()
+@pytest.mark.parametrize("name", ["fused", "both"])
+def test_live_calls_get_the_fused_model_once_more_with_workers_of_its_own(tmp_path, name):
+    plain = TOPOLOGIES[name]
+    stage(Build(plain.with_live()), tmp_path)
     registered = config_of(tmp_path / "autostart")["handler"]["register"]
-    assert registered == [*TOPOLOGIES[topology].registers, "eden_fused.mar as eden_live"]
-    assert tuple(listed) == TOPOLOGIES[topology].archives
+    assert registered == [*plain.registers, "eden_fused.mar as eden_live"]
     found = topology_of(registered)
-    assert found.models == (*TOPOLOGIES[topology].models, "eden_live") and found.paths == TOPOLOGIES[topology].paths
+    assert found.models == (*plain.models, "eden_live") and found.paths == plain.paths
 
 
-def test_without_the_fused_model_there_is_none_for_live_calls(tmp_path):
-    command = [sys.executable, "-m", "server.staging", tmp_path, "--topology", "split", "--live"]
-    failed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-    assert failed.returncode == 2 and "eden_live is made of eden_fused: --topology fused or both" in failed.stderr
+def test_without_the_fused_model_there_is_none_for_live_calls():
+    with pytest.raises(ValueError, match="eden_live is made of eden_fused: --topology fused or both"):
+        TOPOLOGIES["split"].with_live()
