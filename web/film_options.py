@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from eden_client.film.write.encoding import holds
 from web.answers import ApiError
 from web.schemas import Options
 
-_CRF = {"h264": (17, 23, 12), "hevc": (19, 26, 14), "vp9": (24, 34, 16), "av1": (24, 36, 16)}
-"""By codec: the command's own, that of smaller files, that of better pictures."""
+_CRF = {
+    "smaller": {"h264": 23, "hevc": 26, "vp9": 34, "av1": 36},
+    "better": {"h264": 12, "hevc": 14, "vp9": 16, "av1": 16},
+}
+"""By quality and codec; of the standard quality the command has its own."""
 
 
 def arguments(options: Options) -> list[str]:
@@ -33,12 +37,9 @@ def _encoding(options: Options) -> list[str]:
             raise ApiError(422, "a GIF has neither codec nor quality to choose")
         return []
     codec = options.codec
-    if (codec == "h264" and options.format == "webm") or (codec in ("vp9", "av1") and options.format == "mov"):
+    if codec is not None and not holds(f".{options.format}", codec):
         raise ApiError(422, f"{options.format} cannot hold {codec}")
-    if codec == "hevc" and options.format == "webm":
-        raise ApiError(422, "webm cannot hold hevc")
     if options.quality == "standard":
         return ["--codec", codec] if codec else []
     codec = codec or ("vp9" if options.format == "webm" else "h264")
-    _, smaller, better = _CRF[codec]
-    return ["--codec", codec, "--crf", str(smaller if options.quality == "smaller" else better)]
+    return ["--codec", codec, "--crf", str(_CRF[options.quality][codec])]

@@ -137,6 +137,14 @@ def choose_encoding(
     return Encoding(container, encoder, chosen, tuple(options.items()), pad), notes
 
 
+def holds(ending: str, codec: str) -> bool:
+    """Whether a film of that codec can be written to a file with that ending, one of CONTAINERS.
+
+    Raises MediaError: the codec is unknown.
+    """
+    return _fits(_encoder(codec), CONTAINERS[ending])
+
+
 def refusal(encoder: str, size: tuple[int, int], pixel_format: str, rate: Fraction, why: str) -> str:
     """What to tell a user whose pictures, `size` rows and columns, an encoder does not take."""
     kind = hardware(encoder)
