@@ -42,6 +42,7 @@ ONE_SERVER = {
     "tests/e2e/test_load_fused.py": "both",
     "tests/e2e/test_urgency.py": "both",
     "tests/e2e/test_client_topologies.py": "both",
+    "tests/e2e/test_example_client.py": "both",
 }
 """Files that share a process, since their server costs more than they do."""
 ALONE = ("e2e/", "gpu/")

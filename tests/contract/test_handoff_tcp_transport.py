@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract import toy_transport
+from examples import tcp_transport
 from tests.contract.stage import start  # noqa: F401
 from tests.contract.suite import (  # noqa: F401
     Case,
@@ -30,11 +30,11 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "handoff.md"
 
 @pytest.fixture
 def case() -> Case:
-    """The toy, which no table of the package knows."""
-    return Case("tcp", transport="tests.contract.toy_transport:transport")
+    """The example, which no table of the package knows."""
+    return Case("tcp", transport="examples.tcp_transport:transport")
 
 
 def test_the_document_writes_this_very_transport_in_sixty_lines() -> None:
-    source = Path(toy_transport.__file__).read_text(encoding="utf-8")
+    source = Path(tcp_transport.__file__).read_text(encoding="utf-8")
     assert source in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     assert len(source.splitlines()) <= 60

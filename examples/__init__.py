@@ -1,0 +1,1 @@
+"""Short programs that show one use each: `python -m examples.NAME --help`."""
