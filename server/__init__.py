@@ -1,4 +1,4 @@
-"""Starting, watching and stopping a TorchServe that serves what archive.sh built."""
+"""Starting, watching and stopping a TorchServe that serves what `server.pack` built."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m server pack | start | run | drain | stop | status | doctor | java`."""
+"""The command `eden-serve`, or `python -m server`: pack | start | run | drain | stop | status | doctor | java."""
 
 import argparse
 import os
@@ -12,10 +12,12 @@ import requests
 
 from server import pack
 from server.java import JavaNotFound, find_java, install
-from server.settings import PROJECT
+from server.settings import COMMAND, FOLDER, MODEL_STORE
 from server.torchserve import RunsAlready, Server, ServerError
 
-PROGRAM = "python -m server"
+PLACES = """\
+The model store and the server's own folder are model_store/ and run/server/: of the checkout, where this runs in one;
+of the current folder, where it is installed. --model-store, --output and --folder name others."""
 BROKEN_PIPE = 141
 """The exit code that shells give for a program that SIGPIPE ended."""
 
@@ -31,9 +33,7 @@ def start(args: argparse.Namespace) -> None:
     except RunsAlready:
         print("It runs already.")
     except ServerError as error:
-        raise ServerError(
-            f"{error}\n`python -m server doctor` says what this host lacks, with the same options."
-        ) from None
+        raise ServerError(f"{error}\n`{COMMAND} doctor` says what this host lacks, with the same options.") from None
     describe(server)
 
 
@@ -134,21 +134,22 @@ def java(args: argparse.Namespace) -> None:
 
 def main() -> int:
     if sys.argv[1:2] == ["pack"]:
-        return pack.main(sys.argv[2:], f"{PROGRAM} pack")
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Pack, start, watch and stop a TorchServe.")
+        return pack.main(sys.argv[2:], f"{COMMAND} pack")
+    parser = argparse.ArgumentParser(
+        prog=COMMAND, description="Pack, start, watch and stop a TorchServe.", epilog=PLACES
+    )
     commands = parser.add_subparsers(
         required=True, metavar="pack | start | run | drain | stop | status | doctor | java"
     )
     commands.add_parser("pack", help="build the archives that the others serve")  # main has called it by now
-    default = PROJECT / "run" / "server"
     for command in (start, run, drain, stop, status, doctor):
         sub = commands.add_parser(command.__name__)
         sub.set_defaults(command=command)
-        sub.add_argument("--folder", type=Path, default=default, help="its own folder (default: %(default)s)")
+        sub.add_argument("--folder", type=Path, default=FOLDER, help="its own folder (default: %(default)s)")
         if command is status:
             sub.add_argument("--within", type=float, default=5, help="seconds to answer in (default: %(default)s)")
         if command in (start, run, doctor):
-            sub.add_argument("--model-store", type=Path, default=PROJECT / "model_store", help="default: %(default)s")
+            sub.add_argument("--model-store", type=Path, default=MODEL_STORE, help="default: %(default)s")
             sub.add_argument("--ports", choices=("config", "free"), default="config", help="default: %(default)s")
             sub.add_argument(
                 "--set", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="changes config.properties"

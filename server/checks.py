@@ -13,7 +13,7 @@ import psutil
 from server.finding import Finding, failure, ok, warning
 from server.folder import ServerFolder
 from server.running import ADDRESSES
-from server.settings import Ports
+from server.settings import PACK, Ports
 from server.topology import Topology, packed_settings
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -86,14 +86,14 @@ def archives(model_store: Path, topology: Topology) -> Finding:
     for name in topology.archives:
         path = model_store / name
         if not path.exists():
-            return failure("archives", f"{path} is missing:", "build it with ./archive.sh.")
+            return failure("archives", f"{path} is missing:", f"build it with {PACK}.")
         try:
             with zipfile.ZipFile(path) as packed:
                 packed.infolist()
         except PermissionError:
             return failure("archives", f"{path} is not to be read by this user:", "chmod a+r, or start as its owner.")
         except (OSError, zipfile.BadZipFile) as error:
-            return failure("archives", f"{path} is damaged ({error}):", "build it anew with ./archive.sh.")
+            return failure("archives", f"{path} is damaged ({error}):", f"build it anew with {PACK}.")
         weights = Path(packed_settings(path).get("checkpoint") or "checkpoint")
         if weights.is_absolute() and (complaint := _unreadable(weights)):
             return failure(

@@ -11,7 +11,7 @@ import requests
 
 from media import MediaError, open_video
 from media.signals import exit_when_told_to
-from server.settings import PROJECT
+from server.settings import HOME
 from server.torchserve import Server, ServerError
 
 LONGEST = 600.0
@@ -31,7 +31,7 @@ def any_server() -> Iterator[Server]:
         yield served
         return
     print("Starting TorchServe ...", flush=True)
-    with Server(folder=PROJECT / "run" / "demo" / "server", ports="free") as own:
+    with Server(folder=HOME / "run" / "demo" / "server", ports="free") as own:
         yield own
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from server import checks, host
 from server.finding import Finding, failure, ok
-from server.settings import CONFIG, PROJECT
+from server.settings import CONFIG, PACK, PROJECT
 from server.torchserve import Server
 
 MARKS = {"ok": "ok     ", "warning": "WARNING", "failure": "FAILURE"}
@@ -30,7 +30,7 @@ def examine(server: Server) -> list[Finding]:
         models = packed_models(server.model_store, server.topology, there.seen) if archives.state == "ok" else []
         settings = ok("settings", "Those of the archives are whole.") if models else None
     except SettingsError as error:
-        settings = failure("settings", f"{error}.", "Pack anew with another value (./archive.sh).")
+        settings = failure("settings", f"{error}.", f"Pack anew with another value ({PACK}).")
     java, facts = host.java(os.environ)
     keys = [path for each in models if (path := each.settings.handoff.tls_key)]
     folders = {path for each in models for path in each.settings.handoff.ledger_folders if path.is_dir()}

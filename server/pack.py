@@ -1,4 +1,4 @@
-"""Packing what TorchServe serves into a model store: `python -m server pack`, which `archive.sh` calls too."""
+"""Packing what TorchServe serves into a model store: `python -m server pack`, `eden-serve pack` and `archive.sh`."""
 
 import argparse
 import importlib.util
@@ -38,7 +38,7 @@ def pack(build: Build, checkpoint: Path, output: Path, in_place: bool = False) -
     """
     for program, module in ARCHIVERS.items():
         if not importlib.util.find_spec(module):
-            raise PackError(f"{program} is missing: run `make install` first")
+            raise PackError(f"{program} is missing: pip install {program}")
     if not checkpoint.exists():
         raise PackError(f"there is no checkpoint at {checkpoint}")
     try:

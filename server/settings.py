@@ -1,4 +1,4 @@
-"""A server's configuration: the project's config.properties, with ports and settings changed for one server."""
+"""Where this project's files are, and a server's configuration: config.properties, with ports and settings changed."""
 
 import itertools
 import os
@@ -11,9 +11,21 @@ from typing import Self
 from urllib.parse import urlsplit
 
 PROJECT = Path(__file__).resolve().parent.parent
-CONFIG = PROJECT / "config.properties"
-MODEL_STORE = PROJECT / "model_store"
-DEMO_WEIGHTS = PROJECT / "weights" / "demo"
+"""The folder that this project's packages lie in: a checkout, or where pip put them."""
+IN_CHECKOUT = (PROJECT / "archive.sh").is_file()
+COMMAND = "python -m server" if IN_CHECKOUT else "eden-serve"
+PACK = "./archive.sh" if IN_CHECKOUT else f"{COMMAND} pack"
+
+SHIPPED = PROJECT if IN_CHECKOUT else PROJECT / "server" / "shipped"
+"""Where the files are that are no modules. In a checkout, server/shipped holds links to them, for what is installed."""
+CONFIG = SHIPPED / "config.properties"
+WORKFLOW = SHIPPED / "workflow" / "eden.yaml"
+DEMO_WEIGHTS = SHIPPED / "weights" / "demo"
+
+HOME = PROJECT if IN_CHECKOUT else Path()
+"""Where model_store/ and run/ are: in the checkout, else in the current folder."""
+MODEL_STORE = HOME / "model_store"
+FOLDER = HOME / "run" / "server"
 
 
 def read_properties(path: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from server.settings import PROJECT
+from server.settings import PROJECT, WORKFLOW
 from server.topology import FUSED, SPLIT, Topology
 
 PACKAGES = {
@@ -20,7 +20,7 @@ PACKAGES = {
 MODELS = ("encoder", "dit_decoder", "eden_fused")
 KEPT = {"server": ("__init__", "api", "folder", "health", "http", "running", "settings", "tokens", "topology", "watch")}
 """Modules that workers import: the rest of `server` is for the host."""
-NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "tests", ".*")
+NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "shipped", "tests", ".*")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def stage_model(name: str, folder: Path, settings: Mapping[str, Any], workers: i
 
 def stage_workflow(folder: Path, common: Mapping[str, Any], workers: Mapping[str, int]) -> None:
     """Write `folder/eden.yaml`: the workflow with batching and workers changed where this build says so."""
-    spec = yaml.safe_load((PROJECT / "workflow" / "eden.yaml").read_text(encoding="utf-8"))
+    spec = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
     spec["models"] |= common
     for node, count in workers.items():
         spec["models"][node] |= {"min-workers": count, "max-workers": count}

@@ -56,7 +56,7 @@ TOPOLOGIES = {"split": SPLIT, "fused": ALONE, "both": BOTH}
 
 
 def packed_topology(model_store: Path) -> Topology:
-    """The topology that archive.sh packed there; split where nothing says otherwise."""
+    """The topology that was packed there; split where nothing says otherwise."""
     return topology_of(packed_settings(model_store / "autostart.mar").get("register", ()))
 
 

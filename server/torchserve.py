@@ -21,7 +21,7 @@ from server.java import JavaNotFound
 from server.launch import LaunchError, last_words, launch
 from server.processes import Identity
 from server.readiness import NotReady, wait_until_ready
-from server.settings import PROJECT, Ports, configuration, dialled
+from server.settings import FOLDER, MODEL_STORE, PROJECT, Ports, configuration, dialled
 from server.tokens import Tokens
 from server.topology import Topology, packed_settings, packed_topology, topology_of
 
@@ -37,7 +37,7 @@ class RunsAlready(ServerError):
 class Server:
     """A TorchServe of its own, usable as a context manager that starts and stops it.
 
-    model_store  what archive.sh built
+    model_store  what `server.pack` built
     folder       its working folder: key_file.json, logs/, and .eden-server/ with all that a stop removes; made if
                  missing, refused if it holds anything and no server was started there before
     ports        "config": those of config.properties; "free": five free ones
@@ -47,8 +47,8 @@ class Server:
 
     def __init__(
         self,
-        model_store: str | os.PathLike[str] = PROJECT / "model_store",
-        folder: str | os.PathLike[str] = PROJECT / "run" / "server",
+        model_store: str | os.PathLike[str] = MODEL_STORE,
+        folder: str | os.PathLike[str] = FOLDER,
         ports: Literal["config", "free"] = "config",
         config: Mapping[str, object] | None = None,
         env: Mapping[str, str] | None = None,
