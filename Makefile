@@ -73,6 +73,9 @@ bench-topologies: install ## split, decoders on both GPUs and fused side by side
 bench-film: install ## a film by the command beside ffmpeg and all cores writing (BENCH='...': see bench/film/__main__.py)
 	@$(PYTHON_IN_VENV) -m bench.film $(BENCH)
 
+bench-page: install ## how long a visitor of the page waits: the frame at the cursor, live pictures (BENCH='...': see bench/page)
+	@$(PYTHON_IN_VENV) -m bench.page $(BENCH)
+
 bench-scale: install ## which part binds first at 100 and at 1,000 GPUs, from costs measured here (BENCH='...'; needs HAProxy)
 	@$(PYTHON_IN_VENV) -m bench.scale $(BENCH)
 
@@ -129,4 +132,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo web client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lint test test-quick test-cluster install-cluster test-gpu
+.PHONY: help install archive serve stop status doctor demo web client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lint test test-quick test-cluster install-cluster test-gpu

@@ -88,6 +88,7 @@ class _Exchange:
         self._last: _Picture | None = None
         self._waiting: _Pair | None = None
         self._drawing: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
         self._counts = _Counts()
         self._since = time.monotonic()
 
@@ -106,7 +107,7 @@ class _Exchange:
         except WebSocketDisconnect:
             pass
         finally:
-            tasks = [each for each in (reporting, self._drawing) if each]
+            tasks = [each for each in (reporting, self._drawing, self._sending) if each]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -130,27 +131,41 @@ class _Exchange:
             self._waiting = last, self._last
 
     async def _draw(self, pair: _Pair | None) -> None:
-        """This one, and what waits then, until nothing does."""
+        """This one, and what waits then, until nothing does; one picture is sent while the next is drawn."""
         while pair is not None:
-            await self._drawn(*pair)
+            frame = await self._between(*pair)
+            if self._sending is not None:
+                await self._sending
+            if frame is not None:
+                self._sending = asyncio.create_task(self._send(*pair, frame))
             pair, self._waiting = self._waiting, None
 
-    async def _drawn(self, first: _Picture, second: _Picture) -> None:
+    async def _between(self, first: _Picture, second: _Picture) -> Frame | None:
+        """None: it could not be drawn, and that is told."""
         try:
             one, other = await first.decoded(), await second.decoded()
             if one.shape != other.shape:  # a browser that turned its camera
-                return
+                return None
             frame, _ = await self._eden.between(one, other, "live")
-            picture = await threaded(encode_image, frame, "jpeg", QUALITY)
+            return frame
         except (ApiError, MediaError) as error:
-            told = error.message if isinstance(error, ApiError) else str(error)
-            self._counts.dropped += 1
-            await self._tell({"type": "error", "message": told})
-            return
+            await self._fail(error)
+            return None
+
+    async def _send(self, first: _Picture, second: _Picture, frame: Frame) -> None:
+        try:
+            picture = await threaded(encode_image, frame, "jpeg", QUALITY)
+        except MediaError as error:
+            return await self._fail(error)
         delay = 1000 * (time.monotonic() - second.came)
         self._counts.drawn += 1
         self._counts.delays.append(delay)
         await self._socket.send_bytes(DRAWN.pack(first.stamp, second.stamp, delay) + picture)
+
+    async def _fail(self, error: ApiError | MediaError) -> None:
+        self._counts.dropped += 1
+        message = error.message if isinstance(error, ApiError) else str(error)
+        await self._tell({"type": "error", "message": message})
 
     async def _report(self) -> None:
         while True:

@@ -104,6 +104,29 @@ def test_what_is_late_is_dropped_and_one_pair_waits(visitor, gate):
         assert drawn(socket)[:2] == (6, 7)
 
 
+def test_one_is_sent_while_the_next_is_drawn(visitor, gate, monkeypatch):
+    gate.set()
+    calls, second = [], threading.Event()
+    between = Gate.interpolate_pair
+
+    def called(self, first, other):
+        calls.append(first)
+        if len(calls) == 2:
+            second.set()
+        return between(self, first, other)
+
+    def encoded(*picture):
+        assert second.wait(PATIENCE)
+        return encode_image(*picture)
+
+    monkeypatch.setattr(Gate, "interpolate_pair", called)
+    monkeypatch.setattr(live, "encode_image", encoded)
+    with opened(visitor) as socket:
+        for number in range(3):
+            socket.send(picture(number))
+        assert [drawn(socket)[:2] for _ in range(2)] == [(0, 1), (1, 2)]
+
+
 def test_pictures_of_another_size_begin_anew(visitor, gate):
     gate.set()
     with opened(visitor) as socket:

@@ -1,0 +1,1 @@
+"""How long a visitor of the page waits."""

@@ -1,0 +1,124 @@
+"""How long a visitor of the page waits: for the frame between at the cursor, and for live pictures.
+
+    python -m bench.page                     # the demo weights, by a server of its own on the CPU
+    python weights/make_random.py run/published --published
+    python -m bench.page --checkpoint run/published --precision bf16 --sizes 480x854 --rates 30 60
+    python -m bench.page -- --server http://127.0.0.1:8080 --key-file FILE
+
+The server is of the fused topology, on all GPUs, else on the CPU; what follows -- names another one. The service is a
+process of its own, and the visitor this one. OUT.json and OUT.md are written anew after each row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import machine
+from bench.film import model
+from bench.page import visits
+from bench.strategies import film_frames
+from media import encode_image, encode_video
+from media.signals import exit_when_told_to
+from server.settings import PROJECT
+
+SECONDS = 5
+"""Of the film whose pairs are asked for: 24 frames in each."""
+RATE = 24
+FORMATS = ("png", "jpeg")
+QUALITY = 85
+"""Of live pictures, as the page sends them."""
+
+
+def measure(service: str, size: tuple[int, int], args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows: previews in each format, and live at each rate."""
+    film = folder / f"{size[0]}x{size[1]}.mp4"
+    encode_video(film_frames(SECONDS * RATE, *size), Fraction(RATE), film, crf=17)
+    for format in FORMATS:
+        taken = visits.previews(service, film, SECONDS - 0.1, args.pairs, format)
+        yield {"size": size, "what": "preview", "format": format, **taken}
+    pictures = [encode_image(frame, "jpeg", QUALITY) for frame in film_frames(2 * RATE, *size)]
+    for rate in args.rates:
+        yield {"size": size, "what": "live", **visits.live(service, pictures, rate, args.warm, args.seconds)}
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """A table of previews, and one of live pictures."""
+    lines = [
+        f"{machine.line(found['machine'])}, {found['weights']}.",
+        "",
+        "| frames | the frame between, as | pairs | whole, ms: median (p95) | of it the EDEN server | all else |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        if row["what"] == "preview":
+            times = [f"{row[name]['p50_ms']} ({row[name]['p95_ms']})" for name in ("whole", "server", "added")]
+            lines.append(f"| {_size(row)} | {row['format']} | {row['whole']['count']} | {' | '.join(times)} |")
+    lines += [
+        "",
+        "| frames | live, pictures sent per second | pairs per second | delay, ms: median (p95) |",
+        "|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        if row["what"] == "live":
+            delay = f"{row['delay']['p50_ms']} ({row['delay']['p95_ms']})" if row["delay"] else ""
+            lines.append(f"| {_size(row)} | {row['sent_s']:g} | {row['pairs_s']:.2f} | {delay} |")
+    return "\n".join(lines) + "\n"
+
+
+def _size(row: dict[str, Any]) -> str:
+    return "x".join(map(str, row["size"]))
+
+
+@contextlib.contextmanager
+def _server(args: argparse.Namespace, folder: Path) -> Iterator[list[str]]:
+    """The options that name the one that is asked."""
+    if args.command:
+        yield args.command
+        return
+    devices = tuple(f"cuda:{number}" for number in range(torch.cuda.device_count())) or ("cpu",)
+    with model.serving(model.Weights(args.checkpoint, args.precision, devices), folder) as options:
+        yield options
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.page", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--sizes", nargs="+", default=["256x448"], metavar="HxW")
+    add("--rates", nargs="+", type=float, default=[2, 12], help="live pictures per second (default: 2 12)")
+    add("--pairs", type=int, default=30, help="at the cursor, of each size and format (default: %(default)s)")
+    add("--seconds", type=float, default=20, help="that each rate is measured (default: %(default)s)")
+    add("--warm", type=float, default=5, help="seconds of it before that (default: %(default)s)")
+    add("--checkpoint", type=lambda text: Path(text).absolute(), default=PROJECT / "weights" / "demo")
+    add("--precision", default="fp32")
+    add("--out", type=Path, default=Path("bench/results/page"), help="without its ending (default: %(default)s)")
+    add("command", nargs="*", help="options of eden-interpolate, after --")
+    args = parser.parse_args()
+    weights = "a server that was named" if args.command else f"{args.checkpoint.name}, {args.precision}"
+    found: dict[str, Any] = {"machine": machine.describe(), "weights": weights, "rows": []}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="page-") as temporary:
+        folder = Path(temporary)
+        with _server(args, folder) as options, visits.service(folder, options) as service:
+            for text in args.sizes:
+                height, width = map(int, text.split("x"))
+                for row in measure(service, (height, width), args, folder):
+                    found["rows"].append(row)
+                    print(json.dumps(row), flush=True)
+                    args.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                    args.out.with_suffix(".md").write_text(as_markdown(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    exit_when_told_to()
+    main()
