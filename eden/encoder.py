@@ -58,7 +58,7 @@ def clip_size(clip: Clip) -> tuple[int, int]:
 
 
 def difference(frames: Tensor, config: EdenConfig) -> Tensor:
-    """Unpadded frames [K,3,H,W] -> [K-1], how much each differs from the next (spec: "Difference")."""
+    """Unpadded frames [K,3,H,W] -> [K-1], how much each differs from the next (docs/model.md: "Difference")."""
     similarity = torch.cosine_similarity(frames[:-1], frames[1:], dim=1).mean(dim=(1, 2))
     return (similarity - config.cos_sim_mean) / config.cos_sim_std
 

@@ -1,4 +1,4 @@
-"""The layers that the DiT and the decoder are made of (spec: "Everywhere", "TemporalAttention")."""
+"""The layers that the DiT and the decoder are made of (docs/model.md: "Everywhere", "TemporalAttention")."""
 
 from __future__ import annotations
 

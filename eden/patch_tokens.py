@@ -11,7 +11,7 @@ from eden.place import Place
 
 
 class PatchTokens(nn.Module):
-    """Standardised padded frames to the tokens that the DiT and the decoder attend to (spec: "Encoder")."""
+    """Standardised padded frames to the tokens that the DiT and the decoder attend to (docs/model.md: "Encoder")."""
 
     def __init__(self, config: EdenConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""From noise to latents: two Euler steps (spec: "Sampling")."""
+"""From noise to latents: two Euler steps (docs/model.md: "Sampling")."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The examples of the README and of docs/http-api.md do what is said of them, pasted but for the server's place."""
+"""The examples of the README, of HTTP and of films do what is said of them, pasted but for the server's place."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import media
 from server import Server
 from server.settings import PROJECT
 
-PAGES = [(PROJECT / name).read_text() for name in ("README.md", "docs/http-api.md")]
-SHELL = re.findall(r"```sh\n(.*?)```", "".join(PAGES), re.DOTALL)
-PYTHON = re.findall(r"```python\n(.*?)```", PAGES[1], re.DOTALL)
+README, HTTP, FILMS = ((PROJECT / name).read_text() for name in ("README.md", "docs/http-api.md", "docs/films.md"))
+SHELL = re.findall(r"```sh\n(.*?)```", README + HTTP + FILMS, re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", HTTP, re.DOTALL)
+(CLIENT,) = re.findall(r"```python\n(.*?)```", FILMS, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +74,32 @@ def test_shared_memory_regions(demo: Path) -> None:
     assert np.array_equal(np.load(demo / "by-region.npy"), expected)
     assert (demo / "between.rgb").read_bytes() == expected.tobytes()
     assert json.loads((demo / "written.json").read_text())["shape"] == [4, 256, 448, 3]
+
+
+def test_films(demo: Path, server: Server) -> None:
+    lines = "\n".join(SHELL).replace(".venv/bin/eden-interpolate", ".venv/bin/python -m eden_client")
+    films = {line.partition("#")[0].strip() for line in lines.splitlines() if "-m eden_client " in line}
+    assert len(films) == 3
+    place = f"{sys.executable} -m eden_client --server {server.url} --key-file run/server/key_file.json"
+    for film in films:
+        command = film.replace(".venv/bin/python -m eden_client", place)
+        subprocess.run(["bash", "-euc", command], cwd=demo.parents[1], env=_here(), check=True, timeout=240)
+    for name, rate, count in (("film", 24, 47), ("film60", 60, 120), ("batch", 24, 47)):
+        with media.open_video((demo / f"{name}.mp4").read_bytes()) as video:
+            assert video.rate == Fraction(rate)
+            assert sum(1 for _ in video.frames()) == count
+
+
+def test_the_client_in_python(demo: Path, server: Server) -> None:
+    frames = "import numpy as np\nframes = list(np.load('run/demo/frames.npy'))\nfirst, second = frames[:2]\n"
+    told = "\nprint(between.shape, between.dtype)"
+    script = frames + CLIENT.replace("http://127.0.0.1:8080", server.url) + told
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=demo.parents[1], env=_here(), check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "(256, 448, 3) uint8\n"
+
+
+def _here() -> dict[str, str]:
+    """Where the command is this folder's, whatever is installed."""
+    return os.environ | {"PYTHONPATH": str(PROJECT)}
