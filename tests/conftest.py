@@ -49,8 +49,10 @@ ALONE = ("e2e/", "gpu/")
 """Where `make test` and `make test-gpu` look for what is marked so."""
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # More threads than cores, each waiting busily for the others, cost most of the time.
+    # More threads than cores, each waiting busily for the others, cost most of the time. A server's workers set their
+    # number themselves: theirs sleep while they wait.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 settings.load_profile("suite")
