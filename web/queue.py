@@ -122,7 +122,8 @@ class _Making:
             self._end("failed", self._error or f"the process that made it ended {ended}: retry goes on from there")
 
     def _command(self) -> list[str]:
-        told = [*arguments(self._video.options), *self._settings.film_options, "--resume", "--json-lines"]
+        told = [*arguments(self._video.options), *self._settings.film_options]
+        told += ["--resume", "--json-lines", "--wait-for-server"]
         return [*self._settings.command, str(self._source.path), str(self._target), *told]
 
     async def _alone(self) -> None:

@@ -69,6 +69,7 @@ class EdenClient:
                     (see AdaptiveTimeout). The server is told, and does no work that comes too late
     patience        seconds for which a server that has answered before, or whose gateway answers, may be away; how
                     long a refusal says to wait is heeded within them
+    wait_for_server whether that holds for one that has never answered too: it may still have to start
     window          calls that may run side by side
     on_trouble      told of every attempt that failed and is tried again
     trace           keeps the spans of all requests, and the server's of them (see trace.recording.Trace)
@@ -100,13 +101,14 @@ class EdenClient:
         priority: Priority | None = None,
         timeout: float = 300.0,
         patience: float = 120.0,
+        wait_for_server: bool = False,
         window: int = 8,
         on_trouble: Callable[[ServerTrouble], None] | None = None,
         trace: Trace | None = None,
     ) -> None:
         self.traffic, self.trace = Traffic(), trace
         self.window, self.seed = window, seed
-        self._patience, self.on_trouble, self._seen = patience, on_trouble, False
+        self._patience, self.on_trouble, self._seen = patience, on_trouble, wait_for_server
         self._pace = AdaptiveTimeout(timeout, window)
         self._closed = threading.Event()
         self._largest: dict[tuple[int, ...], int] = {}

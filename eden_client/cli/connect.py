@@ -40,6 +40,7 @@ def connect(args: argparse.Namespace, server: str) -> partial[EdenClient]:
         priority=args.priority,
         timeout=args.timeout,
         patience=args.patience,
+        wait_for_server=args.wait_for_server,
         window=args.window or (8 if streaming else 2),
         trace=Trace(os.environ.get("TRACEPARENT")) if args.trace else None,
     )

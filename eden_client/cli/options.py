@@ -223,6 +223,7 @@ def _server(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds it may be away once it, or its gateway, answered (default: 120)",
     )
+    add("--wait-for-server", action="store_true", help="with that patience from the start: it may not be there yet")
 
 
 def _cluster(parser: argparse.ArgumentParser) -> None:

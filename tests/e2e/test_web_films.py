@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -51,7 +55,7 @@ def packets(path):
 
 def test_a_server_that_is_away_is_said_in_words_and_retried(server, tmp_path):
     film = write_film(tmp_path / "in.mp4", CLIP[:4])
-    nowhere = ("--server", "http://127.0.0.1:9", "--token", "none")
+    nowhere = ("--server", "http://127.0.0.1:9", "--token", "none", "--patience", "0.1")
     with running(tmp_path / "web", command=WORKER, film_options=nowhere) as visitor:
         id_ = visitor.send_film(film)["id"]
         failed = visitor.ended(id_)
@@ -59,6 +63,51 @@ def test_a_server_that_is_away_is_said_in_words_and_retried(server, tmp_path):
     with running(tmp_path / "web", command=WORKER, film_options=tuple(options_for(server))) as visitor:
         assert visitor.patch_video(id_, status="queued").status_code == 200
         assert visitor.ended(id_)["frames"] == 7
+
+
+def test_a_film_that_begins_before_its_server_does_waits_for_it(server, tmp_path):
+    film = write_film(tmp_path / "in.mp4", CLIP[:4])
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))  # nobody answers there until it listens
+        told = list(options_for(server))
+        told[told.index(server.url)] = f"http://127.0.0.1:{door.getsockname()[1]}"
+        worker = {"command": WORKER, "film_options": tuple(told)}
+        with relay(door, urlsplit(server.url).port) as open_, running(tmp_path / "web", **worker) as visitor:
+            id_ = visitor.send_film(film)["id"]
+            visitor.until(id_, lambda video: any("trying again" in note for note in video["notes"]))
+            open_()
+            video = visitor.ended(id_)
+    assert (video["status"], video["frames"]) == ("completed", 7), video["error"]
+
+
+@contextmanager
+def relay(door, port):
+    """Once what this gives is called, what connects to `door` gets to the server at `port`."""
+    with ThreadPoolExecutor(64) as pool, ExitStack() as open_:
+
+        def copy(source, target):
+            with suppress(OSError):
+                while data := source.recv(1 << 16):
+                    target.sendall(data)
+            for each in (source, target):
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+        def accept():
+            with suppress(OSError):
+                while True:
+                    inner = open_.enter_context(door.accept()[0])
+                    outer = open_.enter_context(socket.create_connection(("127.0.0.1", port)))
+                    pool.submit(copy, inner, outer)
+                    pool.submit(copy, outer, inner)
+
+        def begin():
+            door.listen()
+            pool.submit(accept)
+
+        yield begin
+        with suppress(OSError):
+            door.shutdown(socket.SHUT_RDWR)
 
 
 def test_the_frame_between_two_is_the_servers(server, tmp_path):

@@ -154,6 +154,19 @@ def test_a_server_that_was_never_there_is_not_waited_for():
     assert time.monotonic() - started < 30  # not the patience of a minute
 
 
+def test_one_that_may_still_start_is_waited_for(told):
+    with EdenClient("http://127.0.0.1:9", patience=0.1, wait_for_server=True) as client:
+        troubles = []
+        client.on_trouble = troubles.append
+        with pytest.raises(ServerLost):
+            client.interpolate_pair(*FRAMES[:2])
+        assert troubles
+    told.answers = [lambda body: None] * 3
+    with EdenClient(told.url, route="workflow", wait_for_server=True) as client:
+        assert np.array_equal(client.interpolate_pair(*FRAMES[:2]), mean(*FRAMES[:2]))
+        assert client.traffic.retries == 3
+
+
 @pytest.mark.parametrize("answer", [b"nonsense", encode_npy(np.zeros((2, 16, 24, 3), np.uint8)), b"PK\3\4broken"])
 def test_an_answer_that_makes_no_sense_is_a_failure(told, client, answer):
     client.interpolate_pair(*FRAMES[:2])
