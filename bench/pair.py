@@ -11,21 +11,22 @@ import time
 from itertools import islice
 
 from bench import machine
+from eden_client.api.routes import WORKFLOW_PATH
 from eden_client.cli.demo_clip import draw_clip
 from media import encode_image
+from media.images import ImageFormat
 from media.signals import exit_when_told_to
 from server import Server, ServerError
-from server.api import WORKFLOW
 
 
-def measure(server: Server, count: int, format: str) -> list[float]:
+def measure(server: Server, count: int, format: ImageFormat) -> list[float]:
     """Seconds of each call: two pictures of the demo clip (256x448) in, one picture out, one call at a time."""
     pictures = [encode_image(frame, format) for frame in islice(draw_clip(), 2)]
     files = {f"frame{i}": (f"{i}.{format}", picture) for i, picture in enumerate(pictures)}
     taken = []
     for _ in range(count + 1):  # the first one warms up
         begun = time.monotonic()
-        reply = server.api.call(f"/wfpredict/{WORKFLOW}", files=files, headers={"Accept": f"image/{format}"})
+        reply = server.api.call(WORKFLOW_PATH, files=files, headers={"Accept": f"image/{format}"})
         taken.append(time.monotonic() - begun)
         if reply.status_code != 200 or reply.content.startswith(b"{"):
             raise ServerError(f"The server refused the pair: {reply.text[:500]}")

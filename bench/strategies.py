@@ -70,7 +70,7 @@ def run(
         out.seek(0)
         told = json.loads(out.read().splitlines()[-1])
     names = {key: Path(told[key]).name for key in ("source", "target")}
-    return told | names | {"peak_bytes": peak}
+    return {**told, **names, "peak_bytes": peak}
 
 
 def _peak(pid: int) -> int:
@@ -143,7 +143,7 @@ def main() -> None:
         with Server(args.model_store, folder / "server", ports="free") as server:
             rows = compare(server, folder, args.film, args.repeats)
     args.output.mkdir(parents=True, exist_ok=True)
-    results = {"machine": machine.describe(), "rows": rows}
+    results: dict[str, Any] = {"machine": machine.describe(), "rows": rows}
     (args.output / "strategies.json").write_text(json.dumps(results, indent=1) + "\n")
     report = f"{heading(results['machine'])}\n\n{compare_table(rows)}"
     (args.output / "strategies.md").write_text(report)

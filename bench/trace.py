@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.patches import Rectangle
 
 from bench import machine
 from bench.topologies import frames as drawn
@@ -35,6 +36,7 @@ from bench.topologies.load import Generators
 from bench.topologies.plan import FUSED, GPU_PLAN, QUICK_PLAN, TOPOLOGIES, Plan, Serving, Work
 from bench.topologies.served import pack, started, target
 from eden_client import EdenClient, Trace
+from eden_client.api.open_route import RouteName
 from eden_client.trace.files import write_trace
 from media.signals import exit_when_told_to
 from server import Server
@@ -85,7 +87,7 @@ def lone_pair(server: Server, name: str, size: tuple[int, int], out: Path) -> li
     """The spans of one pair on an idle server; written, too."""
     work = Work(size, 2, "npy", 1, 1)
     first, second = drawn_pair(work)
-    route = "fused" if name == FUSED else "workflow"
+    route: RouteName = "fused" if name == FUSED else "workflow"
     keys = server.folder / "key_file.json"
     with EdenClient(server.url, key_file=keys, route=route) as client:
         for _ in range(WARM_CALLS):
@@ -117,7 +119,7 @@ def overhead(
     ways = {"off": unsampled if url else aim.headers, "spans with the answer": unsampled | {"X-Eden-Spans": "1"}}
     if url:
         ways |= {"a tenth exported": aim.headers, "all exported": aim.headers | {HEADER: str(TraceContext.begin())}}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for turn in range(rounds):
         for way in ways if turn % 2 == 0 else reversed(list(ways)):
             warm = plan.warm_seconds * (3 if not rows else 0.5)
@@ -231,7 +233,7 @@ def picture(traces: dict[str, list[Span]], path: Path) -> None:
         axis.spines[["top", "right", "left"]].set_visible(False)
     axes[-1, 0].set_xlabel("ms")
     shown = {str(span.attributes["eden.node"]) for spans in traces.values() for span in spans}
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for node, colour in COLOURS.items() if node in shown]
+    handles = [Rectangle((0, 0), 1, 1, color=colour) for node, colour in COLOURS.items() if node in shown]
     figure.legend(handles, [node for node in COLOURS if node in shown], loc="upper right", ncols=4, fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=130)

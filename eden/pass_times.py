@@ -29,10 +29,7 @@ class PassClock:
         self._events: list[torch.cuda.Event] | None = None
         if device.type == "cuda":
             with torch.cuda.device(device):
-                self._events = [
-                    torch.cuda.Event(enable_timing=True, external=True)  # type: ignore[no-untyped-call]
-                    for _ in range(3)
-                ]
+                self._events = [torch.cuda.Event(enable_timing=True, external=True) for _ in range(3)]
         self._kept: list[PassTime] | None = None
         self._began = self._denoised = 0
         self._pending = False

@@ -11,7 +11,7 @@ from torch import Tensor
 
 def new_stream(device: torch.device) -> torch.cuda.Stream | None:
     """A stream of `device`'s own; None where there are no streams."""
-    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import requests
@@ -39,7 +40,7 @@ class Autostart:
     def __init__(self) -> None:
         self._state = {"state": "waiting", "detail": ""}
 
-    def initialize(self, context) -> None:
+    def initialize(self, context: Any) -> None:
         settings, java = context.model_yaml_config["handler"], psutil.Process(os.getppid())
         archives, watch_s = settings["register"], float(settings["watch_s"])
         place = ServerFolder(Path(java.cwd()))
@@ -52,7 +53,7 @@ class Autostart:
         arguments = (archives, watch_s, java, place)
         threading.Thread(target=self._run, args=arguments, daemon=True).start()
 
-    def handle(self, requests_in_batch, context) -> list[dict[str, str]]:
+    def handle(self, requests_in_batch: list[dict[str, Any]], context: Any) -> list[dict[str, str]]:
         time.sleep(0.003)  # TorchServe can lose an answer that comes within a millisecond
         for index in range(len(requests_in_batch)):
             if not any(isinstance(each, str) for each in context.get_all_request_header(index).values()):  # by gRPC

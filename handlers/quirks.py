@@ -285,7 +285,8 @@ def when_answered(call: Callable[[], None]) -> None:
     def reading(connection: Any, length: int) -> bytearray:
         if length == 1:
             call()
-        return read(connection, length)
+        got: bytearray = read(connection, length)
+        return got
 
     otf_message_handler._retrieve_buffer = reading
 
@@ -339,7 +340,7 @@ def device_of(gpu: int | None, yaml: Mapping[str, Any]) -> str:
     wanted = yaml.get("deviceIds")
     visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = f"cuda:{gpu % visible}" if gpu is not None and visible else "cpu"
-    if wanted and (gpu not in wanted or gpu >= visible):
+    if wanted and (gpu is None or gpu not in wanted or gpu >= visible):
         logger.warning("deviceIds asks for GPU %s, this process sees %d: running on %s", wanted, visible, device)
     return device
 

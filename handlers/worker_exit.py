@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def exit_after_answer(code: int = os.EX_SOFTWARE) -> None:
     """
     # TorchServe's worker is a script. Its loop, `handle_connection`, looks this name up each time that it wants the
     # next message, which is after it has handed the whole answer to its socket.
-    loop = sys.modules["__main__"]
+    loop: Any = sys.modules["__main__"]
     if not hasattr(loop, "retrieve_msg"):
         raise RuntimeError("this process is no worker of TorchServe's: it has no loop that asks for the next message")
     loop.retrieve_msg = partial(_exit, code)

@@ -50,7 +50,7 @@ def _measure(body: bytes, format: str) -> tuple[int, tuple[int, int]]:
             shape, _, _ = np.lib.format.read_array_header_1_0(file)
             if len(body) - file.tell() != np.prod(shape):
                 raise ValueError("cut off")
-        return shape[0], shape[1:3]
+        return shape[0], (shape[1], shape[2])
     if format == "mp4":
         with media.open_video(body) as video:
             return 0, video.size

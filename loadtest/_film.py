@@ -12,11 +12,12 @@ from PIL import Image
 from urllib3 import encode_multipart_formdata
 
 import media
+from media.images import ImageFormat
 
 RATE = Fraction(24)
 """Frames a second of a clip that is sent as a video."""
 
-PARTS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+PARTS: dict[ImageFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 WHOLE = {"npy": "application/octet-stream", "mp4": "video/mp4"}
 SENT_AS = (*PARTS, *WHOLE)
 """Formats in which frames can be sent: pictures one by one, or one body for all."""
@@ -57,7 +58,8 @@ class Scene:
             self._window(layer, index * self._speeds[2], index * self._speeds[3] / 2)
             for layer in (self._near, self._mask)
         )
-        return far * (1 - mask) + near * mask
+        seen: np.ndarray = far * (1 - mask) + near * mask
+        return seen
 
     def _window(self, layer: np.ndarray, right: float, down: float) -> np.ndarray:
         height, width = self.size
@@ -100,10 +102,11 @@ class Film:
         if sent_as not in SENT_AS:
             raise ValueError(f"frames can be sent as {', '.join(SENT_AS)}, not {sent_as!r}")
         frames, encoded = [], []
+        picture = next((format for format in PARTS if format == sent_as), None)
         for index in range(count):
             frames.append(scene.frame(index))
-            if sent_as in PARTS:
-                encoded.append(media.encode_image(frames[-1], sent_as, None if sent_as == "png" else 92))
+            if picture is not None:
+                encoded.append(media.encode_image(frames[-1], picture, None if sent_as == "png" else 92))
             breathe()
         return cls(frames, sent_as, encoded)
 

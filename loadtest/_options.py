@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eden_client.api.routes import FUSED_PATH, WORKFLOW_PATH
 from loadtest._film import SENT_AS
+
+if TYPE_CHECKING:  # Locust changes what Python's own modules do
+    from locust.env import Environment
 
 PROJECT = Path(__file__).resolve().parent.parent
 ANSWERS = ("png", "jpeg", "webp", "npy", "mp4")
@@ -119,6 +122,13 @@ class Asked:
     def streamed(self) -> str:
         """The format of a streamed answer: a video cannot come frame by frame."""
         return "png" if self.answer == "mp4" else self.answer
+
+
+def parsed(environment: Environment) -> argparse.Namespace:
+    """What Locust was told, once it has read it."""
+    options: argparse.Namespace | None = environment.parsed_options
+    assert options is not None
+    return options
 
 
 def numbers(text: str, separator: str, option: str) -> tuple[int, int]:

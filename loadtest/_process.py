@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import gevent
+import numpy as np
 from gevent.lock import RLock
 from locust.env import Environment
 
@@ -15,7 +16,7 @@ from eden_client.api.sessions import Bearer, session_for
 from eden_client.api.tokens import Token
 from loadtest._answers import Reference, check, decode
 from loadtest._film import Clip, Film, Scene
-from loadtest._options import PROJECT, Asked
+from loadtest._options import PROJECT, Asked, parsed
 
 CLIPS = 24
 """Requests prepared for each length of clip; each is sent under ever new seeds."""
@@ -45,7 +46,7 @@ class Shared:
 
     def token_at(self, server: str) -> Token:
         """The token for an address of the server's: what was named, else its key file's if it was started here."""
-        options = self._environment.parsed_options
+        options = parsed(self._environment)
         file = Path(options.key_file) if options.key_file else local_key_file(server, PROJECT)
         return token_for(server, options.token or None, file, options.management or None)
 
@@ -87,7 +88,7 @@ class Shared:
                 self._references[key] = Reference(1, *seeds)
             return self._references[key]
 
-    def _interpolate(self, asked: Asked, clip: Clip, seed: int) -> list:
+    def _interpolate(self, asked: Asked, clip: Clip, seed: int) -> list[np.ndarray]:
         headers = {
             "Content-Type": clip.content_type,
             "X-Eden-Seed": str(seed),

@@ -19,4 +19,4 @@ def _write_until_closed(self: StatsCSVFileWriter) -> None:
             raise
 
 
-StatsCSVFileWriter.stats_writer = _write_until_closed
+StatsCSVFileWriter.stats_writer = _write_until_closed  # type: ignore[method-assign]

@@ -5,55 +5,58 @@ from __future__ import annotations
 from typing import Any
 
 import gevent
-from locust import events, runners
+from locust import User, events, runners
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from loadtest import _quirks  # noqa: F401
 from loadtest._events import FRAME
 from loadtest._generator import Generator
-from loadtest._options import Asked, add_options
+from loadtest._options import Asked, add_options, parsed
 from loadtest._process import Shared
 from loadtest._shapes import make_shape
 
 
-@events.init_command_line_parser.add_listener
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def _options(parser: Any, **_: Any) -> None:
     add_options(parser)
 
 
-@events.init.add_listener
+@events.init.add_listener  # type: ignore[untyped-decorator]
 def _init(environment: Environment, **_: Any) -> None:
-    Asked.of(environment.parsed_options)
+    Asked.of(parsed(environment))
     runners.WORKER_REPORT_INTERVAL = 1.0  # phases are measured by what workers have reported so far
-    environment.eden = Shared(environment)
+    vars(environment)["eden"] = Shared(environment)
     _keep_wanted(environment)
-    environment.eden_generator = Generator(environment)
+    vars(environment)["eden_generator"] = Generator(environment)
     if shape := make_shape(environment):
         environment.shape_class = shape
         shape.runner = environment.runner
-    if environment.parsed_options.enough and not isinstance(environment.runner, WorkerRunner):
+    if parsed(environment).enough and not isinstance(environment.runner, WorkerRunner):
         gevent.spawn(_stop_when_enough, environment)
 
 
 def _stop_when_enough(environment: Environment) -> None:
-    enough = environment.parsed_options.enough
+    enough = parsed(environment).enough
     while sum(row.num_requests for row in environment.stats.entries.values() if row.method == FRAME) < enough:
         gevent.sleep(0.2)
     gevent.sleep(1.5)  # Locust writes --csv once a second, and not at the end
+    assert environment.runner is not None
     environment.runner.quit()
 
 
 def _keep_wanted(environment: Environment) -> None:
     """Drop users of another --route, and those that --tags leaves without a task: Locust would try to start them."""
-    options = environment.parsed_options
+    options = parsed(environment)
     wanted, unwanted = set(options.tags or ()), set(options.exclude_tags or ())
 
-    def has_task(user: type) -> bool:
-        tags = [getattr(task, "locust_tag_set", set()) for task in user.tasks]
+    def has_task(user: type[User]) -> bool:
+        tags: list[set[str]] = [getattr(task, "locust_tag_set", set()) for task in user.tasks]
         return any((not wanted or of & wanted) and not of & unwanted for of in tags)
 
-    kept = [user for user in environment.user_classes if has_task(user) and options.route in user.routes]
+    kept = [
+        user for user in environment.user_classes if has_task(user) and options.route in getattr(user, "routes", ())
+    ]
     if not kept:
         raise ValueError(f"no scenario of --route {options.route} has the tags {', '.join(sorted(wanted))}")
     environment.user_classes[:] = kept

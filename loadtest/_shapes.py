@@ -11,6 +11,7 @@ from pathlib import Path
 from locust import LoadTestShape
 from locust.env import Environment
 
+from loadtest._options import parsed
 from loadtest._phases import Phase, Row, Totals, knee, saturated, table
 
 logger = logging.getLogger("eden")
@@ -25,8 +26,8 @@ class Phased(LoadTestShape):
     abstract = True
 
     def __init__(self, environment: Environment) -> None:
-        super().__init__()
-        self.environment, self.options = environment, environment.parsed_options
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.environment, self.options = environment, parsed(environment)
         self.phases: list[Phase] = []
         self._plan = self.plan()
         self._now: tuple[str, int] | None = None
@@ -40,7 +41,7 @@ class Phased(LoadTestShape):
 
     def reset_time(self) -> None:
         """A new run begins."""
-        super().reset_time()
+        super().reset_time()  # type: ignore[no-untyped-call]
         self.phases.clear()
         self._plan, self._now = self.plan(), None
 
@@ -60,7 +61,7 @@ class Phased(LoadTestShape):
             self._measuring = time.time(), self._read()
             self._until = now + self.options.phase_seconds
         if self._measuring:
-            self._cpu.append(self.environment.eden_generator.cpu())
+            self._cpu.append(vars(self.environment)["eden_generator"].cpu())
         return self._now[1], AT_ONCE
 
     def _read(self) -> dict[Row, Totals]:
@@ -130,5 +131,5 @@ SHAPES = {"steps": Steps, "spike": Spike, "soak": Soak}
 
 def make_shape(environment: Environment) -> Phased | None:
     """The shape that --shape names; None for the plain run of -u, -r and -t."""
-    kind = SHAPES.get(environment.parsed_options.shape)
+    kind = SHAPES.get(parsed(environment).shape)
     return kind(environment) if kind else None

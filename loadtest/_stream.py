@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
 
 from eden_client.api.errors import envelope_in
 from loadtest import _events as events
@@ -24,7 +27,7 @@ class StreamedUser(EdenHttpUser):
         started: float,
         count: int,
         size: tuple[int, int],
-        compare: Callable[[list], None],
+        compare: Callable[[list[np.ndarray]], None],
     ) -> None:
         """Send `body`, and take the `count` frames of `size` (H, W) that come back, of a clip begun at `started`.
 
@@ -35,7 +38,12 @@ class StreamedUser(EdenHttpUser):
         frames: list[bytes] = []
         asked_at = time.perf_counter()
         call = self.client.post(
-            path, data=body, headers=headers, catch_response=True, stream=True, allow_redirects=False
+            path,
+            data=body,  # type: ignore[arg-type]  # it takes bytes, too
+            headers=headers,
+            catch_response=True,
+            stream=True,
+            allow_redirects=False,
         )
         with call as reply, judged(reply):
             try:
@@ -55,7 +63,7 @@ class StreamedUser(EdenHttpUser):
                 reply.request_meta["response_length"] = sum(map(len, frames))
 
 
-def _parts(reply) -> Iterator[bytes]:
+def _parts(reply: Any) -> Iterator[bytes]:
     """The parts of a multipart/x-mixed-replace answer, each as soon as it is there."""
     stream = reply._response  # Locust's own reading waits for whole blocks
     while line := stream.readline():

@@ -6,8 +6,10 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gevent
+import numpy as np
 import requests
 from geventhttpclient.client import HTTPClientPool
 from locust import FastHttpUser, User
@@ -62,7 +64,7 @@ class EdenUser(User):
             events.failed(self.environment, "REFERENCE", f"K={length}", time.perf_counter() - started, error)
             return None
 
-    def next_request(self, length: int) -> tuple[Clip, int, Callable[[bytes | list], None]]:
+    def next_request(self, length: int) -> tuple[Clip, int, Callable[[bytes | list[np.ndarray]], None]]:
         """A clip of `length` frames, its seed, and a check of the answer's pixels (for most answers: none)."""
         clips = self.shared.clips(self.asked, length)
         sent = self._sent[length] = self._sent.get(length, -1) + 1
@@ -73,7 +75,7 @@ class EdenUser(User):
         turn = self.number * 7 + sent
         return clips[turn % len(clips)], 1000 + turn // len(clips), lambda answer: None
 
-    def _frames(self, answer: bytes | list) -> list:
+    def _frames(self, answer: bytes | list[np.ndarray]) -> list[np.ndarray]:
         return decode(answer, self.asked.answer) if isinstance(answer, bytes) else answer
 
     def note(self, kind: str, seconds: float = 0.0, times: int = 1) -> None:
@@ -109,6 +111,7 @@ class EdenHttpUser(EdenUser, FastHttpUser):
 
     def on_stop(self) -> None:
         """Let go of the connection."""
+        assert self.client_pool is not None
         self.client_pool.close()
 
     def interpolate(self, length: int) -> float | None:
@@ -122,7 +125,12 @@ class EdenHttpUser(EdenUser, FastHttpUser):
         started = time.perf_counter()
         name = f"{self.asked.path} K={length}"
         call = self.client.post(
-            self.asked.path, data=clip.body, headers=headers, name=name, catch_response=True, allow_redirects=False
+            self.asked.path,
+            data=clip.body,  # type: ignore[arg-type]  # it takes bytes, too
+            headers=headers,
+            name=name,
+            catch_response=True,
+            allow_redirects=False,
         )
         seconds = time.perf_counter() - started
         try:
@@ -161,7 +169,7 @@ class EdenHttpUser(EdenUser, FastHttpUser):
 
 
 @contextmanager
-def judged(reply) -> Iterator[None]:
+def judged(reply: Any) -> Iterator[None]:
     """A request fails, in the statistics, if what is done with its reply here raises one of BROKEN; that goes on."""
     try:
         yield
@@ -171,7 +179,7 @@ def judged(reply) -> Iterator[None]:
         raise
 
 
-def answer_of(reply) -> bytes:
+def answer_of(reply: Any) -> bytes:
     """The whole body of a reply. Raises EdenError for an error's envelope, WrongAnswer for any other failure."""
     if not reply.status_code:
         raise WrongAnswer(f"no answer: {getattr(reply, 'error', '')}")

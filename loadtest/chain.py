@@ -27,7 +27,11 @@ class ChainUser(StreamedUser):
         try:
             with (
                 self.client.post(
-                    ENCODER, data=clip.body, headers=headers, catch_response=True, allow_redirects=False
+                    ENCODER,
+                    data=clip.body,  # type: ignore[arg-type]  # it takes bytes, too
+                    headers=headers,
+                    catch_response=True,
+                    allow_redirects=False,
                 ) as reply,
                 judged(reply),
             ):

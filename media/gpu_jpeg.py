@@ -173,5 +173,5 @@ def _own_stream(index: int) -> torch.cuda.Stream:
     """
     import torch
 
-    stream: torch.cuda.Stream = torch.cuda.Stream(index, priority=-1)  # type: ignore[no-untyped-call]
+    stream: torch.cuda.Stream = torch.cuda.Stream(index, priority=-1)
     return stream

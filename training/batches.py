@@ -77,7 +77,8 @@ class Batches:
         colours = torch.randperm(3, generator=choices).tolist()
         which = torch.randint(len(cut), (pairs,), generator=drawn, device=self.device)
         chosen = cut[which].flip(axes).float() / 255
-        return Batch(*torch.stack([chosen[:, :, colour] for colour in colours], dim=2).unbind(1), window)
+        first, middle, last = torch.stack([chosen[:, :, colour] for colour in colours], dim=2).unbind(1)
+        return Batch(first, middle, last, window)
 
 
 def _placed(whole: Grid, part: Grid, down: float, across: float) -> Window:

@@ -72,6 +72,7 @@ def initialise(network: Eden, seed: int, near: float = 1.0) -> None:
 
     # one moment for all blocks: neither shift nor scale, gates open
     adapt = dit.adaLN_modulation[1]
+    assert isinstance(adapt, nn.Linear)
     adapt.weight.mul_(0.1)
     adapt.bias.view(6, -1)[[2, 5]] = 1.0
 
@@ -83,6 +84,7 @@ def initialise(network: Eden, seed: int, near: float = 1.0) -> None:
     average.proj.weight[:, : config.patch_values] += 1.5 * pixel
 
     _, widen, _, out = decoder.unpatchify
+    assert isinstance(widen, nn.Linear) and isinstance(out, nn.Linear)
     widen.weight.copy_(SLOPE / PIXELS * pixel.t())
     nn.init.constant_(widen.bias, LIFT)
     as_drawn = torch.arange(config.patch_values).view(3, -1).t().flatten()  # colour last, as patches are drawn
@@ -118,6 +120,7 @@ def _same_place(config: EdenConfig) -> Tensor:
     return head.repeat(2 * heads, 1)
 
 
-def _constant_only(bias: Tensor, channel: int) -> None:
+def _constant_only(bias: Tensor | None, channel: int) -> None:
+    assert bias is not None
     nn.init.zeros_(bias)
     bias[channel] = CONSTANT

@@ -56,7 +56,7 @@ class Loss:
 
 def pyramid(picture: Tensor, levels: int) -> list[Tensor]:
     """[P,C,H,W] -> its bands, the finest first and what is left last; fewer where a side gets odd."""
-    bands = []
+    bands: list[Tensor] = []
     while len(bands) < levels - 1 and not any(side % 2 for side in picture.shape[-2:]):
         coarse = F.avg_pool2d(picture, 2)
         bands.append(picture - F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False))

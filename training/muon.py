@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +38,8 @@ class Muon:
     def step(self, rate: Tensor) -> None:
         """One step by every matrix's gradient at this learning rate, a number on the device."""
         for shape, group in self._groups.items():
-            matrices, momentum = list(group.values()), self._momenta[shape]
-            gradients = torch.stack([matrix.grad for matrix in matrices])
+            matrices, momentum = list[Tensor](group.values()), self._momenta[shape]
+            gradients = torch.stack([cast(Tensor, matrix.grad) for matrix in matrices])
             momentum.lerp_(gradients, 1 - MOMENTUM)
             update = orthogonalised(gradients.lerp_(momentum, MOMENTUM))
             scaled = update.float() * (rate * (-0.2 * math.sqrt(max(shape))))

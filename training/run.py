@@ -44,14 +44,15 @@ class Run:
         set_tensors(self.average, tensors_of(self.network))
         self.optimiser = Optimiser(self.network)
         self.batches, self.progress = Batches(settings, self.ranks), Progress()
-        loss: LossOf = Loss(settings.loss, settings.config.patch_size)
+        judge = Loss(settings.loss, settings.config.patch_size)
+        loss: LossOf = judge
         if self.device.type == "cuda":
             with warnings.catch_warnings():
                 # The compiler of PyTorch 2.11 imports a module of its own that uses what PyTorch itself deprecates.
                 warnings.filterwarnings("ignore", "`torch.jit.script_method` is", DeprecationWarning)
                 for block in [*self.network.dit.blocks(), *self.network.decoder.blocks()]:
                     block.forward = torch.compile(block.forward, dynamic=False)
-                loss = torch.compile(loss.__call__, dynamic=False)
+                loss = torch.compile(judge.__call__, dynamic=False)
         self.stepper = Stepper(self.network, self.average, self.optimiser, loss, self.ranks, settings.recording)
 
     def resume(self) -> None:

@@ -99,5 +99,5 @@ class Scenes:
 
     def film(self, script: Script, height: int, width: int) -> Triplets:
         """A script, drawn."""
-        frames = scenes_drawing.draw(script, self._textures, self._outlines, height, width)
-        return Triplets(*frames, Speedometer(script, self._outlines, height, width).read(script))
+        first, middle, last = scenes_drawing.draw(script, self._textures, self._outlines, height, width)
+        return Triplets(first, middle, last, Speedometer(script, self._outlines, height, width).read(script))

@@ -98,8 +98,8 @@ def _laid_out(kinds: dict[str, Iterable[np.ndarray]], device: torch.device) -> A
         sheet[0, :, y : y + picture.shape[1], x : x + picture.shape[2]] = torch.from_numpy(picture)
     sizes = torch.tensor([[picture.shape[2] - 2, picture.shape[1] - 2] for picture in pictures])
     whole = torch.tensor([WIDTH, top + shelf])
-    on_sheet = 2 * (torch.from_numpy(corners) + 1) / whole - 1, 2 * sizes / whole
+    left_upper, spans = 2 * (torch.from_numpy(corners) + 1) / whole - 1, 2 * sizes / whole
     widths = tuple(sizes[:, 0].tolist())
     return Atlas(
-        sheet.to(device), sizes.to(device), widths, *(values.float().to(device) for values in on_sheet), numbers
+        sheet.to(device), sizes.to(device), widths, left_upper.float().to(device), spans.float().to(device), numbers
     )

@@ -171,4 +171,4 @@ class Author:
 def _rotation(angle: Tensor) -> Tensor:
     """[..., 2, 2]"""
     cos, sin = angle.cos(), angle.sin()
-    return torch.stack([cos, -sin, sin, cos], -1).unflatten(-1, (2, 2))
+    return torch.stack([cos, -sin, sin, cos], -1).view(*angle.shape, 2, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,7 +23,7 @@ def draw(script: Script, textures: Atlas, outlines: Atlas, height: int, width: i
     screen = pixels(height, width, 1, device)
     frames = torch.empty(0)
     for number in range(LAYERS):
-        once = script.each(lambda value, n=number: value[:, n])
+        once = script.each(partial(_of_layer, number=number))
         layer = once.each(lambda value: value.repeat(len(TIMES), *(1,) * (value.ndim - 1)))
         back = layer.inverse(times)
         start = layer.centre + times[:, None] * layer.velocity
@@ -34,7 +36,12 @@ def draw(script: Script, textures: Atlas, outlines: Atlas, height: int, width: i
         shown = shown.unflatten(-1, (height, width))
         frames = torch.lerp(frames, shown, _coverage(layer, outlines, p)[:, None]) if number else shown
     bright = (times * script.gain[:, 0].repeat(len(TIMES))).exp()
-    return (frames * bright[:, None, None, None]).clamp(0, 1).unflatten(0, (len(TIMES), count))
+    lit = (frames * bright[:, None, None, None]).clamp(0, 1)
+    return lit.view(len(TIMES), count, *lit.shape[1:])
+
+
+def _of_layer(value: Tensor, number: int) -> Tensor:
+    return value[:, number]
 
 
 class Speedometer:
@@ -55,7 +62,8 @@ class Speedometer:
         bent = _warp(layers.warp, *self._points[0].shape[1:])
         dx, dy = _moved(layers.linear(TIMES[-1]) - layers.linear(TIMES[0]), self._points, layers.velocity)
         way = torch.hypot(dx + bent[:, 0], dy + bent[:, 1]).unflatten(0, (-1, LAYERS))
-        return (way * self._seen).amax((1, 2, 3))
+        fastest: Tensor = (way * self._seen).amax((1, 2, 3))
+        return fastest
 
 
 def pixels(height: int, width: int, stride: int, device: torch.device) -> Points:

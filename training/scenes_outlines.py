@@ -46,7 +46,8 @@ def _distances(picture: Image.Image) -> np.ndarray:
     inside = np.asarray(picture) > 127
     distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
     smooth = ndimage.gaussian_filter(distance.astype(np.float32), 0.7)
-    return smooth * (2 * REACH / OUTLINE)
+    distances: np.ndarray = smooth * (2 * REACH / OUTLINE)
+    return distances
 
 
 def _polar(draw: ImageDraw.ImageDraw, angles: np.ndarray, radii: np.ndarray) -> None:

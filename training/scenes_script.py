@@ -74,11 +74,13 @@ class Script:
         cos, sin = (self.angle * time).cos(), (self.angle * time).sin()
         slant = self.shear * time
         turned = torch.stack([cos, cos * slant - sin, sin, sin * slant + cos], dim=-1)
-        return (turned * (self.zoom * time).exp()[..., None]).unflatten(-1, (2, 2))
+        grown = turned * (self.zoom * time).exp()[..., None]
+        return grown.view(*grown.shape[:-1], 2, 2)
 
     def inverse(self, time: float | Tensor) -> Tensor:
         """The inverse of A(t) [..., 2, 2]."""
         cos, sin = (self.angle * time).cos(), (self.angle * time).sin()
         slant = self.shear * time
         back = torch.stack([cos + slant * sin, sin - slant * cos, -sin, cos], dim=-1)
-        return (back * (-self.zoom * time).exp()[..., None]).unflatten(-1, (2, 2))
+        shrunk = back * (-self.zoom * time).exp()[..., None]
+        return shrunk.view(*shrunk.shape[:-1], 2, 2)

@@ -120,7 +120,7 @@ def pages(held_out: bool) -> Iterator[Image.Image]:
         draw, font = ImageDraw.Draw(page), ImageFont.load_default(size)
         for top in np.arange(4, VIEW[1], size * 1.35):
             line = " ".join(word(random, held_out) for _ in range(1 + VIEW[0] // (2 * size)))
-            draw.text((random.integers(2, 2 * size), top), line, tuple(int(c) for c in ink), font)
+            draw.text((int(random.integers(2, 2 * size)), float(top)), line, tuple(int(c) for c in ink), font)
         yield page
 
 
@@ -139,7 +139,8 @@ def _noise(random: np.random.Generator, octaves: tuple[int, ...]) -> np.ndarray:
 def _between(random: np.random.Generator, wave: np.ndarray) -> np.ndarray:
     """A wave [240, 240] of -1..1 as a way from one colour to another."""
     first, second = random.uniform(0.05, 0.95, (2, 3)).astype(np.float32)
-    return first + (second - first) * (wave[..., None] + 1) / 2
+    colours: np.ndarray = first + (second - first) * (wave[..., None] + 1) / 2
+    return colours
 
 
 def _picture(values: np.ndarray) -> Image.Image:

@@ -128,8 +128,8 @@ class Stepper:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimiser.step()
         with torch.no_grad():
-            averaged = list(self.average.parameters())
-            apart = torch._foreach_sub(list(self.network.parameters()), averaged)
+            averaged = list[Tensor](self.average.parameters())
+            apart = torch._foreach_sub(list[Tensor](self.network.parameters()), averaged)
             torch._foreach_mul_(apart, self._fresh)
             torch._foreach_add_(averaged, apart)
         return norm

@@ -43,8 +43,7 @@ WORKLOADS = (
 def main() -> int:
     args = _arguments()
     if args.again:
-        found = json.loads(args.again.read_text())
-        write_report(found, args.again.with_suffix(""))
+        write_report(json.loads(args.again.read_text()), args.again.with_suffix(""))
         return 0
     plan = _plan(args)
     plan.out.parent.mkdir(parents=True, exist_ok=True)

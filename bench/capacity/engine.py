@@ -22,6 +22,7 @@ import torch
 import media
 from eden import DitDecoder, Encoder, EncoderOutput
 from loadtest._film import Scene
+from media.images import ImageFormat
 from media.signals import exit_when_told_to
 
 AHEAD = 2
@@ -33,14 +34,14 @@ class Work:
     """Batches of clips of one kind, which come round again and again."""
 
     clip: int
-    format: str
+    format: ImageFormat
     batches: list[list[np.ndarray]]
     """frames [K, H, W, 3]"""
     sent: list[list[list[bytes]]]
     """the same as pictures: batch, clip, frame"""
 
     @classmethod
-    def draw(cls, size: tuple[int, int], clip: int, format: str, clips: int) -> Work:
+    def draw(cls, size: tuple[int, int], clip: int, format: ImageFormat, clips: int) -> Work:
         """Four batches of `clips` clips each, all of other frames."""
         scene = Scene(0, *size)
         frames = np.stack([scene.frame(i) for i in range(4 * clips + clip)])
@@ -86,7 +87,7 @@ class Engine:
         length = len(clips[0])
         return [np.stack(frames[at : at + length]) for at in range(0, len(frames), length)]
 
-    def write(self, between: list[np.ndarray], format: str) -> None:
+    def write(self, between: list[np.ndarray], format: ImageFormat) -> None:
         """Frames to pictures, side by side."""
         flat = [frame for frames in between for frame in frames]
         list(self._threads.map(lambda frame: media.encode_image(frame, format), flat))

@@ -19,7 +19,7 @@ from bench.capacity.samples import STAGES
 from bench.capacity.verdict import best_of, knee_of, name_of, nodes_of, overheads, sweep
 
 COST = {"engine": "one process, model alone", "with_pictures": "one process, with pictures", "served": "served"}
-COLOURS = plt.get_cmap("tab10").colors
+COLOURS = matplotlib.color_sequences["tab10"]
 
 
 def draw(found: Mapping[str, Any], machine: str) -> bytes:
@@ -41,7 +41,7 @@ def draw(found: Mapping[str, Any], machine: str) -> bytes:
     return picture.getvalue()
 
 
-def _latency(axes: Axes, rows: Sequence[Mapping], setting: str, workloads: Sequence[str]) -> None:
+def _latency(axes: Axes, rows: Sequence[Mapping[str, Any]], setting: str, workloads: Sequence[str]) -> None:
     for colour, workload in zip(COLOURS, workloads, strict=False):
         steps = [row for row in sweep(rows, setting, workload) if row["p95_ms"]]
         if not steps:
@@ -59,7 +59,7 @@ def _latency(axes: Axes, rows: Sequence[Mapping], setting: str, workloads: Seque
     axes.grid(alpha=0.3)
 
 
-def _settings(axes: Axes, rows: Sequence[Mapping]) -> None:
+def _settings(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     settings = list(dict.fromkeys(row["setting"] for row in rows))
     compared = [
         workload
@@ -83,7 +83,7 @@ def _settings(axes: Axes, rows: Sequence[Mapping]) -> None:
         axes.legend(fontsize=8)
 
 
-def _stages(axes: Axes, rows: Sequence[Mapping], setting: str, workloads: Sequence[str]) -> None:
+def _stages(axes: Axes, rows: Sequence[Mapping[str, Any]], setting: str, workloads: Sequence[str]) -> None:
     for place, workload in enumerate(workloads):
         row = best_of(sweep(rows, setting, workload))
         left = 0.0
@@ -97,7 +97,7 @@ def _stages(axes: Axes, rows: Sequence[Mapping], setting: str, workloads: Sequen
     axes.legend(fontsize=8)
 
 
-def _cost(axes: Axes, costs: Sequence[Mapping]) -> None:
+def _cost(axes: Axes, costs: Sequence[Mapping[str, Any]]) -> None:
     for place, cost in enumerate(costs):
         for offset, (key, what) in enumerate(COST.items()):
             label = "" if place else what
@@ -109,7 +109,7 @@ def _cost(axes: Axes, costs: Sequence[Mapping]) -> None:
     axes.legend(fontsize=8)
 
 
-def _batches(axes: Axes, rows: Sequence[Mapping], setting: str, workloads: Sequence[str]) -> None:
+def _batches(axes: Axes, rows: Sequence[Mapping[str, Any]], setting: str, workloads: Sequence[str]) -> None:
     for colour, workload in zip(COLOURS, workloads, strict=False):
         steps = [row for row in sweep(rows, setting, workload) if row.get(f"{nodes_of(row)[-1]}_requests_a_batch")]
         *before, drawing = nodes_of(rows[0])
@@ -128,7 +128,7 @@ def _batches(axes: Axes, rows: Sequence[Mapping], setting: str, workloads: Seque
     axes.grid(alpha=0.3)
 
 
-def _cameras(axes: Axes, rows: Sequence[Mapping], rate: float) -> None:
+def _cameras(axes: Axes, rows: Sequence[Mapping[str, Any]], rate: float) -> None:
     axes.bar([str(row["users"]) for row in rows], [100 * row["late"] for row in rows], color=COLOURS[3])
     axes.set(title=f"Cameras of {rate:g} pairs/s: late or skipped", xlabel="cameras", ylabel="% of pairs due")
     if not rows:

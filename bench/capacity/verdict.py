@@ -44,7 +44,7 @@ def best_of(steps: Sequence[Row]) -> Row:
 
 def saturated_pairs(rows: Iterable[Row], setting: Setting, workload: Workload) -> float:
     """Pairs a second that this setting reaches with this workload."""
-    return best_of(sweep(rows, str(setting), workload))["pairs_a_second"]
+    return float(best_of(sweep(rows, str(setting), workload))["pairs_a_second"])
 
 
 def held_cameras(rows: Sequence[Row], setting: Setting, rate: float) -> tuple[Row, int] | None:

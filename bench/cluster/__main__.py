@@ -38,13 +38,14 @@ from bench.capacity.plan import Setting
 from bench.cluster import report
 from bench.cluster.nodes import Node, Nodes
 from bench.film.alone import Silent
-from bench.film.instant import Instant
+from bench.film.instant import instant_client
 from bench.film.model import START_S
 from bench.processes import running
 from bench.strategies import film_frames
 from bench.topologies import served
 from bench.topologies.plan import FUSED, QUICK_PLAN, Serving
 from eden.random_weights import write_random
+from eden_client import EdenClient
 from eden_client.film.cluster.ray_cluster import FilmOnCluster, RayCluster
 from eden_client.film.executors import Hearer
 from eden_client.film.jobs import SegmentJob
@@ -198,7 +199,7 @@ def command(film: Path, target: Path, options: list[str]) -> dict[str, Any]:
     arguments = [sys.executable, "-m", "eden_client", str(film), str(target), "--json", "--overwrite", *options]
     begun = time.perf_counter()
     done = subprocess.run(arguments, stdout=subprocess.PIPE, check=True, timeout=PATIENCE)
-    return json.loads(done.stdout) | {"wall": time.perf_counter() - begun}
+    return {**json.loads(done.stdout), "wall": time.perf_counter() - begun}
 
 
 def wait_for_nodes(address: str, count: int) -> None:
@@ -225,15 +226,15 @@ def digest(path: Path) -> str:
 class Connecting:
     """A client without a server, for a node."""
 
-    def __call__(self, number: int) -> Instant:
-        return Instant()
+    def __call__(self, number: int) -> EdenClient:
+        return instant_client()
 
 
 class Counting(RayCluster):
     """A cluster that counts what is sent to it and what comes back."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(address, Connecting())  # type: ignore[arg-type]  # as much of a client as a segment needs
+        super().__init__(address, Connecting())
         self.jobs, self.sent, self.back, self.head = 0, 0, 0, 0
         self.cutting = self.planning = self.working = 0.0
         self.ended: float | None = None
@@ -307,14 +308,14 @@ def measured(film: Path, target: Path, address: str, head: Node) -> dict[str, An
     order = Order(str(film), str(target), overwrite=True)
     cluster = Counting(address)
     try:
-        interpolate_film(order, Instant(), Silent(), None, cluster)  # which starts the workers
+        interpolate_film(order, instant_client(), Silent(), None, cluster)  # which starts the workers
         planned, _ = planning(order, Planning())
         scouted, stretches = planning(order, Planning(cluster))
         cluster.jobs = cluster.sent = cluster.back = cluster.head = 0
         cluster.cutting = 0.0
         of_ray, of_workers = processor_time(head)
         before, begun = time.process_time(), time.perf_counter()
-        summary = interpolate_film(order, Instant(), Silent(), None, cluster)
+        summary = interpolate_film(order, instant_client(), Silent(), None, cluster)
         whole, seconds = time.process_time() - before, time.perf_counter() - begun
         assert cluster.ended is not None
         joined = before + whole - cluster.ended
@@ -346,7 +347,7 @@ def planning(order: Order, by: Planning) -> tuple[float, int]:
     """Seconds of processor time of this process, and stretches that others compared."""
     before = time.process_time()
     with suppress(Enough):
-        interpolate_film(order, Instant(), Silent(), None, by)
+        interpolate_film(order, instant_client(), Silent(), None, by)
     return time.process_time() - before, by.stretches
 
 

@@ -82,7 +82,7 @@ class Nodes:
     """A cluster; its nodes end with the block."""
 
     def __init__(self, environment: Mapping[str, str] | None = None, store: int = STORE) -> None:
-        self._environment, self._store = os.environ | _DEFAULTS | (environment or {}), store
+        self._environment, self._store = {**os.environ, **_DEFAULTS, **(environment or {})}, store
         self._nodes: list[Node] = []
         self.address = ""
         """of the head, for ray.init and --ray"""

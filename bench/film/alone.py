@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 
-from bench.film.instant import Instant
+from bench.film.instant import instant_client
 from eden_client.film.order import Order
 from eden_client.film.run import interpolate_film
 from eden_client.film.stages import Stage
@@ -26,7 +26,7 @@ class Silent:
 def main() -> None:
     source, target, preset, crf, memory = sys.argv[1:]
     order = Order(source, target, codec="h264", preset=preset, crf=int(crf), overwrite=True, memory=int(memory))
-    print(json.dumps(asdict(interpolate_film(order, Instant(), Silent(), Instant))))
+    print(json.dumps(asdict(interpolate_film(order, instant_client(), Silent(), instant_client))))
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def _decoded(path: Path) -> list[av.VideoFrame]:
 
 
 def _planes(frame: av.VideoFrame) -> tuple[Frame, Frame]:
-    planes = frame.to_ndarray()
+    planes: Frame = frame.to_ndarray()  # type: ignore[assignment]  # of 8 bits
     return planes[: frame.height], planes[frame.height :]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Self
+from typing import Self, cast
 
+from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
 from eden_client.api.traffic import Traffic
 from eden_client.api.yuv import YuvFormat
@@ -32,3 +33,8 @@ class Instant:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def instant_client(window: int = 8) -> EdenClient:
+    """The same, as what a film is made with: of a client it needs no more."""
+    return cast(EdenClient, Instant(window))

@@ -89,7 +89,7 @@ class Run:
 
     def too_late(self, what: str) -> bool:
         """Whether something is not begun any more; it is noted then."""
-        late = time.monotonic() > self.ends
+        late: bool = time.monotonic() > self.ends
         if late:
             self.found["left_out"].append(what)
             report.write(self.args.out, self.found)

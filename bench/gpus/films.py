@@ -19,7 +19,7 @@ import psutil
 from bench.capacity.samples import Gpus
 from bench.cluster.nodes import Node, Nodes, Share
 from bench.film.alone import Silent
-from bench.film.instant import Instant
+from bench.film.instant import instant_client
 from bench.processes import running
 from bench.strategies import film_frames
 from eden_client.film.cluster.engine import EngineChoice
@@ -101,7 +101,7 @@ class Cluster:
 
     def _warm(self, holder: RayCluster) -> None:
         order = Order(str(self._film.warm), str(self._folder / "warm.mp4"), clip=CLIP, codec="h264", overwrite=True)
-        interpolate_film(order, Instant(), Silent(), None, holder)
+        interpolate_film(order, instant_client(), Silent(), None, holder)
 
     def measure(self, preset: str, commands: int, most: float) -> dict[str, Any]:
         """A film per GPU, by so many commands: each with one, or one with all of them.

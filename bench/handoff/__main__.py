@@ -15,6 +15,7 @@ import queue
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +201,8 @@ def main() -> None:
         for size in chosen.sizes.split(",")
         for wire in chosen.wires.split(",")
     ]
-    clip = {"size": _size(chosen.clip_size), "dtype": "fp32", "frames": CLIP, "repeat": 4, "warm_up": 1}
-    clip_jobs = [Job(**clip, pair_by_pair=True), Job(**clip)]
+    clip = Job(_size(chosen.clip_size), "fp32", frames=CLIP, repeat=4, warm_up=1)
+    clip_jobs = [replace(clip, pair_by_pair=True), clip]
     results: dict[str, Any] = {"machine": machine.describe(), "devices": devices, "threads": threads}
     results["plain"] = [{"size": job.size, "wire": job.dtype, **plain_copies(job, devices)} for job in jobs]
     results |= {"single": [], "clip": [], "scaling": []}

@@ -46,9 +46,9 @@ def make_clip(size: tuple[int, int], frames: int, dtype: str, device: str) -> En
     grid = padded_grid(*size, config.patch_size)
     shape = (frames, grid[0] * grid[1], config.hidden_dim)
     generator = torch.Generator().manual_seed(0)
-    tokens = [torch.randn(shape, generator=generator).to(DTYPES[dtype]) for _ in range(2)]
-    small = [torch.randn(n, generator=generator) for n in (frames, frames, frames - 1)]
-    return EncoderOutput(*tokens, *small, grid=grid, size=size).to(device)
+    for_dit, for_decoder = (torch.randn(shape, generator=generator).to(DTYPES[dtype]) for _ in range(2))
+    mean, std, difference = (torch.randn(n, generator=generator) for n in (frames, frames, frames - 1))
+    return EncoderOutput(for_dit, for_decoder, mean, std, difference, grid, size).to(device)
 
 
 def nbytes(output: EncoderOutput) -> int:

@@ -117,7 +117,8 @@ def measure(
     del wanted_outputs
     if device.type == "cuda":
         for graphs in (exact[0].graphs, exact[1].engine.graphs, encoder.graphs, decoder.engine.graphs):
-            graphs.clear()
+            if graphs:
+                graphs.clear()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     row: dict[str, Any] = {"size": f"{size[0]}x{size[1]}", "batch": batch, "precision": decoder.precision}

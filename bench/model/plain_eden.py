@@ -105,7 +105,7 @@ def encode(w: Weights, config: EdenConfig, frame0: Tensor, frame1: Tensor) -> En
         place = positions(grid, 1, config.hidden_dim, frames.device)
         return norm(w, f"norm_cond_{which}", laid.flatten(2).transpose(1, 2) + place)
 
-    mean, std = (sum(each.chunk(2)) / 2 for each in (mean, std))
+    mean, std = (each.unflatten(0, (2, -1)).mean(0) for each in (mean, std))
     return Encoded(tokens("dit"), tokens("dec"), mean, std, difference, grid, (height, width))
 
 

@@ -40,7 +40,7 @@ def replay_ms(action: Callable[[], Any], times: int = 20) -> float:
         end.record()
         end.synchronize()
         taken.append(start.elapsed_time(end))
-    return statistics.median(taken)
+    return float(statistics.median(taken))
 
 
 def stage_times(decoder: DitDecoder, outputs: list[EncoderOutput], seeds: list[int]) -> dict[str, float]:

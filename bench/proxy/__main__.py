@@ -168,8 +168,8 @@ def locust(
 def pack(folder: Path) -> Path:
     """The model store. Raises SystemExit."""
     write_random(folder / "weights")
-    command = [PROJECT / "archive.sh", "--output", folder / "store", "--checkpoint", folder / "weights", "--in-place"]
-    command += ["--topology", "both", "--set", "threads=1"]
+    command: list[str | Path] = [PROJECT / "archive.sh", "--output", folder / "store", "--in-place"]
+    command += ["--checkpoint", folder / "weights", "--topology", "both", "--set", "threads=1"]
     built = subprocess.run(command, capture_output=True, text=True)
     if built.returncode:
         raise SystemExit(built.stderr)

@@ -20,7 +20,7 @@ from loadtest.chain import ChainUser  # noqa: F401
 from loadtest.streaming import StreamingUser  # noqa: F401
 
 
-@events.request.add_listener
+@events.request.add_listener  # type: ignore[untyped-decorator]
 def _made(request_type: str, name: str, response_time: float, exception: Exception | None, **_: Any) -> None:
     if request_type not in KINDS:
         wrong = None if exception is None else str(exception)

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -86,7 +87,7 @@ def configured(
         (r"log /dev/log local0", "log stdout format raw local0"),
         (r"tune\.bufsize \d+", f"tune.bufsize {buffer}" if buffer else ""),
     ):
-        text, count = re.subn(pattern, lambda found, put=put: put or found[0], text)
+        text, count = re.subn(pattern, partial(_put, put), text)
         assert count == 1, f"{pattern} is {count} times in {CONFIGURATION}"
     path = folder / "haproxy.cfg"
     path.write_text(text)
@@ -133,3 +134,8 @@ def _answers(proxy: Proxy) -> bool:
 def ports_of(servers: Sequence[Server]) -> dict[str, Ports]:
     """Ports of servers by the names that they get: a, b, c ..."""
     return {chr(ord("a") + number): each.ports for number, each in enumerate(servers)}
+
+
+def _put(text: str, found: re.Match[str]) -> str:
+    """What stands in place of what was found; that itself where there is nothing to put."""
+    return text or found[0]

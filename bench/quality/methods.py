@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
 from eden import DitDecoder, Encoder
@@ -48,7 +49,7 @@ def minterpolate(first: Frame, last: Frame, options: str) -> Frame:
     """
     graph = av.filter.Graph()
     height, width = first.shape[:2]
-    film = graph.add_buffer(width=width, height=height, format="yuv444p", time_base=Fraction(1))
+    film = graph.add_buffer(width=width, height=height, format=VideoFormat("yuv444p"), time_base=Fraction(1))
     filtering = graph.add("minterpolate", f"fps=2:scd=none:{options}")
     end = graph.add("buffersink")
     film.link_to(filtering)
@@ -62,7 +63,8 @@ def minterpolate(first: Frame, last: Frame, options: str) -> Frame:
             frame.pts, frame.time_base = second, Fraction(1)
         film.push(frame)
         _drain(end, made)
-    return made[Fraction(3, 2)].to_ndarray(format="rgb24")
+    drawn: Frame = made[Fraction(3, 2)].to_ndarray(format="rgb24")  # type: ignore[assignment]  # of 8 bits
+    return drawn
 
 
 def _drain(end: av.filter.context.FilterContext, made: dict[Fraction, VideoFrame]) -> None:

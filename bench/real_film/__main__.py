@@ -73,7 +73,7 @@ def run(
         for gap, apart in GAPS.items():
             scenes = triplets(footage / clip.path, apart, clip.size, clip.share(count))
             figures, made = measure(scenes, ways)
-            told = {"clip": clip.name, "size": f"{clip.size[0]}x{clip.size[1]}", "methods": figures}
+            told: dict[str, Any] = {"clip": clip.name, "size": f"{clip.size[0]}x{clip.size[1]}", "methods": figures}
             told["displacement"] = [scene.displacement for scene in scenes]
             told["blockiness"] = blocks(scenes, made, patch)
             groups.setdefault(f"{clip.kind} {gap}", []).append(told)

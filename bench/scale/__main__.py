@@ -14,6 +14,7 @@ import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,13 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
             "join": _median(args.runs, lambda: asdict(film.joiner(path, folder, args.segments, args.preset))),
         }
         costs["proxy"] = [
-            asdict(call) | _median(args.runs, lambda call=call: asdict(proxy.measure(call, args.seconds, folder)))
-            for call in CALLS
+            asdict(call) | _median(args.runs, partial(_of_calls, call, args.seconds, folder)) for call in CALLS
         ]
     return costs
+
+
+def _of_calls(call: proxy.Call, seconds: float, folder: Path) -> dict[str, float]:
+    return asdict(proxy.measure(call, seconds, folder))
 
 
 def _median(runs: int, run: Callable[[], dict[str, float]]) -> dict[str, float]:

@@ -22,7 +22,9 @@ def gpu(path: Path = CAPACITY) -> dict[str, Any]:
 
     def best(clip: int) -> float:
         rows = (row for row in report["rows"] if row["kind"] == "sweep" and row["format"] == "jpeg")
-        return max(row["pairs_a_second"] for row in rows if (row["height"], row["width"], row["clip"]) == (*SIZE, clip))
+        return max(
+            float(row["pairs_a_second"]) for row in rows if (row["height"], row["width"], row["clip"]) == (*SIZE, clip)
+        )
 
     return {
         "name": gpus[0],

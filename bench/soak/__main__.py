@@ -161,8 +161,8 @@ def pack(folder: Path, shared: Path) -> Path:
     """The model store. Raises SystemExit."""
     write_random(folder / "weights")
     settings = ("threads=1", f"regions={shared}", f"handoff.shared_folder={shared}")
-    command = [PROJECT / "archive.sh", "--output", folder / "store", "--checkpoint", folder / "weights", "--in-place"]
-    command += [*STORE, *(part for each in settings for part in ("--set", each))]
+    command: list[str | Path] = [PROJECT / "archive.sh", "--output", folder / "store", "--in-place"]
+    command += ["--checkpoint", folder / "weights", *STORE, *(part for each in settings for part in ("--set", each))]
     built = subprocess.run(command, capture_output=True, text=True)
     if built.returncode:
         raise SystemExit(built.stderr)

@@ -90,9 +90,9 @@ class Calls:
         self._random, self._stack = random.Random(seed), ExitStack()
         frames = draw_clips()
         with self._client("fused", "npy", None) as fused, self._client("workflow", "npy", None) as workflow:
-            self.clips = [Clip(clip, fused.interpolate_clip(clip)) for clip in frames]
+            self.clips = [Clip(clip, fused.interpolate_clip(list(clip))) for clip in frames]
             for clip in self.clips:
-                if wrong := difference(workflow.interpolate_clip(clip.frames), clip.between):
+                if wrong := difference(workflow.interpolate_clip(list(clip.frames)), clip.between):
                     raise WrongAnswer(f"the workflow's frames are not the fused model's: {wrong}")
         kinds: list[Callable[[Clip], None]] = [self._by_client(*caller) for caller in CALLERS]
         kinds += [self._by_jpeg(route, path) for route, path in (("workflow", WORKFLOW_PATH), ("fused", FUSED_PATH))]
@@ -192,5 +192,5 @@ def asked(client: EdenClient, shape: Shape, clip: Clip) -> tuple[np.ndarray, np.
     if shape == "pair":
         return client.interpolate_pair(clip.frames[0], clip.frames[1]), clip.between[0]
     if shape == "clip":
-        return client.interpolate_clip(clip.frames), clip.between
+        return client.interpolate_clip(list(clip.frames)), clip.between
     return np.stack(list(client.stream(clip.frames))), clip.between

@@ -81,9 +81,9 @@ def drift(
     folded = _folded(np.asarray(times, float), np.asarray(values, float), fold, blocks)
     if len(folded) < FEWEST:
         return None
-    whole = line(*zip(*folded, strict=True))
+    whole = line(*np.transpose(folded))
     second = folded[len(folded) // 2 :]
-    late = line(*zip(*second, strict=True)) if len(second) >= FEWEST else None
+    late = line(*np.transpose(second)) if len(second) >= FEWEST else None
     return Drift(whole, late, verdict(whole, late, least))
 
 

@@ -14,6 +14,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ class Rude:
         for route in READ_FRAMES:
             for what, (body, codes) in bodies.items():
                 kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"} if b"form-data" in body else BINARY
-                cases.append((route, what, kind, lambda body=body: body, codes))
+                cases.append((route, what, kind, partial(bytes, body), codes))
             for what, headers in options.items():
                 cases.append((route, what, BINARY | headers, lambda: self._body, (400, 406)))
             described = {"Content-Type": CONTENT_TYPE}
@@ -209,12 +210,12 @@ class Rude:
         token = self._server.tokens.headers("inference")
         try:
             reply = request(
-                "POST", self._server.url + PATHS[route], data=body, headers=token | headers, timeout=WITHIN_S
+                "POST", self._server.url + PATHS[route], data=body, headers={**token, **headers}, timeout=WITHIN_S
             )
         except requests.RequestException as error:
             return 0, str(error).encode()
-        error = envelope_in(reply.content)
-        return (error.code or 0) if error else reply.status_code, reply.content
+        told = envelope_in(reply.content)
+        return (told.code or 0) if told else reply.status_code, reply.content
 
     def _excused(self, route: str, since: float, code: int) -> bool:
         return code in DEAD and self._record.is_by_kill(route, since)

@@ -37,7 +37,7 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace, gpus: int) 
 def checkpoint(args: argparse.Namespace, folder: Path) -> Path:
     """The one that is named, or a tiny one, written to `folder`."""
     if args.checkpoint is not None:
-        return args.checkpoint
+        return Path(args.checkpoint)
     path = folder / "checkpoint"
     write_random(path, TINY)
     return path

@@ -200,7 +200,7 @@ def _rounded(nbytes: int) -> int:
 
 
 def _cudart() -> Any:
-    return torch.cuda.cudart()  # type: ignore[no-untyped-call]
+    return torch.cuda.cudart()
 
 
 def _register(memory: torch.Tensor, gpu: torch.device) -> bool:

@@ -25,7 +25,7 @@ class OnlyTakes:
         started = time.monotonic()
         answers = []
         for item in data:
-            output = self.handoff.take(bytes(item.get("body") or item.get("data")))
+            output = self.handoff.take(bytes(item.get("body") or item["data"]))
             count = sum(tensor.numel() * tensor.element_size() for tensor in output.tensors().values())
             answers.append(f"{count} bytes in a batch of {len(data)}".encode())
         time.sleep(max(0.0, started + LEAST_SECONDS - time.monotonic()))

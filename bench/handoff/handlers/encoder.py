@@ -41,6 +41,7 @@ class OnlyPuts:
             size = SMALL
         if size not in self.outputs:
             grid = (-(-size[0] // 16), -(-size[1] // 16))
-            tokens = [torch.randn(2, grid[0] * grid[1], 768) for _ in range(2)]
-            self.outputs[size] = EncoderOutput(*tokens, torch.ones(2), torch.ones(2), torch.ones(1), grid, size)
+            for_dit, for_decoder = (torch.randn(2, grid[0] * grid[1], 768) for _ in range(2))
+            ones = torch.ones(2)
+            self.outputs[size] = EncoderOutput(for_dit, for_decoder, ones, ones, torch.ones(1), grid, size)
         return self.outputs[size]

@@ -31,6 +31,7 @@ class OnlyCarries(NodeHandler):
         batch = Batch(requests)
 
         def answer(job: EncodeJob) -> tuple[Request, Answer]:
+            assert isinstance(job.frames, torch.Tensor), "it is called with RGB"
             frames = job.frames[1:].permute(0, 2, 3, 1).numpy()
             how = rendering(job.options, job.default_format, stream=False)
             made = encode_answer(frames, None, how, self.pictures, self.regions)

@@ -46,7 +46,7 @@ class PairGroup:
         self._store = ControlStore(control)  # kept: torch.distributed holds what it is for C++, not the Python object
         self._timeout_s = settings.timeout_s
         self._group: Any = None
-        self._stream = torch.cuda.Stream(device) if self._on_gpu else None  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device) if self._on_gpu else None
 
         def join() -> None:
             self._group = (_nccl if self._on_gpu else _gloo)(self._store, rank, settings)
@@ -100,7 +100,7 @@ class PairGroup:
     def _poll(self, done: torch.cuda.Event, timeout_s: float) -> None:
         """NCCL's own wait knows nothing of a peer that died: over NVLink nobody tells it."""
         began = time.monotonic()
-        while not done.query():  # type: ignore[no-untyped-call]
+        while not done.query():
             waited = time.monotonic() - began
             if self._broken():
                 raise PeerLost("the other side has ended in the middle of a payload")
