@@ -53,6 +53,10 @@ client: install ## the client by itself, for machines without a server: a wheel 
 	@$(PYTHON_IN_VENV) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir run/wheels packaging/eden-client
 	@echo "pip install" run/wheels/eden_client-*.whl
 
+lock: install ## requirements.lock: what requirements.txt and every extra need in turn, with the hashes that PyPI publishes
+	@.venv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' --output-file requirements.lock requirements.txt pyproject.toml
+
 LOADTEST := --headless --only-summary -u 4 -r 2 -t 60s
 
 loadtest: install ## four users on what `make serve` started, for a minute (LOADTEST='...' for other options of Locust)
@@ -137,4 +141,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo web client docs loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lint test test-quick test-cluster install-cluster test-gpu
+.PHONY: help install archive serve stop status doctor demo web client docs loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lock lint test test-quick test-cluster install-cluster test-gpu

@@ -135,7 +135,7 @@ class NodeHandler(ABC):
             place = place_of(self.node, worker)
             return SpanExport(url, self.model_name, place, settings.queue, partial(_count_spans, reporter))
         except ModuleNotFoundError as error:
-            why = f"no spans can go to {where}: {error.name} is not installed (pip install '.[otel]')"
+            why = f"no spans can go to {where}: {error.name} is not installed (pip install 'eden-torchserve[tracing]')"
             if settings.endpoint:
                 raise ValueError(why) from error
             logger.warning(why)  # the environment may be meant for others

@@ -72,7 +72,8 @@ def _maker(kind: str) -> Callable[[TransportContext], Transport]:
         try:
             transport: Transport = getattr(importlib.import_module(module), name)(context)
         except ImportError as error:
-            raise HandoffError(f"the hand-off {kind} needs a package that is missing here: {error}") from error
+            missing = f"the hand-off {kind} needs a package that is missing here: {error}"
+            raise HandoffError(f"{missing} (pip install 'eden-torchserve[server]')") from error
         return transport
 
     return make

@@ -1,6 +1,6 @@
 """Spans to an OpenTelemetry collector (OTLP, protobuf over HTTP), off the path of requests.
 
-OpenTelemetry's packages, an extra of the distribution (`otel`), are imported only once spans are to be exported.
+OpenTelemetry's packages, an extra of the distribution (`tracing`), are imported only once spans are to be exported.
 """
 
 from __future__ import annotations

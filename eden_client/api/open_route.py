@@ -56,7 +56,9 @@ def open_route(
         try:  # gRPC is slow to import, rarely wanted, and an extra of the distribution
             from eden_client.api.grpc_route import GrpcConnection, GrpcRoute
         except ModuleNotFoundError as error:
-            raise ValueError(f"the route grpc needs {error.name}: pip install 'eden-client[grpc]'") from error
+            raise ValueError(
+                f"the route grpc needs {error.name}: pip install 'eden-client[grpc]' or 'eden-torchserve[client]'"
+            ) from error
 
         first, second = (GrpcConnection(*server, traffic, authorities) for server in (encoder, decoder or encoder))
         return PlanesRoute(GrpcRoute(first, second, in_body, terms, traffic), takes_planes(name, transport))

@@ -193,7 +193,9 @@ def _shared(address: str, known: Known) -> Callable[[], BinaryIO]:
     try:
         import fsspec
     except ModuleNotFoundError as error:
-        raise MediaError(f"{address} needs fsspec on every node: pip install 'eden-client[cluster]'") from error
+        raise MediaError(
+            f"{address} needs fsspec on every node: pip install 'eden-client[cluster]' or 'eden-torchserve[cluster]'"
+        ) from error
     try:
         system, path = fsspec.core.url_to_fs(address)
         size = system.size(path)

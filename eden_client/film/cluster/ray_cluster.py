@@ -410,7 +410,9 @@ def _connected(address: str) -> Any:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ValueError(f"--ray needs {error.name}: pip install 'eden-client[cluster]'") from error
+        raise ValueError(
+            f"--ray needs {error.name}: pip install 'eden-client[cluster]' or 'eden-torchserve[cluster]'"
+        ) from error
     if address != AUTO:
         _check_reached(address.removeprefix("ray://"))
     try:

@@ -104,7 +104,7 @@ def test_spans_go_to_the_collector_that_is_set(start, tmp_path):
 
 def test_a_collector_is_set_and_nothing_there_to_speak_to_it(start, tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(ValueError, match=r"opentelemetry.* is not installed \(pip install '\.\[otel\]'\)"):
+    with pytest.raises(ValueError, match=r"opentelemetry.* is not installed \(pip install '.*\[tracing\]'\)"):
         start("inline", 1, handler=collecting("http://127.0.0.1:1", tmp_path))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     assert start("inline", 1).metrics.tracer
