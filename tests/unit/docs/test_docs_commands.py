@@ -25,8 +25,10 @@ PROGRAMS = {"eden-interpolate": "eden_client", "eden-serve": "server"}
 """Commands of ours, and the modules that they are."""
 CALL = re.compile(rf"(?:python3? -m |(?<![\w/-])(?:\.venv/bin/)?(?={'|'.join(PROGRAMS)}))([\w.-]+\w)([^|;&#>]*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-OURS = {path.name for path in PROJECT.iterdir() if path.is_dir()}
+OURS = {path.name for path in PROJECT.iterdir() if path.is_dir() and not path.name.startswith((".", "run"))}
 TARGETS = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+FOREIGN = {"--ts-config", "--montage", "--plan-minutes"}
+"""Options that stand alone on our pages: of TorchServe, of Practical-RIFE, and of a trainer that was."""
 HELP = """
 import contextlib, io, json, runpy, sys
 
@@ -163,6 +165,15 @@ def test_options_of_load_tests_are_there():
     named = _options_of(r"locust(?: -f loadtest/)?")
     assert named > {"--headless", "--clip"}
     assert named <= _told([sys.executable, "-c", LOCUST])
+
+
+def test_options_that_stand_alone_are_somebodys():
+    """Of any program here: an option in backticks by itself does not say whose it is."""
+    sources = [path for folder in OURS for path in (PROJECT / folder).rglob("*.py")]
+    known = {option for path in sources for option in re.findall(r"[\"'](--[a-z][a-z0-9-]*)", path.read_text())}
+    alone = {OPTION.findall(span)[0]: str(page) for page in PAGES for span in page.spans if re.match(r"--[a-z]", span)}
+    assert len(alone) > 30
+    assert {option: page for option, page in alone.items() if option not in known | FOREIGN} == {}
 
 
 def _options_of(command: str) -> set[str]:

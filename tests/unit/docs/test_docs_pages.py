@@ -58,6 +58,13 @@ def test_tests_that_are_named_are_there(page: Page):
     assert not lost
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_lists_and_tables_begin_after_an_empty_line(page: Page):
+    """As the site's Markdown has it; GitHub's does not mind."""
+    begun = re.findall(r"^(?![ |#>-]|\d+\. ).*\S.*\n(?:- |\d+\. |\|).*$", page.prose, re.MULTILINE)
+    assert not begun
+
+
 def test_the_index_names_every_page():
     index = next(page for page in PAGES if str(page) == "docs/index.md")
     assert set(index.links) >= {page.path.name for page in PAGES if page.path.parent == index.path.parent} - {
