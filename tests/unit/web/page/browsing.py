@@ -54,6 +54,17 @@ class Tab:
         told = [[name, base64.b64encode(data).decode()] for name, data in files]
         self.page.locator("#drop").evaluate(f"(zone, files) => ({DROP})([zone, files])", told)
 
+    def drop_from_disk(self, *paths: Path) -> None:
+        """Files and folders, as the system hands them to the browser."""
+        zone = self.page.locator("#drop").bounding_box()
+        assert zone is not None
+        where = {"x": zone["x"] + zone["width"] / 2, "y": zone["y"] + zone["height"] / 2}
+        dragged = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        session = self.page.context.new_cdp_session(self.page)
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "data": dragged, **where})
+        session.detach()
+
     def video(self, name: str) -> Locator:
         """The row of the queue of the film that is called so."""
         return self.videos.filter(has=self.page.get_by_text(name, exact=True))

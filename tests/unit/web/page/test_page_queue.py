@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import av
 import pytest
 from playwright.sync_api import expect
@@ -132,3 +134,18 @@ def test_the_page_goes_on_when_the_service_does(browser, tmp_path, film, held):
         held.unlink()
         with running(tmp_path / "web", port=port):
             expect(row.locator(".state")).to_contain_text(f"Done · {ALL} frames")
+
+
+def test_of_a_folder_that_is_dropped_the_films_are_taken(tab, film, tmp_path):
+    for name in ("shots/10.mp4", "shots/2.mp4", "shots/more/1.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(film, tmp_path / name)
+    (tmp_path / "shots/notes.txt").write_text("no film")
+    tab.drop_from_disk(tmp_path / "shots")
+    expect(tab.films).to_have_count(3)
+    for row, name in enumerate(("1.mp4", "2.mp4", "10.mp4")):
+        expect(tab.films.nth(row)).to_contain_text(name)
+    (tmp_path / "nothing").mkdir()
+    tab.drop_from_disk(tmp_path / "nothing")
+    expect(tab.notice).to_contain_text("There is no film in this folder")
+    expect(tab.films).to_have_count(3)
