@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from media import encode_video
-from tests.unit.web.services import AWAY, running
+from tests.unit.web.services import AWAY, PATIENCE, running
 
 COUNT = 60
 
@@ -31,14 +31,15 @@ def visitor(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def idle(tmp_path_factory):
-    """One that makes no film, and whose EDEN server is away."""
-    with running(tmp_path_factory.mktemp("service") / "web", at_once=0, film_options=AWAY) as visitor:
+    """One that makes no film, and whose EDEN server is away. It tells cuts when it has all of them."""
+    options = {"at_once": 0, "film_options": AWAY, "wait_s": PATIENCE}
+    with running(tmp_path_factory.mktemp("service") / "web", **options) as visitor:
         yield visitor
 
 
 @pytest.fixture
 def held(tmp_path, monkeypatch):
-    """Films get no further than their first segments until this file is removed."""
+    """Films get no further than their first two segments until this file is removed; while it says "0", not so far."""
     hold = tmp_path / "hold"
     hold.touch()
     monkeypatch.setenv("HOLD", str(hold))

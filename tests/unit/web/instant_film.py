@@ -1,6 +1,6 @@
 """The worker with a client that needs no server: python -m tests.unit.web.instant_film INPUT OUTPUT [options].
 
-Where $HOLD names a file, it draws no more than HELD_AFTER pairs as long as that is there.
+Where $HOLD names a file, it draws no more pairs than that says (HELD_AFTER where it is empty) as long as it is there.
 """
 
 from __future__ import annotations
@@ -25,9 +25,16 @@ class Held(Drawing):
         super().__init__()
         self.hold = Path(os.environ.get("HOLD", "/nowhere"))
 
+    def is_held(self) -> bool:
+        try:
+            most = int(self.hold.read_text() or HELD_AFTER)
+        except FileNotFoundError:
+            return False
+        return self.traffic.counts()["pairs"] > most
+
     def between(self, frames, yuv=None):
         for drawn in super().between(frames, yuv):
-            while self.hold.exists() and self.traffic.counts()["pairs"] > HELD_AFTER:
+            while self.is_held():
                 time.sleep(0.01)
             yield drawn
 

@@ -11,13 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
 from eden_client.cli import connect as command
 from media import decode_image, encode_image
 from tests.unit.web.services import AWAY, LIMITS, PATIENCE, running
-from web import live
-from web.live import DRAWN, STAMP
+from web import app, live
+from web.live import DRAWN, STAMP, Live
 
 TOKEN = "a-token-of-a-test-0123456789"
 
@@ -162,16 +163,27 @@ def test_a_server_that_is_away_is_said(tmp_path):
         assert "127.0.0.1:9" in told(socket, lambda read: read["type"] == "error")["message"]
 
 
-@pytest.mark.parametrize(
-    ("message", "code"), [("text", 1008), (b"short", 1008), (STAMP.pack(0) + bytes(live.LARGEST), 1009)]
-)
-def test_what_is_no_message_ends_it(visitor, message, code):
+def code_of_end(socket):
+    """What it is ended with."""
+    with pytest.raises(ConnectionClosed) as ended:
+        while True:
+            socket.recv(PATIENCE)
+    return ended.value.rcvd.code
+
+
+@pytest.mark.parametrize("message", ["text", b"short"])
+def test_what_is_no_message_ends_it(visitor, message):
     with opened(visitor) as socket:
         socket.send(message)
-        with pytest.raises(ConnectionClosed) as ended:
-            while True:
-                socket.recv(PATIENCE)
-    assert ended.value.rcvd.code == code
+        assert code_of_end(socket) == 1008
+
+
+def test_a_message_that_is_too_long_ends_it_before_it_comes(visitor):
+    """Its head says how long it is to be: 2 bytes, 8 with the length, and 4 of the mask."""
+    message = Frame(Opcode.BINARY, STAMP.pack(0) + bytes(live.LARGEST)).serialize(mask=True)
+    with opened(visitor) as socket:
+        socket.socket.sendall(message[:14])
+        assert code_of_end(socket) == 1009
 
 
 def test_more_pictures_than_are_looked_at_are_dropped(visitor, gate, monkeypatch):
@@ -202,16 +214,10 @@ def test_exchanges_are_bounded_and_those_that_end_make_room(tmp_path, gate):
                 time.sleep(0.02)
 
 
-def test_one_that_sends_nothing_is_ended(tmp_path, gate):
-    limits = replace(LIMITS, receive_s=2)
-    with (
-        running(tmp_path / "web", limits, at_once=0) as visitor,
-        opened(visitor) as socket,
-        pytest.raises(ConnectionClosed) as ended,
-    ):
-        while True:
-            socket.recv(PATIENCE)
-    assert ended.value.rcvd.code == 1001
+def test_one_that_sends_nothing_is_ended(tmp_path, gate, monkeypatch):
+    monkeypatch.setattr(app, "Live", lambda eden, limits: Live(eden, replace(limits, receive_s=0.1)))
+    with running(tmp_path / "web", at_once=0) as visitor, opened(visitor) as socket:
+        assert code_of_end(socket) == 1001
 
 
 def test_a_service_that_ends_ends_them(tmp_path, gate):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import av
 import psutil
@@ -46,8 +47,9 @@ def making(visitor):
     until = time.monotonic() + PATIENCE
     while True:
         for each in psutil.Process().children():
-            if str(visitor.folder) in " ".join(each.cmdline()):
-                return each
+            with suppress(psutil.Error):  # one that has just ended
+                if str(visitor.folder) in " ".join(each.cmdline()):
+                    return each
         assert time.monotonic() < until
         time.sleep(0.01)
 

@@ -13,6 +13,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.unit.web.services import PATIENCE
 from web.openapi import document
 
 pytestmark = pytest.mark.slow
@@ -57,13 +58,16 @@ def test_every_path_is_described_and_no_other(idle):
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: f"{each.method.upper()} {each.path}")
 def test_it_does_what_it_says(idle, ids, operation):
+    def validate(case):
+        case.call_and_validate(base_url=idle.url, session=session, checks=CHECKS, timeout=PATIENCE)
+
     @settings(max_examples=8, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def check(case):
-        case.call_and_validate(base_url=idle.url, session=session, checks=CHECKS)
+        validate(case)
         if case.path_parameters and case.method.upper() != "DELETE":
             case.path_parameters["id"] = ids[case.path.split("/")[2]]
-            case.call_and_validate(base_url=idle.url, session=session, checks=CHECKS)
+            validate(case)
 
     with requests.Session() as session:
         session.trust_env = False

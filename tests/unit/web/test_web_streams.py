@@ -68,11 +68,13 @@ def seen(visitor, stream):
 
 
 def test_segments_are_seen_while_the_film_is_made_and_are_the_same_afterwards(tmp_path, film, whole, held):
+    held.write_text("0")
     with running(tmp_path / "web") as visitor:
         id_ = visitor.send_film(film)["id"]
         begin = visitor.get(f"/v1/videos/{id_}/stream").json()
         assert (begin["mime"], begin["playable"], begin["segments"], begin["complete"]) == (None, True, [], False)
         assert visitor.get(f"/v1/videos/{id_}/stream/0").status_code == 404
+        held.write_text("")
         held_up(visitor, id_)
         visitor.until(id_, lambda video: video["segments"] >= 2)
         stream = visitor.get(f"/v1/videos/{id_}/stream").json()

@@ -33,9 +33,11 @@ def test_a_video_plays_beside_its_film_in_step(tab, film):
 
 
 def test_a_film_is_watched_while_it_is_made(tab, emptied, film, held):
+    held.write_text("0")
     tab.drop(film_file(film, "walk.mp4"))
     tab.button("Try 3 seconds from here").click()
     expect(tab.page.locator("#watch-words")).to_contain_text("The first seconds are being made")
+    held.write_text("")
     held_up(emptied, tab.video("walk.mp4").get_attribute("data-video"))
     tab.page.wait_for_function("() => document.querySelector('#smooth').currentTime > 0.2")
     expect(tab.page.locator("#watch-words")).to_contain_text(", so far")
