@@ -50,19 +50,17 @@ Start = Callable[..., Peer]
 
 def put_soon(producer: Peer, **spec: Any) -> bytes:
     """Put, once there is room again: a producer may need an instant to see that a consumer has died."""
-    for _ in range(100):
+    for _ in range(3000):
         with contextlib.suppress(OverCapacity):
             return producer.ask("put", **spec)
         time.sleep(0.02)
     return producer.ask("put", **spec)
 
 
-def put_and_take(producer: Peer, consumer: Peer, **spec: Any) -> str:
-    """What arrives of a payload whose deadline is near: put again should this machine be too slow for it."""
-    for _ in range(20):
-        with contextlib.suppress(TicketRejected):
-            return consumer.ask("take", put_soon(producer, **spec))
-    raise AssertionError("no ticket lived long enough to be taken")
+def let_pass(seconds: float, *peers: Peer) -> None:
+    """As their clocks have it."""
+    for peer in peers:
+        peer.ask("shift_clock", seconds)
 
 
 def take_in_time(producer: Peer, consumer: Peer, **spec: Any) -> None:
@@ -155,28 +153,29 @@ def test_a_retry_gets_the_same_payload_until_it_is_dropped_and_never_anothers(ca
 
 
 def test_what_is_never_taken_gives_its_memory_back_at_the_deadline(case: Case, start: Start) -> None:
-    producer = start("producer", time_to_live_s=4, budget_bytes=2 << 20, max_in_flight=2)
+    producer = start("producer", time_to_live_s=600, budget_bytes=2 << 20, max_in_flight=2)
     consumer = start("consumer")
     tickets = [producer.ask("put", seed=seed, **MIB) for seed in (1, 2)]
     with pytest.raises(OverCapacity):
         producer.ask("put", seed=3, **MIB)
-    assert wait_until(lambda: producer.ask("in_flight") == 0, 60)
+    let_pass(601, producer, consumer)
+    assert producer.ask("in_flight") == 0
     for ticket in tickets:
         with pytest.raises(TicketRejected, match="expired"):
             consumer.ask("take", ticket)
     producer.ask("put", seed=4, **MIB)
-    assert put_and_take(producer, consumer, seed=5, **MIB) == digest(make_output(seed=5, **MIB))
+    assert consumer.ask("take", producer.ask("put", seed=5, **MIB)) == digest(make_output(seed=5, **MIB))
 
 
 def test_over_budget_taken_payloads_make_room_and_then_put_refuses_at_once(case: Case, start: Start) -> None:
     if not case.held:
         pytest.skip("holds nothing: there is no budget to exceed")
-    producer, consumer = start("producer", budget_bytes=3 << 20), start("consumer")
+    producer, consumer = start("producer", budget_bytes=3 << 20, timeout_s=60), start("consumer")
     tickets = [producer.ask("put", seed=seed, **MIB) for seed in (1, 2, 3)]
     began = time.monotonic()
     with pytest.raises(OverCapacity):
         producer.ask("put", seed=4, **MIB)
-    assert time.monotonic() - began < 5  # it does not wait for room, which would take the 5 s of timeout_s
+    assert time.monotonic() - began < 30  # it does not wait for room, which would take the minute of timeout_s
     assert consumer.ask("take", tickets[1]) == digest(make_output(seed=2, **MIB))
     late = producer.ask("put", seed=5, **MIB)
     with pytest.raises(PayloadGone):
@@ -243,7 +242,8 @@ def test_a_producer_killed_at_any_moment_of_the_take_does_not_hang_it(start: Sta
 
 @pytest.mark.parametrize("killed", [False, True], ids=["for ever", "until it is killed"])
 def test_a_producer_that_hangs_ends_the_take_in_time(case: Case, start: Start, killed: bool) -> None:
-    producer, consumer = start("producer"), start("consumer", timeout_s=5 if killed else 1)
+    longest = 8 if case.kind == "nccl" else 30  # a process group sees a death by its time limit alone
+    producer, consumer = start("producer"), start("consumer", timeout_s=longest if killed else 1)
     take_in_time(producer, consumer, seed=0)  # connections that are kept are open now
     ticket = producer.ask("put", seed=1, **BIG)
     producer.pause()
@@ -257,19 +257,18 @@ def test_a_producer_that_hangs_ends_the_take_in_time(case: Case, start: Start, k
 
 
 def test_a_killed_consumer_leaks_nothing(case: Case, start: Start) -> None:
-    # a process group with a dead peer takes seconds to give up, and the next tickets must outlive that
-    life = 7.0 if case.kind == "nccl" else 3.0
-    producer = start("producer", budget_bytes=70 << 20, time_to_live_s=life, max_in_flight=2)
+    producer = start("producer", budget_bytes=70 << 20, time_to_live_s=600, max_in_flight=2)
     consumer = start("consumer")
     consumer.start("take", producer.ask("put", seed=1, **BIG))
     time.sleep(random.uniform(0, 0.03))  # whenever it may be
     consumer.kill()
     consumer = start("consumer")
-    assert wait_until(lambda: producer.ask("in_flight") == 0, 15)
-    assert put_and_take(producer, consumer, seed=0) == digest(make_output(seed=0))
-    assert wait_until(lambda: producer.ask("in_flight") == 0, 15)
+    let_pass(601, producer, consumer)
+    assert wait_until(lambda: producer.ask("in_flight") == 0, 60)
+    assert consumer.ask("take", put_soon(producer, seed=0)) == digest(make_output(seed=0))
+    assert wait_until(lambda: producer.ask("in_flight") == 0, 60)
     put_soon(producer, seed=7, **BIG)  # all of the budget is there again
-    assert put_and_take(producer, consumer, seed=8, **BIG) == digest(make_output(seed=8, **BIG))
+    assert consumer.ask("take", put_soon(producer, seed=8, **BIG)) == digest(make_output(seed=8, **BIG))
 
 
 def test_bad_tickets_are_refused_before_anything_is_opened_or_dialled(case: Case, start: Start) -> None:

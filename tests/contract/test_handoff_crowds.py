@@ -214,8 +214,10 @@ def test_a_flood_is_neither_kept_nor_answered_at_length(settings: HandoffSetting
     with open_handoff(settings) as producer:
         take_afresh(producer, 1)
         address = where(producer)
+        open_before = descriptors()
         for message in FLOODS[settings.kind]:  # what the libraries set up once
             flood(address, message)
+        assert wait_until(lambda: descriptors() <= open_before, 60), descriptors() - open_before
         process = psutil.Process()
         before, refused = process.memory_info().rss, producer.counters["refused", "request"]
         floods = [message for message in FLOODS[settings.kind] for _ in range(3)]

@@ -117,7 +117,7 @@ def test_a_link_that_is_cut_for_10_s_in_the_middle_of_a_payload_delays_it(pairs:
 
 
 def test_one_that_is_cut_for_longer_ends_the_take_and_the_next_one_succeeds(pairs: MakePairs, network: Network) -> None:
-    every = pairs(timeout_s=5.0)
+    every = pairs(timeout_s=10.0)
     for pair in every:
         network.cut_after(*pair.hosts, 200_000)
         pair.start(seed=1, **MIB)

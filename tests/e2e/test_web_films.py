@@ -17,6 +17,7 @@ from media import decode_image, encode_image
 from tests.e2e.client_films import CLIP, client_of, options_for, run, write_film
 from tests.e2e.servers import assert_same, wait_for
 from tests.unit.web.services import PATIENCE, running
+from web import eden
 from web.live import DRAWN, QUALITY, STAMP
 from web.server_status import look
 
@@ -126,15 +127,18 @@ def test_what_the_server_does_is_told(server, tmp_path):
     film = write_film(tmp_path / "in.mp4", CLIP[:4])
     with running(tmp_path / "web", at_once=0, film_options=tuple(options_for(server))) as visitor:
         visitor.get(f"{visitor.upload(film.read_bytes())}/pair/eden?at=0.05").raise_for_status()
-        told = visitor.get("/v1/server").json()
+        seen = []
+        wait_for(lambda: seen.append(visitor.get("/v1/server").json()) or seen[-1]["models"] is not None)
+        told = seen[-1]
     assert (told["server"], told["status"], told["trouble"]) == (server.url, "ready", [])
     models = {model["name"]: model for model in told["models"]}
     assert {*models} == {"eden__encoder", "eden__dit_decoder"}
     assert all(model["workers_ready"] == model["workers"] >= 1 for model in models.values())
-    wait_for(lambda: look(server.url, server.tokens.path).pairs >= 1)  # metrics are told once a second
+    wait_for(lambda: (look(server.url, server.tokens.path).pairs or 0) >= 1)  # metrics are told once a second
 
 
-def test_live_pictures_are_drawn_by_the_server(server, tmp_path):
+def test_live_pictures_are_drawn_by_the_server(server, tmp_path, monkeypatch):
+    monkeypatch.setitem(eden._WAITING, "live", {"timeout": PATIENCE, "patience": PATIENCE})
     first, second = CLIP[:2]
     jpegs = [encode_image(np.asarray(frame), "jpeg", 95) for frame in (first, second)]
     with running(tmp_path / "web", at_once=0, film_options=tuple(options_for(server))) as visitor:

@@ -39,7 +39,7 @@ def no_pauses(monkeypatch):
 
 @pytest.fixture
 def client(told):
-    with EdenClient(told.url, patience=5, timeout=20) as client:
+    with EdenClient(told.url, patience=60, timeout=60) as client:
         yield client
 
 

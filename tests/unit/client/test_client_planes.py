@@ -55,7 +55,7 @@ def host(request, told, tmp_path):
 
 def client_of(told, tmp_path, **options) -> EdenClient:
     folder = tmp_path if told.takes_regions else tmp_path / "none"
-    return EdenClient(told.url, **{"route": "workflow", "region_folder": folder, "patience": 5} | options)
+    return EdenClient(told.url, **{"route": "workflow", "region_folder": folder, "patience": 60} | options)
 
 
 def said_of(told) -> dict[str, str]:

@@ -50,7 +50,7 @@ def host(told, tmp_path):
 
 
 def client_of(told, tmp_path: Path, **options) -> EdenClient:
-    return EdenClient(told.url, **{"route": "workflow", "region_folder": tmp_path, "patience": 5} | options)
+    return EdenClient(told.url, **{"route": "workflow", "region_folder": tmp_path, "patience": 60} | options)
 
 
 def names(told) -> list[str]:

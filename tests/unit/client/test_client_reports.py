@@ -102,7 +102,8 @@ def test_json_stays_out_of_the_way_of_a_film_on_standard_output(capsys, target):
     assert target != "-" or not out
 
 
-def test_json_lines_tell_all_that_happens(capsys):
+def test_json_lines_tell_all_that_happens(capsys, monkeypatch):
+    monkeypatch.setattr(reports, "time", SimpleNamespace(monotonic=lambda: 100.0))
     report = JsonLines("out.mkv")
     report.begin(NAME, 9, 4)
     report.note("odd")

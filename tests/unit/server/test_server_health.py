@@ -65,6 +65,7 @@ def told() -> Iterator[TorchServeTells]:
 def make(told, place, monkeypatch):
     monkeypatch.setattr(health_module, "KEPT", 0.0)  # each question is asked anew
     monkeypatch.setattr(health_module, "KEPT_BAD", 0.0)
+    monkeypatch.setattr(health_module, "PATIENCE", 60.0)
 
     def _make(recent: float | None = 60, is_registered: Callable[[], bool] = lambda: True) -> Health:
         url = f"http://127.0.0.1:{told.server_port}"
@@ -83,7 +84,7 @@ def test_it_is_ready_once_all_is_registered_up_and_has_answered(make, told):
 
 
 def test_who_answered_too_long_ago_is_not_ready(make, told):
-    told.ago[ENCODER] = 59
+    told.ago[ENCODER] = 5
     health = make()
     assert health.ready() == ""
     told.ago[ENCODER] = 61
@@ -183,12 +184,12 @@ def received(connection: socket.socket) -> bytes:
 
 
 def test_a_question_that_is_too_long_or_never_ends_is_hung_up_on(make):
-    with asked_at(make(), longest=600) as address, socket.create_connection(address) as connection:
-        connection.sendall(b"GET /ready HTTP/1.1\r\nX: " + b"a" * 2 * LARGEST)
+    with asked_at(make(), longest=0.2) as address, socket.create_connection(address) as connection:
+        connection.sendall(b"GET /ready HTTP/1.1\r\n")  # and no end of it
         assert received(connection) == b""
-    with asked_at(make(), longest=0.2) as address:
+    with asked_at(make(), longest=600) as address:
         with socket.create_connection(address) as connection:
-            connection.sendall(b"GET /ready HTTP/1.1\r\n")  # and no end of it
+            connection.sendall(b"GET /ready HTTP/1.1\r\nX: " + b"a" * 2 * LARGEST)
             assert received(connection) == b""
         with socket.create_connection(address) as connection:
             connection.sendall(b"\0\xff garbage\r\n\r\n")

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from tests.nobody import nobody
 from tests.unit.web.services import running
 from web.schemas import Model
 from web.server_status import Status, judged, look
@@ -35,22 +36,16 @@ def test_one_that_is_away_says_how_to_start_it(idle, film):
     assert told["videos_waiting"] >= 1 and told["videos_in_progress"] == 0
 
 
-@pytest.fixture
-def nobody():
-    """An address that refuses connections, and that nobody else can take meanwhile."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{taken.getsockname()[1]}"
-
-
-def test_the_last_trouble_is_told(tmp_path, film, nobody):
-    told = ("--server", f"http://{nobody}", "--token", "none")
-    with running(tmp_path / "web", at_once=0, film_options=told) as visitor:
-        place = visitor.upload(film.read_bytes())
-        assert visitor.get("/v1/server").json()["trouble"] == []
-        for _ in range(2):
-            refused = visitor.get(f"{place}/pair/eden?at=0")
-        assert refused.status_code == 503 and visitor.get("/v1/server").json()["trouble"] == [refused.json()["message"]]
+def test_the_last_trouble_is_told(tmp_path, film):
+    with nobody() as address:
+        told = ("--server", f"http://{address}", "--token", "none")
+        with running(tmp_path / "web", at_once=0, film_options=told) as visitor:
+            place = visitor.upload(film.read_bytes())
+            assert visitor.get("/v1/server").json()["trouble"] == []
+            for _ in range(2):
+                refused = visitor.get(f"{place}/pair/eden?at=0")
+            trouble = visitor.get("/v1/server").json()["trouble"]
+    assert refused.status_code == 503 and trouble == [refused.json()["message"]]
 
 
 def test_a_rate_is_taken_over_a_while_and_begins_anew_with_the_server():
@@ -59,8 +54,9 @@ def test_a_rate_is_taken_over_a_while_and_begins_anew_with_the_server():
     assert [status.count(pairs, now) for pairs, now in seen] == [None, None, 5, 5, None, 2, None, None]
 
 
-def test_one_of_another_machine_answers_or_does_not(nobody):
+def test_one_of_another_machine_answers_or_does_not():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         assert look(address, None).status == "ready"  # by gRPC
-    assert look(nobody, None).status == "away"
+    with nobody() as address:
+        assert look(address, None).status == "away"

@@ -14,6 +14,12 @@ from eden_client.film.cluster.ray_cluster import _check_reached
 from tests.serving_thread import serving
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Whoever answers is waited for."""
+    monkeypatch.setattr(ray_cluster, "_REACHED", 60.0)
+
+
 @pytest.fixture
 def silent():
     """Takes connections, and says nothing."""
@@ -45,8 +51,7 @@ def test_who_hangs_up_is_no_cluster():
             _check_reached(f"127.0.0.1:{listener.getsockname()[1]}")
 
 
-def test_who_speaks_grpc_may_be_one(monkeypatch):
-    monkeypatch.setattr(ray_cluster, "_REACHED", 60.0)
+def test_who_speaks_grpc_may_be_one():
     server = grpc.server(ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
