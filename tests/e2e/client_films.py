@@ -19,6 +19,7 @@ from eden_client import EdenClient
 from eden_client.cli.main import main
 from eden_client.film.write.frame_converter import SCALING
 from tests import clip
+from tests.e2e.held_client import Hold
 
 CLIP = [frame[::2, ::2].copy() for frame in clip.CLIP]
 """24 frames of 64x112 with real motion."""
@@ -154,8 +155,10 @@ def told(capsys) -> dict:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def start(server, source, target, *options: str, **popen) -> subprocess.Popen:
+def start(server, source, target, *options: str, hold: Hold | None = None, **popen) -> subprocess.Popen:
     """The command as a process of its own, which Ctrl-C ends even where the tests run as a shell's background job."""
-    command = [sys.executable, "-m", "eden_client", str(source), str(target), *options_for(server), *options]
+    module, environment = ("tests.e2e.held_command", {"HOLD": str(hold.path)}) if hold else ("eden_client", {})
+    command = [sys.executable, "-m", module, str(source), str(target), *options_for(server), *options]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # such a job ignores it, and so would its children
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=popen.pop("text", True), env=os.environ, **popen)
+    pipes = {"stderr": subprocess.PIPE, "text": True} | popen
+    return subprocess.Popen(command, env=os.environ | environment, **pipes)

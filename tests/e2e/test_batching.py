@@ -43,22 +43,26 @@ def interpolate(server, number: int) -> np.ndarray:
     return np.load(io.BytesIO(server.api.call(WORKFLOW, data=body, headers=headers).content))
 
 
-def waiting(server) -> int:
-    """Requests that wait for the encoder, once no more come; 0 while they do."""
-    first, second = (server.api.describe(NODES[0])["jobQueueStatus"]["pendingRequests"] for _ in range(2))
-    return first if first == second else 0
+def waiting(server, node: str) -> int:
+    """Requests that wait for a node, once no more come; 0 while they do."""
+    seen = {server.api.describe(node)["jobQueueStatus"]["pendingRequests"] for _ in range(10)}
+    return seen.pop() if len(seen) == 1 else 0
 
 
 def test_16_concurrent_pairs_share_batches_at_both_nodes_and_each_gets_its_own(server):
     before = counted(server)
-    (encoder,) = server.worker_pids(NODES[0])
+    stopped = [pid for node in NODES for pid in server.worker_pids(node)]
     with ThreadPoolExecutor(16) as pool:
-        os.kill(encoder, signal.SIGSTOP)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
         try:
             futures = [pool.submit(interpolate, server, number) for number in range(16)]
-            wait_for(lambda: waiting(server) >= 8)  # all but those that the encoder has been given
+            for node, pid in zip(NODES, stopped, strict=True):
+                wait_for(lambda node=node: waiting(server, node) >= 8)  # all but those that it has been given
+                os.kill(pid, signal.SIGCONT)
         finally:
-            os.kill(encoder, signal.SIGCONT)
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
         together = [future.result() for future in futures]
 
     def since(counts: Counts, what: str, node: str) -> float:

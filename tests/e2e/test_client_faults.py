@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 
 import psutil
 import pytest
 from client_films import long_clip, look_at, run, start, write_film
 
 from server import Server
+from tests.e2e.held_client import Hold
 from tests.e2e.servers import assert_same, wait_for
 
 FRAMES = 150
-"""Enough for what is killed after its first 48 to be far from its end."""
+"""Enough for several segments after the first three, which are of 12, 24 and 48 frames."""
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +40,25 @@ def undisturbed(own_server, film, tmp_path_factory):
     return target
 
 
-def wait_for_segments(folder, count, process=None, timeout=120):
-    deadline = time.monotonic() + timeout
-    journal = folder / "journal.json"
-    while time.monotonic() < deadline:
-        assert process is None or process.poll() is None, "it ended too soon"
-        if journal.exists() and len(json.loads(journal.read_text())["segments"]) >= count:
-            return
-        time.sleep(0.01)
-    raise AssertionError("no segment was finished")
+@pytest.fixture
+def begin(own_server, film, tmp_path_factory):
+    """Starts the command, and returns once so many segments are finished: there it is held until it is let go."""
+    begun = []
+
+    def _begin(target, segments, *options, **popen):
+        hold = Hold(tmp_path_factory.mktemp("hold") / "hold", target, segments)
+        process = start(own_server, film, target, *options, hold=hold, **popen)
+        begun.append(process)
+        wait_for(lambda: process.poll() is not None or hold.reached())
+        assert process.poll() is None, process.stderr.read()
+        return process, hold
+
+    yield _begin
+    for process in begun:
+        process.kill()
+        process.wait()
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
 
 
 def assert_equal_films(first, second):
@@ -57,10 +67,9 @@ def assert_equal_films(first, second):
     assert_same(one.frames, other.frames)
 
 
-def test_a_killed_run_is_resumed_and_nobody_can_tell(own_server, film, undisturbed, tmp_path, capsys):
+def test_a_killed_run_is_resumed_and_nobody_can_tell(begin, own_server, film, undisturbed, tmp_path, capsys):
     target = tmp_path / "smooth.mkv"
-    process = start(own_server, film, target)
-    wait_for_segments(tmp_path / "smooth.mkv.parts", 3, process)  # of 12, 24 and 48 frames
+    process, _ = begin(target, 3)
     process.kill()
     process.communicate()
     assert not target.exists()
@@ -77,10 +86,9 @@ def test_a_killed_run_is_resumed_and_nobody_can_tell(own_server, film, undisturb
     assert [path.name for path in tmp_path.iterdir()] == ["smooth.mkv"]
 
 
-def test_control_c_leaves_what_is_done_usable(own_server, film, undisturbed, tmp_path):
+def test_control_c_leaves_what_is_done_usable(begin, own_server, film, undisturbed, tmp_path):
     target = tmp_path / "smooth.mkv"
-    process = start(own_server, film, target)
-    wait_for_segments(tmp_path / "smooth.mkv.parts", 3, process)  # of 12, 24 and 48 frames
+    process, _ = begin(target, 3)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -101,12 +109,12 @@ def test_control_c_leaves_what_is_done_usable(own_server, film, undisturbed, tmp
         ("eden__encoder", ["--processes", "2"]),
     ],
 )
-def test_a_killed_worker_is_ridden_out(own_server, film, undisturbed, tmp_path, model, options):
+def test_a_killed_worker_is_ridden_out(begin, own_server, undisturbed, tmp_path, model, options):
     target = tmp_path / "smooth.mkv"
     # A call that TorchServe loses in the moment in which it learns of the death is sent again after pace.LEAST.
-    process = start(own_server, film, target, "--json", *options, stdout=-1)
-    wait_for_segments(tmp_path / "smooth.mkv.parts", 3, process)  # of 12, 24 and 48 frames
+    process, hold = begin(target, 3, "--json", *options, stdout=-1)
     (pid,) = own_server.worker_pids(model)
+    hold.let_go()  # most likely it is in the middle of a call then
     os.kill(pid, signal.SIGKILL)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
@@ -115,21 +123,20 @@ def test_a_killed_worker_is_ridden_out(own_server, film, undisturbed, tmp_path, 
     wait_for(lambda: own_server.worker_pids(model) != [pid])  # a film may be over before TorchServe has seen the death
 
 
-def test_a_killed_process_of_the_command_costs_nothing(own_server, film, undisturbed, tmp_path):
+def test_a_killed_process_of_the_command_costs_nothing(begin, undisturbed, tmp_path):
     target = tmp_path / "smooth.mkv"
-    process = start(own_server, film, target, "--json", "--processes", "2", stdout=-1)
-    wait_for_segments(tmp_path / "smooth.mkv.parts", 1, process)
+    process, hold = begin(target, 1, "--json", "--processes", "2", stdout=-1)
     victim, *_ = psutil.Process(process.pid).children()
     victim.kill()
+    hold.let_go()
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert json.loads(out.splitlines()[-1])["frames_out"] == 2 * FRAMES - 1
     assert_equal_films(target, undisturbed)
 
 
-def test_an_end_by_sigterm_is_like_control_c_and_ends_the_processes_too(own_server, film, tmp_path):
-    process = start(own_server, film, tmp_path / "smooth.mkv", "--processes", "2")
-    wait_for_segments(tmp_path / "smooth.mkv.parts", 2, process)  # and each is at another, one of them at the last
+def test_an_end_by_sigterm_is_like_control_c_and_ends_the_processes_too(begin, tmp_path):
+    process, _ = begin(tmp_path / "smooth.mkv", 2, "--processes", "2")
     children = psutil.Process(process.pid).children()
     assert len(children) == 2
     process.terminate()
@@ -140,22 +147,24 @@ def test_an_end_by_sigterm_is_like_control_c_and_ends_the_processes_too(own_serv
     assert not any(child.is_running() for child in children)
 
 
-def test_a_server_that_is_away_is_waited_for_as_long_as_patience_lasts(own_server, film, undisturbed, tmp_path):
+def test_a_server_that_is_away_is_waited_for_as_long_as_patience_lasts(begin, own_server, film, undisturbed, tmp_path):
     """Stopped in mid-film and started again: one run rides it out, an impatient one ends and is resumed later."""
-    runs = {}
+    runs, holds = {}, []
     for name, patience in (("patient", "600"), ("hasty", "0.5")):
-        runs[name] = start(own_server, film, tmp_path / f"{name}.mkv", "--patience", patience, "--json", stdout=-1)
-    for name, process in runs.items():
-        wait_for_segments(tmp_path / f"{name}.mkv.parts", 1, process)
+        runs[name], hold = begin(tmp_path / f"{name}.mkv", 1, "--patience", patience, "--json", stdout=-1)
+        holds.append(hold)
     own_server.stop()
+    for hold in holds:
+        hold.let_go()
     out, err = runs["hasty"].communicate(timeout=120)
     assert runs["hasty"].returncode == 1
     assert "--resume" in err.splitlines()[-1] and "Traceback" not in err
-    assert runs["patient"].poll() is None
+    while "trying again" not in (line := runs["patient"].stderr.readline()):
+        assert line, "it ended"
     own_server.start()
     out, err = runs["patient"].communicate(timeout=240)
     assert runs["patient"].returncode == 0, err
-    assert "trying again" in err and json.loads(out.splitlines()[-1])["traffic"]["retries"] > 0
+    assert json.loads(out.splitlines()[-1])["traffic"]["retries"] > 0
     assert_equal_films(tmp_path / "patient.mkv", undisturbed)
     assert run(own_server, film, tmp_path / "hasty.mkv", "--resume") == 0
     assert_equal_films(tmp_path / "hasty.mkv", undisturbed)

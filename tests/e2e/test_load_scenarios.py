@@ -184,15 +184,18 @@ def phases(path: Path) -> list[Phase]:
 
 
 def test_steps_measure_each_load_and_name_the_knee(server, tmp_path):
-    file = tmp_path / "phases.jsonl"
-    options = ("--shape", "steps", "--steps", "1,4", "--phase-seconds", "2", "--settle-seconds", "1")
-    tag = ("--tags", "streaming", "--rate", "0")
-    run = locust(server, *options, *tag, "--phases-file", str(file), folder=tmp_path)
-    assert_no_failure(run, tmp_path)
-    measured = phases(file)
-    assert [phase.users for phase in measured] == [1, 4]
+    options = ("--shape", "steps", "--steps", "1,4", "--settle-seconds", "1", "--tags", "streaming", "--rate", "0")
+    for seconds in (2, 10, 40):  # in a short phase a machine with other work may have served nobody
+        file = tmp_path / f"phases-{seconds}.jsonl"
+        each = ("--phase-seconds", str(seconds), "--phases-file", str(file))
+        run = locust(server, *options, *each, folder=tmp_path, seconds=240)
+        assert_no_failure(run, tmp_path)
+        measured = phases(file)
+        assert [phase.users for phase in measured] == [1, 4]
+        assert all(phase.seconds > 0.75 * seconds for phase in measured)
+        if all(phase.frames_per_second() > 0 for phase in measured):
+            break
     for phase in measured:
-        assert 1.5 < phase.seconds < 30
         assert phase.frames_per_second() > 0
         assert phase.calls()["requests"] == phase.rows["FRAME StreamingUser"]["requests"]
     assert "The knee:" in run.stdout
@@ -310,15 +313,15 @@ def test_the_web_interface_offers_the_options(server, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/", timeout=5).ok)
-        page = requests.get(f"http://127.0.0.1:{port}/", timeout=5).text
+        wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/", timeout=60).ok)
+        page = requests.get(f"http://127.0.0.1:{port}/", timeout=60).text
         for option in ("frame_size", "phase_seconds", "check_every"):
             assert option in page
         start = {"user_count": 2, "spawn_rate": 2, "host": server.url, "frame_size": "48x64"}
-        assert requests.post(f"http://127.0.0.1:{port}/swarm", data=start, timeout=10).json()["success"]
+        assert requests.post(f"http://127.0.0.1:{port}/swarm", data=start, timeout=60).json()["success"]
 
         def stats() -> dict[str, Any]:
-            return requests.get(f"http://127.0.0.1:{port}/stats/requests", timeout=5).json()
+            return requests.get(f"http://127.0.0.1:{port}/stats/requests", timeout=60).json()
 
         wait_for(lambda: any(row["method"] == "FRAME" for row in stats()["stats"]))
         wait_for(lambda: stats()["state"] == "running")  # one user may have a frame before the other is there
