@@ -103,21 +103,32 @@ docs: install ## README.md and docs/ as a site in run/site, every link in it che
 train: install ## train weights for the demo, on a large GPU (TRAIN='...': see training/README.md)
 	@$(PYTHON_IN_VENV) -m training $(TRAIN)
 
-lint: install ## ruff and mypy
+lint: ruff mypy ## ruff and mypy
+
+ruff: install
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+
+mypy: install
 	@.venv/bin/mypy
 
 # Four processes share the tests, for two cores, since most tests wait; those that measure the machine run afterwards.
 # Each process reads the same files, and starts others that do: what they have compiled is kept, whatever the
 # environment says.
-test test-quick: export PYTHONDONTWRITEBYTECODE :=
+test test-together test-quick test-unit: export PYTHONDONTWRITEBYTECODE :=
 
-test: lint ## all checks and tests that need no GPU and no cluster
-	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" --ignore tests/cluster
+# mypy takes one core for half a minute where it has no cache: it runs beside the tests.
+test: ruff ## all checks and tests that need no GPU and no cluster
+	@$(MAKE) --no-print-directory --jobs=2 mypy test-together
 	@.venv/bin/pytest -m alone tests/e2e
 
-test-quick: lint ## the checks and the quick ones of the tests that start no server, in under a minute
+test-together: install
+	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" --ignore tests/cluster --durations 15
+
+test-quick: ruff ## the checks and the quick ones of the tests that start no server, in under a minute
+	@$(MAKE) --no-print-directory --jobs=2 mypy test-unit
+
+test-unit: install
 	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/unit \
 		--ignore tests/unit/training --ignore tests/unit/bench
 
@@ -141,4 +152,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo web client docs loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lock lint test test-quick test-cluster install-cluster test-gpu
+.PHONY: help install archive serve stop status doctor demo web client docs loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lock lint ruff mypy test test-together test-quick test-unit test-cluster install-cluster test-gpu

@@ -15,36 +15,62 @@ from hypothesis import settings
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
-    "security/",
     "contract/test_handoff_contract.py",
     "e2e/test_load_scenarios.py",
-    "e2e/test_client_faults.py",
-    "e2e/test_starting_plain.py",
     "e2e/test_client_formats.py",
+    "e2e/test_client_faults.py",
+    "security/",
+    "e2e/test_drain.py",
     "e2e/test_fused.py",
-    "e2e/test_load_fused.py",
-    "e2e/test_urgency.py",
-    "e2e/test_client_topologies.py",
+    "e2e/test_two_hosts.py",
+    "e2e/test_starting_plain.py",
     "e2e/test_starting_twice.py",
-    "contract/test_handoff_hosts.py",
+    "unit/training/test_training_run.py",
     "e2e/",
     "unit/training/",
     "cluster/",
     "contract/",
     "gpu/",
-    "cluster/",
+    "unit/web/page/",
+    "unit/client/film/",
     "unit/",
 )
 """Files and folders in the order in which they run: short ones come last, so that no process waits long for others."""
-ONE_SERVER = {
-    "tests/security/": "tests/security",
-    "tests/e2e/test_fused.py": "both",
-    "tests/e2e/test_load_fused.py": "both",
-    "tests/e2e/test_urgency.py": "both",
-    "tests/e2e/test_client_topologies.py": "both",
-    "tests/e2e/test_example_client.py": "both",
+TOGETHER = {
+    "security": ("security/",),
+    "both": (
+        "e2e/test_client_topologies.py",
+        "e2e/test_example_client.py",
+        "e2e/test_fused.py",
+        "e2e/test_load_fused.py",
+        "e2e/test_traces.py",
+        "e2e/test_urgency.py",
+    ),
+    "server, under load": (
+        "e2e/test_batching.py",
+        "e2e/test_faults.py",
+        "e2e/test_grpc.py",
+        "e2e/test_load_grpc.py",
+        "e2e/test_load_scenarios.py",
+        "e2e/test_metrics_prometheus.py",
+        "e2e/test_worker_exit.py",
+    ),
+    "server, with films": (
+        "e2e/test_bad_requests.py",
+        "e2e/test_client_films.py",
+        "e2e/test_client_formats.py",
+        "e2e/test_readme.py",
+        "e2e/test_regions.py",
+        "e2e/test_requests.py",
+        "e2e/test_starting.py",
+        "e2e/test_web_films.py",
+    ),
+    "own_server": ("e2e/test_client_faults.py", "e2e/test_page_eden.py"),
 }
-"""Files that share a process, since their server costs more than they do."""
+"""Files that share a process, by what they share: a server takes as long to start as many of their tests.
+
+A file with one of these fixtures that does not stand here starts another of it.
+"""
 ALONE = ("e2e/", "gpu/")
 """Where `make test` and `make test-gpu` look for what is marked so."""
 
@@ -65,7 +91,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
     class ByServer(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            shared = (scope for place, scope in ONE_SERVER.items() if nodeid.startswith(place))
+            place = nodeid.removeprefix("tests/")
+            shared = (scope for scope, places in TOGETHER.items() if place.startswith(places))
             return next(shared, None) or super()._split_scope(nodeid)
 
     return ByServer(config, log) if config.getvalue("dist") == "loadfile" else None
@@ -91,4 +118,5 @@ def _place(item: pytest.Item) -> str:
 
 
 def _rank(item: pytest.Item) -> int:
-    return next(rank for rank, place in enumerate(LONGEST_FIRST) if _place(item).startswith(place))
+    own = _place(item)
+    return next(rank for rank, place in enumerate(LONGEST_FIRST) if own.startswith(place))

@@ -34,6 +34,13 @@ def server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="session")
+def own_server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """For tests that stop it, start it and kill its workers: it runs and answers after each of them."""
+    with Server(model_store, folder=tmp_path_factory.mktemp("own"), ports="free") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Both topologies, with batches of four; a clip of more than TAKEN frames of 64x112 is too large for either.
 

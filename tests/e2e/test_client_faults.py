@@ -10,19 +10,11 @@ import psutil
 import pytest
 from client_films import long_clip, look_at, run, start, write_film
 
-from server import Server
 from tests.e2e.held_client import Hold
 from tests.e2e.servers import assert_same, wait_for
 
 FRAMES = 150
 """Enough for several segments after the first three, which are of 12, 24 and 48 frames."""
-
-
-@pytest.fixture(scope="module")
-def own_server(model_store, tmp_path_factory):
-    """Apart from the other tests' one, since it is killed and stopped."""
-    with Server(model_store, folder=tmp_path_factory.mktemp("own"), ports="free") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from client_films import (
 )
 from PIL import Image
 
-from eden_client import Refused, TokenRejected
+from eden_client import NotOffered, Refused, TokenRejected
 from eden_client.cli.main import main
 from server import Server
 from tests.e2e.servers import assert_same
@@ -257,4 +257,13 @@ def test_errors_carry_the_servers_words(server):
     with client_of(server, **grpc) as client, pytest.raises(Refused, match="at least 16"):
         client.interpolate_pair(*tiny)
     with client_of(server, **grpc, key_file=None, token="wrong") as client, pytest.raises(TokenRejected):
+        client.interpolate_pair(*CLIP[:2])
+
+
+def test_where_only_the_workflow_is_offered_it_serves(server, exact, doubled, tmp_path, capsys):
+    assert run(server, exact, tmp_path / "workflow.mkv", "--route", "workflow") == 0
+    assert_same(doubled.frames, look_at(tmp_path / "workflow.mkv").frames)
+    assert run(server, exact, tmp_path / "fused.mkv", "--route", "fused") == 1
+    assert "eden_fused" in capsys.readouterr().err
+    with client_of(server, route="fused") as client, pytest.raises(NotOffered):
         client.interpolate_pair(*CLIP[:2])

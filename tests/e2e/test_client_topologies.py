@@ -1,4 +1,4 @@
-"""The client beside a real TorchServe of the workflow, the fused model, or both, with little room for clips."""
+"""The client beside a real TorchServe of the workflow and the fused model, with little room for clips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import requests
 from client_films import CLIP, client_of, look_at, run, told, write_film
 
 from bench.capacity.samples import Readings
-from eden_client import NotOffered, TooLarge
+from eden_client import TooLarge
 from server import Server
 from server.topology import FUSED, NODES
 from tests.e2e.servers import assert_same, wait_for
@@ -47,15 +47,6 @@ def test_where_both_are_offered_a_film_goes_by_fused_and_is_the_same(both, film,
     assert run(both, film, tmp_path / "auto.mkv") == 0
     assert_same(look_at(tmp_path / "auto.mkv").frames, by_workflow)
     wait_for(lambda: served(both, FUSED) >= before + 1 + FRAMES - 1)  # the question, and all pairs
-
-
-def test_where_only_the_workflow_is_offered_it_serves(server, film, by_workflow, tmp_path, capsys):
-    assert run(server, film, tmp_path / "auto.mkv") == 0
-    assert_same(look_at(tmp_path / "auto.mkv").frames, by_workflow)
-    assert run(server, film, tmp_path / "fused.mkv", "--route", "fused") == 1
-    assert "eden_fused" in capsys.readouterr().err
-    with client_of(server, route="fused") as client, pytest.raises(NotOffered):
-        client.interpolate_pair(*CLIP[:2])
 
 
 @pytest.mark.parametrize("route", ["auto", "workflow", "chain"])

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from server import Server
 from tests.e2e.client_films import CLIP, client_of, long_clip, look_at, options_for, run, write_film
 from tests.unit.web.page.browsing import chromium, film_file, visiting
 from tests.unit.web.services import held_up, running
@@ -27,15 +26,8 @@ LONG = 40
 
 
 @pytest.fixture(scope="module")
-def eden(model_store, tmp_path_factory):
-    """Apart from the other tests' one, since it is stopped."""
-    with Server(model_store, folder=tmp_path_factory.mktemp("eden"), ports="free") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def visitor(eden, tmp_path_factory):
-    told = (*options_for(eden), *ONE_CALL)
+def visitor(own_server, tmp_path_factory):
+    told = (*options_for(own_server), *ONE_CALL)
     with running(tmp_path_factory.mktemp("web") / "web", command=WORKER, film_options=told) as visitor:
         yield visitor
 
@@ -79,13 +71,13 @@ def set_cursor(tab, number):
     expect(tab.page.locator("#stage")).to_have_attribute("data-at", f"{(number + 0.5) / 24:.6f}")
 
 
-def test_the_pair_under_the_cursor_is_drawn_at_once(tab, eden, film):
+def test_the_pair_under_the_cursor_is_drawn_at_once(tab, own_server, film):
     frames = look_at(film).frames
     tab.drop(film_file(film, "toys.mp4"))
     expect(tab.words).to_contain_text("Drawn in")
     expect(tab.page.locator("#cut-count")).to_have_text("1 cut")
     set_cursor(tab, 3)
-    with client_of(eden) as client:
+    with client_of(own_server) as client:
         between = client.interpolate_pair(frames[3], frames[4]).astype(int)
     assert np.abs(shown(tab, "#under-picture") - between).max() <= 1
     assert np.abs(shown(tab, "#over-picture") - frames[3]).max() <= 1
@@ -97,7 +89,7 @@ def test_the_pair_under_the_cursor_is_drawn_at_once(tab, eden, film):
     expect(tab.words).to_contain_text("A cut: nothing is drawn")
 
 
-def test_a_film_made_by_the_page_is_that_of_the_command(tab, eden, film, tmp_path):
+def test_a_film_made_by_the_page_is_that_of_the_command(tab, own_server, film, tmp_path):
     tab.drop(film_file(film, "toys.mp4"))
     tab.button("Make this film").click()
     row = tab.video("toys.mp4")
@@ -105,7 +97,7 @@ def test_a_film_made_by_the_page_is_that_of_the_command(tab, eden, film, tmp_pat
     with tab.page.expect_download() as download:
         row.get_by_role("link", name="Download toys.mp4").click()
     download.value.save_as(tmp_path / "by-page.mp4")
-    assert run(eden, film, tmp_path / "by-command.mp4", *ONE_CALL) == 0
+    assert run(own_server, film, tmp_path / "by-command.mp4", *ONE_CALL) == 0
     assert (tmp_path / "by-page.mp4").read_bytes() == (tmp_path / "by-command.mp4").read_bytes()
     tab.button("Remove", row).click()
     expect(tab.videos).to_have_count(0)
@@ -121,12 +113,12 @@ def test_a_camera_is_shown_at_more_than_its_rate(tab):
     expect(tab.page.locator("#live-view")).to_be_hidden()
 
 
-def test_the_page_tells_what_the_server_does(tab, eden):
+def test_the_page_tells_what_the_server_does(tab, own_server):
     expect(tab.page.locator("#server")).to_have_attribute("data-status", "ready")
     expect(tab.page.locator("#server-facts")).to_contain_text("1 of 1 worker")
 
 
-def test_a_restart_of_the_eden_server_in_mid_job(tab, visitor, eden, tmp_path, monkeypatch):
+def test_a_restart_of_the_eden_server_in_mid_job(tab, visitor, own_server, tmp_path, monkeypatch):
     hold = tmp_path / "hold"
     hold.touch()
     monkeypatch.setenv("HOLD", str(hold))
@@ -137,12 +129,12 @@ def test_a_restart_of_the_eden_server_in_mid_job(tab, visitor, eden, tmp_path, m
     expect(row).to_have_attribute("data-status", "in_progress")
     id_ = row.get_attribute("data-video")
     held_up(visitor, id_)
-    eden.stop()
+    own_server.stop()
     tab.cursor.press("ArrowRight")
-    expect(tab.words).to_contain_text(f"The EDEN server at {eden.url} does not answer")
+    expect(tab.words).to_contain_text(f"The EDEN server at {own_server.url} does not answer")
     hold.unlink()
     visitor.until(id_, lambda video: any("trying again" in note for note in video["notes"]))
-    eden.start()
+    own_server.start()
     tab.cursor.press("ArrowRight")
     expect(tab.words).to_contain_text("Drawn in")
     expect(row.locator(".state")).to_contain_text(f"Done · {2 * LONG - 1} frames")
