@@ -18,6 +18,14 @@ from server.torchserve import RunsAlready, Server, ServerError
 PLACES = """\
 The model store and the server's own folder are model_store/ and run/server/: of the checkout, where this runs in one;
 of the current folder, where it is installed. --model-store, --output and --folder name others."""
+HELP = {
+    "start": "start it, and return once it has answered a real call",
+    "run": "start it and stay until told to end: for containers",
+    "drain": "refuse new calls, finish those that were accepted, stop",
+    "stop": "stop it now",
+    "status": "which workers run, and whether each node answers",
+    "doctor": "what this host lacks to serve, and what to do",
+}
 BROKEN_PIPE = 141
 """The exit code that shells give for a program that SIGPIPE ended."""
 
@@ -143,7 +151,7 @@ def main() -> int:
     )
     commands.add_parser("pack", help="build the archives that the others serve")  # main has called it by now
     for command in (start, run, drain, stop, status, doctor):
-        sub = commands.add_parser(command.__name__)
+        sub = commands.add_parser(command.__name__, help=HELP[command.__name__])
         sub.set_defaults(command=command)
         sub.add_argument("--folder", type=Path, default=FOLDER, help="its own folder (default: %(default)s)")
         if command is status:

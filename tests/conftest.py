@@ -21,6 +21,7 @@ LONGEST_FIRST = (
     "e2e/test_client_faults.py",
     "security/",
     "e2e/test_drain.py",
+    "e2e/test_installed.py",
     "e2e/test_fused.py",
     "e2e/test_two_hosts.py",
     "e2e/test_starting_plain.py",

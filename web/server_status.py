@@ -19,6 +19,7 @@ from eden_client.api.sessions import host_and_port, session_for, with_scheme
 from server.api import Api
 from server.folder import ServerFolder
 from server.http import request
+from server.settings import COMMAND, IN_CHECKOUT
 from server.tokens import Tokens
 from server.topology import FUSED, LIVE, NODES
 from web.answers import json_answer
@@ -34,9 +35,10 @@ _LATELY_S = 2.0
 """Seconds that a rate is taken over, at least: TorchServe tells its metrics once a second."""
 _DRAWING = "|".join((NODES[1], FUSED, LIVE))
 _DRAWN = re.compile(rf'^eden_pairs_total\{{[^}}]*ModelName="(?:{_DRAWING})"[^}}]*\}} (\S+)$', re.MULTILINE)
+_START = "make serve" if IN_CHECKOUT else f"{COMMAND} start"
 _AWAY = (
-    "No EDEN server answers at {}. Start one (make serve; make doctor says what it lacks), or name another: "
-    "python -m web -- --server URL"
+    f"No EDEN server answers at {{}}. Start one ({_START}; {COMMAND} doctor says what this host lacks), or name "
+    "another: python -m web -- --server URL"
 )
 
 

@@ -125,6 +125,16 @@ def test_both_distributions_ask_for_the_same_versions() -> None:
     assert {*map(str, asked_for(CLIENT["project"]))} <= {*map(str, asked_for(WHOLE["project"]))}
 
 
+@pytest.mark.parametrize("folder", ["tests", "bench", "loadtest", "examples", "weights"])
+def test_what_is_not_packed_imports_what_some_extra_asks_for(folder: str) -> None:
+    paths = sorted((PROJECT / folder).rglob("*.py"))
+    beside = {path.stem for path in paths} | {path.name for path in PROJECT.iterdir() if path.is_dir()}
+    declared = {canonicalize_name(each.name) for each in asked_for(WHOLE["project"])}
+    others = imported(paths) - OURS - BROUGHT_BY_TORCH - beside
+    assert others
+    assert {name for name in others if not distributions_of(name) & declared} == set()
+
+
 WITHOUT = """
 import importlib, json, sys
 blocked, modules = json.loads(sys.argv[1]), json.loads(sys.argv[2])
