@@ -103,11 +103,12 @@ docs: install ## README.md and docs/ as a site in run/site, every link in it che
 train: install ## train weights for the demo, on a large GPU (TRAIN='...': see training/README.md)
 	@$(PYTHON_IN_VENV) -m training $(TRAIN)
 
-lint: ruff mypy ## ruff and mypy
+lint: ruff mypy ## ruff, mypy, and vulture, which tells what nothing uses
 
 ruff: install
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/vulture
 
 mypy: install
 	@.venv/bin/mypy

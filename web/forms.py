@@ -30,7 +30,6 @@ class _Part:
 
     headers: dict[bytes, bytes] = field(default_factory=dict)
     name: str = ""
-    file_name: str = ""
 
 
 @dataclass

@@ -27,8 +27,3 @@ def decoder_flop(config: EdenConfig, tokens: int, pairs: int, frames: int) -> fl
     decoding = config.decoder_depth * block(tokens, tokens + q, corners=1)
     pixels = linear(tokens, d, config.patch_values) + linear(tokens, config.patch_values, config.patch_values)
     return frames * a_frame + pairs * (denoising + decoding + pixels)
-
-
-def encoder_flop(config: EdenConfig, tokens: int, frames: int) -> float:
-    """Floating-point operations from the patches of `frames` frames to both kinds of tokens."""
-    return 2.0 * frames * tokens * config.patch_values * 2 * config.hidden_dim

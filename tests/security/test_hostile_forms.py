@@ -208,7 +208,6 @@ def test_a_ticket_that_calls_itself_json_is_a_bad_ticket(client: Client, target:
 
 
 GOOD = form(PICTURES)
-SEED = Part("seed", b"1")
 
 
 def parts(*more: Part) -> Call:

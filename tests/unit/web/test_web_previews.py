@@ -261,21 +261,6 @@ def test_what_is_kept_is_bounded_and_goes_with_the_upload(tmp_path, scenes):
         assert not [*(tmp_path / "web" / "previews" / place.rpartition("/")[2]).iterdir()]
 
 
-def exchange(*asked, command, **options):
-    async def asking():
-        reader = ReaderProcess(command=command, **{"patience_s": PATIENCE} | options)
-        answers = []
-        for each in asked:
-            try:
-                answers.append(await reader.ask(each))
-            except ApiError as error:
-                answers.append(error)
-        await reader.close()
-        return answers
-
-    return asyncio.run(asking())
-
-
 @pytest.mark.parametrize(
     ("how", "patience_s", "told"), [("os.abort()", PATIENCE, "ended the process"), ("time.sleep(600)", 0.5, "0.5 s")]
 )

@@ -27,7 +27,6 @@ CHECKS = [
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 SCHEMA = schemathesis.openapi.from_dict(document(with_token=False))
 ENDLESS = "/v1/events"
-NOTHING = {"id": "0" * 32, "picture": "first", "number": 0}
 OPERATIONS = [each.ok() for each in SCHEMA.get_all_operations() if each.ok().path != ENDLESS]
 
 
