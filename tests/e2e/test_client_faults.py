@@ -8,8 +8,8 @@ import signal
 
 import psutil
 import pytest
-from client_films import long_clip, look_at, run, start, write_film
 
+from tests.e2e.client_films import long_clip, look_at, run, start, write_film
 from tests.e2e.held_client import Hold
 from tests.e2e.servers import assert_same, wait_for
 

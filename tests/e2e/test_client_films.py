@@ -11,7 +11,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from client_films import (
+from PIL import Image
+
+from eden_client import NotOffered, Refused, TokenRejected
+from eden_client.cli.main import main
+from server import Server
+from tests.e2e.client_films import (
     CLIP,
     beep_start,
     client_of,
@@ -25,11 +30,6 @@ from client_films import (
     told,
     write_film,
 )
-from PIL import Image
-
-from eden_client import NotOffered, Refused, TokenRejected
-from eden_client.cli.main import main
-from server import Server
 from tests.e2e.servers import assert_same
 
 

@@ -11,7 +11,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from client_films import (
+from PIL import Image
+
+from eden_client.film.plan.duplicates import SAME
+from media import encode_image
+from media.truncation import missing_bytes
+from tests.e2e.client_films import (
     CLIP,
     beep_start,
     first_white,
@@ -22,11 +27,6 @@ from client_films import (
     told,
     write_film,
 )
-from PIL import Image
-
-from eden_client.film.plan.duplicates import SAME
-from media import encode_image
-from media.truncation import missing_bytes
 
 SMALL = [frame[:48, :64].copy() for frame in CLIP]
 OTHER = [np.ascontiguousarray(255 - frame[::-1, ::-1]) for frame in SMALL]

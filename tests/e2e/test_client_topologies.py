@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from client_films import CLIP, client_of, look_at, run, told, write_film
 
 from bench.capacity.samples import Readings
 from eden_client import TooLarge
 from server import Server
 from server.topology import FUSED, NODES
+from tests.e2e.client_films import CLIP, client_of, look_at, run, told, write_film
 from tests.e2e.servers import assert_same, wait_for
 
 FRAMES = 12

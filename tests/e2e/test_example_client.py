@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from client_films import client_of
 from PIL import Image
 
 from examples import client
 from server import Server
+from tests.e2e.client_films import client_of
 from tests.e2e.servers import assert_same, moving_frames
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import requests
 import torch
-from client_films import client_of
 
 import media
 from eden.planes import YuvFormat, to_planes, to_rgb
 from media.region_format import CONTENT_TYPE, FOLDER
 from server import Server
 from server.api import BINARY
+from tests.e2e.client_films import client_of
 from tests.e2e.servers import TAKEN, WORKFLOW, moving_frames, wait_for
 from tests.region_files import RegionFile
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from client_films import CLIP as FILM
-from client_films import grpc_options, look_at, write_film
 
 import media
 from eden_client.api.errors import envelope_in
@@ -22,6 +20,8 @@ from eden_client.api.traffic import Traffic
 from eden_client.cli.main import main
 from server import Server
 from server.topology import NODES
+from tests.e2e.client_films import CLIP as FILM
+from tests.e2e.client_films import grpc_options, look_at, write_film
 from tests.e2e.servers import moving_frames
 
 ENCODER, DECODER = NODES

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from client_films import client_of
 
 from eden_client import RegionUnavailable
 from eden_client.api.regions import RegionPool
 from server import Server
 from server.settings import PROJECT
+from tests.e2e.client_films import client_of
 from tests.e2e.servers import assert_same, interpolates, moving_frames
 
 CLIP = list(moving_frames(4, 48, 64, seed=2))

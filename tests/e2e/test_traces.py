@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from client_films import CLIP, client_of, run, write_film
 
 from eden_client import Trace
 from server import Server
+from tests.e2e.client_films import CLIP, client_of, run, write_film
 from tests.e2e.servers import moving_frames
 from tracing.context import TraceContext
 from tracing.spans import Span

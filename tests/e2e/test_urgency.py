@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 import yaml
-from client_films import client_of
 
 import media
 from bench.capacity.samples import Readings
@@ -27,6 +26,7 @@ from server import Server
 from server.api import BINARY
 from server.settings import PROJECT
 from server.topology import AS, FUSED, LIVE
+from tests.e2e.client_films import client_of
 from tests.e2e.servers import PREDICT, TAKEN, WORKFLOW, assert_no_thread_leaked, assert_same, moving_frames, wait_for
 
 HELD, BATCH = "held", 3
