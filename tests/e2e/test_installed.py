@@ -122,6 +122,7 @@ def test_what_is_missing_is_said_with_the_command_that_is_there(programs: Path, 
     assert not (tmp_path / "model_store").exists()
 
 
+@pytest.mark.timeout(900)  # eight commands, on a machine that may have other work
 def test_the_first_run_of_the_page(programs: Path, home: Path) -> None:
     assert FIRST_RUN
     server: dict[str, str] = {}
