@@ -79,7 +79,7 @@ def _commands(module: str, rest: str) -> Iterator[tuple[tuple[str, ...], list[st
 def test_scripts_can_be_read(page: Page):
     for language, block in page.blocks:
         if language == "sh":
-            read = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True, timeout=30)
+            read = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True, timeout=250)
             assert not read.stderr, block
 
 
@@ -101,7 +101,7 @@ def test_a_node_without_a_server_draws_what_is_between(tmp_path: Path):
     ]
     (tmp_path / "run" / "demo").mkdir(parents=True)
     (tmp_path / "weights").symlink_to(PROJECT / "weights")
-    subprocess.run(drawing, cwd=PROJECT, check=True, capture_output=True, timeout=120)
+    subprocess.run(drawing, cwd=PROJECT, check=True, capture_output=True, timeout=250)
     (example,) = (
         block
         for page in PAGES
@@ -117,7 +117,7 @@ def test_a_node_without_a_server_draws_what_is_between(tmp_path: Path):
         check=True,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=250,
     )
     assert done.stdout == "200 image/png\n"
     between = (tmp_path / "run" / "demo" / "by-hand.png").read_bytes()
@@ -147,7 +147,7 @@ def test_options_that_are_named_are_there():
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=250,
         check=True,
     )
     for (command, options), text in zip(asked.items(), json.loads(told.stdout), strict=True):
@@ -189,5 +189,5 @@ def _options_of(command: str) -> set[str]:
 
 def _told(command: list[str]) -> set[str]:
     """The options in what a command prints."""
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=250, check=True)
     return {*OPTION.findall(done.stdout), "--help"}

@@ -20,7 +20,7 @@ pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 def test_the_site(tmp_path: Path):
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path / "site")]
     quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    built = subprocess.run(command, cwd=PROJECT, env=quiet, capture_output=True, text=True, timeout=200)
+    built = subprocess.run(command, cwd=PROJECT, env=quiet, capture_output=True, text=True, timeout=250)
     assert built.returncode == 0, built.stdout + built.stderr
     made = {page.relative_to(tmp_path / "site").as_posix(): page for page in (tmp_path / "site").rglob("*.html")}
     assert {f"{page}".replace(".md", ".html") for page in pages() if str(page).startswith("docs/")} <= made.keys()
