@@ -26,9 +26,8 @@ LONGEST_FIRST = (
     "e2e/test_two_hosts.py",
     "e2e/test_starting_plain.py",
     "e2e/test_starting_twice.py",
-    "unit/training/test_training_run.py",
-    "e2e/",
     "unit/training/",
+    "e2e/",
     "cluster/",
     "contract/",
     "gpu/",
@@ -67,8 +66,10 @@ TOGETHER = {
         "e2e/test_web_films.py",
     ),
     "own_server": ("e2e/test_client_faults.py", "e2e/test_page_eden.py"),
+    "textures": ("unit/training/",),
 }
-"""Files that share a process, by what they share: a server takes as long to start as many of their tests.
+"""Files that share a process, by what they share: a server takes as long to start as many of their tests, and what is
+trained on as long to draw.
 
 A file with one of these fixtures that does not stand here starts another of it.
 """
