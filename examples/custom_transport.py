@@ -32,6 +32,7 @@ def consume(settings: HandoffSettings, pipe: Connection) -> None:
     """Another process: take what the ticket names, and send back a sum of it."""
     register()
     with open_handoff(settings) as handoff:
+        pipe.send("ready")
         pipe.send(float(handoff.take(pipe.recv_bytes()).cond_dit.sum()))
 
 
@@ -43,11 +44,13 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     with tempfile.TemporaryDirectory() as folder:
-        settings = HandoffSettings(kind=KIND, folder=Path(folder))  # the key that both sign with lies there
+        # The key that both sign with lies in the folder; a busy machine may be silent for longer than it is usual.
+        settings = HandoffSettings(kind=KIND, folder=Path(folder), timeout_s=60)
         with open_handoff(settings) as handoff:
             consumer = context.Process(target=consume, args=(settings, theirs), daemon=True)
             consumer.start()
             theirs.close()  # so that the end of the consumer is the end of its pipe
+            ours.recv()  # that it is ready: a ticket is good for a minute, and importing PyTorch may take as long
             ours.send_bytes(handoff.put(output))
             taken = ours.recv()
             consumer.join()

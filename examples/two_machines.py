@@ -61,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         role.add_argument("--checkpoint", type=Path, default=Path("weights/demo"))
     args = parser.parse_args(arguments)
     if args.role == "encode":
-        settings = HandoffSettings(kind=args.kind, bind=args.bind, port=args.port, time_to_live_s=600)
+        settings = HandoffSettings(kind=args.kind, bind=args.bind, port=args.port, time_to_live_s=600, timeout_s=60)
         with open_handoff(settings) as handoff:
             encode(handoff, args.checkpoint, args.pictures)
     else:
-        with open_handoff(HandoffSettings(kind=args.kind)) as handoff:
+        with open_handoff(HandoffSettings(kind=args.kind, timeout_s=60)) as handoff:
             draw(handoff, args.checkpoint, args.result)
 
 

@@ -150,13 +150,14 @@ class EdenClient:
         pending: deque[Future[Frame]] = deque()
         left = threading.Event()
 
-        def pair(first: Picture, second: Picture) -> Frame:
+        def pair(first: Frame, second: Frame) -> Frame:
             (frame,) = self._between([first, second], yuv, left)
             return frame
 
         try:
-            previous: Picture | None = None
-            for frame in frames:
+            previous: Frame | None = None
+            # Read here: two threads that load one picture of a file at the same time fail.
+            for frame in map(_pixels, frames):
                 if previous is not None:
                     pending.append(in_thread(pair, previous, frame))
                 previous = frame
@@ -268,7 +269,7 @@ def _path(named: str | Path | None) -> Path | None:
 
 def _as_clip(frames: Sequence[Picture], yuv: YuvFormat | None) -> list[Frame]:
     """Frames of any kind as uint8 arrays of one size. Raises Refused, before anything is sent."""
-    clip = [np.asarray(f.convert("RGB")) if isinstance(f, Image.Image) else np.asarray(f) for f in frames]
+    clip = [_pixels(frame) for frame in frames]
     if len(clip) < 2:
         raise Refused(f"{len(clip)} frame{'s' * (len(clip) != 1)}: at least two are needed")
     for frame in clip:
@@ -278,6 +279,10 @@ def _as_clip(frames: Sequence[Picture], yuv: YuvFormat | None) -> list[Frame]:
         if frame.shape != clip[0].shape:
             raise Refused(f"frames of a clip have one size, not {list(clip[0].shape)} and {list(frame.shape)}")
     return clip
+
+
+def _pixels(picture: Picture) -> Frame:
+    return np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
 
 
 def _is_rgb(frame: Frame) -> bool:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eden_client import EdenClient, ServerBusy
 from eden_client.api import adaptive_timeout
@@ -67,6 +68,20 @@ def test_leaving_a_stream_waits_for_no_call_and_repeats_none(told, then):
             if thread.name == "pair":
                 thread.join()
     assert not gave_up and len(told.bodies) == 3 and not troubles and client.traffic.retries == 0
+
+
+def test_a_picture_is_read_once_by_the_thread_that_asks_for_the_frames(told, monkeypatch):
+    readers, convert = [], Image.Image.convert
+
+    def noted(picture, *mode):
+        readers.append(threading.current_thread())
+        return convert(picture, *mode)
+
+    monkeypatch.setattr(Image.Image, "convert", noted)
+    with EdenClient(told.url, route="workflow") as client:
+        made = list(client.stream(map(Image.fromarray, FRAMES)))
+    assert len(made) == len(FRAMES) - 1
+    assert readers == [threading.current_thread()] * len(FRAMES)
 
 
 def test_a_program_that_is_interrupted_ends_although_its_calls_hang():
