@@ -74,8 +74,11 @@ def _slug(heading: str) -> str:
 
 def pages() -> list[Page]:
     """Of the project, by path."""
-    found = []
+    return sorted((Page(path) for path in written_files() if path.suffix == ".md" and not path.is_symlink()), key=str)
+
+
+def written_files() -> Iterator[Path]:
+    """Whatever somebody wrote by hand."""
     for folder, inner, names in os.walk(PROJECT):
         inner[:] = [name for name in inner if not name.startswith(".") and name not in MADE]
-        found += [Page(Path(folder) / name) for name in names if name.endswith(".md")]
-    return sorted((page for page in found if not page.path.is_symlink()), key=str)
+        yield from (Path(folder) / name for name in names)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from server.settings import PROJECT
-from tests.unit.docs.pages import Page, pages
+from tests.unit.docs.pages import Page, pages, written_files
 
 PAGES = pages()
 TODAYS = [page for page in PAGES if page.path.name != "CHANGELOG.md"]
@@ -65,11 +65,26 @@ def test_lists_and_tables_begin_after_an_empty_line(page: Page):
     assert not begun
 
 
-def test_the_index_names_every_page():
+def test_pages_that_the_code_names_are_there():
+    """And the headings that docstrings cite: docs/model.md: "DiT"."""
+    kinds = {".py", ".js", ".html", ".yaml", ".yml", ".toml", ".cfg", ".properties", ".sh"}
+    files = [path for path in written_files() if path.suffix in kinds]
+    headings = {str(page): set(re.findall(r"^#+ (.+)$", page.prose, re.MULTILINE)) for page in PAGES}
+    named = 0
+    for path in files:
+        for page, cited in re.findall(r"(docs/[\w-]+\.md)((?:[:,] \"[^\"]+\")*)", path.read_text(encoding="utf-8")):
+            named += 1
+            assert page in headings, path
+            assert set(re.findall(r"\"([^\"]+)\"", cited)) <= headings[page], path
+    assert len(files) > 500
+    assert named > 30
+
+
+def test_the_index_and_the_site_name_every_page():
     index = next(page for page in PAGES if str(page) == "docs/index.md")
-    assert set(index.links) >= {page.path.name for page in PAGES if page.path.parent == index.path.parent} - {
-        "index.md"
-    }
+    others = [page for page in PAGES if page.path.parent == index.path.parent and page != index]
+    assert set(index.links) >= {page.path.name for page in others}
+    assert set(re.findall(r"\S+\.md", (PROJECT / "mkdocs.yml").read_text())) >= {str(page) for page in others}
 
 
 def _is_ours(part: str) -> bool:
