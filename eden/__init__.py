@@ -1,4 +1,7 @@
-"""EDEN in plain PyTorch: frames to tokens, tokens to the frame between."""
+"""EDEN in plain PyTorch: `Encoder` turns frames into tokens, `DitDecoder` turns tokens into the frames between.
+
+docs/model.md specifies what is computed, and explains the letters in shapes such as [K,n,d].
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _MODULES = {
     "YuvFormat": "planes",
     "padded_grid": "geometry",
 }
-"""Loaded when first used: the hand-off needs `EncoderOutput`, and none of the networks."""
+"""Modules by the name that they define, each imported at first use: the hand-off needs no network."""
 
 __all__ = [
     "MIN_SIDE",

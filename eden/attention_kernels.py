@@ -1,9 +1,10 @@
 # mypy: ignore-errors
 # Triton is not installed everywhere, and its functions have no types.
 
-"""Triton kernels of eden.fused for both kinds of attention. Scores and sums are in float32, whatever the tensors are.
+"""Triton kernels of eden.fused for both kinds of attention (docs/model.md: "Everywhere", "TemporalAttention").
 
-Importing this needs Triton, which GPU builds of PyTorch bring along.
+Scores and sums are float32, whatever type the tensors have. Importing this module needs Triton, which comes with GPU
+builds of PyTorch.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import triton.language as tl
 from torch import Tensor
 
 ROWS = 4
-"""Pairs of (token, head) that one program of temporal attention serves."""
+"""Combinations of token and head that one program of temporal attention computes."""
 
 TILE = 64
-"""Tokens that one program of self-attention serves, and that it looks at at a time."""
+"""Queries per program of self-attention, and keys per iteration of its loop."""
 
 
 @triton.jit(do_not_specialize=["rows", "length"])
@@ -27,7 +28,7 @@ def _temporal_attention(
     rows, length, heads: tl.constexpr, width: tl.constexpr, sharpness: tl.constexpr,
     CELL: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """ROWS rows a program: row = (pair * length + place) * heads + head. Softmax is online, over 2 * CELL + 1 keys."""
+    """ROWS rows per program, row = (pair * length + place) * heads + head; online softmax over 2 * CELL + 1 keys."""
     dim: tl.constexpr = heads * width
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     head = row % heads
@@ -88,7 +89,7 @@ def _self_attention(
     qkv, seen, length, kept,
     heads: tl.constexpr, width: tl.constexpr, sharpness: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """TILE tokens of one head of one sequence a program; softmax is online, to base 2."""
+    """Per program TILE queries of one head of one sequence; online softmax with powers of 2."""
     dim: tl.constexpr = heads * width
     sequence = (tl.program_id(1) // heads).to(tl.int64)
     within = tl.program_id(1) % heads * width + tl.arange(0, WIDTH)

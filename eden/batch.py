@@ -1,4 +1,4 @@
-"""Clips side by side: how pairs of several requests become the tensors of one pass through the network."""
+"""How clips of several requests become the tensors of one pass through DiT and decoder."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from eden.grid_constants import GridConstants
 from eden.output import EncoderOutput
-from eden.place import Place
 from eden.sampler import draw_noise
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-"""Numbers of pairs, or frames, that graphs are captured for. A pass of another number leaves a few places empty."""
+"""Batch sizes (pairs or frames) that CUDA graphs are captured for; other numbers are padded to the next one."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """P pairs between F frames of one grid, with everything that the network asks of them."""
+    """Inputs of one pass through DiT and decoder: P pairs of F frames, all of one grid of n patches."""
 
     cond_dit: Tensor
     """[F,n,d]"""
@@ -36,12 +36,12 @@ class Batch:
     noise: Tensor
     """[P,q,l] float32"""
     first: Tensor
-    """[P], the earlier frame of each pair; the later one is the next."""
+    """[P] int64, index of the first frame of each pair; the second is the next one."""
 
     @classmethod
-    def empty(cls, pairs: int, frames: int, place: Place, latent_dim: int) -> Batch:
-        """Room for `pairs` pairs between `frames` frames, zeroed."""
-        (_, tokens, dim), device, dtype = place.patches.shape, place.patches.device, place.patches.dtype
+    def empty(cls, pairs: int, frames: int, constants: GridConstants, latent_dim: int) -> Batch:
+        """A batch of zeros for `pairs` pairs of `frames` frames, on the device and in the type of `constants`."""
+        (_, tokens, dim), device, dtype = constants.patches.shape, constants.patches.device, constants.patches.dtype
         return cls(
             cond_dit=torch.zeros(frames, tokens, dim, device=device, dtype=dtype),
             cond_dec=torch.zeros(frames, tokens, dim, device=device, dtype=dtype),
@@ -53,7 +53,7 @@ class Batch:
         )
 
     def fill(self, clips: Sequence[EncoderOutput], noise: Sequence[Tensor]) -> None:
-        """Lay clips and their noise [K-1,q,l] in, one after another. Places left over keep what they had."""
+        """Copy clips and their noise ([K-1,q,l] each) in, one after the other; the rest of the batch stays as it is."""
 
         def lay(target: Tensor, tensors: Sequence[Tensor]) -> None:
             if len(tensors) == 1:
@@ -72,27 +72,28 @@ class Batch:
         lay(self.first, [first_frames(tuple(map(len, clips)), self.first.device)])
 
     def pair_stats(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each pair, [P] each: the average of its two frames'."""
+        """Mean and standard deviation of each pair, [P] each: averages over its two frames."""
         mean, std = ((each[self.first] + each[self.first + 1]) / 2 for each in (self.mean, self.std))
         return mean, std
 
 
-def enough(count: int) -> int:
-    """The smallest of COUNTS that is at least `count`; beyond them `count` itself."""
+def bucket_size(count: int) -> int:
+    """The smallest of COUNTS that is at least `count`; `count` itself if it exceeds all of them."""
     return next((size for size in COUNTS if size >= count), count)
 
 
-def room(pairs: int, frames: int) -> tuple[int, int]:
-    """(pairs, frames) of the smallest captured pass with room for as many; few kinds, so that few are captured.
+def bucket(pairs: int, frames: int) -> tuple[int, int]:
+    """(pairs, frames) of the smallest captured pass that `pairs` pairs of `frames` frames fit into.
 
-    A kind is a number of pairs, as one clip or as clips of two frames each.
+    There are two buckets per number of pairs P, so that few graphs are captured: P + 1 frames (one clip), and 2P frames
+    (clips of two frames each).
     """
-    places = enough(pairs)
-    return places, places + 1 if frames <= places + 1 else 2 * places
+    size = bucket_size(pairs)
+    return size, size + 1 if frames <= size + 1 else 2 * size
 
 
 class Span(NamedTuple):
-    """Pairs start .. stop - 1 of the clip with index `clip`."""
+    """Pairs start to stop - 1 of the clip with index `clip`."""
 
     clip: int
     start: int
@@ -100,7 +101,7 @@ class Span(NamedTuple):
 
 
 def passes(spans: Iterable[Span], limit: int) -> list[list[Span]]:
-    """Cut and put together spans, in order, into passes of `limit` pairs; the last one may have fewer."""
+    """Split and join spans, in order, into passes of `limit` pairs each; the last one may have fewer."""
     filled: list[list[Span]] = []
     free = 0
     for clip, start, stop in spans:
@@ -117,14 +118,14 @@ def passes(spans: Iterable[Span], limit: int) -> list[list[Span]]:
 
 @lru_cache(maxsize=256)
 def first_frames(lengths: tuple[int, ...], device: torch.device) -> Tensor:
-    """[P], the earlier frame of every pair of neighbours in clips of `lengths` frames that lie one after another."""
+    """[P] int64, index of the first frame of every pair, where clips of `lengths` frames lie one after the other."""
     starts = accumulate(lengths, initial=0)
     index = [start + i for start, length in zip(starts, lengths, strict=False) for i in range(length - 1)]
-    with torch.inference_mode(False):  # an ordinary tensor, whoever asks first: training uses the same one
+    with torch.inference_mode(False):  # an ordinary tensor even if inference asks first: training uses the same one
         return torch.tensor(index, device=device)
 
 
 @lru_cache(maxsize=32)
 def noise_on(device: torch.device, seed: int, grid: tuple[int, int], latent_dim: int) -> Tensor:
-    """`draw_noise` on a device: a film's requests share their seed."""
+    """`draw_noise` on a device, cached: all requests of a film have one seed."""
     return draw_noise(seed, grid, latent_dim).to(device)

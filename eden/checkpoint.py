@@ -1,12 +1,12 @@
-"""Checkpoints: found, checked by name and shape, and read half by half.
+"""Checkpoints: opened, checked by name and shape, and read one half at a time (docs/model.md: "Checkpoint").
 
 A checkpoint is one of
 - a folder with `config.json` and `weights.safetensors`,
 - a `.safetensors` file with `config.json` beside it,
-- the published `eden.pt`: a dict whose key `eden` holds the tensors. It has the published configuration, unless a
-  `config.json` lies beside it. It is read with `weights_only=True`: nothing in it is ever run.
+- the published `eden.pt`: a dict whose key `eden` holds the tensors. Its configuration is the published one, unless a
+  `config.json` lies beside it. It is read with `weights_only=True`, so no code in it runs.
 
-It holds the whole network, or the tensors of one half only, as `split_checkpoint` writes it:
+It holds the tensors of the whole network, or of one half only. `split_checkpoint` writes the latter:
 
     python -m eden.checkpoint split SOURCE FOLDER --half encoder|decoder|both [--precision fp32|bf16]
 """
@@ -39,22 +39,22 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or whose tensors are not the network's. The message names all of them."""
+    """A checkpoint cannot be read, or its tensors are not those of the network. The message names every such tensor."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An open checkpoint: what it holds by name and shape, and how to read some of it."""
+    """An open checkpoint: names and shapes of its tensors, and a function that reads some of them."""
 
     path: Path
     config: EdenConfig
     shapes: Shapes
     read: Callable[[Iterable[str]], dict[str, Tensor]]
-    """Names -> tensors as they are stored. Only these are read."""
+    """Reads the tensors with these names, and no others; each has the type in which it is stored."""
 
 
 def expected_shapes(config: EdenConfig, half: str) -> Shapes:
-    """Names and shapes of the tensors of one half of the network."""
+    """Names and shapes of the tensors of one half, "encoder" or "decoder". Raises ValueError for another name."""
     if half not in HALVES:
         raise ValueError(f"unknown half {half!r}: choose one of {', '.join(HALVES)}")
     with torch.device("meta"):
@@ -63,24 +63,24 @@ def expected_shapes(config: EdenConfig, half: str) -> Shapes:
 
 
 def load_half(path: str | Path, half: str) -> tuple[EdenConfig, dict[str, Tensor]]:
-    """The configuration and one half's tensors, float32, on the CPU.
+    """The configuration, and the tensors of one half ("encoder" or "decoder") as float32 on the CPU.
 
-    The other half's tensors may be there or not, and are not read. Raises CheckpointError, which names every tensor
-    that is missing, surplus (in neither half) or mis-shaped, with the shape found and the shape wanted.
+    Tensors of the other half may be present; they are not read. Raises CheckpointError, which names every tensor that
+    is missing, surplus (in neither half) or of the wrong shape, with the shape found and the shape expected.
     """
     source = open_checkpoint(path)
     wanted = expected_shapes(source.config, half)
     _check(source, wanted)
     tensors = source.read(wanted)
     if foreign := [name for name, tensor in tensors.items() if not tensor.is_floating_point()]:
-        raise CheckpointError(f"{source.path}: not floating point: {', '.join(foreign)}")
+        raise CheckpointError(f"{source.path}: these tensors are not floating point: {', '.join(foreign)}")
     return source.config, {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def split_checkpoint(path: str | Path, folder: str | Path, half: str, precision: str = "fp32") -> None:
-    """Write one half of the checkpoint at `path`, or "both", into `folder`, a checkpoint of its own.
+    """Write one half of the checkpoint at `path` ("encoder", "decoder" or "both") to `folder`, as a checkpoint.
 
-    Raises CheckpointError.
+    Raises CheckpointError, and ValueError for an unknown half or precision.
     """
     dtype = dtype_of(precision)
     tensors: dict[str, Tensor] = {}
@@ -94,7 +94,7 @@ def split_checkpoint(path: str | Path, folder: str | Path, half: str, precision:
 
 
 def open_checkpoint(path: str | Path) -> Source:
-    """Find out what lies at `path`, without reading a tensor of a safetensors file. Raises CheckpointError."""
+    """Open the checkpoint at `path`; of a safetensors file only the header is read. Raises CheckpointError."""
     path = Path(path)
     if path.is_dir():
         path = path / WEIGHTS
@@ -125,7 +125,7 @@ def _open_safetensors(path: Path, config: EdenConfig) -> Source:
 
 def _open_pickle(path: Path, config: EdenConfig) -> Source:
     try:
-        # mapped where the form of the file allows it: only the pages of the tensors that are used come in
+        # mapped where the file's format allows it: only pages of tensors that are used are read from disk
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path}: not a readable PyTorch checkpoint ({error})") from error
@@ -137,31 +137,33 @@ def _open_pickle(path: Path, config: EdenConfig) -> Source:
 
 
 def _check(source: Source, wanted: Shapes) -> None:
-    """Compare what a checkpoint holds with what is wanted of it. Raises CheckpointError."""
+    """Compare the tensors of a checkpoint with those that are wanted. Raises CheckpointError."""
     known = {name for half in HALVES for name in expected_shapes(source.config, half)}
-    faults = []
+    problems = []
     for name in sorted({*wanted, *source.shapes}):
         found, right = source.shapes.get(name), wanted.get(name)
         if found is None:
-            faults.append(f"missing {name}, wanted {list(right or ())}")
+            problems.append(f"missing {name}, wanted {list(right or ())}")
         elif right is None:
             if name not in known:
-                faults.append(f"surplus {name} {list(found)}, wanted none")
+                problems.append(f"surplus {name} {list(found)}, wanted none")
         elif found != right:
-            faults.append(f"mis-shaped {name} {list(found)}, wanted {list(right)}")
-    if faults:
-        raise CheckpointError(f"{source.path}: {len(faults)} tensors do not fit:\n  " + "\n  ".join(faults))
+            problems.append(f"mis-shaped {name} {list(found)}, wanted {list(right)}")
+    if problems:
+        raise CheckpointError(
+            f"{source.path}: {len(problems)} tensors do not match the network:\n  " + "\n  ".join(problems)
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m eden.checkpoint", description="Work on EDEN checkpoints.")
+    parser = argparse.ArgumentParser(prog="python -m eden.checkpoint", description="Split or convert EDEN checkpoints.")
     split = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "split", help="write one half of a checkpoint, or all of it, as a checkpoint of its own"
     )
     split.add_argument("source", help="a folder, a .safetensors file, or the published eden.pt")
     split.add_argument("folder", help="where config.json and weights.safetensors are written")
-    split.add_argument("--half", choices=(*HALVES, "both"), required=True)
-    split.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="type of the tensors written")
+    split.add_argument("--half", choices=(*HALVES, "both"), required=True, help="which tensors are written")
+    split.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="type of the written tensors")
     chosen = parser.parse_args(arguments)
     try:
         split_checkpoint(chosen.source, chosen.folder, chosen.half, chosen.precision)

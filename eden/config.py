@@ -1,4 +1,4 @@
-"""The shape of one EDEN network, as its `config.json` says it."""
+"""Sizes and constants of one EDEN network, as its `config.json` states them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 FIXED = {"in_dim": 3, "out_dim": 3, "add_attn_decoder": True, "add_attn_type": "temporal_attn"}
-"""What published configurations also name, with the only values that this package computes."""
+"""Keys that published configurations have as well, with the only values that this package supports."""
 
 
 class ConfigError(ValueError):
-    """A configuration that no EDEN network can have, or that is not a configuration at all."""
+    """A configuration cannot be read, or is not one that an EDEN network can have."""
 
 
 @dataclass(frozen=True)
 class EdenConfig:
-    """Sizes and constants of the network. The defaults are those of the published checkpoint (arXiv 2503.15831)."""
+    """Sizes and constants of the network (docs/model.md: "Letters"). The defaults are the published checkpoint's.
+
+    Raises ConfigError for a value of the wrong type or range, naming the field.
+    """
 
     patch_size: int = 16
     """Side of a patch, in pixels."""
@@ -25,34 +28,38 @@ class EdenConfig:
     hidden_dim: int = 768
     """Channels of every other token."""
     num_heads: int = 12
+    """Heads of each attention; `hidden_dim` is a multiple of it."""
     mlp_ratio: float = 4.0
-    """Width of an MLP over `hidden_dim`."""
+    """Width of an MLP's hidden layer, as a multiple of `hidden_dim`."""
     dit_depth: int = 12
+    """Blocks of the DiT."""
     decoder_depth: int = 4
+    """Blocks of the decoder."""
     qkv_bias: bool = False
+    """Whether the linear layers of attention have a bias."""
     cos_sim_mean: float = 0.990539
     cos_sim_std: float = 0.0608093
-    """Mean and standard deviation of the cosine similarity of two frames over the training set."""
+    """Mean and standard deviation of two frames' similarity in the training set (docs/model.md: "Difference")."""
     vae_scaler: float = 0.179437
     vae_shift: float = 0.770202
-    """Decoder latents = sampled latents / vae_scaler + vae_shift."""
+    """The decoder's latents are the sampled ones / vae_scaler + vae_shift (docs/model.md: "Sampling")."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value, wanted = getattr(self, field.name), type(field.default)
-            # a whole number will do for a float, True for neither
+            # an int is accepted for a float; a bool, which Python counts as an int, is not
             if type(value) not in ((int, float) if wanted is float else (wanted,)):
                 raise ConfigError(f"{field.name} must be of type {wanted.__name__}, not {value!r}")
             if field.name not in ("cos_sim_mean", "vae_shift", "qkv_bias") and not value > 0:
                 raise ConfigError(f"{field.name} must be positive, not {value!r}")
         if self.hidden_dim % self.num_heads:
-            raise ConfigError(f"hidden_dim {self.hidden_dim} does not split into {self.num_heads} heads")
+            raise ConfigError(f"hidden_dim {self.hidden_dim} is not a multiple of num_heads {self.num_heads}")
         if self.hidden_dim % 4:
-            raise ConfigError(f"hidden_dim {self.hidden_dim} is no multiple of 4, as position embeddings need")
+            raise ConfigError(f"hidden_dim {self.hidden_dim} is not a multiple of 4, which position embeddings need")
 
     @property
     def mlp_dim(self) -> int:
-        """Width of an MLP, in channels."""
+        """Width of an MLP's hidden layer, in channels."""
         return int(self.hidden_dim * self.mlp_ratio)
 
     @property
@@ -62,17 +69,20 @@ class EdenConfig:
 
     @classmethod
     def from_file(cls, path: str | Path) -> EdenConfig:
-        """Read a `config.json`. A missing key takes the published value; an unknown one raises ConfigError."""
+        """Read a `config.json`. A missing key gets the published value.
+
+        Raises ConfigError for a file that cannot be read, an unknown key, or a bad value.
+        """
         path = Path(path)
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: no readable configuration ({error})") from error
+            raise ConfigError(f"{path}: not a readable configuration ({error})") from error
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: a configuration is an object, not {type(values).__name__}")
+            raise ConfigError(f"{path}: a configuration is a JSON object, not {type(values).__name__}")
         for name, only in FIXED.items():
-            if values.pop(name, only) != only:
-                raise ConfigError(f"{path}: {name} can only be {only!r}")
+            if (found := values.pop(name, only)) != only:
+                raise ConfigError(f"{path}: {name} must be {only!r}, not {found!r}")
         if unknown := sorted(set(values) - {field.name for field in fields(cls)}):
             raise ConfigError(f"{path}: unknown keys {', '.join(unknown)}")
         try:
@@ -81,5 +91,5 @@ class EdenConfig:
             raise ConfigError(f"{path}: {error}") from error
 
     def write(self, path: str | Path) -> None:
-        """Write it as a `config.json` that `from_file` reads back."""
+        """Write the configuration as a `config.json` for `from_file`."""
         Path(path).write_text(json.dumps({**FIXED, **asdict(self)}, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The decoder: from latent tokens and two frames' tokens to the frame between them."""
+"""The decoder network: latent tokens and the tokens of two frames become patches of the frame between."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from torch import Tensor, nn
 
 from eden.config import EdenConfig
 from eden.fused import Stream, add_norm, linear_gelu
+from eden.grid_constants import GridConstants
 from eden.layers import Block, layer_norm
-from eden.place import Place
 
 
 class DecoderBlock(Block):
     def forward(self, stream: Stream, query: Tensor, frames: Tensor, first: Tensor) -> Stream:
-        """Patches [P,n,d] look at each other and at the query [P,q,d], which is the same in every block."""
+        """Patches [P,n,d] attend to each other and to the query [P,q,d], then to both frames -> their next stream.
+
+        The query is the same in every block. `frames`, `first`: see TemporalAttention.forward.
+        """
         patches, normed = add_norm(stream, self.norm_self_attn, tail=query)
         stream = Stream(patches, self.self_attn(normed, kept=patches.shape[1]))
         patches, normed = add_norm(stream, self.norm_temp_attn)
@@ -25,7 +28,7 @@ class DecoderBlock(Block):
 
 
 class Decoder(nn.Module):
-    """Patches of the frame between (docs/model.md: "Decoder")."""
+    """Latents to standardised patches of the frame between (docs/model.md: "Decoder")."""
 
     def __init__(self, config: EdenConfig) -> None:
         super().__init__()
@@ -40,17 +43,21 @@ class Decoder(nn.Module):
         )
 
     def blocks(self) -> list[DecoderBlock]:
+        """The blocks, in order."""
         return cast("list[DecoderBlock]", list(self.decoder_blocks))
 
     def frame_keys_values(self, cond_dec: Tensor) -> Iterator[Tensor]:
-        """Tokens of K frames [K,n,d] -> block by block, what its temporal attention sees of them."""
+        """Tokens of K frames [K,n,d] -> per block, their keys and values in its temporal attention, [K,n,1,2,h,d/h]."""
         return (block.temp_attn.frame_keys_values(cond_dec[:, :, None]) for block in self.blocks())
 
-    def forward(self, z: Tensor, frames: Iterable[Tensor], first: Tensor, place: Place) -> Tensor:
-        """Latents z [P,q,l] float32 -> standardised patches [P,n,3p²], (row, column, colour) each."""
+    def forward(self, z: Tensor, frames: Iterable[Tensor], first: Tensor, constants: GridConstants) -> Tensor:
+        """Latents z [P,q,l] float32 -> standardised patches [P,n,3p²], each ordered (row, column, colour).
+
+        `frames`: from `frame_keys_values` · `first`: [P], index of the first frame of each pair.
+        """
         query = self.proj_token(z.to(self.proj_token.weight.dtype))
-        stream = Stream(place.spread(query) + place.patches)
-        query = query + place.cells
+        stream = Stream(constants.spread(query) + constants.patches)
+        query = query + constants.cells
         for block, seen in zip(self.blocks(), frames, strict=True):
             stream = block(stream, query, seen, first)
         norm, widen, _, out = self.unpatchify

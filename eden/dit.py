@@ -1,4 +1,4 @@
-"""The diffusion transformer: from noised latent tokens to their velocity."""
+"""The diffusion transformer (DiT): from noisy latent tokens to their velocity."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from torch.nn import functional as F
 
 from eden.config import EdenConfig
 from eden.fused import Stream, add_norm
+from eden.grid_constants import GridConstants
 from eden.layers import Block, layer_norm
-from eden.place import Place
 
 TIME_SINUSOIDS = 256
+"""Cosines and sines of t, together."""
 
 
 @dataclass(frozen=True)
 class Modulation:
-    """What t and the pair's difference do to every block, [P,1,d] each. The same for all blocks."""
+    """Shift, scale and gate of every block for one time t, [P,1,d] each (docs/model.md: "DiT", Modulation)."""
 
     shift_attn: Tensor
     scale_attn: Tensor
@@ -33,7 +34,7 @@ class Modulation:
 
 class DitBlock(Block):
     def forward(self, stream: Stream, by: Modulation, frames: Tensor, first: Tensor) -> Stream:
-        """Tokens [P,q,d]; `frames` and `first` as temporal attention has them."""
+        """Tokens [P,q,d] -> tokens after this block. `frames`, `first`: see TemporalAttention.forward."""
         tokens, normed = add_norm(stream, self.norm_self_attn, (by.shift_attn, by.scale_attn))
         stream = Stream(tokens, self.self_attn(normed, kept=normed.shape[1]), by.gate_attn)
         tokens, normed = add_norm(stream, self.norm_temp_attn)
@@ -43,14 +44,14 @@ class DitBlock(Block):
 
 
 class TimestepEmbedder(nn.Module):
-    """Sinusoids of t, in [0,1] and unscaled, through an MLP."""
+    """Embedding of times t in [0,1]: sinusoids, then an MLP (docs/model.md: "DiT", Condition)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(TIME_SINUSOIDS, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        """[S] float32 -> [S,d]."""
+        """S times, [S] float32 -> [S,d]."""
         half = TIME_SINUSOIDS // 2
         index = torch.arange(half, dtype=torch.float32, device=t.device)
         angle = t[:, None] * torch.exp(-math.log(10000.0) * index / half)
@@ -73,36 +74,42 @@ class Dit(nn.Module):
         self.proj_out = nn.Linear(dim, 2 * config.latent_dim)
 
     def blocks(self) -> list[DitBlock]:
+        """The blocks, in order."""
         return cast("list[DitBlock]", list(self.dit_blocks))
 
     def cast_to(self, dtype: torch.dtype) -> None:
-        """Compute in `dtype`, all but the conditioning: it is a handful of vectors, and scales every block."""
+        """Compute in `dtype`, except for the condition: it stays float32, since it is small and scales every block."""
         self.to(dtype)
         for module in (self.denoise_timestep_embedder, self.difference_embedder, self.adaLN_modulation):
             module.float()
 
-    def modulations(self, moments: Tensor, difference: Tensor) -> list[Modulation]:
-        """What each of S steps does to every block.
+    def modulations(self, timestep_embeddings: Tensor, difference: Tensor) -> list[Modulation]:
+        """The modulation of each of S steps.
 
-        moments: [S,d], denoise_timestep_embedder of their times · difference: [P], the pairs'; both float32.
+        timestep_embeddings: [S,d], from denoise_timestep_embedder · difference: [P], of the pairs; both float32.
         """
-        condition = moments[:, None] + self.difference_embedder(difference[:, None])
+        condition = timestep_embeddings[:, None] + self.difference_embedder(difference[:, None])
         vectors = self.adaLN_modulation(condition)[:, :, None].to(self.proj_in.weight.dtype)
         return [Modulation(*step.chunk(6, dim=-1)) for step in vectors]
 
     def frame_keys_values(self, cells: Tensor) -> Iterator[Tensor]:
-        """Tokens of K frames cell by cell [K,n/4,4,d] -> block by block, what its temporal attention sees of them."""
+        """Tokens of K frames by cells [K,n/4,4,d] -> per block, their keys and values, [K,n/4,4,2,h,d/h]."""
         return (block.temp_attn.frame_keys_values(cells) for block in self.blocks())
 
-    def forward(self, x: Tensor, by: Modulation, frames: Iterable[Tensor], first: Tensor, place: Place) -> Tensor:
-        """Velocity v(x, t) of latents x [P,q,l] float32; t and the difference come in as `by`."""
-        stream = Stream(self.proj_in(x.to(self.proj_in.weight.dtype)) + place.cells)
+    def forward(
+        self, x: Tensor, by: Modulation, frames: Iterable[Tensor], first: Tensor, constants: GridConstants
+    ) -> Tensor:
+        """Velocity v(x, t) of latents x, both [P,q,l] float32. `by`: the modulation for t and the pairs' difference.
+
+        `frames`: from `frame_keys_values` · `first`: [P], index of the first frame of each pair.
+        """
+        stream = Stream(self.proj_in(x.to(self.proj_in.weight.dtype)) + constants.cells)
         for block, seen in zip(self.blocks(), frames, strict=True):
             stream = block(stream, by, seen, first)
         _, normed = add_norm(stream, self.norm_out)
         return F.linear(normed, *self._kept_half()).float()
 
     def _kept_half(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of proj_out's first l channels; the other l are a variance that sampling has no use for."""
+        """Weight and bias of proj_out's first l channels; sampling does not need the other l, a variance."""
         kept = self.proj_out.weight.shape[0] // 2
         return self.proj_out.weight[:kept], self.proj_out.bias[:kept]

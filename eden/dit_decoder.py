@@ -1,4 +1,4 @@
-"""From tokens to the frames between: the half of EDEN that does the work."""
+"""The second half of EDEN: DiT and decoder turn tokens into the frames between."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from eden.pass_times import PassTime
 from eden.planes import YuvFormat, to_planes
 from eden.precision import dtype_of
 from eden.sampler import check_seed
-from eden.streams import Downloads, in_turn
+from eden.streams import Downloads, on_stream
 
 
 class DitDecoder:
-    """`EncoderOutput` to frames, on one device in one precision. One thread at a time may use it."""
+    """`EncoderOutput` to frames, on one device, in one precision ("fp32", "tf32" or "bf16"). Not thread-safe."""
 
     def __init__(self, config: EdenConfig, dit: Dit, decoder: Decoder, device: torch.device, precision: str) -> None:
         self.config, self.device, self.precision = config, device, precision
@@ -39,7 +39,10 @@ class DitDecoder:
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu", precision: str = "fp32") -> DitDecoder:
-        """The decoder's half of the checkpoint at `path` (see eden.checkpoint). Raises CheckpointError."""
+        """Load the decoder's half of the checkpoint at `path` (see eden.checkpoint).
+
+        Raises CheckpointError, and ValueError for an unknown precision.
+        """
         dtype_of(precision)
         config, tensors = load_half(path, "decoder")
         with torch.device("meta"):
@@ -58,19 +61,20 @@ class DitDecoder:
         to_host: bool = True,
         yuv: YuvFormat | None = None,
     ) -> list[Tensor]:
-        """The frames between those of each clip: [K-1,3,H,W] float32 in [0,1], on this device, clip by clip.
+        """The frames between those of each clip: per clip [K-1,3,H,W] float32 in [0,1], on this device.
 
-        All clips have one grid and are computed together; lengths and sizes may differ. `seeds` (one a clip, 0 where
-        none are given) or `noise` (one [K-1,q,l] a clip) says where sampling starts. On a GPU the clips are read in
-        the order of the current stream: have it wait for the event of whoever writes them.
+        All clips must have one grid, and are computed together; their lengths and sizes may differ. Sampling starts
+        from the noise of `seeds` (one per clip, by default 0) or from `noise` (one [K-1,q,l] float32 per clip). On a
+        GPU clips are read on the current stream: if another stream writes them, make the current one wait for it.
 
-        With `as_uint8` the frames are rounded to 0..255 on the device and come back in the host's memory, unless
-        `to_host` is False. In any case they lie in memory as pixels do: permute(0, 2, 3, 1) is contiguous.
-        With `yuv`, which goes with `as_uint8`, they are made planes on the device (see eden.planes): [K-1,H*3/2,W].
-        A pass that runs out of memory is computed again in halves, down to single pairs; what runs out beside passes,
-        once more when recorded ones have given theirs back.
-        Raises ValueError where there are two grids, naming both, where seeds or noise do not fit the clips, and for
-        planes of odd sides or floats; torch.OutOfMemoryError where a single pair is too much.
+        as_uint8: frames are rounded to 0..255 on the device, and returned in host memory unless `to_host` is False.
+        Their memory is ordered by pixel: permute(0, 2, 3, 1) is contiguous.
+        yuv: frames are converted to planes on the device, [K-1,H*3/2,W] (see eden.planes); needs `as_uint8`.
+
+        When a pass runs out of memory it is computed again in halves, down to single pairs. When memory runs out
+        outside a pass, recorded graphs are dropped and all is tried once more.
+        Raises ValueError for clips of different grids (naming two), for seeds or noise that do not match the clips, for
+        planes of odd sides, and for `yuv` without `as_uint8`; torch.OutOfMemoryError if a single pair is too much.
         """
         frames = self.begin(outputs, seeds, noise, as_uint8, to_host, yuv)
         if as_uint8 and to_host:
@@ -78,7 +82,10 @@ class DitDecoder:
         return frames
 
     def timed(self) -> AbstractContextManager[list[PassTime]]:
-        """Within it passes are timed, which costs a GPU a little: one waits for the one before."""
+        """A context in which passes are timed; its list of times is complete when it ends.
+
+        On a GPU each pass then waits for the one before, which costs a little.
+        """
         return self.engine.clock.keeping()
 
     @torch.inference_mode()
@@ -91,9 +98,9 @@ class DitDecoder:
         to_host: bool = True,
         yuv: YuvFormat | None = None,
     ) -> list[Tensor]:
-        """As `interpolate`, for a caller with something else to do meanwhile: a GPU is only told what to do.
+        """Like `interpolate`, but a GPU's work is only queued, so the caller can do something else meanwhile.
 
-        Frames that come back in the host's memory are there after `finish`.
+        Frames in host memory are complete only after `finish`.
         """
         try:
             return self._begin(outputs, seeds, noise, as_uint8, to_host, yuv)
@@ -101,7 +108,7 @@ class DitDecoder:
             if not is_out_of_memory(error):
                 raise
             reason = str(error)
-        # past the `except`, whose error kept alive what had been allocated
+        # outside the `except`: its error keeps the failed attempt's tensors alive
         if not drop_recorded(self.engine.graphs):
             raise torch.OutOfMemoryError(reason)
         return self._begin(outputs, seeds, noise, as_uint8, to_host, yuv)
@@ -118,7 +125,7 @@ class DitDecoder:
         if not outputs:
             return []
         if yuv and not as_uint8:
-            raise ValueError("planes are uint8")
+            raise ValueError("yuv needs as_uint8: planes are uint8")
         grid = one_grid(output.grid for output in outputs)
         starts = self._starts(outputs, seeds, noise, grid)
         # clips of one size side by side, so that each pass delivers them in one piece
@@ -126,10 +133,10 @@ class DitDecoder:
         pairs = Counter[tuple[int, int]]()
         for output in outputs:
             pairs[output.size] += len(output) - 1
-        frames = {size: self._room_for(count, size, as_uint8, to_host, yuv) for size, count in pairs.items()}
-        with in_turn(self.engine.stream):
+        frames = {size: self._targets(count, size, as_uint8, to_host, yuv) for size, count in pairs.items()}
+        with on_stream(self.engine.stream):
             whole = (Span(clip, 0, len(outputs[clip]) - 1) for clip in order)
-            waiting = passes(whole, self.engine.pairs_a_pass(grid))
+            waiting = passes(whole, self.engine.pairs_per_pass(grid))
             free = dict(frames)
             while waiting:
                 parts = [_part(outputs[span.clip], span) for span in waiting[0]]
@@ -140,7 +147,7 @@ class DitDecoder:
                     tried = sum(map(len, began))
                     if tried == 1:
                         raise
-                    fewer = min(tried // 2, self.engine.pairs_a_pass(grid))
+                    fewer = min(tried // 2, self.engine.pairs_per_pass(grid))
                     waiting = passes(chain.from_iterable(waiting), fewer)
                     continue
                 waiting.pop(0)
@@ -159,13 +166,13 @@ class DitDecoder:
         return [answers[clip] for clip in range(len(outputs))]
 
     def finish(self) -> None:
-        """Wait for the frames of every `begin` that come back in the host's memory."""
+        """Wait until the frames of every `begin` that go to host memory are complete."""
         self.downloads.finish()
 
     def warm(self, sizes: Iterable[tuple[int, int]], batch_sizes: Iterable[int] = (1,)) -> None:
-        """Interpolate black frames of every size (H, W): `n` pairs at once, and as one clip, for each batch size `n`.
+        """Interpolate black frames of each size (H, W), for each batch size as that many pairs and as one clip of them.
 
-        What is compiled, chosen or recorded at first use is so before the first request comes.
+        So kernels are compiled and graphs recorded before the first request.
         """
         for size, pairs in product(sizes, batch_sizes):
             self.interpolate([self._black(size, 2)] * pairs, as_uint8=True)
@@ -184,7 +191,7 @@ class DitDecoder:
         noise: Sequence[Tensor] | None,
         grid: tuple[int, int],
     ) -> list[Tensor]:
-        """x(0) of each clip, [K-1,q,l] float32."""
+        """x(0) of each clip, [K-1,q,l] float32 (docs/model.md: "Sampling")."""
         if noise is None:
             chosen = [0] * len(outputs) if seeds is None else list(seeds)
             if len(chosen) != len(outputs):
@@ -192,25 +199,25 @@ class DitDecoder:
             drawn = [noise_on(self.device, check_seed(seed), grid, self.config.latent_dim) for seed in chosen]
             return [start.expand(len(output) - 1, -1, -1) for start, output in zip(drawn, outputs, strict=True)]
         if seeds is not None:
-            raise ValueError("either seeds or noise, not both")
+            raise ValueError("give either seeds or noise, not both")
         wanted = [(len(output) - 1, grid[0] * grid[1] // 4, self.config.latent_dim) for output in outputs]
         if (found := [tuple(start.shape) for start in noise]) != wanted:
-            raise ValueError(f"noise of the shapes {found}, wanted {wanted}")
+            raise ValueError(f"noise has the shapes {found}, these clips need {wanted}")
         return list(noise)
 
-    def _room_for(
+    def _targets(
         self, count: int, size: tuple[int, int], as_uint8: bool, to_host: bool, yuv: YuvFormat | None
     ) -> Tensor:
-        """Where `count` frames of a size will lie, [count,H,W,3]; planes, [count,H*3/2,W]."""
+        """Uninitialised memory for `count` frames of one size, [count,H,W,3], or as planes [count,H*3/2,W]."""
         height, width = size
         shape = (count, height * 3 // 2, width) if yuv else (count, height, width, 3)
         if as_uint8 and to_host:
-            return self.downloads.room_for(shape)
+            return self.downloads.host_buffer(shape)
         return torch.empty(shape, device=self.device, dtype=torch.uint8 if as_uint8 else torch.float32)
 
     def _deliver(self, made: Tensor, target: Tensor) -> None:
         if made.dtype == torch.uint8 and made.device != target.device:
-            # a copy in any case: the next pass writes where this one's frames are
+            # always a copy: the next pass overwrites these frames
             self.downloads.fetch(made.clone(memory_format=torch.contiguous_format), target)
         else:
             target.copy_(made)

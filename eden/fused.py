@@ -1,7 +1,7 @@
-"""The memory-bound steps between matrix products: one kernel each on a GPU, plain PyTorch anywhere else.
+"""The memory-bound operations between matrix products: one Triton kernel each on a GPU, plain PyTorch elsewhere.
 
-Both give the same result but for rounding (tests/gpu and the kernels' tests compare them). Gradients, and machines
-without Triton, take the plain way.
+Both give the same result up to rounding (tests/gpu compares them). Plain PyTorch is used on CPUs, without Triton, and
+where gradients are recorded.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ except ImportError:  # no Triton: CPU builds of PyTorch come without it
     kernels = attention_kernels = None  # type: ignore[assignment]
 
 SHORT = 4096
-"""Tokens of a sequence up to which our own attention measures faster than the library's (one H200, bfloat16)."""
+"""Longest sequence, in tokens, for which our own attention measured faster than PyTorch's (one H200, bfloat16)."""
 
 
 @dataclass(frozen=True)
 class Stream:
     """Tokens [P,m,d] with an update [P,m,d] still to be added: tokens + gate * update.
 
-    Adding is left to whoever normalises next, so that tokens go through memory once for both.
+    The next `add_norm` adds it, so that adding and normalising read the tokens from memory once.
     """
 
     tokens: Tensor
     update: Tensor | None = None
     gate: Tensor | None = None
-    """[P,1,d], or none for 1."""
+    """[P,1,d]; None means 1."""
 
 
 def add_norm(
@@ -43,10 +43,10 @@ def add_norm(
     modulation: tuple[Tensor, Tensor] | None = None,
     tail: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(tokens, normed): the stream's tokens with their update added, and `norm` of them.
+    """(tokens, normed): the stream's tokens [P,m,d] with their update added, and `norm` of these.
 
-    `modulation` (shift, scale), [P,1,d] each, makes normed * (1 + scale) + shift of the latter; `tail` [P,t,d] is
-    normalised behind them, so that normed is [P,m+t,d].
+    modulation: (shift, scale), [P,1,d] each; normed becomes normed * (1 + scale) + shift.
+    tail: [P,t,d], tokens that are normalised as well: normed is then [P,m+t,d].
     """
     if _on_gpu(stream.tokens):
         return kernels.add_norm(stream.tokens, stream.update, stream.gate, norm, modulation, tail)
@@ -61,10 +61,11 @@ def add_norm(
 
 
 def temporal_attention(own: Tensor, frames: Tensor, first: Tensor) -> Tensor:
-    """Each token's attention over itself and the c tokens that each of its two frames has at its place.
+    """Attention of each token over itself and the c tokens at its place in each of its two frames -> [P,m,heads*w].
 
     own: [P,m,3,heads,w], queries, keys and values of the tokens · frames: [K,m,c,2,heads,w], keys and values of the
-    frames' tokens · first: [P], the earlier frame of each pair; the later one is the next. Returns [P,m,heads*w].
+    frames' tokens · first: [P] int64, index of the first frame of each pair; the second is the next one.
+    docs/model.md: "TemporalAttention".
     """
     if _on_gpu(own):
         return attention_kernels.temporal_attention(own, frames, first)
@@ -77,7 +78,7 @@ def temporal_attention(own: Tensor, frames: Tensor, first: Tensor) -> Tensor:
 
 
 def self_attention(qkv: Tensor, kept: int) -> Tensor:
-    """The first `kept` tokens' attention over all: [B,T,3,heads,w], queries, keys and values -> [B,kept,heads*w]."""
+    """Attention of the first `kept` tokens over all T: queries, keys, values [B,T,3,heads,w] -> [B,kept,heads*w]."""
     if _on_gpu(qkv) and qkv.dtype == torch.bfloat16 and qkv.shape[1] <= SHORT:
         return attention_kernels.self_attention(qkv, kept)
     query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -86,9 +87,9 @@ def self_attention(qkv: Tensor, kept: int) -> Tensor:
 
 
 def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
-    """GELU of `linear` of x [...,d]. In bfloat16 on a GPU the product ends in it, by its tanh form.
+    """GELU(linear(x)), x [...,d]. In bfloat16 on a GPU both are one operation, which uses GELU's tanh approximation.
 
-    That form is within 5e-4 of the exact one, less than bfloat16 can tell apart where it differs most.
+    The approximation is within 5e-4 of the exact GELU; where it differs most, that is less than bfloat16 resolves.
     """
     if _on_gpu(x) and x.dtype == torch.bfloat16:
         flat: Tensor = torch._addmm_activation(linear.bias, x.flatten(0, -2), linear.weight.t(), use_gelu=True)
@@ -97,9 +98,9 @@ def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
 
 
 def pixels(patches: Tensor, mean: Tensor, std: Tensor, grid: tuple[int, int], as_uint8: bool) -> Tensor:
-    """Standardised patches [P,n,3p²], (row, column, colour) each, -> [P,H',W',3] in [0,1], or rounded to 0..255.
+    """Standardised patches [P,n,3p²], each (row, column, colour) -> [P,H',W',3], float32 in [0,1] or uint8.
 
-    `mean` and `std`, [P] float32, are what the intensities of each frame are standardised by.
+    mean, std: [P] float32, by which each frame was standardised (docs/model.md: "Decoder").
     """
     side = math.isqrt(patches.shape[-1] // 3)
     if _on_gpu(patches):

@@ -1,4 +1,4 @@
-"""CUDA graphs: a pass of hundreds of small kernels, recorded once and launched as one."""
+"""CUDA graphs: a pass of hundreds of small kernels is recorded once, and then launched as one operation."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ Output = TypeVar("Output")
 
 @dataclass(frozen=True)
 class Captured(Generic[Inputs, Output]):
-    """A recorded pass: fill `inputs`, replay, read `output` before the next replay of any graph of the same cache."""
+    """A recorded pass: fill `inputs`, call `replay`, read `output` before any graph of the same cache is replayed."""
 
     inputs: Inputs
     output: Output
     graph: torch.cuda.CUDAGraph
     kept: object
-    """What the graph reads besides its inputs, kept alive with it."""
+    """Whatever the graph reads besides its inputs: referenced here so that its memory stays."""
 
     def replay(self) -> Output:
+        """Queue the pass on the current stream; its output, which the next replay overwrites."""
         self.graph.replay()
         return self.output
 
 
 class GraphCache(Generic[Inputs, Output]):
-    """The most recently used graphs, in one memory pool: they run one after another, on one stream."""
+    """The `capacity` most recently used graphs. They share one memory pool, so they must run one after the other."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -45,10 +46,10 @@ class GraphCache(Generic[Inputs, Output]):
         compute: Callable[[Inputs], Output],
         kept: object,
     ) -> Captured[Inputs, Output]:
-        """The graph of `compute` under `key`; recorded now, on the current stream, where there is none."""
+        """The graph of `compute` under `key`; if there is none, it is recorded now, on the current stream."""
         if key not in self._graphs:
             if not self._graphs:
-                # a pool ends with its last graph
+                # a memory pool is freed with its last graph
                 self._pool = torch.cuda.graph_pool_handle()
             self._graphs[key] = self._record(make_inputs(), compute, kept)
             if len(self._graphs) > self.capacity:
@@ -57,19 +58,20 @@ class GraphCache(Generic[Inputs, Output]):
         return self._graphs[key]
 
     def clear(self) -> None:
+        """Drop all graphs."""
         self._graphs.clear()
 
     def _record(self, inputs: Inputs, compute: Callable[[Inputs], Output], kept: object) -> Captured[Inputs, Output]:
-        compute(inputs)  # kernels are compiled and libraries choose theirs before recording, which forbids both
+        compute(inputs)  # compiling kernels, and choosing a library's, is forbidden while recording: it happens here
         graph = torch.cuda.CUDAGraph()
         try:
-            # other threads may allocate and copy meanwhile: hand-offs do
+            # thread_local: other threads, such as the hand-off's, may allocate and copy meanwhile
             with torch.cuda.graph(
                 graph, pool=self._pool, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"
             ):
                 output = compute(inputs)
         except RuntimeError as error:
-            # a recording that ran out of memory may not end properly either; the memory is what matters
+            # a recording that runs out of memory may fail a second time as it ends; report the first error
             if isinstance(error.__context__, torch.OutOfMemoryError):
                 raise error.__context__ from None
             raise
@@ -77,9 +79,9 @@ class GraphCache(Generic[Inputs, Output]):
 
 
 def drop_recorded(graphs: GraphCache[Inputs, Output] | None) -> bool:
-    """After an out-of-memory: give the device all memory that nothing uses, recorded graphs' too. Whether any were.
+    """Free all unused device memory after memory ran out, recorded graphs included. Returns whether there were graphs.
 
-    They are recorded anew as passes come that need them.
+    Passes that need one record it again.
     """
     if graphs is None:
         return False

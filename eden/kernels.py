@@ -1,6 +1,6 @@
-"""Triton kernels of eden.fused for norms and pixels. Sums are in float32, whatever the tensors are.
+"""Triton kernels of eden.fused for norms and pixels. Sums are float32, whatever type the tensors have.
 
-Importing this needs Triton, which GPU builds of PyTorch bring along.
+Importing this module needs Triton, which comes with GPU builds of PyTorch.
 """
 
 # mypy: ignore-errors
@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor, nn
 
 PIXELS = 1024
-"""Colour values that one program writes."""
+"""Colour values per program."""
 
 TO_NEAREST = 12582912.0
 """1.5 * 2**23: adding it to a small float32 and taking it away again rounds half to even, as torch.round does."""
@@ -27,7 +27,7 @@ def _add_norm(
     eps: tl.constexpr, HAS_UPDATE: tl.constexpr, HAS_GATE: tl.constexpr, HAS_TAIL: tl.constexpr,
     HAS_MODULATION: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One row of `normed` a program: row = pair * (length + tail_length) + place."""
+    """One row of `normed` per program: row = pair * (length + tail_length) + place."""
     row = tl.program_id(0).to(tl.int64)
     pair = row // (length + tail_length)
     place = row % (length + tail_length)
@@ -108,7 +108,7 @@ def _pixels(
     ph: tl.constexpr, pw: tl.constexpr, side: tl.constexpr, to_nearest: tl.constexpr,
     AS_UINT8: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """BLOCK colour values a program, in the order in which a picture has them."""
+    """BLOCK colour values per program, in the order of a picture: row, column, colour."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < values
     row_values: tl.constexpr = 3 * side

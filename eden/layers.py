@@ -9,9 +9,11 @@ from eden.config import EdenConfig
 from eden.fused import linear_gelu, self_attention, temporal_attention
 
 NORM_EPS = 1e-6
+"""Added to the variance by every LayerNorm."""
 
 
 def layer_norm(dim: int) -> nn.LayerNorm:
+    """A LayerNorm over `dim` channels with this network's epsilon."""
     return nn.LayerNorm(dim, eps=NORM_EPS)
 
 
@@ -28,7 +30,7 @@ class Mlp(nn.Module):
 
 
 class Attention(nn.Module):
-    """The parameters that both kinds of attention have. Scores are scaled by (d / heads) ** -0.5."""
+    """Parameters of both kinds of attention; scores are multiplied by (d / heads) ** -0.5."""
 
     def __init__(self, config: EdenConfig) -> None:
         super().__init__()
@@ -40,19 +42,19 @@ class Attention(nn.Module):
 
 class SelfAttention(Attention):
     def forward(self, x: Tensor, kept: int) -> Tensor:
-        """[B,T,d] -> [B,kept,d]: all tokens are looked at, only the first `kept` look."""
+        """[B,T,d] -> [B,kept,d]: queries of the first `kept` tokens, keys and values of all."""
         batch, length, dim = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, dim // self.heads)
         return self.proj(self_attention(qkv, kept))  # type: ignore[no-any-return]
 
 
 class TemporalAttention(Attention):
-    """Attention of one token over itself and the tokens that two frames have at its place."""
+    """Attention of each token over itself and the tokens at its place in two frames."""
 
     def frame_keys_values(self, tokens: Tensor) -> Tensor:
-        """Frame tokens [K,m,c,d], c of them at each of m places -> [K,m,c,2,heads,d/heads].
+        """Keys and values of frame tokens [K,m,c,d] (c tokens at each of m places) -> [K,m,c,2,heads,d/heads].
 
-        They depend neither on the latents nor on t, and belong to frames, not to pairs: once per clip is enough.
+        They depend neither on the latents nor on t, and belong to frames, not pairs: they are computed once per clip.
         """
         dim = tokens.shape[-1]
         bias = self.qkv.bias
@@ -60,14 +62,14 @@ class TemporalAttention(Attention):
         return keys_values.view(*tokens.shape[:-1], 2, self.heads, dim // self.heads)
 
     def forward(self, x: Tensor, frames: Tensor, first: Tensor) -> Tensor:
-        """x [P,m,d], `frames` from frame_keys_values, `first` [P], the earlier frame of each pair -> [P,m,d]."""
+        """Tokens x [P,m,d] -> [P,m,d]. `frames`: from `frame_keys_values` · `first`: [P], first frame of each pair."""
         batch, length, dim = x.shape
         own = self.qkv(x).view(batch, length, 3, self.heads, dim // self.heads)
         return self.proj(temporal_attention(own, frames, first))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
-    """What the DiT's and the decoder's blocks are made of; they differ in how they put it together."""
+    """Layers of one block: the same in DiT and decoder, whose `forward` methods differ."""
 
     def __init__(self, config: EdenConfig) -> None:
         super().__init__()

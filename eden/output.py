@@ -1,4 +1,4 @@
-"""What the encoder hands to the decoder: the one thing that `eden` and `handoff` share."""
+"""What the encoder hands to the decoder; `eden` and `handoff` share this dataclass and nothing else."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TENSORS = ("cond_dit", "cond_dec", "stats_mean", "stats_std", "difference", "fra
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """Tokens of one clip of K frames, on a grid of n = ph * pw patches.
+    """Tokens of one clip of K frames, on a grid of n = ph * pw patches (docs/model.md: "Encoder").
 
-    Tokens belong to frames, not to pairs: pair i is made of frames i and i + 1, which neighbouring pairs share.
+    Tokens belong to frames, not to pairs: pair i consists of frames i and i + 1, so neighbouring pairs share a frame.
     """
 
     cond_dit: torch.Tensor
@@ -28,13 +28,13 @@ class EncoderOutput:
     stats_std: torch.Tensor
     """[K] float32, unbiased standard deviation of each padded frame."""
     difference: torch.Tensor
-    """[K - 1] float32, standardised cosine similarity of each pair."""
+    """[K - 1] float32, of each pair: standardised cosine similarity (docs/model.md: "Difference")."""
     grid: tuple[int, int]
-    """(ph, pw): patches down and across, of the padded frame."""
+    """(ph, pw): rows and columns of patches of the padded frame."""
     size: tuple[int, int]
-    """(H, W) of the frames as they came, in pixels."""
+    """(H, W) of the source frames, in pixels."""
     frames: torch.Tensor | None = None
-    """[K, 3, H, W] uint8: the source frames, only where the answer holds them too (a whole film)."""
+    """[K, 3, H, W] uint8, the source frames; only if the answer contains them too (mp4)."""
 
     def __len__(self) -> int:
         """K, the number of frames."""
@@ -53,15 +53,15 @@ class EncoderOutput:
         return replace(self, **moved)
 
     def pairs(self, start: int, stop: int) -> EncoderOutput:
-        """Pairs start .. stop - 1 as a clip of their own (views, nothing is copied)."""
+        """Pairs start to stop - 1 as a clip of their own (views). Raises IndexError for pairs that do not exist."""
         if not 0 <= start < stop < len(self):
-            raise IndexError(f"pairs {start}..{stop} of a clip of {len(self)} frames")
+            raise IndexError(f"no pairs {start} to {stop - 1} in a clip of {len(self)} frames")
         cut: dict[str, Any] = {name: tensor[start : stop + 1] for name, tensor in self.tensors().items()}
         cut["difference"] = self.difference[start:stop]
         return replace(self, **cut)
 
     def __iter__(self) -> Iterator[EncoderOutput]:
-        """Its pairs, one clip of two frames each, in order."""
+        """The clip's pairs in order, each a clip of two frames."""
         return (self.pairs(i, i + 1) for i in range(len(self) - 1))
 
 

@@ -1,4 +1,4 @@
-"""When a pass began, was done with the DiT, and ended: for traces, and kept for these alone."""
+"""When a pass began, finished the DiT, and ended: for traces, and recorded only for these."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import torch
 
 @dataclass(frozen=True)
 class PassTime:
-    """Readings of time.monotonic_ns."""
+    """Times of one pass: nanoseconds, as of time.monotonic_ns()."""
 
     began: int
     denoised: int
+    """The DiT was done, and the decoder began."""
     ended: int
 
 
 class PassClock:
-    """Times passes on one device. On a GPU by its own events, of which the one between is part of every recorded graph.
+    """Times passes on one device. On a GPU it uses CUDA events; the one after the DiT is part of every recorded graph.
 
-    A GPU is waited for before the next pass, whose DiT marks the same event, and not earlier.
+    The next pass records the same events, so before it begins the GPU is waited for.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -36,7 +37,7 @@ class PassClock:
 
     @contextmanager
     def keeping(self) -> Iterator[list[PassTime]]:
-        """Within it passes are timed; the list has all of them once it is left."""
+        """A context in which passes are timed; its list is complete when it ends."""
         times = self._kept = list[PassTime]()
         try:
             yield times
@@ -46,7 +47,7 @@ class PassClock:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """What is queued inside, or done, is one pass."""
+        """A context for one pass: the work that is queued or done inside it."""
         if self._kept is None:
             yield
             return
@@ -62,7 +63,7 @@ class PassClock:
             self._kept.append(PassTime(self._began, self._denoised, time.monotonic_ns()))
 
     def denoised(self) -> None:
-        """The DiT is done; of every pass, timed or not, since graphs are recorded once for all."""
+        """Mark that the DiT is done. Called in every pass, timed or not: a recorded graph serves both."""
         if self._events:
             self._events[1].record()
         else:

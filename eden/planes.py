@@ -1,7 +1,7 @@
-"""Frames as planes of 4:2:0, as films hold them: half the bytes of RGB, and converted where the networks run.
+"""Frames as planes of YCbCr 4:2:0, as video files store them: half the bytes of RGB, converted on the networks' device.
 
-A frame of H x W pixels, both even, is uint8 [H*3/2, W]: H rows of luma (Y), then H/2 x W/2 samples of each chroma (Cb,
-Cr), one plane after the other. Chroma is sited as in MPEG-2: in every second column, halfway between two rows.
+A frame of H x W pixels, both even, is uint8 [H*3/2, W]: H rows of luma (Y), then H/2 x W/2 samples of Cb, then as many
+of Cr. Chroma is sited as in MPEG-2: in every second column, halfway between two rows.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ LUMA: dict[Matrix, tuple[float, float]] = {
     "bt601": (0.299, 0.114),
     "bt2020": (0.2627, 0.0593),
 }
-"""Parts that red and blue have in luma; green has the rest (ITU-R BT.709, BT.601, BT.2020 non-constant luminance)."""
+"""Weights of red and of blue in luma; green has the rest (ITU-R BT.709, BT.601, BT.2020 non-constant luminance)."""
 
 LEVELS: dict[Range, tuple[int, int, int]] = {"limited": (16, 219, 224), "full": (0, 255, 255)}
-"""Luma of black, levels from there to white, levels from the least chroma to the most."""
+"""Luma of black, luma levels from black to white, chroma levels from least to most."""
 
 GREY = 128
-"""Chroma of what has no colour."""
+"""Both chroma values of grey."""
 
 
 @dataclass(frozen=True)
 class YuvFormat:
-    """What the levels of planes mean."""
+    """How the values of planes become colours: matrix and range."""
 
     matrix: Matrix = "bt709"
     range: Range = "limited"
@@ -44,18 +44,18 @@ class YuvFormat:
 
 @dataclass(frozen=True)
 class Planes:
-    """Frames of a clip as planes. Raises ValueError for another shape, TypeError for another type."""
+    """The frames of a clip as planes. Raises ValueError for another shape, TypeError for another type."""
 
     samples: Tensor
-    """[K, H*3/2, W] uint8, on any device"""
+    """[K, H*3/2, W] uint8, on any device."""
     format: YuvFormat
 
     def __post_init__(self) -> None:
         shape = self.samples.shape
         if len(shape) != 3 or shape[1] % 3 or shape[2] % 2:
-            raise ValueError(f"planes have the shape [K,H*3/2,W], H and W even, not {list(shape)}")
+            raise ValueError(f"planes must have the shape [K,H*3/2,W], H and W even, not {list(shape)}")
         if self.samples.dtype != torch.uint8:
-            raise TypeError(f"planes are uint8, not {self.samples.dtype}")
+            raise TypeError(f"planes must be uint8, not {self.samples.dtype}")
 
     def __len__(self) -> int:
         """K, the number of frames."""
@@ -67,12 +67,12 @@ class Planes:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W), in pixels."""
+        """(H, W) of the frames, in pixels."""
         return self.samples.shape[1] // 3 * 2, self.samples.shape[2]
 
 
 def to_rgb(planes: Planes) -> Tensor:
-    """[K,3,H,W] float32 in [0,1], on the planes' device: nothing is rounded, chroma is interpolated linearly."""
+    """Planes -> frames [K,3,H,W] float32 in [0,1] on the same device; chroma is interpolated linearly."""
     (height, width), count = planes.size, len(planes)
     red, blue = LUMA[planes.format.matrix]
     black, luma_levels, chroma_levels = LEVELS[planes.format.range]
@@ -85,13 +85,13 @@ def to_rgb(planes: Planes) -> Tensor:
 
 
 def to_planes(frames: Tensor, format: YuvFormat) -> Planes:
-    """Frames [K,3,H,W], uint8 or floating in [0,1], H and W even, as planes: rounded to the nearest levels.
+    """Frames [K,3,H,W], uint8 or floating point in [0,1], H and W even -> planes, rounded to the nearest level.
 
-    Chroma is weighted 1:2:1 across, and is the mean of its two rows. Raises ValueError for odd sides.
+    Chroma is weighted 1:2:1 along rows, and averaged over two rows. Raises ValueError for odd sides.
     """
     count, _, height, width = frames.shape
     if height % 2 or width % 2:
-        raise ValueError(f"frames as planes have even sides, not {width}x{height}")
+        raise ValueError(f"planes need even sides; these frames are {width}x{height} pixels (width x height)")
     red, blue = LUMA[format.matrix]
     black, luma_levels, chroma_levels = LEVELS[format.range]
     r, g, b = as_intensities(frames).unbind(1)
@@ -103,7 +103,7 @@ def to_planes(frames: Tensor, format: YuvFormat) -> Planes:
 
 
 def _enlarged(chroma: Tensor) -> Tensor:
-    """[..,H/2,W/2] -> [..,H,W]: at each pixel, by where the samples lie; edges replicated."""
+    """Chroma [..,H/2,W/2] -> [..,H,W], linear between the positions of its samples; edges are repeated."""
     after = torch.cat([chroma[..., 1:], chroma[..., -1:]], dim=-1)
     across = torch.stack([chroma, (chroma + after) / 2], dim=-1).flatten(-2)
     above = torch.cat([across[..., :1, :], across[..., :-1, :]], dim=-2)
@@ -112,7 +112,7 @@ def _enlarged(chroma: Tensor) -> Tensor:
 
 
 def _reduced(chroma: Tensor) -> Tensor:
-    """[..,H,W] -> [..,H/2,W/2]: at each sample, of the pixels around it; edges replicated."""
+    """Chroma [..,H,W] -> [..,H/2,W/2], weighted around the position of each sample; edges are repeated."""
     rows = (chroma[..., ::2, :] + chroma[..., 1::2, :]) / 2
     at, after = rows[..., ::2], rows[..., 1::2]
     before = torch.cat([at[..., :1], after[..., :-1]], dim=-1)

@@ -1,4 +1,4 @@
-"""The three precisions by name, and what each means for tensors and for matrix products."""
+"""The three precisions, fp32, tf32 and bf16: the type of tensors, and how matrix products are computed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import torch
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-"""Type of weights and activations under each name. tf32 differs from fp32 only in a GPU's matrix products."""
+"""Type of weights and activations per precision. tf32 differs from fp32 only in matrix products on a GPU."""
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """The tensors' type under a precision's name. Raises ValueError for an unknown name."""
+    """The type of tensors in this precision. Raises ValueError for an unknown name."""
     if precision not in DTYPES:
         raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(DTYPES)}")
     return DTYPES[precision]
@@ -20,7 +20,7 @@ def dtype_of(precision: str) -> torch.dtype:
 
 @contextmanager
 def computing(precision: str) -> Iterator[None]:
-    """Within it, float32 matrix products on a GPU run in tf32 where `precision` says so, and exactly where not."""
+    """A context in which float32 matrix products on a GPU use TF32 if `precision` is "tf32", else full float32."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     try:

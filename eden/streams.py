@@ -1,4 +1,4 @@
-"""Streams of a GPU: work that takes its turn, and copies beside it."""
+"""CUDA streams: work in the caller's order, side streams, and copies to the host that overlap with computing."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 
 def new_stream(device: torch.device) -> torch.cuda.Stream | None:
-    """A stream of `device`'s own; None where there are no streams."""
+    """A new stream of `device`; None if it is not a GPU."""
     return torch.cuda.Stream(device) if device.type == "cuda" else None
 
 
 @contextmanager
-def in_turn(stream: torch.cuda.Stream | None) -> Iterator[list[Tensor]]:
-    """Within it, work goes to `stream`: after what the caller's stream has to do, before what it gets to do then.
+def on_stream(stream: torch.cuda.Stream | None) -> Iterator[list[Tensor]]:
+    """A context whose work goes to `stream`: after all work queued on the caller's stream, before its later work.
 
-    The caller's tensors may be read within: they are the caller's stream's, which waits. What is made within and
-    outlives it belongs in the list that this gives.
+    Inside it the caller's tensors may be read. Tensors that are made inside and used afterwards must be added to the
+    list that it yields, so that their memory is not reused too early.
     """
     made: list[Tensor] = []
     if stream is None:
@@ -35,10 +35,10 @@ def in_turn(stream: torch.cuda.Stream | None) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def forked(stream: torch.cuda.Stream | None) -> Iterator[torch.cuda.Stream | None]:
-    """`stream`, split off the current one while a graph is being recorded, and joined to it again whatever happens.
+def fork_stream(stream: torch.cuda.Stream | None) -> Iterator[torch.cuda.Stream | None]:
+    """A context that forks `stream` off the current one while a graph is being recorded, and joins it at the end.
 
-    None elsewhere: outside a graph, memory that one stream gives back is not safe from it while the other reads.
+    It yields None otherwise: outside a graph, one stream could reuse memory that the other one still reads.
     """
     if stream is None or not torch.cuda.is_current_stream_capturing():
         yield None
@@ -51,10 +51,11 @@ def forked(stream: torch.cuda.Stream | None) -> Iterator[torch.cuda.Stream | Non
         current.wait_stream(stream)
 
 
-class Beside:
-    """Tensors made on a forked stream while the current one goes on: each is awaited when it is come to, each time.
+class SideStreamTensors:
+    """Tensors that are computed on a side stream while the current stream goes on.
 
-    Without a stream they are made on the spot. Whatever they are made of must live until the streams join.
+    Iterating makes the current stream wait for each tensor in turn. Without a side stream they are computed at once.
+    Their inputs must stay alive until the streams join.
     """
 
     def __init__(self, stream: torch.cuda.Stream | None, tensors: Iterator[Tensor]) -> None:
@@ -72,24 +73,24 @@ class Beside:
 
 
 def stage(frames: Tensor, device: torch.device) -> Tensor:
-    """`frames`, where a copy to `device` can be queued from: in pinned memory, for a GPU. Laid out as they are."""
+    """`frames` where a copy to `device` can be queued from: in pinned memory, for a GPU. The layout stays the same."""
     if device.type != "cuda" or frames.is_cuda or frames.is_pinned():
         return frames
     return torch.empty_like(frames, pin_memory=True).copy_(frames)
 
 
 class Downloads:
-    """From one device to the host's memory, behind the work that makes the tensors and beside the work after it."""
+    """Copies from a device to host memory, which overlap with the device's later work."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream = new_stream(device)
 
-    def room_for(self, shape: tuple[int, ...]) -> Tensor:
-        """A uint8 tensor of the host's."""
+    def host_buffer(self, shape: tuple[int, ...]) -> Tensor:
+        """An uninitialised uint8 tensor in host memory, pinned if the device is a GPU."""
         return torch.empty(shape, dtype=torch.uint8, pin_memory=self.stream is not None)
 
     def fetch(self, source: Tensor, target: Tensor) -> None:
-        """Begin to copy `source`, once the current stream has made it, to `target` in the host's memory."""
+        """Queue a copy of `source` to `target` in host memory, after the current stream's work."""
         if self.stream is None:
             target.copy_(source)
             return
@@ -99,6 +100,6 @@ class Downloads:
         source.record_stream(self.stream)
 
     def finish(self) -> None:
-        """Wait until all that was begun has arrived."""
+        """Wait until all queued copies are complete."""
         if self.stream is not None:
             self.stream.synchronize()

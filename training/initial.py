@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from eden.config import EdenConfig
-from eden.place import positions
+from eden.grid_constants import positions
 from training.network import Eden
 
 CONSTANT = 64.0

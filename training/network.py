@@ -14,8 +14,8 @@ from eden.decoder import Decoder
 from eden.dit import Dit
 from eden.encoder import STD_EPS, difference
 from eden.geometry import to_cells, to_patches, to_pixels
+from eden.grid_constants import GridConstants, grid_constants
 from eden.patch_tokens import PatchTokens
-from eden.place import Place, place_of
 from eden.sampler import TIMES, sample
 
 
@@ -28,10 +28,10 @@ class Window(NamedTuple):
     """of the whole frame"""
 
 
-def seen_through(window: Window, crop: Place) -> Place:
+def seen_through(window: Window, crop: GridConstants) -> GridConstants:
     """The constants of a crop whose tokens keep the positions that they have in the whole frame."""
     dim = crop.patches.shape[-1]
-    whole = place_of(window.grid, dim, crop.patches.device, crop.patches.dtype)
+    whole = grid_constants(window.grid, dim, crop.patches.device, crop.patches.dtype)
 
     def cut(tokens: Tensor, stride: int) -> Tensor:
         rows, columns = (
@@ -67,26 +67,26 @@ class Eden(nn.Module):
         shape = (pairs, latents, self.config.latent_dim)
         return torch.randn(shape, generator=generator, device=generator.device)
 
-    def forward(self, first: Tensor, last: Tensor, noise: Tensor, place: Place | None = None) -> Tensor:
+    def forward(self, first: Tensor, last: Tensor, noise: Tensor, constants: GridConstants | None = None) -> Tensor:
         """Frames [P,3,H,W] float32 in [0,1] and noise [P,q,l] -> [P,3,H,W] float32, about in [0,1].
 
-        `place`: the grid's constants, where they are not those of a whole frame.
+        `constants`: the grid's, where they are not those of a whole frame.
         """
         config, pairs = self.config, len(first)
         frames = torch.stack([first, last], dim=1).flatten(0, 1)
         std, mean = torch.std_mean(frames, dim=(1, 2, 3), keepdim=True)
         grid = (frames.shape[-2] // config.patch_size, frames.shape[-1] // config.patch_size)
-        if place is None:
-            place = place_of(grid, config.hidden_dim, frames.device, torch.float32)
+        if constants is None:
+            constants = grid_constants(grid, config.hidden_dim, frames.device, torch.float32)
         earlier = first_frames((2,) * pairs, frames.device)
 
-        cond_dit, cond_dec = self.encoder(to_patches((frames - mean) / (std + STD_EPS), config.patch_size), place)
+        cond_dit, cond_dec = self.encoder(to_patches((frames - mean) / (std + STD_EPS), config.patch_size), constants)
         seen_dit = list(self.dit.frame_keys_values(to_cells(cond_dit, grid)))
-        moments = self.dit.denoise_timestep_embedder(self.times)
-        steps = self.dit.modulations(moments, difference(frames, config)[::2])
-        latents = sample(lambda x, step: self.dit(x, steps[step], seen_dit, earlier, place), noise)
+        timestep_embeddings = self.dit.denoise_timestep_embedder(self.times)
+        steps = self.dit.modulations(timestep_embeddings, difference(frames, config)[::2])
+        latents = sample(lambda x, step: self.dit(x, steps[step], seen_dit, earlier, constants), noise)
         z = latents / config.vae_scaler + config.vae_shift
-        patches = self.decoder(z, self.decoder.frame_keys_values(cond_dec), earlier, place)
+        patches = self.decoder(z, self.decoder.frame_keys_values(cond_dec), earlier, constants)
 
         std, mean = (each.view(pairs, 2, 1, 1, 1).mean(dim=1) for each in (std, mean))
         return to_pixels(patches.float(), grid, config.patch_size).permute(0, 3, 1, 2) * std + mean

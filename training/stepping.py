@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from eden.place import Place, place_of
+from eden.grid_constants import GridConstants, grid_constants
 from training.batches import Batch
 from training.network import Eden, seen_through
 from training.optimising import Optimiser
@@ -46,7 +46,7 @@ class Recorded:
     """Steps of one size: their buffers, and the graph once there is one."""
 
     inputs: Inputs
-    place: Place
+    constants: GridConstants
     taken: int = 0
     graph: torch.cuda.CUDAGraph | None = None
     output: Tensor | None = None
@@ -101,12 +101,12 @@ class Stepper:
         """Copy all that a step depends on to where it will be read."""
         self.optimiser.rate.fill_(rate)
         self._fresh.fill_(1 - memory)
-        place = self._place(batch)
-        inputs = Inputs(batch.first, batch.middle, batch.last, noise, place.patches, place.cells)
+        constants = self._place(batch)
+        inputs = Inputs(batch.first, batch.middle, batch.last, noise, constants.patches, constants.cells)
         recorded = self._sizes.get(batch.first.shape)
         if recorded is None:
             kept = Inputs(**{field.name: getattr(inputs, field.name).clone() for field in fields(inputs)})
-            fixed = Place(place.grid, kept.patches, kept.cells, place.down, place.across)
+            fixed = GridConstants(constants.grid, kept.patches, kept.cells, constants.down, constants.across)
             recorded = self._sizes[batch.first.shape] = Recorded(kept, fixed)
         else:
             recorded.inputs.fill(inputs)
@@ -117,7 +117,7 @@ class Stepper:
         inputs = recorded.inputs
         self.network.zero_grad(set_to_none=True)
         with self._autocast:
-            made = self.network(inputs.first, inputs.last, inputs.noise, recorded.place)
+            made = self.network(inputs.first, inputs.last, inputs.noise, recorded.constants)
         loss = self.loss(made, inputs.middle)
         loss.backward()
         return loss.detach()
@@ -146,11 +146,11 @@ class Stepper:
             recorded.output = self._compute(recorded)
         recorded.graph = graph
 
-    def _place(self, batch: Batch) -> Place:
+    def _place(self, batch: Batch) -> GridConstants:
         config, (height, width) = self.network.config, batch.size
         grid = (height // config.patch_size, width // config.patch_size)
-        place = place_of(grid, config.hidden_dim, self.device, torch.float32)
-        return place if batch.window is None else seen_through(batch.window, place)
+        constants = grid_constants(grid, config.hidden_dim, self.device, torch.float32)
+        return constants if batch.window is None else seen_through(batch.window, constants)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from eden import DitDecoder, EncoderOutput
 from eden.batch import Batch, noise_on
 from eden.geometry import to_cells
-from eden.place import place_of
+from eden.grid_constants import grid_constants
 from eden.precision import computing
 
 KINDS = {
@@ -46,25 +46,25 @@ def replay_ms(action: Callable[[], Any], times: int = 20) -> float:
 def stage_times(decoder: DitDecoder, outputs: list[EncoderOutput], seeds: list[int]) -> dict[str, float]:
     """ms a pair of the three stages of a pass."""
     engine, grid = decoder.engine, outputs[0].grid
-    place = place_of(grid, decoder.config.hidden_dim, decoder.device, decoder.dtype)
+    constants = grid_constants(grid, decoder.config.hidden_dim, decoder.device, decoder.dtype)
     pairs = len(outputs)
-    batch = Batch.empty(pairs, 2 * pairs, place, decoder.config.latent_dim)
+    batch = Batch.empty(pairs, 2 * pairs, constants, decoder.config.latent_dim)
     noise = [noise_on(decoder.device, seed, grid, decoder.config.latent_dim)[None] for seed in seeds]
     batch.fill(outputs, noise)
     cells = to_cells(batch.cond_dit, grid)
     with computing(decoder.precision):
         seen_dit = list(engine.dit.frame_keys_values(cells))
         seen_dec = list(engine.decoder.frame_keys_values(batch.cond_dec))
-        by = engine.dit.modulations(engine.moments, batch.difference)[0]
+        by = engine.dit.modulations(engine.timestep_embeddings, batch.difference)[0]
         stages: dict[str, Callable[[], Any]] = {
             "frames' keys and values": lambda: (
                 *engine.dit.frame_keys_values(cells),
                 *engine.decoder.frame_keys_values(batch.cond_dec),
             ),
             "denoise, two steps": lambda: [
-                engine.dit(batch.noise, by, seen_dit, batch.first, place) for _ in engine.moments
+                engine.dit(batch.noise, by, seen_dit, batch.first, constants) for _ in engine.timestep_embeddings
             ],
-            "decode": lambda: engine.decoder(batch.noise, seen_dec, batch.first, place),
+            "decode": lambda: engine.decoder(batch.noise, seen_dec, batch.first, constants),
         }
         return {name: replay_ms(stage) / pairs for name, stage in stages.items()}
 

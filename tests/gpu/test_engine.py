@@ -240,7 +240,7 @@ def test_a_batch_too_large_for_memory_is_split(published):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert decoder.engine.out_of_memory >= 1
-    assert decoder.engine.pairs_a_pass(outputs[0].grid) < 12
+    assert decoder.engine.pairs_per_pass(outputs[0].grid) < 12
     for frames, alone in zip(made, wanted, strict=True):
         assert psnr(frames / 255, alone / 255) > 45
 
@@ -270,7 +270,7 @@ def ballast(free_share, need):
 def test_passes_grow_back_once_memory_is_free_again(published):
     encoder, decoder = published("bf16")
     output = encoder.encode(a_clip(26, 480, 854))
-    full = decoder.engine.pairs_a_pass(output.grid)
+    full = decoder.engine.pairs_per_pass(output.grid)
     assert full == 25
     give_back(encoder, decoder)
     torch.cuda.reset_peak_memory_stats()
@@ -284,15 +284,15 @@ def test_passes_grow_back_once_memory_is_free_again(published):
             for one, other in zip(short, wanted, strict=True):
                 assert psnr(one / 255, other / 255) > 45
         failed = decoder.engine.out_of_memory
-        assert failed >= 1 and decoder.engine.pairs_a_pass(output.grid) < full
+        assert failed >= 1 and decoder.engine.pairs_per_pass(output.grid) < full
         assert len(decoder.engine.graphs) >= 1  # recorded anew, at what fits
         taken.clear()
         give_back()
         for _ in range(500):
-            if decoder.engine.pairs_a_pass(output.grid) == full:
+            if decoder.engine.pairs_per_pass(output.grid) == full:
                 break
             decoder.interpolate([output], as_uint8=True)
-        assert decoder.engine.pairs_a_pass(output.grid) == full
+        assert decoder.engine.pairs_per_pass(output.grid) == full
         assert torch.equal(decoder.interpolate([output], as_uint8=True)[0], wanted)
         assert decoder.engine.out_of_memory == failed
 

@@ -191,21 +191,21 @@ def test_nothing_there(tmp_path, path):
 def test_weights_without_a_config(copy):
     path = copy()
     (path / "config.json").unlink()
-    with pytest.raises(CheckpointError, match=r"config\.json: no readable configuration"):
+    with pytest.raises(CheckpointError, match=r"config\.json: not a readable configuration"):
         Encoder.load(path)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"hidden_dim": 100}, "does not split into 3 heads"),
-        ({"hidden_dim": 6}, "no multiple of 4"),
+        ({"hidden_dim": 100}, "hidden_dim 100 is not a multiple of num_heads 3"),
+        ({"hidden_dim": 6}, "not a multiple of 4"),
         ({"patch_size": 0}, "patch_size must be positive"),
         ({"cos_sim_std": float("nan")}, "cos_sim_std must be positive"),
         ({"dit_depth": "2"}, "dit_depth must be of type int, not '2'"),
         ({"qkv_bias": 1}, "qkv_bias must be of type bool"),
         ({"num_heads": True}, "num_heads must be of type int"),
-        ({"in_dim": 4}, "in_dim can only be 3"),
+        ({"in_dim": 4}, "in_dim must be 3, not 4"),
         ({"window": 8}, "unknown keys window"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eden import DitDecoder, Encoder, padded_grid
-from eden.batch import Span, passes, room
+from eden.batch import Span, bucket, passes
 from eden.pass_size import PassSize
 
 WITHIN = {"rtol": 0, "atol": 1e-5}
@@ -73,7 +73,7 @@ def test_passes_hold_every_pair_once():
     [((1, 2), (1, 2)), ((5, 6), (6, 7)), ((5, 8), (6, 12)), ((8, 16), (8, 16)), ((129, 140), (129, 258))],
 )
 def test_graphs_come_in_few_kinds(wanted, kind):
-    assert room(*wanted) == kind
+    assert bucket(*wanted) == kind
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 97), (33, 40), (65, 31), (100, 18)])
@@ -177,7 +177,7 @@ def test_frames_that_are_none(tiny, frames, error, words):
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True, "7"])
 def test_bad_seeds(tiny, clip, seed):
-    with pytest.raises(ValueError, match="a seed is a whole number"):
+    with pytest.raises(ValueError, match="a seed must be a whole number"):
         tiny[1].interpolate([tiny[0].encode(clip(2, 32, 32))], seeds=[seed])
 
 
@@ -186,7 +186,7 @@ def test_noise_and_seeds_that_do_not_fit(tiny, clip):
     output = encoder.encode(clip(3, 32, 32))
     with pytest.raises(ValueError, match="2 seeds for 1 clips"):
         decoder.interpolate([output], seeds=[1, 2])
-    with pytest.raises(ValueError, match=r"wanted \[\(2, 1, 16\)\]"):
+    with pytest.raises(ValueError, match=r"these clips need \[\(2, 1, 16\)\]"):
         decoder.interpolate([output], noise=[torch.zeros(1, 1, 16)])
     with pytest.raises(ValueError, match="not both"):
         decoder.interpolate([output], seeds=[1], noise=[torch.zeros(2, 1, 16)])

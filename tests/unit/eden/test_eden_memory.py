@@ -112,9 +112,9 @@ def test_frames_are_those_of_passes_as_small_and_then_of_full_ones(decoder, card
     assert card.tried == [16, 8, 4, 4, 4, 4]
     assert torch.equal(short, draw(a_decoder(4), outputs))
     torch.testing.assert_close(short, undisturbed, rtol=0, atol=1e-5)
-    assert (decoder.engine.out_of_memory, decoder.engine.pairs_a_pass((2, 2))) == (2, 4)
+    assert (decoder.engine.out_of_memory, decoder.engine.pairs_per_pass((2, 2))) == (2, 4)
     card.room = FULL
-    calls = times_until(lambda: decoder.engine.pairs_a_pass((2, 2)) == FULL, lambda: draw(decoder, outputs))
+    calls = times_until(lambda: decoder.engine.pairs_per_pass((2, 2)) == FULL, lambda: draw(decoder, outputs))
     # 4 a call at 4 pairs, 2 a call at 8
     assert calls == PASSES / 4 + PASSES / 2 - 1
     card.tried.clear()
@@ -178,4 +178,4 @@ def test_what_is_wrong_otherwise_is_no_shortage(decoder, encoder, outputs, clip)
         with pytest.raises(RuntimeError, match="device-side assert"):
             call()
     assert decoder.engine.out_of_memory == encoder.out_of_memory == 0
-    assert decoder.engine.pairs_a_pass((2, 2)) == FULL
+    assert decoder.engine.pairs_per_pass((2, 2)) == FULL

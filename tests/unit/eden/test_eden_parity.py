@@ -5,7 +5,7 @@ import torch
 from eden import DitDecoder, Encoder
 from eden.batch import first_frames
 from eden.geometry import to_cells, to_pixels
-from eden.place import place_of
+from eden.grid_constants import grid_constants
 from eden.sampler import sample
 
 WITHIN = {"rtol": 0, "atol": 1e-5}
@@ -38,32 +38,32 @@ def _stage(case):
     """(engine, the case's pairs, its grid's constants)."""
     engine = DitDecoder.load(case.checkpoint).engine
     height, width = case["frame_unclamped"].shape[-2:]
-    place = place_of((height // 16, width // 16), engine.config.hidden_dim, CPU, torch.float32)
-    return engine, first_frames((2,) * len(case["noise"]), CPU), place
+    constants = grid_constants((height // 16, width // 16), engine.config.hidden_dim, CPU, torch.float32)
+    return engine, first_frames((2,) * len(case["noise"]), CPU), constants
 
 
 @torch.inference_mode()
 def test_velocity_at_a_time_between_the_steps(case):
-    engine, first, place = _stage(case)
-    seen = list(engine.dit.frame_keys_values(to_cells(_frames_in_clips(case, "cond_dit"), place.grid)))
+    engine, first, constants = _stage(case)
+    seen = list(engine.dit.frame_keys_values(to_cells(_frames_in_clips(case, "cond_dit"), constants.grid)))
     (by,) = engine.dit.modulations(engine.dit.denoise_timestep_embedder(torch.tensor([0.3])), case["difference"][:, 0])
-    torch.testing.assert_close(engine.dit(case["noise"], by, seen, first, place), case["velocity_t0_3"], **WITHIN)
+    torch.testing.assert_close(engine.dit(case["noise"], by, seen, first, constants), case["velocity_t0_3"], **WITHIN)
 
 
 @torch.inference_mode()
 def test_latents_after_sampling(case):
-    engine, first, place = _stage(case)
-    seen = list(engine.dit.frame_keys_values(to_cells(_frames_in_clips(case, "cond_dit"), place.grid)))
-    steps = engine.dit.modulations(engine.moments, case["difference"][:, 0])
-    latents = sample(lambda x, step: engine.dit(x, steps[step], seen, first, place), case["noise"])
+    engine, first, constants = _stage(case)
+    seen = list(engine.dit.frame_keys_values(to_cells(_frames_in_clips(case, "cond_dit"), constants.grid)))
+    steps = engine.dit.modulations(engine.timestep_embeddings, case["difference"][:, 0])
+    latents = sample(lambda x, step: engine.dit(x, steps[step], seen, first, constants), case["noise"])
     torch.testing.assert_close(latents, case["latents"], **WITHIN)
 
 
 @torch.inference_mode()
 def test_frame_before_clamping_and_cropping(case):
-    engine, first, place = _stage(case)
+    engine, first, constants = _stage(case)
     z = case["latents"] / engine.config.vae_scaler + engine.config.vae_shift
-    patches = engine.decoder(z, engine.decoder.frame_keys_values(_frames_in_clips(case, "cond_dec")), first, place)
-    frames = to_pixels(patches, place.grid, engine.config.patch_size).permute(0, 3, 1, 2)
+    patches = engine.decoder(z, engine.decoder.frame_keys_values(_frames_in_clips(case, "cond_dec")), first, constants)
+    frames = to_pixels(patches, constants.grid, engine.config.patch_size).permute(0, 3, 1, 2)
     found = frames * case["stats_std"] + case["stats_mean"]
     torch.testing.assert_close(found, case["frame_unclamped"], **WITHIN)

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from eden.engine import TOKENS_A_PASS
+from eden.engine import TOKENS_PER_PASS
 from eden.pass_size import LEAST_PART, MOST_PASSES, PASSES, PassSize, is_out_of_memory
 
 FULL = 1024
@@ -29,7 +29,7 @@ def test_a_pass_that_failed_is_halved_and_the_limit_doubles_back_to_the_full_siz
 
 
 def test_a_tiny_pair_that_lacks_memory_leaves_larger_ones_a_sensible_pass():
-    size = PassSize(TOKENS_A_PASS["cuda"], "test")
+    size = PassSize(TOKENS_PER_PASS["cuda"], "test")
     assert size.items(16 * 28) == 91
     size.ran_out(1, 4)
     assert size.items(16 * 28) == 91 // LEAST_PART
@@ -103,7 +103,7 @@ def test_each_change_is_logged_once_with_its_numbers(caplog):
             "decoder on cuda:1: out of memory (1 so far) in a pass of 100 x 4 tokens: "
             "at most 200 of 1024 tokens per pass now",
         ),
-        ("INFO", "decoder on cuda:1: 32 passes went well: up to 400 of 1024 tokens per pass again"),
+        ("INFO", "decoder on cuda:1: 32 passes succeeded: up to 400 of 1024 tokens per pass again"),
     ]
 
 

@@ -164,7 +164,7 @@ def test_the_shape_is_that_of_ffmpegs_arrays():
 
 @pytest.mark.parametrize("shape", [(2, 24, 15), (2, 23, 16), (2, 25, 16), (24, 16), (2, 3, 24, 16)])
 def test_shapes_that_are_none(shape):
-    with pytest.raises(ValueError, match="planes have the shape"):
+    with pytest.raises(ValueError, match="planes must have the shape"):
         Planes(torch.zeros(shape, dtype=torch.uint8), YuvFormat())
 
 
@@ -172,7 +172,7 @@ def test_other_types_and_odd_sides():
     with pytest.raises(TypeError, match="float32"):
         Planes(torch.zeros(2, 24, 16), YuvFormat())
     for height, width in ((3, 4), (4, 3)):
-        with pytest.raises(ValueError, match=f"even sides, not {width}x{height}"):
+        with pytest.raises(ValueError, match=f"even sides; these frames are {width}x{height} pixels"):
             to_planes(torch.zeros(2, 3, height, width), YuvFormat())
 
 

@@ -4,7 +4,7 @@ import torch
 
 from eden import DitDecoder, Encoder
 from eden.batch import first_frames
-from eden.place import place_of
+from eden.grid_constants import grid_constants
 from training.initial import initialise
 from training.loss import DEFAULT_LOSS, Loss, psnr
 from training.network import Eden, Window, seen_through
@@ -83,14 +83,14 @@ def test_bfloat16_is_good_enough_to_train_in(network, pair):
 
 def test_self_attention_begins_by_looking_nearby(config):
     """With content alike everywhere, a place's own neighbours count most."""
-    place = place_of((8, 14), config.hidden_dim, torch.device("cpu"), torch.float32)
+    constants = grid_constants((8, 14), config.hidden_dim, torch.device("cpu"), torch.float32)
     middle = 3 * 14 + 6
 
     def drawn_to(near):
         network = Eden(config)
         initialise(network, 3, near)
         attention = network.decoder.blocks()[1].self_attn
-        query, key, _ = attention.qkv(place.patches[0]).unflatten(-1, (3, config.num_heads, -1)).unbind(1)
+        query, key, _ = attention.qkv(constants.patches[0]).unflatten(-1, (3, config.num_heads, -1)).unbind(1)
         width = config.hidden_dim // config.num_heads
         scores = torch.einsum("hw,khw->hk", query[middle], key) * width**-0.5
         return scores.softmax(-1)[:, [middle, middle + 1, middle - 1, middle + 14, middle - 14]].sum(-1).mean().item()
@@ -101,16 +101,22 @@ def test_self_attention_begins_by_looking_nearby(config):
 
 def test_constants_first_asked_for_by_a_server_can_be_trained_with():
     first_frames.cache_clear()
-    place_of.cache_clear()
+    grid_constants.cache_clear()
     with torch.inference_mode():
-        place = place_of((2, 2), 8, torch.device("cpu"), torch.float32)
-        kept = first_frames((2, 3), torch.device("cpu")), place.patches, place.cells, place.down, place.across
+        constants = grid_constants((2, 2), 8, torch.device("cpu"), torch.float32)
+        kept = (
+            first_frames((2, 3), torch.device("cpu")),
+            constants.patches,
+            constants.cells,
+            constants.down,
+            constants.across,
+        )
     assert not any(tensor.is_inference() for tensor in kept)
 
 
 def test_a_crop_keeps_the_positions_that_it_has_in_its_frame(config):
     def constants(grid):
-        return place_of(grid, config.hidden_dim, torch.device("cpu"), torch.float32)
+        return grid_constants(grid, config.hidden_dim, torch.device("cpu"), torch.float32)
 
     whole, seen = constants((8, 12)), seen_through(Window(2, 4, (8, 12)), constants((4, 6)))
     for tokens, cut, stride in ((whole.patches, seen.patches, 1), (whole.cells, seen.cells, 2)):

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from eden.place import place_of
+from eden.grid_constants import grid_constants
 from training.__main__ import main
 from training.batches import Batch
 from training.judging import blockiness
@@ -92,9 +92,9 @@ def test_a_window_reaches_the_network_as_positions(network, pair):
     stepper = stepper_for(network)
     batch = Batch(first, first, last, Window(4, 6, (16, 24)))
     recorded = stepper.fill(batch, noise, 1e-3, 0.9)
-    place = place_of((8, 12), network.config.hidden_dim, torch.device("cpu"), torch.float32)
-    expected = network(first, last, noise, seen_through(batch.window, place))
-    assert torch.equal(network(first, last, noise, recorded.place), expected)
+    constants = grid_constants((8, 12), network.config.hidden_dim, torch.device("cpu"), torch.float32)
+    expected = network(first, last, noise, seen_through(batch.window, constants))
+    assert torch.equal(network(first, last, noise, recorded.constants), expected)
     assert not torch.equal(network(first, last, noise), expected)
 
 

@@ -1,4 +1,4 @@
-"""What depends on the grid alone: position embeddings and upsampling, computed once per grid, device and type."""
+"""Constants that depend on the grid alone, computed once per grid, device and type: positions and upsampling."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 GRIDS_KEPT = 16
-"""The largest in use, 2160x3840 in float32, takes 125 MB."""
+"""Grids whose constants are cached. Those of 2160x3840 in float32 take 125 MB."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """One grid's constants."""
+class GridConstants:
+    """Constants of one grid (docs/model.md: "Positions", "Decoder")."""
 
     grid: tuple[int, int]
     """(ph, pw), in patches."""
@@ -24,14 +24,14 @@ class Place:
     cells: Tensor
     """pos(2): [1,n/4,d]."""
     down: Tensor
-    """[ph, ph/2], bicubic upsampling of rows."""
+    """[ph, ph/2], matrix of bicubic upsampling along columns: more rows."""
     across: Tensor
-    """[pw, pw/2], the same of columns."""
+    """[pw, pw/2], matrix of bicubic upsampling along rows: more columns."""
 
     def spread(self, query: Tensor) -> Tensor:
-        """Latent tokens [P,n/4,d] -> [P,n,d], upsampled bicubically from their (ph/2, pw/2) grid to the patches'.
+        """Latent tokens [P,n/4,d] -> [P,n,d], by bicubic upsampling of their (ph/2, pw/2) grid to (ph, pw).
 
-        It is linear and separable: two small matrix products, which keep the tokens' layout.
+        Upsampling is linear and separable, so it is two small matrix products, which keep the layout of tokens.
         """
         (ph, pw), (batch, _, dim) = self.grid, query.shape
         rows = self.down @ query.view(batch, ph // 2, pw // 2 * dim)
@@ -39,19 +39,20 @@ class Place:
 
 
 @lru_cache(maxsize=GRIDS_KEPT)
-def place_of(grid: tuple[int, int], dim: int, device: torch.device, dtype: torch.dtype) -> Place:
+def grid_constants(grid: tuple[int, int], dim: int, device: torch.device, dtype: torch.dtype) -> GridConstants:
     """The constants of `grid` for tokens of `dim` channels."""
-    # ordinary tensors, whoever asks first: training uses the same ones
+    # ordinary tensors even if inference asks first: training uses the same ones
     with torch.inference_mode(False):
         made = (positions(grid, 1, dim), positions(grid, 2, dim), doubling(grid[0] // 2), doubling(grid[1] // 2))
-        return Place(grid, *(tensor.to(device=device, dtype=dtype) for tensor in made))
+        return GridConstants(grid, *(tensor.to(device=device, dtype=dtype) for tensor in made))
 
 
 def positions(grid: tuple[int, int], stride: int, dim: int) -> Tensor:
-    """pos(stride) on the full grid (ph, pw): [1, (ph // stride) * (pw // stride), dim] float32, row-major.
+    """pos(stride) on the full grid (ph, pw): [1, (ph // stride) * (pw // stride), dim] float32, row by row.
 
-    Columns fill the first half of the channels, rows the second. Distances are counted in the grid that the network
-    was first trained on, 16 x 28 patches (256x448 pixels), so that a larger frame is finer and not longer.
+    The column is in the first half of the channels, the row in the second. Distances are measured in a grid of 16 x 28
+    patches (a frame of 256x448), so a larger frame has finer positions, not more distant ones.
+    docs/model.md: "Positions".
     """
     ph, pw = grid
     rows = torch.arange(ph // stride, dtype=torch.float32) / (ph / 16)
@@ -62,7 +63,7 @@ def positions(grid: tuple[int, int], stride: int, dim: int) -> Tensor:
 
 
 def _sines(distance: Tensor, width: int) -> Tensor:
-    """[m] -> [m, width] float64, all sines, then all cosines."""
+    """Distances [m] -> [m, width] float64: first the sines of all frequencies, then the cosines."""
     half = width // 2
     frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
     angle = distance.double()[:, None] * frequency
@@ -70,7 +71,7 @@ def _sines(distance: Tensor, width: int) -> Tensor:
 
 
 def doubling(side: int) -> Tensor:
-    """[2 * side, side] float32: PyTorch's bicubic upsampling by two (align_corners false) of one axis, as a matrix."""
+    """PyTorch's bicubic upsampling (align_corners=False) of one axis from `side` to 2*side: a matrix [2*side, side]."""
     units = torch.eye(side)[None, :, :, None]
     columns = F.interpolate(units, size=(2 * side, 1), mode="bicubic", align_corners=False)
     return columns[0, :, :, 0].t().contiguous()
