@@ -1,9 +1,8 @@
-"""A model that registers what archive.sh packed: TorchServe cannot load a workflow at start by itself, but a model.
-Afterwards it watches whether what it registered answers. All the while it says to whom asks whether the server is alive
-and ready.
+"""A model that registers the archives that archive.sh packed: TorchServe loads models when it starts, but no workflow.
 
-Its worker is kept: TorchServe restores what ran at its last stop, so a server that starts for the second time
-finds autostart among its models again, and a worker that was killed comes back and finds all registered.
+Afterwards it watches whether the registered models answer, and answers /live and /ready (see docs/operations.md).
+Its worker stays: TorchServe restores the models of its last run, autostart among them, and replaces a worker that dies.
+Either then finds everything registered.
 """
 
 import itertools
@@ -31,11 +30,11 @@ logger = logging.getLogger(__name__)
 PATIENCE = 120.0
 """Seconds to wait for the management interface."""
 ATTEMPTS = 2
-"""A registration that TorchServe refuses (a worker that does not load) is tried that often."""
+"""How often a registration is tried that TorchServe refuses, as when a worker does not load."""
 
 
 class Autostart:
-    """TorchServe's handler; answers every request with where the registration stands."""
+    """TorchServe's handler; answers every request with the state of the registration."""
 
     def __init__(self) -> None:
         self._state = {"state": "waiting", "detail": ""}
@@ -95,7 +94,7 @@ class Autostart:
 
 
 def gpus() -> int:
-    """GPUs that workers see: of those that nvidia-smi lists, as TorchServe asks it, those in CUDA_VISIBLE_DEVICES."""
+    """How many GPUs workers see: those that nvidia-smi lists, limited by CUDA_VISIBLE_DEVICES."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return 0
@@ -109,7 +108,7 @@ def gpus() -> int:
 
 
 def wait_for_management(java: psutil.Process) -> Api:
-    """The management interface of that TorchServe, once it answers. Raises TimeoutError."""
+    """Wait until the management interface of this TorchServe answers. Raises TimeoutError after PATIENCE seconds."""
     deadline = time.monotonic() + PATIENCE
     reason: Exception | None = None
     while time.monotonic() < deadline:

@@ -21,7 +21,7 @@ class DitDecoderHandler(NodeHandler):
     place = Place.LAST
 
     def start(self) -> None:
-        """Load the DiT's and the decoder's half of the checkpoint, and be ready for the sizes named."""
+        """Load the decoder's half of the checkpoint, and warm up for the frame sizes in the settings."""
         assert self.handoff
         decoder = DitDecoder.load(self.settings.checkpoint, self.device, self.settings.precision)
         self.metrics.watch("decoder", lambda: decoder.engine.out_of_memory)

@@ -1,4 +1,4 @@
-"""A worker's part in a drain (`python -m server drain`): refusing what is new, and saying what it has to finish."""
+"""A worker's part in a drain (`python -m server drain`): it refuses new calls, and shows if some are unfinished."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from server.folder import ServerFolder
 
 
 class Drain:
-    """Shares a lock on a file of the server's folder for as long as there is something to finish: calls that were
-    accepted and whose answers have not left this process, or what `unfinished()` counts. The lock goes with the
-    process, however that ends.
+    """Holds a shared lock on a file in the server's folder while this process has something to finish.
 
-    folder  the server's; where `python -m server` did not start it there is no such file, and no drain
+    That is: calls that were accepted and are not yet answered, and whatever `unfinished()` counts. The kernel releases
+    the lock when the process ends.
+
+    folder  the server's; without the file (another command than `python -m server` started it) there is no drain
     """
 
     def __init__(self, folder: Path, unfinished: Callable[[], int]) -> None:
@@ -25,30 +26,30 @@ class Drain:
         self._at_work, self._lock = False, threading.Lock()
 
     def accept(self) -> bool:
-        """Accept the calls that have come: True; or, where the server is being drained, do not."""
+        """Accept the calls of a batch; False if the server is being drained, and they are to be refused."""
         if self._place.refuses():
             return False
         self.hold()
-        # Only now is it certain: who set the mark in between, and looked for the lock, may have found none.
+        # Check again: a drain that began before the lock was taken may have found no lock.
         if self._place.refuses():
             self.release()
             return False
         return True
 
     def hold(self) -> None:
-        """There is something to finish."""
+        """Take the lock: there is something to finish."""
         with self._lock:
             self._at_work = True
             self._share(True)
 
     def release(self) -> None:
-        """All calls that have come are answered."""
+        """All accepted calls are answered: release the lock unless something else is unfinished."""
         with self._lock:
             self._at_work = False
         self.look()
 
     def look(self) -> None:
-        """See whether what was unfinished is done with."""
+        """Release the lock if nothing is unfinished any more."""
         with self._lock:
             if not self._at_work and not self._unfinished():
                 self._share(False)

@@ -25,7 +25,7 @@ class FusedHandler(NodeHandler):
     hands_off = False
 
     def start(self) -> None:
-        """Load the whole checkpoint, and be ready for the sizes named."""
+        """Load the whole checkpoint, and warm up for the frame sizes in the settings."""
         settings = self.settings
         encoder = Encoder.load(settings.checkpoint, self.device, settings.precision)
         decoder = DitDecoder.load(settings.checkpoint, self.device, settings.precision)

@@ -25,7 +25,7 @@ class EncoderHandler(NodeHandler):
     place = Place.FIRST
 
     def start(self) -> None:
-        """Load the encoder's half of the checkpoint, and be ready for the sizes named."""
+        """Load the encoder's half of the checkpoint, and warm up for the frame sizes in the settings."""
         assert self.handoff
         settings = self.settings
         check_dialled(settings.handoff, called_at())
@@ -49,7 +49,7 @@ class EncoderHandler(NodeHandler):
         )
 
     def outgoing(self, request: Request, answer: Answer) -> Answer:
-        """In a workflow what is no ticket is signed."""
+        """In a workflow, an answer that is not a ticket is signed, so that the decoder can pass it on."""
         return self.service.outgoing(request, answer)
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:

@@ -1,4 +1,4 @@
-"""What a worker logs of requests: with their ids, and as JSON where that is asked for (`handler.logs`)."""
+"""A worker's log lines about requests: with request ids, and as JSON if the setting `handler.logs` says so."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from serving.request import Request
 from serving.tracer import Tracer
 
 OURS = ("handlers", "serving", "eden", "handoff", "media", "tracing", "server")
-"""Packages whose lines become JSON. Others' stay as they are: TorchServe's Java reads some of them."""
+"""Packages whose log lines become JSON. Other lines stay as they are: TorchServe's Java parses some of them."""
 FIELDS = ("ms", "requests")
-"""That a line may have besides its text."""
+"""Fields that a line may have besides its text."""
 
 
 class JsonLines(logging.Formatter):
-    """One object per line: time, level, logger, text, and what else is known."""
+    """One JSON object per line: time, level, logger, message, and the fields in FIELDS that it has."""
 
     def __init__(self, plain: logging.Formatter) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class JsonLines(logging.Formatter):
 
 
 def use_json() -> None:
-    """Have this worker's own lines be JSON from now on."""
+    """Format this worker's own log lines as JSON from now on."""
     for handler in logging.getLogger().handlers:
         if not isinstance(handler.formatter, JsonLines):
             handler.setFormatter(JsonLines(handler.formatter or logging.Formatter()))
@@ -49,7 +49,7 @@ def use_json() -> None:
 def log_batch(
     logger: logging.Logger, requests: Sequence[Request], answers: Sequence[Answer], tracer: Tracer, seconds: float
 ) -> None:
-    """A line about a batch that is answered: how long it took, and of each request its id, its trace and its status."""
+    """Log one line per answered batch: how long it took, and the id, trace and status of each request."""
     told = [
         {"id": request.id, "status": answer.status} | ({"trace": trace} if (trace := tracer.trace_id(request)) else {})
         for request, answer in zip(requests, answers, strict=True)

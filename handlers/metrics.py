@@ -1,4 +1,4 @@
-"""What a node tells Prometheus of its work. server/metrics.yaml declares it, docs/metrics.md explains it."""
+"""The metrics of one node. server/metrics.yaml declares them, docs/metrics.md explains them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from serving.request import Caller, Job, Request
 from serving.tracer import Tracer
 
 MEMORY_SECONDS = 5.0
-"""How often memory is looked at."""
+"""Seconds between two readings of the GPU's memory."""
 
 NOT_WAITED_FOR = ("encode", "take")
-"""Stages that return while the GPU is still at work; it is waited for, or its work would count as the next stage's."""
+"""Stages that return before the GPU is done: it is waited for, or its work would count as the next stage's."""
 
 NONE = "none"
 """Stands for an empty label, which TorchServe cannot parse."""
@@ -36,10 +36,10 @@ TOPOLOGIES = {Place.FIRST: ("split", "chain"), Place.LAST: ("split", "chain"), P
 
 
 class Metrics:
-    """One worker's.
+    """Metrics of one worker.
 
-    worker       its place among TorchServe's workers
-    batch_size   the most requests that come together
+    worker       its slot among TorchServe's workers (see quirks.worker_slot)
+    batch_size   the most requests of a batch
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Metrics:
 
     @contextmanager
     def stage(self, name: str, jobs: Sequence[Job]) -> Iterator[None]:
-        """Time one stage of the work on a batch, whether it ends well or not: eden_stage_seconds{Stage=name}."""
+        """Time one stage of a batch, whether it succeeds or fails: eden_stage_seconds{Stage=name}."""
         started = time.perf_counter()
         try:
             with self.tracer.step(name, jobs):
@@ -74,20 +74,20 @@ class Metrics:
             self._reporter.observe("eden_stage_seconds", time.perf_counter() - started, name)
 
     def pairs(self, count: int) -> None:
-        """Count frames drawn."""
+        """Count pairs, that is frames drawn between."""
         self._reporter.count("eden_pairs_total", count)
 
     def began(self, index: int, at: float) -> None:
-        """The workflow's first node took this request of the batch up at that time (time.time())."""
+        """Note when the workflow's first node took up the request with this index: `at`, as of time.time()."""
         self._began[index] = at
 
     def watch(self, part: str, out_of_memory: Callable[[], int]) -> None:
-        """Tell how often a half of the model ran out of memory: `out_of_memory()` times, so far."""
+        """Report `out_of_memory()`, how often this part of the model has run out of memory."""
         self._out_of_memory[part] = out_of_memory
         self._reporter.count("eden_out_of_memory_total", 0, part)
 
     def batch(self, requests: Sequence[Request], answers: Sequence[Answer], left: Mapping[int, float]) -> None:
-        """Count one answered batch. `left`: when (time.time()) the answers left that went ahead of it, by index."""
+        """Count one answered batch. `left`: for answers that were sent ahead of it, when (time.time()), by index."""
         count, now = self._reporter.count, time.time()
         count("eden_batches_total", 1)
         count("eden_requests_total", len(answers))
@@ -101,7 +101,7 @@ class Metrics:
         self._began.clear()
 
     def tell(self) -> None:
-        """Tell what has been counted at once: before this process ends."""
+        """Report now all that has been counted, since this process is about to end."""
         self._reporter.tell()
 
     def _answered(self, request: Request, at: float) -> None:
@@ -119,7 +119,7 @@ class Metrics:
         return "split" if request.caller is Caller.WORKFLOW else "chain"
 
     def _begin(self) -> None:
-        """Tell what never changes, and a zero of what may never happen: a series that is missing looks like a fault."""
+        """Report constants, and zeros for events that may never happen: a missing series looks like a fault."""
         reporter = self._reporter
         for name in ("eden_requests_total", "eden_batches_total", "eden_batches_full_total"):
             reporter.count(name, 0)
@@ -168,7 +168,7 @@ class Metrics:
                 self._handed(event, route, gained)
 
     def _gained(self, total: int, *of: str) -> int:
-        """How much a total has grown since it was last looked at."""
+        """How much a total has grown since the last call."""
         gained = total - self._seen[of]
         self._seen[of] = total
         return gained

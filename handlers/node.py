@@ -1,4 +1,4 @@
-"""What every node does alike as a handler: start on its device, turn a batch into requests, and answer it."""
+"""The base of the handlers: start on a device, turn a batch into requests, serve and answer them."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ TICKETS: dict[quirks.Place, Tickets] = {
     quirks.Place.LAST: "takes",
     quirks.Place.ALONE: None,
 }
-"""What a node does with tickets, by its place."""
+"""What a node does with tickets, by its place in the workflow."""
 
 
 class NodeHandler(ABC):
-    """A node of the workflow, or a model of its own under /predictions/."""
+    """A node of the workflow, or a model outside of it; both can be called under /predictions/."""
 
     hands_off = True
-    """Whether it is one end of a hand-off."""
+    """Whether this node puts or takes tokens by a hand-off."""
     place = quirks.Place.ALONE
-    """In the workflow."""
+    """The node's place in the workflow."""
 
     def initialize(self, context: Any) -> None:
-        """Load the model onto its device. Raises ValueError or eden.CheckpointError: the worker then does not start."""
+        """Load the model onto its device. Raises ValueError or eden.CheckpointError; the worker then does not start."""
         quirks.keep_fields()
         quirks.keep_freed_memory()
         reporter, worker = Reporter(context.metrics), quirks.worker_slot()
@@ -73,7 +73,7 @@ class NodeHandler(ABC):
         export = self._open_export(reporter, worker)
         tracer = Tracer(self.node, worker, TICKETS[self.place], export, self.settings.tracing.sample)
         self.metrics = Metrics(reporter, self.device, self.batch_size, self.place, self.handoff, worker, tracer)
-        # two pools: a request waits for its pictures, so those must never wait for a request
+        # two pools: a request's thread waits for pictures, so pictures must never wait for a request's thread
         self.requests = ThreadPoolExecutor(self.batch_size, thread_name_prefix="requests")
         self.pictures = ThreadPoolExecutor(min(16, cores()), thread_name_prefix="pictures")
         self.guard = DeviceGuard(torch.device(self.device))
@@ -83,7 +83,7 @@ class NodeHandler(ABC):
         logger.info("%s ready on %s: %s", self.model_name, self.device, self.settings.precision)
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
-        """Answer a batch: as many answers as requests, in their order."""
+        """Answer a batch: one answer per request, in the same order."""
         started = time.monotonic()
         requests = [quirks.read_request(context, index, fields, self.place) for index, fields in enumerate(data)]
         callers = [request.caller for request in requests]
@@ -111,18 +111,18 @@ class NodeHandler(ABC):
 
     @abstractmethod
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
-        """One answer per request; large ones may go ahead."""
+        """One answer per request, in order; large ones may be sent ahead by `outbox`."""
 
     def outgoing(self, request: Request, answer: Answer) -> Answer:
         """An answer in the form in which it leaves this node."""
         return answer
 
     def batch_sizes(self) -> list[int]:
-        """Batches to be ready for, beside the size of frames."""
+        """Batch sizes to warm up for."""
         return sorted({self.batch_size, *(2**i for i in range(self.batch_size.bit_length()))})
 
     def _open_export(self, reporter: Reporter, worker: str) -> SpanExport | None:
-        """Raises ValueError where a collector is set, and what is to speak to it is not installed."""
+        """Raises ValueError if the settings name a collector and OpenTelemetry is not installed."""
         settings = self.settings.tracing
         for event in EVENTS:
             reporter.count("eden_spans_total", 0, event)
@@ -138,12 +138,12 @@ class NodeHandler(ABC):
             why = f"no spans can go to {where}: {error.name} is not installed (pip install 'eden-torchserve[tracing]')"
             if settings.endpoint:
                 raise ValueError(why) from error
-            logger.warning(why)  # the environment may be meant for others
+            logger.warning(why)  # the environment's variable may be meant for other programs
             return None
 
     def _open_handoff(self) -> Handoff:
         handoff = open_handoff(self.settings.handoff, device=self.device)
-        atexit.register(handoff.close)  # a worker ends so when its TorchServe is gone
+        atexit.register(handoff.close)  # when TorchServe is gone, a worker ends through atexit
         logger.info("hand-off %s", self.settings.handoff.kind)
         if self.settings.handoff.kind == "inline" and self.batch_size > 1:
             logger.warning(

@@ -1,4 +1,4 @@
-"""What TorchServe 0.12.0 does that a handler has to know, each with a test that shows it.
+"""What TorchServe 0.12.0 does that a handler has to know; a test shows each of these.
 
 Answers   A handler's return value is one message for the whole batch, and TorchServe decodes a message anew from its
           start for every 64 KB of it that arrive: 8 answers of 20 MB took 75 to 94 s, or failed; each as a message of
@@ -10,28 +10,28 @@ Ends      A batch is over with the first message in which no item says `ts_strea
           response alone: what is urgent need not wait for the rest of its batch. The item is missing from the
           batch's last message, which would write to a connection that may serve another call by then. An error closes
           its connection as it is written, so it goes whole, and "to go on" after it goes nowhere.
-Leaving   A caller that goes away is not told of: TorchServe asks whether a connection is open for sequences of requests
-          only. Its job is given to a worker, and computed, as any other.
+Leaving   A handler does not learn that a caller has gone away: TorchServe checks connections for sequences of requests
+          only. The request is given to a worker, and computed, like any other.
 gRPC      A unary call ends with the first message; a second one makes TorchServe's thread for the worker throw, and the
           worker never comes back. A streaming call that gets a single plain message ends the worker. A handler cannot
           tell the two apart.
-          Where a caller leaves between TorchServe's look whether it is there and the end of its call, the thread throws
+          If a caller leaves after TorchServe has checked that it is there and before its call ends, the thread throws
           as well ("call already closed"), and the worker is started anew: no handler can prevent it.
 Fields    `ts.service.Service` makes a dict of a request's parameters, so of two fields named `frames` only the last
-          arrives. And it parses what says that it is JSON: a few megabytes of brackets become gigabytes of Python's
-          lists before a handler is asked, and a seed of 7 is an int in place of a text.
-Headers   Those of /predictions/ calls hold `url_path` and `explain`, which TorchServe puts in place of a caller's own;
-          a gRPC call has none at all. In a workflow both nodes see the caller's headers as they came, so a caller can
-          make the first node take the call for one of /predictions/. The second node knows better: what it is given is
-          a single field `body` without a content type, and that no header changes.
+          arrives. And it parses fields whose content type is JSON: a few megabytes of brackets become gigabytes of
+          Python lists before a handler is called, and a seed of 7 becomes an int.
+Headers   /predictions/ calls have the headers `url_path` and `explain`, which TorchServe sets over a caller's own;
+          a gRPC call has no headers. In a workflow both nodes see the caller's headers unchanged, so a caller can make
+          the first node take the call for one of /predictions/. The second node can tell: it gets a single field
+          `body` without a content type, which no header can change.
 Memory    By default glibc maps a frame's memory anew each time, and every page of it costs a fault: of the 4.6 ms in
-          which a JPEG of 854x480 became an array, 3.1 were faults (a virtual machine, two cores; bare metal pays less),
-          most of them with the interpreter's lock held.
-Metrics   The buckets of a histogram are fixed, and a counter's labels are free: see handlers.reporter. When a request
-          came, no handler is told: of its wait in the queue there is a sum alone (ts_queue_latency_microseconds).
-Queue     A handler sees no more than its batch: how many requests wait is told by the management interface alone.
-Messages  `handle` returns before its answer is written. A worker that is done with that reads one byte: what kind of
-          message comes next.
+          which a JPEG of 854x480 became an array, 3.1 were page faults (a virtual machine, two cores; bare metal pays
+          less), most of them while the interpreter's lock was held.
+Metrics   A histogram's buckets are fixed, a counter's labels are free: see handlers.reporter. A handler does not learn
+          when a request came: of its wait in the queue there is only a sum (ts_queue_latency_microseconds).
+Queue     A handler sees only its batch: the management interface alone knows how many requests wait.
+Messages  `handle` returns before its answer is written. After writing it, a worker reads one byte: the kind of the next
+          message.
 Devices   Where there are fewer GPUs than `deviceIds` names, the list is ignored.
 """
 
@@ -63,39 +63,39 @@ from serving.request import Caller, Request
 logger = logging.getLogger(__name__)
 
 LEAST_SECONDS = 0.004
-"""Within which no batch is answered: TorchServe loses answers that come faster than about 1 ms."""
+"""The least time from a batch to its answer: TorchServe loses answers that come within about 1 ms."""
 LARGE = 64 << 10
-"""Bytes from which an answer goes by itself."""
+"""Answers of at least so many bytes are sent ahead of their batch, each as a message of its own."""
 PIECE = 1 << 20
-"""Bytes of one message of an answer that may come in pieces: over HTTP, outside a workflow."""
+"""Bytes per message of an answer that may be sent in pieces: over HTTP, outside a workflow."""
 MESSAGE = 1 << 30
 """Bytes of a message from which TorchServe would end the worker: `max_response_size` in config.properties."""
 _SUCCESS = "Prediction success"
 _BEGIN = struct.pack("!ii", 200, len(_SUCCESS)) + _SUCCESS.encode()
 _END = struct.pack("!i", -1)
-"""What a message to TorchServe begins and ends with; between are its items."""
+"""The bytes before and after the items of a message to TorchServe."""
 MARKS = ("url_path", "explain")
 """Headers that TorchServe sets on /predictions/ calls."""
 
 
 class Place(Enum):
-    """Where a node stands, and so who may be its caller."""
+    """A node's place in the workflow, on which it depends who can call it."""
 
     ALONE = "alone"
-    """in no workflow"""
+    """In no workflow."""
     FIRST = "first"
-    """it gets a request as it came: a caller who forges TorchServe's marks passes for one of /predictions/"""
+    """Its requests come unchanged: a caller who forges TorchServe's headers is taken for one of /predictions/."""
     LAST = "last"
-    """it gets what another node answered"""
+    """Its requests are the first node's answers."""
 
 
 class Replies:
-    """The way back for one batch; its threads may send at the same time. What has gone cannot be taken back.
+    """Sends the answers of one batch. Thread-safe. An answer that has been sent cannot be taken back.
 
-    callers: an HTTP caller reads an answer to its end, however many messages it takes; a workflow keeps the first one
-    only; a gRPC caller gets what is sent in one message, the last, by default.
-    grpc_streaming: an operator's word that no gRPC caller who asks for a stream makes a unary call.
-    place: the first node of a workflow never answers in pieces, since it cannot be sure of its caller.
+    callers: per request. An HTTP caller gets an answer in any number of messages; a workflow keeps the first message
+    only; a gRPC caller gets one message, the last, unless `grpc_streaming`.
+    grpc_streaming: the operator asserts that every gRPC caller who asks for a stream makes a streaming call.
+    place: the first node of a workflow never answers in pieces, since it cannot be sure who its caller is.
     """
 
     def __init__(
@@ -110,15 +110,15 @@ class Replies:
             i: bytearray() for i, caller in enumerate(callers) if caller is Caller.GRPC and not grpc_streaming
         }
         self.left: dict[int, float] = {}
-        """When (time.time()) what has gone ahead of the batch went, by index."""
+        """For answers that were sent ahead of the batch: when (time.time()), by index."""
         self._ended: set[int] = set()
         self._started = time.monotonic()
         self._one_at_a_time = Lock()
 
     def send(self, index: int, body: bytes, content_type: str) -> None:
-        """Send bytes to one caller at once, where it may get several messages; more may follow.
+        """Send part of an answer; at once if its caller can get several messages. More parts may follow.
 
-        The first call settles the content type.
+        The first part's content type holds for the whole answer.
         """
         if index in self._held:
             self._held[index] += body
@@ -128,7 +128,7 @@ class Replies:
             self._context.cl_socket.sendall(self._message(index, body, more=True))
 
     def ahead(self, index: int, answer: Answer) -> bool:
-        """Send a large answer now; a small one waits for the message that ends the batch. Whether it has gone."""
+        """Send a large answer now and return True; a small one waits for the message that ends the batch: False."""
         if index in self.left or len(answer.body) < LARGE or self._callers[index] is Caller.GRPC:
             return index in self.left
         self.left[index] = time.time()
@@ -140,9 +140,12 @@ class Replies:
         return True
 
     def finish(self, index: int, answer: Answer) -> bool:
-        """End one caller's call while others of the batch go on, in one thread. What the batch then answers to it is
-        left out. False where a call cannot be ended so: a gRPC caller's; or with an error, that of a caller who may be
-        one of /predictions/ and pass for a workflow, since each needs other messages."""
+        """Answer one request and end its call, while others of the batch go on. To be called from one thread only.
+
+        `rest` then leaves this request out. Returns False, having sent nothing, if the call cannot be ended this way:
+        for a gRPC caller; and for an error whose caller may be the workflow or one of /predictions/, which need
+        different messages.
+        """
         caller = self._callers[index]
         doubtful = caller is Caller.WORKFLOW and self._place is Place.LAST and answer.status >= 400
         if caller is Caller.GRPC or doubtful:
@@ -164,7 +167,7 @@ class Replies:
         return True
 
     def rest(self, answers: Sequence[Answer]) -> list[bytes]:
-        """What `handle` returns: all that has not gone yet. `answers`: one for each of the batch, in its order."""
+        """What `handle` returns: all that has not been sent yet. `answers`: one per request, in order."""
         answers = [self._sendable(index, answer) for index, answer in enumerate(answers)]
         for index, answer in enumerate(answers):
             if index in self._ended:
@@ -176,20 +179,20 @@ class Replies:
         return [self._last(index, answer) for index, answer in enumerate(answers)]
 
     def _describe(self, index: int, answer: Answer) -> None:
-        """Status and headers of an answer."""
+        """Set status and headers of an answer."""
         self._context.set_response_status(code=answer.status, idx=index)
         self._context.set_response_content_type(index, answer.content_type)
         if answer.retry_after is not None:
             self._context.set_response_header(index, "Retry-After", str(answer.retry_after))
 
     def _message(self, index: int, body: bytes, more: bool) -> bytes:
-        """A message for one caller. Not `more`, after one that was: it ends what that began."""
+        """A message for one caller. `more`: others follow; False after such a message ends the answer."""
         ids = {index: self._context.request_ids[index]}
         message: bytes = create_predict_response({index: body}, ids, _SUCCESS, 200, self._context, more)
         return message
 
     def _sendable(self, index: int, answer: Answer) -> Answer:
-        """The answer; for a gRPC caller an error where it would be too large, as all of these go in one message."""
+        """The answer, or an error in its place if it is too large for a gRPC caller, who gets it in one message."""
         size = len(self._held.get(index, b"")) + len(answer.body)
         if self._callers[index] is not Caller.GRPC or size <= MESSAGE // len(self._callers):
             return answer
@@ -204,23 +207,23 @@ class Replies:
 
 
 def end_stream(context: Any, index: int) -> None:
-    """Mark a message as its gRPC caller's last: without it a streaming call ends the worker; a unary one does not mind.
+    """Mark the message to a gRPC caller as its last: without the mark, a streaming call would end the worker.
 
-    Only for gRPC callers: an HTTP answer would never end.
+    A unary call ignores the mark. Not for HTTP callers: their answer would never end.
     """
     context.set_response_header(index, "ts_stream_next", "false")
 
 
 def read_request(context: Any, index: int, fields: Mapping[str, Any], place: Place) -> Request:
-    """One request of a batch, with who waits for its answer."""
-    properties = context.get_all_request_header(index)  # headers, as text; and by each field's name what type it has
+    """One request of a batch, with the kind of its caller."""
+    properties = context.get_all_request_header(index)  # headers, as text; and the content type of each field
     headers = {name.lower(): value for name, value in properties.items() if isinstance(value, str)}
     caller = _caller(properties, fields, place) if headers else Caller.GRPC
     return Request(index, fields, headers, caller, id=context.get_request_id(index) or "")
 
 
 def _caller(properties: Mapping[str, Any], fields: Mapping[str, Any], place: Place) -> Caller:
-    """Who made a call that has headers; where that is not certain at the last node, the workflow."""
+    """The kind of caller of a request that has headers; at the last node, if in doubt, the workflow."""
     if place is Place.ALONE:
         return Caller.HTTP
     if not all(mark in properties for mark in MARKS):
@@ -236,8 +239,8 @@ _read = Service.retrieve_data_for_inference
 
 
 def keep_fields() -> None:
-    """Have this worker take every field as bytes, and number the repeated ones of every request."""
-    os.environ["TS_DECODE_INPUT_REQUEST"] = "false"  # TorchServe looks at it for each field
+    """Make this worker keep every form field as bytes, and number fields whose name is repeated in a request."""
+    os.environ["TS_DECODE_INPUT_REQUEST"] = "false"  # TorchServe reads it for each field
     Service.retrieve_data_for_inference = staticmethod(_read_numbered)
 
 
@@ -248,7 +251,7 @@ def _read_numbered(batch: list[dict[str, Any]]) -> Any:
 
 
 def number_repeated(parameters: list[dict[str, Any]]) -> None:
-    """Number, in place, the names that stand more than once (`frames`, `frames` become `frames0`, `frames1`)."""
+    """Number, in place, names that occur more than once: `frames`, `frames` become `frames0`, `frames1`."""
     count = Counter(parameter["name"] for parameter in parameters)
     taken = set(count)
     next_number = {name: 0 for name, times in count.items() if times > 1}
@@ -262,24 +265,24 @@ def number_repeated(parameters: list[dict[str, Any]]) -> None:
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""mallopt(3)'s names of its options."""
+"""Options of mallopt(3)."""
 KEPT = 128 << 20
-"""Bytes that the main heap may hold free at its end before the kernel gets them; a thread's, of 64 MB, never does."""
+"""Free bytes at the end of malloc's main heap that are kept; more are given to the kernel."""
 LARGEST = 32 << 20
-"""Bytes from which a block is mapped anew each time: the most that glibc documents."""
+"""Bytes from which a block is mapped by itself, and unmapped when freed: the most that glibc documents."""
 
 
 def keep_freed_memory() -> bool:
-    """Have malloc keep what is freed, for the next frame; False where the C library has no such option (musl, macOS).
+    """Make malloc keep freed memory for the next frame; False if the C library has no such option (musl, macOS).
 
-    Fixed thresholds stop its mapping anew, and its habit of giving memory back at once.
+    Fixed thresholds stop it from mapping large blocks anew each time, and from giving memory back at once.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_MMAP_THRESHOLD, LARGEST) and mallopt(_TRIM_THRESHOLD, KEPT))
 
 
 def when_answered(call: Callable[[], None]) -> None:
-    """Have it called each time that this worker has written all its answers, and waits for what comes next."""
+    """Call `call` each time that this worker has written all its answers and waits for the next message."""
     read = otf_message_handler._retrieve_buffer
 
     def reading(connection: Any, length: int) -> bytearray:
@@ -292,9 +295,9 @@ def when_answered(call: Callable[[], None]) -> None:
 
 
 def waiting_for(model: str) -> Callable[[], tuple[int, int]]:
-    """A function that asks the TorchServe of this worker how many requests wait for a model, and for how many workers.
+    """A function that asks this worker's TorchServe how many requests wait for a model, and how many workers it has.
 
-    It raises OSError, LookupError or ValueError where that is not to be known.
+    The function raises OSError, LookupError or ValueError if the answer cannot be had.
     """
     return partial(_pending, psutil.Process(os.getppid()), model)
 
@@ -310,7 +313,7 @@ def _pending(java: psutil.Process, model: str) -> tuple[int, int]:
 
 
 def called_at() -> dict[str, str]:
-    """The hosts at which the TorchServe of this worker is called, by the setting's name; none where that is unknown."""
+    """Hosts at which this worker's TorchServe is called, by the name of its setting; empty if they are unknown."""
     from server.running import called_at as called_at_by  # not in the archive of a node that asks nothing
 
     try:
@@ -321,9 +324,9 @@ def called_at() -> dict[str, str]:
 
 
 def worker_slot() -> str:
-    """This process's place among TorchServe's workers: the port or the end of the socket's name that it was given.
+    """This worker's slot: the port, or the end of the socket's name, that TorchServe gave it.
 
-    A worker that dies is replaced by another in its place.
+    When a worker dies, another one gets its slot.
     """
     for option in ("--sock-name", "--port"):
         if option in sys.argv[:-1]:
@@ -332,10 +335,10 @@ def worker_slot() -> str:
 
 
 def device_of(gpu: int | None, yaml: Mapping[str, Any]) -> str:
-    """Where a worker computes: "cpu", or "cuda:N"; warns where it is not what its yaml asks for.
+    """The device of a worker, "cpu" or "cuda:N"; warns if that is not the one that its yaml names (`deviceIds`).
 
     TorchServe numbers the GPUs that nvidia-smi lists. A process may see fewer (CUDA_VISIBLE_DEVICES), numbered from 0:
-    workers then take those in turn.
+    workers are then spread over those.
     """
     wanted = yaml.get("deviceIds")
     visible = torch.cuda.device_count() if torch.cuda.is_available() else 0

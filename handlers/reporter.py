@@ -1,10 +1,10 @@
-"""What a worker counts, on its way to Prometheus: added up, and told once a second by a thread of its own.
+"""A worker's metrics on their way to Prometheus: added up, and reported once per second by a thread.
 
-Each value that is told is a line in the worker's log that TorchServe's Java parses. How many there are depends on the
-metrics, not on the requests; no request waits for them, and none fails by them.
+Each reported value is a line in the worker's log that TorchServe's Java parses. The number of lines depends on the
+number of metrics, not of requests; no request waits for them, or fails because of them.
 
-The buckets of TorchServe's own histograms are fixed (5 ms to 10 s). Ours are counters, one for each bucket with its
-upper bound as the label `le`, and two more for the sum and the number: to Prometheus that is a histogram.
+The buckets of TorchServe's own histograms are fixed (5 ms to 10 s). Ours are counters, one per bucket with its upper
+bound as the label `le`, and two more for sum and count: to Prometheus these are a histogram.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from ts.metrics.metric_type_enum import MetricTypes
 logger = logging.getLogger(__name__)
 
 EVERY = 1.0
-"""Seconds between two tellings of a busy worker."""
+"""Seconds between two reports of a busy worker."""
 IDLE = 5.0
-"""Seconds between two tellings of an idle one: of what changes by itself."""
+"""Seconds between two reports of an idle worker, of gauges that change by themselves."""
 BOUNDS = "0.003 0.005 0.01 0.02 0.03 0.05 0.1 0.2 0.3 0.5 1 2 3 5 10 20 30 60 +Inf"
 BUCKETS = {bound: float(bound) for bound in BOUNDS.split()}
-"""Upper bounds of a histogram, in seconds, by what the label `le` says."""
+"""Upper bounds of a histogram's buckets, in seconds, by the value of the label `le`."""
 _LIMITS = list(BUCKETS.values())
 
 Series = tuple[str, tuple[str, ...]]
-"""A metric's name and its labels' values, after those that every metric of a worker has."""
+"""A metric's name and the values of its labels, without the labels that all metrics of a worker have."""
 
 
 @dataclass
 class Observed:
-    """What a histogram has seen since the last telling."""
+    """What a histogram has observed since the last report."""
 
     counts: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
-    """Of each bucket alone."""
+    """Per bucket, not cumulative."""
     seconds: float = 0.0
 
     def parts(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
-        """Names, the label `le` where there is one, and by how much each counter grows; all of them if none does."""
+        """(suffix of the name, the label `le` if there is one, growth) per counter that grew; all if none did."""
         count = sum(self.counts)
         for bound, upto in zip(BUCKETS, accumulate(self.counts), strict=True):
             if upto or not count:
@@ -56,7 +56,7 @@ class Observed:
 
 
 class Reporter:
-    """Keeps what moved until it is told. Thread-safe. `cache`: TorchServe's metrics of this worker."""
+    """Collects changes until the next report. Thread-safe. `cache`: TorchServe's metrics of this worker."""
 
     def __init__(self, cache: Any) -> None:
         self._cache = cache
@@ -70,13 +70,13 @@ class Reporter:
         self._moved = threading.Event()
 
     def count(self, name: str, value: float, *labels: str) -> None:
-        """Add to a counter; 0 makes its series known."""
+        """Add to a counter; adding 0 makes its series visible."""
         with self._lock:
             self._counts[name, labels] = self._counts.get((name, labels), 0) + value
         self._moved.set()
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
-        """Add to a histogram."""
+        """Add an observation to a histogram."""
         seconds = max(0.0, seconds)
         with self._lock:
             observed = self._observed[name, labels]
@@ -85,25 +85,25 @@ class Reporter:
         self._moved.set()
 
     def expect(self, name: str, *labels: str) -> None:
-        """Make a histogram's series known: what is missing until it happens looks like a fault."""
+        """Make a histogram's series visible before anything is observed: a missing series looks like a fault."""
         with self._lock:
             _ = self._observed[name, labels]
 
     def gauge(self, name: str, value: float, *labels: str) -> None:
-        """What a gauge shows; told where it has changed, with what is counted next, or after a while."""
+        """Set a gauge; a change is reported with the next counter that grows, or after IDLE seconds."""
         with self._lock:
             self._gauges[name, labels] = value
 
     def poll(self, look: Callable[[], None]) -> None:
-        """Have `look` asked before each telling: it sets what changes by itself."""
+        """Call `look` before each report: it sets gauges that change by themselves."""
         self._polls.append(look)
 
     def start(self) -> None:
-        """Tell from now on, as long as the process lives."""
+        """Start the thread that reports, for as long as the process lives."""
         threading.Thread(target=self._run, name="metrics", daemon=True).start()
 
     def tell(self) -> None:
-        """Tell now."""
+        """Report now."""
         with self._telling:
             for look in self._polls:
                 self._safely("what changes by itself", look)
@@ -124,7 +124,7 @@ class Reporter:
         self._cache.get_metric(name, kind).add_or_update(value, [self._cache.model_name, "Model", *labels])
 
     def _safely(self, what: str, act: Callable[[], None]) -> None:
-        """A metric that cannot be told is said once, and costs nothing else."""
+        """Run `act`; an error is logged, once per `what`, and goes no further."""
         try:
             act()
         except Exception:

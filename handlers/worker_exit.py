@@ -1,4 +1,4 @@
-"""Ending a worker that can serve nothing any more, with its last answer given: TorchServe then starts a new one."""
+"""Ends a worker that cannot serve any more, after its last answer: TorchServe then starts a new one."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ logger = logging.getLogger(__name__)
 
 
 def exit_after_answer(code: int = os.EX_SOFTWARE) -> None:
-    """End this process with that exit code once TorchServe has the answer of the batch at hand, in full.
+    """End this process with exit code `code` once the answer of the current batch has been written to TorchServe.
 
-    It ends on the spot: no `atexit`, no destructors, no wait for threads. Where a CUDA context is lost, each of these
-    may fail or hang; so close first what must be closed. Calls that wait in TorchServe's queue are served by the new
-    worker; a batch that it sends in the very moment of the end fails, as with any worker that dies.
-    Raises RuntimeError in a process that is no worker of TorchServe's.
+    It ends at once: no `atexit`, no destructors, no wait for threads, since with a lost CUDA context each of these may
+    fail or hang. So close before what must be closed. Calls in TorchServe's queue are served by the new worker; a batch
+    that TorchServe sends just as the process ends fails, as with any worker that dies.
+    Raises RuntimeError in a process that is not a TorchServe worker.
     """
-    # TorchServe's worker is a script. Its loop, `handle_connection`, looks this name up each time that it wants the
-    # next message, which is after it has handed the whole answer to its socket.
+    # TorchServe's worker is a script. Its loop, `handle_connection`, looks up this global name whenever it wants the
+    # next message, that is after the whole answer has been written to its socket.
     loop: Any = sys.modules["__main__"]
     if not hasattr(loop, "retrieve_msg"):
         raise RuntimeError("this process is no worker of TorchServe's: it has no loop that asks for the next message")
     loop.retrieve_msg = partial(_exit, code)
-    # said now, since TorchServe reads nothing more of a worker once it sees it end
+    # logged now: once a worker has ended, TorchServe reads none of its output
     logger.error("this worker (pid %d) ends with exit code %d once its batch is answered", os.getpid(), code)
 
 
