@@ -14,10 +14,10 @@ from skimage.registration import phase_cross_correlation
 from torch import Tensor
 
 from training.scenes import Scenes, Triplets
-from training.scenes_atlas import Atlas, outline_atlas, texture_atlas
-from training.scenes_outlines import REACH
-from training.scenes_script import Script
-from training.scenes_sources import PHOTOGRAPHS, SURFACES, SYLLABLES
+from training.scenes.atlas import Atlas, outline_atlas, texture_atlas
+from training.scenes.outlines import REACH
+from training.scenes.script import Script
+from training.scenes.sources import PHOTOGRAPHS, SURFACES, SYLLABLES
 from training.settings import Range
 
 HEIGHT, WIDTH = 64, 96

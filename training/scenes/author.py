@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from training.scenes_atlas import FINENESS, Atlas
-from training.scenes_outlines import REACH
-from training.scenes_script import LAYERS, WARP, Script
+from training.scenes.atlas import FINENESS, Atlas
+from training.scenes.outlines import REACH
+from training.scenes.script import LAYERS, WARP, Script
 
 SHARES = {"photograph": 0.48, "miniature": 0.22, "surface": 0.12, "pattern": 0.14, "page": 0.04}
 """Of the kinds of pictures that layers show."""

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from training import scenes_drawing
-from training.scenes_atlas import outline_atlas, texture_atlas
-from training.scenes_author import Author
-from training.scenes_drawing import Speedometer
-from training.scenes_script import Script
+from training.scenes import drawing
+from training.scenes.atlas import outline_atlas, texture_atlas
+from training.scenes.author import Author
+from training.scenes.drawing import Speedometer
+from training.scenes.script import Script
 from training.settings import Range
 
 ROUNDS = 3
@@ -99,5 +99,5 @@ class Scenes:
 
     def film(self, script: Script, height: int, width: int) -> Triplets:
         """A script, drawn."""
-        first, middle, last = scenes_drawing.draw(script, self._textures, self._outlines, height, width)
+        first, middle, last = drawing.draw(script, self._textures, self._outlines, height, width)
         return Triplets(first, middle, last, Speedometer(script, self._outlines, height, width).read(script))

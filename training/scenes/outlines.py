@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy import ndimage
 
-from training.scenes_sources import SEEDS, word
+from training.scenes.sources import SEEDS, word
 
 OUTLINE = 256
 """Side of an outline's picture, in samples."""

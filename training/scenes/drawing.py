@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.scenes_atlas import Atlas
-from training.scenes_script import LAYERS, Script
+from training.scenes.atlas import Atlas
+from training.scenes.script import LAYERS, Script
 
 TIMES = (-0.5, 0.0, 0.5)
 Points = tuple[Tensor, Tensor]

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.scenes_outlines import outlines
-from training.scenes_sources import miniatures, pages, patterns, photographs, surfaces
+from training.scenes.outlines import outlines
+from training.scenes.sources import miniatures, pages, patterns, photographs, surfaces
 
 FINENESS = 2
 """Texels a pixel of a frame, at most: pictures so smooth are equally sharp wherever a bilinear sample falls."""

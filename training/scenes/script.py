@@ -1,4 +1,4 @@
-"""What there is in a scene and how it moves, as numbers. `scenes_author` makes them, `scenes_drawing` draws them."""
+"""What there is in a scene and how it moves, as numbers. `author` makes them, `drawing` draws them."""
 
 from __future__ import annotations
 
