@@ -93,8 +93,14 @@ def attack(client: Client, target: Target, cases: Sequence[Case]) -> dict[str, A
     before = pids(client)
     neighbour = Neighbour(client, FUSED_TARGET if FUSED in target.at else WORKFLOW_TARGET)
     usual = neighbour.usual()
-    with neighbour.calling() as seconds, ThreadPoolExecutor(CALLERS) as pool:
-        answers = list(pool.map(lambda case: made(client, target, case.call), cases))
+
+    def side_by_side() -> tuple[list[Answer], float, float]:
+        """The answers, and the neighbour's seconds meanwhile: the median, and the most."""
+        with neighbour.calling() as seconds, ThreadPoolExecutor(CALLERS) as pool:
+            answers = list(pool.map(lambda case: made(client, target, case.call), cases))
+        return answers, statistics.median(seconds), max(seconds)
+
+    answers, slow, slowest = side_by_side()
     wrong = [
         f"{case.name}: {', '.join(found)}: {answer}"
         for case, answer in zip(cases, answers, strict=True)
@@ -103,9 +109,11 @@ def attack(client: Client, target: Target, cases: Sequence[Case]) -> dict[str, A
     assert not wrong, f"{len(wrong)} of {len(cases)} to {target}:\n" + "\n".join(wrong[:12])
     assert pids(client) == before, f"{target}: a worker is another"
     bound = max(SLOWER * usual, LEAST_SECONDS)
-    slow = statistics.median(seconds)
+    for _ in range(2):  # calls that slow others do so every time; a machine with other work holds somebody up once
+        if slow > bound or slowest > LONGEST_SECONDS:
+            _, slow, slowest = side_by_side()
     assert slow <= bound, f"{target}: a neighbour's call took {slow:.2f} s, {usual:.2f} s without these calls"
-    assert max(seconds) <= LONGEST_SECONDS, f"{target}: a neighbour waited {max(seconds):.1f} s"
+    assert slowest <= LONGEST_SECONDS, f"{target}: a neighbour waited {slowest:.1f} s"
     return {case.name: answer for case, answer in zip(cases, answers, strict=True)}
 
 
