@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from media.signals import exit_when_told_to
+from media.signals import exit_when_told_to, signals_wait
 from server.settings import DEMO_WEIGHTS, MODEL_STORE, PROJECT
 from server.staging import Build, parse_setting, stage
 from server.topology import FUSED, TOPOLOGIES, Topology
@@ -46,8 +47,7 @@ def pack(build: Build, checkpoint: Path, output: Path, in_place: bool = False) -
     except OSError as error:
         raise PackError(f"cannot make the model store {output}: {error.strerror}") from None
     # In the model store's folder, so that the finished archives move there at once.
-    with tempfile.TemporaryDirectory(prefix=".archive-", dir=output) as name:
-        folder = Path(name)
+    with _folder(output) as folder:
         done, work = folder / "done", folder / "tmp"
         done.mkdir()
         work.mkdir()
@@ -59,6 +59,20 @@ def pack(build: Build, checkpoint: Path, output: Path, in_place: bool = False) -
             _run(_model(model, folder, done) if kind == "mar" else _workflow(model, folder / "workflow", done), work)
         for archive in build.topology.archives:
             (done / archive).replace(output / archive)
+
+
+@contextmanager
+def _folder(parent: Path) -> Iterator[Path]:
+    """A new one, which is removed in the end, also by a signal that comes while it is made."""
+    made: tempfile.TemporaryDirectory[str] | None = None
+    try:
+        with signals_wait():
+            made = tempfile.TemporaryDirectory(prefix=".archive-", dir=parent)
+        yield Path(made.name)
+    finally:
+        with signals_wait():
+            if made is not None:
+                made.cleanup()
 
 
 def _take(checkpoint: Path, into: Path, half: str) -> None:

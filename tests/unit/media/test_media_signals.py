@@ -24,6 +24,17 @@ finally:
     sys.stdin.readline()
     print("undone", flush=True)
 """
+MAKES = """
+from media.signals import signals_wait
+try:
+    with signals_wait():
+        print("making", flush=True)
+        sys.stdin.readline()
+        print("made", flush=True)
+    print("it goes on", flush=True)
+finally:
+    print("undone", flush=True)
+"""
 RUNS_ANOTHER = """
 from bench.processes import running
 with running([sys.executable, "-c", "import time; time.sleep(600)"]) as other:
@@ -62,6 +73,14 @@ def test_what_was_begun_is_undone_however_often_it_is_told(spawn, name):
     out, err = process.communicate("go on\n", timeout=60)
     assert (out, err) == ("undone\n", "")
     assert process.returncode == 128 + number
+
+
+def test_what_is_being_made_is_made_first(spawn):
+    process = spawn(MAKES)
+    assert process.stdout.readline() == "making\n"
+    process.terminate()
+    assert process.communicate("go on\n", timeout=60) == ("made\nundone\n", "")
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 def test_a_program_that_it_runs_ends_with_it(spawn):
