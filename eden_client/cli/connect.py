@@ -1,4 +1,4 @@
-"""What makes the client that the command's options ask for."""
+"""Clients as the command's options ask for them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from eden_client.trace.recording import Trace
 
 
 def servers(args: argparse.Namespace) -> tuple[str, ...]:
-    """Those that are named, or the usual one. Raises ValueError."""
+    """The addresses of --server, or the default one. Raises ValueError: several without --ray."""
     named = args.server or ("127.0.0.1:7070" if args.route == "grpc" else "http://127.0.0.1:8080")
     servers = tuple(each.strip() for each in named.split(",") if each.strip())
     if len(servers) != 1 and not args.ray:
-        raise ValueError(f"--server {named}: several are for --ray, whose nodes take them in turn")
+        raise ValueError(f"--server {named}: several servers need --ray, whose nodes use them in turn")
     return servers
 
 
 def connect(args: argparse.Namespace, server: str) -> partial[EdenClient]:
-    """What makes the client that is asked for, in any process."""
+    """A function, plain data, that makes the client asked for in any process."""
     streaming = args.strategy == "streaming"
     return partial(
         EdenClient,

@@ -1,6 +1,6 @@
 """A short clip with real motion to try the server on: python -m eden_client.cli.demo_clip OUTPUT.mp4
 
-Textured toys roll, spin and pass in front of each other, 4 to 20 pixels a frame, over a landscape that pans.
+Textured toys roll, spin and pass in front of each other, 4 to 20 pixels per frame, over a landscape that pans.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FINE = 2
 
 @dataclass(frozen=True)
 class Toy:
-    """One moving thing. Positions are of its centre, in pixels of the finished frame; `spin` is degrees a frame."""
+    """One moving thing. Positions are of its centre, in pixels of the finished frame; `spin` is degrees per frame."""
 
     picture: Image.Image
     start: tuple[float, float]
@@ -162,11 +162,15 @@ def main() -> None:
         prog="python -m eden_client.cli.demo_clip", description="Draw a short clip to try the server on."
     )
     parser.add_argument("output", metavar="OUTPUT.mp4", type=Path)
-    parser.add_argument("--stills", action="store_true", help="beside it first.png, second.png and frames.npy (five)")
+    parser.add_argument(
+        "--stills",
+        action="store_true",
+        help="the clip's file; first.png, second.png and frames.npy (five frames) are written beside it",
+    )
     args = parser.parse_args()
     frames = list(draw_clip())
     encode_video(frames, RATE, args.output)
-    print(f"{args.output}: {len(frames)} frames of {WIDTH}x{HEIGHT}, {RATE} a second")
+    print(f"{args.output}: {len(frames)} frames of {WIDTH}x{HEIGHT}, {RATE} per second")
     if args.stills:
         folder = args.output.parent
         (folder / "first.png").write_bytes(encode_image(frames[8], "png"))

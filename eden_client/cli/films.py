@@ -19,22 +19,22 @@ _FILMS = (
 """Endings of what counts as a film in a folder."""
 _WRITTEN = (*CONTAINERS, ".gif")
 AT_ONCE = 4
-"""Films that are planned and joined side by side: their segments are made all together."""
+"""Films that are planned and joined at once; their segments share the cluster."""
 
 
 @dataclass(frozen=True)
 class InOut:
-    """A film, and where it becomes another."""
+    """A film, and the file that its result becomes."""
 
     source: Path
     target: Path
 
 
 def films_in(source: str, target: str) -> list[InOut]:
-    """The films of a folder, by name, if INPUT is one that holds films and no pictures; else none.
+    """The films in the folder `source`, sorted by name; none if it is not a folder, or one that holds pictures.
 
-    Each goes to OUTPUT under its own name; where that kind of file is not written, as .mkv (clip.avi.mkv).
-    Raises MediaError where OUTPUT is no folder.
+    Each goes to the folder `target` under its own name; a kind of file that cannot be written becomes .mkv
+    (clip.avi.mkv). Raises MediaError where `target` cannot be a folder, or is `source`.
     """
     folder, into = Path(source), Path(target)
     if not folder.is_dir():
@@ -44,22 +44,22 @@ def films_in(source: str, target: str) -> list[InOut]:
     if not films or any(each.suffix.lower() in ENDINGS for each in files):
         return []
     if into.suffix and not (target.endswith("/") or into.is_dir()):
-        raise MediaError(f"{target}: {source} holds films, which become a folder of films (OUTPUT with a / at its end)")
+        raise MediaError(f"{target}: {source} holds films, so OUTPUT must be a folder (with a / at its end)")
     if not into.absolute().parent.is_dir():
-        raise MediaError(f"{into.absolute().parent}: there is no such folder")
+        raise MediaError(f"{into.absolute().parent}: no such folder")
     if into.absolute().resolve() == folder.resolve():
-        raise MediaError(f"{target}: films are not written into the folder that they come from")
+        raise MediaError(f"{target}: OUTPUT must not be the folder that the films are read from")
     into.mkdir(exist_ok=True)
     names = (each.name if each.suffix.lower() in _WRITTEN else f"{each.name}.mkv" for each in films)
     return [InOut(each, into / name) for each, name in zip(films, names, strict=True)]
 
 
 def make_all(films: Sequence[InOut], make: Callable[[InOut], int], stop: threading.Event) -> int:
-    """Make them, a few side by side; the largest of the exit codes that `make` gives.
+    """Call `make` for each film, a few at once. Returns the largest of its exit codes.
 
-    stop   is set when this is interrupted; `make` heeds it, and is waited for
+    stop   is set when this is interrupted; `make` is to end then, and is waited for
 
-    Raises what `make` raises, once the others are made.
+    Raises what `make` raises, once the other films are made.
     """
     with ThreadPoolExecutor(AT_ONCE, "film") as pool:
         made = [pool.submit(make, film) for film in films]

@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """The exit code that shells give for a program that Ctrl-C ended."""
 SAME_NOTE = 10.0
-"""Seconds until the same trouble is told again."""
+"""Seconds until the same trouble is reported again."""
 
 
 def run() -> int:
-    """The command, in a process of its own: what ends that in mid-work leaves what Ctrl-C does."""
+    """The command in a process of its own: a signal that ends it leaves a run as Ctrl-C does, to be resumed."""
     exit_when_told_to()
     return main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the film that these arguments ask for, by default the command line's; returns the exit code."""
+    """Make the film that `arguments` ask for (default: the command line's). Returns the exit code."""
     args = parser().parse_args(arguments)
     reporter = _reporter(args)
 
@@ -82,15 +82,15 @@ def _make_films(
     cluster: RayCluster,
     whole: ProgressReporter,
 ) -> int:
-    """Each as if it was made by itself; one that fails does not keep the others from being made."""
+    """Make each film as if it were the only one; if one fails, the others are still made."""
     if args.trace:
-        raise ValueError("--trace is of one film, INPUT is a folder of several")
+        raise ValueError("--trace records one film, but INPUT is a folder of films")
 
     def make(film: InOut) -> int:
         name = film.source.name
         reporter = whole.of(name) if isinstance(whole, Json) else Lines(name)
         if args.resume and film.target.exists():
-            reporter.note(f"{film.target} is there already")
+            reporter.note(f"{film.target} exists already: skipped")
             return 0
 
         def work() -> int:
@@ -122,12 +122,12 @@ def _what_is_left(error: BaseException) -> str:
     left = error.__cause__
     if not isinstance(left, Interrupted) or not left.frames:
         return ""
-    seen = f" (to be seen in {left.part})" if left.part else ""
-    return f"; {left.frames} frames are done{seen}, --resume goes on from there"
+    seen = f" (see {left.part})" if left.part else ""
+    return f"; {left.frames} frames are done{seen}, --resume continues from there"
 
 
 def _connected(connect: Callable[[], EdenClient], reporter: ProgressReporter) -> EdenClient:
-    """The client of this process, which tells what there is to know of it."""
+    """A client for this process. Its warnings and troubles are reported as notes."""
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", TokenInClear)
         client = connect()
@@ -153,15 +153,15 @@ def _once_in_a_while(reporter: ProgressReporter) -> Callable[[ServerTrouble], No
 def _cluster(
     args: argparse.Namespace, connect: partial[EdenClient], servers: tuple[str, ...]
 ) -> Iterator[RayCluster | None]:
-    """The cluster that makes films, if one is asked for. Raises ValueError."""
+    """The Ray cluster that makes the films, None without --ray. Raises ValueError: options that do not go together."""
     if args.ray is None:
         for name in ("ray_source", "engine"):
             if getattr(args, name):
-                raise ValueError(f"--{name.replace('_', '-')} goes with --ray")
+                raise ValueError(f"--{name.replace('_', '-')} needs --ray")
         yield None
         return
     if args.processes:
-        raise ValueError("--processes are of this machine: with --ray the cluster says how many there are")
+        raise ValueError("--processes is for this machine alone: with --ray, the cluster decides how many there are")
     from eden_client.film.cluster.engine import EngineChoice
     from eden_client.film.cluster.node_client import NodeClient
     from eden_client.film.cluster.ray_cluster import RayCluster
@@ -171,7 +171,7 @@ def _cluster(
     engine = EngineChoice(args.engine, args.engine_precision, args.seed, connect.keywords["window"])
     cluster = RayCluster(args.ray, node, engine if args.engine else None, args.ray_source)
     try:
-        with redirect_stdout(sys.stderr):  # what Ray prints must not come between
+        with redirect_stdout(sys.stderr):  # what Ray prints must not mix with the film or the JSON
             yield cluster
     finally:
         cluster.close()

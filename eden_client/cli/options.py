@@ -16,20 +16,20 @@ from eden_client.trace.files import ENDINGS
 from media.terms import PRIORITIES
 
 LONGEST_NUMBER = 24
-"""Characters of a number of seconds."""
+"""Characters that a number of seconds may have."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command takes, with its help."""
+    """The parser of `eden-interpolate`'s arguments, with their help."""
     parser = argparse.ArgumentParser(
         prog="eden-interpolate",
         usage="%(prog)s INPUT OUTPUT [options]",
-        description="Make a film smoother: frames in between, drawn by an EDEN server.",
+        description="Raise a film's frame rate: an EDEN server draws the frames between.",
         epilog="Example: eden-interpolate film.mp4 smooth.mp4 --times 4",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=100),
     )
     parser.add_argument(
-        "input", metavar="INPUT", help="a video or GIF, a folder or 'pattern*.png' of pictures, or - for y4m on a pipe"
+        "input", metavar="INPUT", help="a video, a GIF, a folder of pictures, 'pattern*.png', or - for y4m on a pipe"
     )
     parser.add_argument(
         "output",
@@ -39,125 +39,133 @@ def parser() -> argparse.ArgumentParser:
     _what(parser)
     _picture(parser)
     _file(parser)
+    _machine(parser)
     _sending(parser)
     _server(parser)
     _cluster(parser)
-    told = parser.add_argument_group("what is told")
-    told.add_argument("--json", action="store_true", help="a JSON object with counts and seconds by stage at the end")
+    told = parser.add_argument_group("progress and reports")
+    told.add_argument(
+        "--json", action="store_true", help="print one JSON object at the end: counts, and seconds per stage"
+    )
     told.add_argument(
         "--trace",
         type=_trace,
         metavar="FILE",
-        help="how long each step took, the server's too: .html, a page; .json, for trace viewers (ui.perfetto.dev)",
+        help="write how long each step took, on the server too: FILE.html, a page; FILE.json, for trace viewers "
+        "(ui.perfetto.dev)",
     )
     how = told.add_mutually_exclusive_group().add_argument
-    how("--plain", action="store_true", help="lines in place of a bar")
-    how("--json-lines", action="store_true", help="all that happens as JSON on standard output, an object a line")
+    how("--plain", action="store_true", help="print lines in place of a progress bar")
+    how("--json-lines", action="store_true", help="print every event as JSON, one object per line")
     return parser
 
 
 def _what(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what to make")
+    group = parser.add_argument_group("frame rate")
     rate = group.add_mutually_exclusive_group().add_argument
-    rate("--times", type=int, choices=(2, 4, 8), default=2, help="frames for each one of the source (default: 2)")
-    rate("--fps", type=_rate, metavar="RATE", help="a constant rate, such as 60 or 60000/1001")
+    rate("--times", type=int, choices=(2, 4, 8), default=2, help="output frames per source frame (default: 2)")
+    rate("--fps", type=_rate, metavar="RATE", help="a constant output rate, such as 60 or 60000/1001")
     group.add_argument(
         "--depth",
         type=int,
         choices=range(1, 6),
         default=3,
         metavar="N",
-        help="with --fps: the nearest of 2^N places between two frames of the source (default: 3)",
+        help="with --fps: draw the nearest of the 2^N - 1 evenly spaced frames between two source frames (1 to 5, "
+        "default: 3)",
     )
 
 
 def _picture(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what to make of the pictures").add_argument
+    add = parser.add_argument_group("how the source is treated").add_argument
     add(
         "--cuts",
         type=_sensitivity,
         default=SENSITIVITY,
         metavar="off|0..1",
-        help=f"how readily a scene cut is seen, at which frames are repeated, not smeared (default: {SENSITIVITY})",
+        help="scene cut detection: 0 finds hardly any cut, 1 nearly everywhere; at a cut, frames are repeated, not "
+        "interpolated "
+        f"(default: {SENSITIVITY})",
     )
     add(
         "--duplicates",
         choices=("keep", "skip", "off"),
         default="keep",
-        help="identical neighbours: keep repeats them unsent; skip spreads the motion over their time (default: keep)",
+        help="identical neighbouring frames: keep repeats them without asking the server; skip drops them and spreads "
+        "the motion over their time; off interpolates them like others (default: keep)",
     )
     add(
         "--source-fps",
         type=_rate,
         metavar="RATE",
-        help="of INPUT, in place of what it states (default for a folder of pictures, which states none: 24)",
+        help="INPUT's frame rate, in place of the one that it states (default: the stated one; 24 for pictures)",
     )
-    add(
-        "--start", type=_seconds, default=Fraction(0), metavar="S", help="leave out so many seconds at first, and sound"
-    )
-    add("--duration", type=_seconds, metavar="S", help="make so many seconds of INPUT, without sound (default: all)")
+    add("--start", type=_seconds, default=Fraction(0), metavar="S", help="skip the first S seconds; without sound")
+    add("--duration", type=_seconds, metavar="S", help="use S seconds of INPUT; without sound (default: all)")
     add(
         "--slow",
         type=_positive,
         default=1,
         metavar="N",
-        help="show each picture of INPUT N times as long, without sound: with --times N, slow motion at INPUT's rate",
+        help="show each source frame N times as long; without sound (with --times N: slow motion at INPUT's rate)",
     )
     add(
         "--strict",
         action="store_true",
-        help="refuse an INPUT that is damaged or changes its size; by default the picture before is held, or scaled",
+        help="refuse an INPUT that is damaged or changes its size (default: repeat the frame before the damage, scale "
+        "frames to the first size)",
     )
-    add("--compare", action="store_true", help="repeated, blended and EDEN side by side; OUTPUT a video or a .png")
+    add(
+        "--compare",
+        action="store_true",
+        help="show repeated, blended and EDEN's frames side by side; OUTPUT is a video or a .png",
+    )
 
 
 def _file(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("the file").add_argument
+    add = parser.add_argument_group("output file").add_argument
     add(
         "--codec",
-        help="h264, hevc, vp9, av1, prores, ffv1 or an FFmpeg encoder, such as h264_nvenc (default: the source's kind)",
+        help="h264, hevc, vp9, av1, prores, ffv1 or an FFmpeg encoder, such as h264_nvenc (default: the source's "
+        "codec)",
     )
-    add("--crf", type=int, metavar="N", help="quality: lower is better and larger (JPEG, WebP: 1 to 100, higher is)")
-    add("--preset", help="the encoder's own: slower is smaller")
-    add("--pixel-format", metavar="NAME", help="FFmpeg's name (default: what keeps most of the source)")
-    add("--resume", action="store_true", help="go on where an interrupted run stopped")
-    add("--overwrite", action="store_true", help="replace OUTPUT, and start over")
+    add(
+        "--crf",
+        type=int,
+        metavar="N",
+        help="quality: lower is better and larger (JPEG, WebP: 1 to 100, higher is better)",
+    )
+    add("--preset", help="the encoder's preset, such as medium: slower presets make smaller files")
+    add(
+        "--pixel-format",
+        metavar="NAME",
+        help="FFmpeg's name, such as yuv420p (default: the one that keeps most of the source)",
+    )
+    add("--resume", action="store_true", help="continue an interrupted run")
+    add("--overwrite", action="store_true", help="replace OUTPUT if it exists, and start over")
 
 
 def _sending(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("how it is sent")
+    group = parser.add_argument_group("requests to the server")
     add = group.add_argument
     add(
         "--strategy",
         choices=("streaming", "batch"),
         default="streaming",
-        help="streaming: pair by pair, the first frame soonest; batch: clips, fewer calls (default: streaming)",
+        help="streaming: one pair per call, for the earliest first frame; batch: one clip per call, for fewer calls "
+        "(default: streaming)",
     )
-    add("--clip", type=_clip, default=16, metavar="FRAMES", help="frames of a clip in a batch (default: 16)")
-    add(
-        "--memory",
-        type=_bytes,
-        default=DEFAULT,
-        metavar="BYTES",
-        help="what the film's pictures and their encoders may take, about, such as 8G: more segments at once "
-        "(default: 2G)",
-    )
-    add(
-        "--processes",
-        type=_positive,
-        metavar="N",
-        help="that make segments of the film; 1: all is done by this one (default: by cores and memory)",
-    )
-    add("--window", type=_positive, metavar="CALLS", help="calls side by side (default: 8 pairs, or 2 clips)")
+    add("--clip", type=_clip, default=16, metavar="FRAMES", help="frames per clip with --strategy batch (default: 16)")
+    add("--window", type=_positive, metavar="CALLS", help="calls at once (default: 8 pairs, or 2 clips)")
     way = group.add_mutually_exclusive_group().add_argument
     way(
         "--route",
         choices=ROUTES,
         default="auto",
         metavar="ROUTE",
-        help="fused: one model that holds encoder and decoder; workflow: one call for the two of them; chain: the two "
-        "called in turn, frames streamed back; grpc: the same over gRPC, --server is then host:port, or "
-        "grpcs://host:port for TLS; auto: fused where the server offers it, else workflow (default: auto)",
+        help="fused: one model that holds encoder and decoder; workflow: encoder and decoder in one call; chain: one "
+        "call to each, frames streamed back; grpc: chain over gRPC, --server is then host:port, or grpcs://host:port "
+        "for TLS; auto: fused where the server offers it, else workflow, and chain while that is busy (default: auto)",
     )
     way("--workflow", dest="route", action="store_const", const="workflow", help="short for --route workflow")
     way("--chain", dest="route", action="store_const", const="chain", help="short for --route chain")
@@ -166,15 +174,38 @@ def _sending(parser: argparse.ArgumentParser) -> None:
         "--transport",
         choices=TRANSPORTS,
         default="auto",
-        help="region: in memory shared with a server of this host; npy, png: in bodies; all are lossless; auto: region "
-        "where it works, else npy (default: auto)",
+        help="how frames travel, always lossless. region: in memory shared with a server on this host; npy, png: in "
+        "the calls' bodies; auto: region where it works, else npy (default: auto)",
     )
-    add("--seed", type=int, default=0, help="of the noise that frames are made from (default: 0)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the noise that frames are drawn from; equal seeds give equal frames (default: 0)",
+    )
     add(
         "--priority",
         choices=PRIORITIES,
         default="batch",
-        help="who is served first of those that wait for the server (default: batch, behind all others)",
+        help="place in the server's queue: live first, then interactive, then batch (default: batch)",
+    )
+
+
+def _machine(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("this machine").add_argument
+    add(
+        "--memory",
+        type=_bytes,
+        default=DEFAULT,
+        metavar="BYTES",
+        help="memory for frames and encoders, roughly, such as 8G; more of it lets more segments be made at once "
+        "(default: 2G)",
+    )
+    add(
+        "--processes",
+        type=_positive,
+        metavar="N",
+        help="processes that make the film's segments; 1: this process alone (default: by cores and memory)",
     )
 
 
@@ -184,26 +215,30 @@ def _server(parser: argparse.ArgumentParser) -> None:
         "--server",
         metavar="URL",
         default=os.environ.get("EDEN_SERVER"),
-        help="default: $EDEN_SERVER, else http://127.0.0.1:8080, by the route grpc 127.0.0.1:7070; with --ray several, "
-        "separated by commas, of which segments take one in turn",
+        help="the server's inference address (default: $EDEN_SERVER, else http://127.0.0.1:8080, or 127.0.0.1:7070 for "
+        "gRPC); with --ray also several, separated by commas, which segments use in turn",
     )
-    add("--token", default=os.environ.get("EDEN_TOKEN"), help="default: $EDEN_TOKEN, else the key file's")
+    add(
+        "--token",
+        default=os.environ.get("EDEN_TOKEN"),
+        help="the inference token (default: $EDEN_TOKEN, else the one in the key file)",
+    )
     add(
         "--key-file",
         type=Path,
         metavar="FILE",
-        help="TorchServe's key_file.json; its token is renewed as needed (default: that of the server, if it was "
-        "started from this folder)",
+        help="TorchServe's key_file.json; an expired token in it is renewed (default: the server's, if that was "
+        "started from the current folder)",
     )
     add(
         "--management",
         metavar="URL",
-        help="where tokens are renewed (default: the management address of the server that wrote the key file)",
+        help="the management address, where tokens are renewed (default: that of the server that wrote the key file)",
     )
     add(
         "--decoder-server",
         metavar="URL",
-        help="a second server for the decoder; by the route chain or grpc (default: chain)",
+        help="a second server, which decodes; needs the route chain (then the default) or grpc",
     )
     add("--decoder-token", metavar="TOKEN", help="the second server's token")
     add("--decoder-key-file", type=Path, metavar="FILE", help="the second server's key file")
@@ -215,38 +250,50 @@ def _server(parser: argparse.ArgumentParser) -> None:
         help="certificates (PEM) of the authorities to trust, for https:// and grpcs:// servers (default: "
         "$REQUESTS_CA_BUNDLE or $SSL_CERT_FILE, else certifi's)",
     )
-    add("--timeout", type=float, default=300, metavar="S", help="seconds without an answer, at most (default: 300)")
+    add(
+        "--timeout",
+        type=float,
+        default=300,
+        metavar="S",
+        help="seconds without a byte after which a call counts as lost (default: 300)",
+    )
     add(
         "--patience",
         type=float,
         default=120,
         metavar="S",
-        help="seconds it may be away once it, or its gateway, answered (default: 120)",
+        help="seconds to wait for a server that is away, or busy, after it or its gateway answered (default: 120)",
     )
-    add("--wait-for-server", action="store_true", help="with that patience from the start: it may not be there yet")
+    add(
+        "--wait-for-server",
+        action="store_true",
+        help="wait --patience seconds also for a server that never answered yet",
+    )
 
 
 def _cluster(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("a cluster (docs/ray.md)").add_argument
+    add = parser.add_argument_group("Ray cluster (docs/ray.md)").add_argument
     add(
         "--ray",
         metavar="auto|ADDRESS",
-        help="have the nodes of a Ray cluster make the film's segments: of the one that this machine is part of, or "
-        "by its head's host:port; INPUT may then be a folder of films, and OUTPUT a folder for theirs. A node asks the "
-        "server that EDEN_SERVER names there (EDEN_TOKEN, EDEN_KEY_FILE), else --server",
+        help="have the nodes of a Ray cluster make the film's segments. auto: the cluster that this machine is part "
+        "of; ADDRESS: its head's host:port. INPUT may then be a folder of films, and OUTPUT a folder for the results. "
+        "A node calls the server that EDEN_SERVER names on it (with EDEN_TOKEN, EDEN_KEY_FILE), else --server",
     )
     add(
         "--ray-source",
         metavar="PLACE",
-        help="a folder, or an address for fsspec (s3://bucket/films), in which every node finds INPUT by its name "
-        "(default: what a segment needs of it travels with it)",
+        help="a folder, or an address for fsspec (s3://bucket/films), where every node finds a file of INPUT's name "
+        "(default: each segment is sent with its part of INPUT)",
     )
-    add("--engine", metavar="PATH", help="with --ray: no server, each GPU of the cluster draws with this checkpoint")
+    add(
+        "--engine", metavar="PATH", help="with --ray: use no server; each GPU of the cluster draws with this checkpoint"
+    )
     add(
         "--engine-precision",
         choices=("fp32", "tf32", "bf16"),
         default="fp32",
-        help="of that engine's arithmetic (default: fp32)",
+        help="arithmetic of --engine (default: fp32)",
     )
 
 
@@ -256,7 +303,7 @@ def _rate(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate such as 60 or 60000/1001")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate from 0 to 1000, such as 60 or 60000/1001")
     return rate
 
 
@@ -266,7 +313,7 @@ def _seconds(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         seconds = Fraction(-1)
     if seconds < 0:
-        raise argparse.ArgumentTypeError(f"{text[:LONGEST_NUMBER]!r} is no number of seconds such as 3 or 0.5")
+        raise argparse.ArgumentTypeError(f"{text[:LONGEST_NUMBER]!r} is not a number of seconds, such as 3 or 0.5")
     return seconds
 
 
@@ -285,19 +332,19 @@ def _sensitivity(text: str) -> float | None:
 def _bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text, re.IGNORECASE)
     if not found or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 8G")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 8G")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def _trace(text: str) -> Path:
     if (path := Path(text)).suffix not in ENDINGS:
-        raise argparse.ArgumentTypeError(f"{text!r} ends neither in {' nor in '.join(ENDINGS)}")
+        raise argparse.ArgumentTypeError(f"{text!r} must end in {' or '.join(ENDINGS)}")
     return path
 
 
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""How a run is told: a bar on a terminal, plain lines elsewhere, or JSON for machines."""
+"""How a run is reported: a progress bar on a terminal, plain lines elsewhere, or JSON for programs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from eden_client.film.stages import Stage
 EVERY = 5.0
 """Seconds between plain lines."""
 OFTEN = 0.25
-"""Seconds between two of the progress as JSON."""
+"""Seconds between two `progress` events as JSON."""
 
 
 class ProgressReporter(Report, Protocol):
-    """A report that also tells the end."""
+    """A report of a run, with its end."""
 
     def done(self, summary: Summary) -> None:
-        """The result is in its place."""
+        """The result is complete and in its place."""
 
     def failed(self, message: str, reason: str) -> None:
-        """One clear line; `reason` is that part of it that says why, and nothing of what to do."""
+        """The run failed. `message`: one line, with what to do; `reason`: the part of it that says why."""
 
 
 class Bar:
@@ -71,7 +71,7 @@ class Bar:
 
 
 class Lines:
-    """A line now and then, on standard error. `name`: of the film, where there are others."""
+    """A line every few seconds on standard error. `name`: the film's, where several are made."""
 
     def __init__(self, name: str = "") -> None:
         self._name = f"[{name}] " if name else ""
@@ -81,7 +81,7 @@ class Lines:
     def begin(self, source: str, expected: int | None, done: int) -> None:
         self._expected = expected
         of = f" of about {expected}" if expected else ""
-        self._say(f"{source}: {done}{of} frames are there already" if done else f"{source}: making{of} frames")
+        self._say(f"{source}: {done}{of} frames were made already" if done else f"{source}: making{of} frames")
         self._next = time.monotonic() + EVERY
 
     def note(self, text: str) -> None:
@@ -112,7 +112,7 @@ class Json(Lines):
         self._stream = sys.stderr if target == PIPE else sys.stdout
 
     def of(self, name: str) -> Json:
-        """The same of one film of several: an object each."""
+        """A reporter for one film of several, which prints an object of its own."""
         one = Json(PIPE, name)
         one._stream = self._stream
         return one
@@ -126,7 +126,7 @@ class Json(Lines):
 
 
 class JsonLines:
-    """All that happens, an object a line (`event` says what), for a program that shows it; where `Json` writes to."""
+    """Every event as one JSON object per line (`event` names it), on the stream that `Json` uses."""
 
     def __init__(self, target: str) -> None:
         self._stream = sys.stderr if target == PIPE else sys.stdout
@@ -156,31 +156,31 @@ class JsonLines:
 
 LIMITS: dict[Stage, str] = {
     "reading": "reading INPUT: a faster disk, or a source that is easier to decode",
-    "server": "the server: more workers or GPUs there, or more calls at once (--window) if it has some to spare",
+    "server": "the server: more workers or GPUs there, or more calls at once (--window) if it is not fully used",
     "encoding": "encoding: a faster --preset, where the encoder has presets, or another --codec",
 }
-"""What bounds the speed, and what would be faster."""
+"""What bounds the speed, and what would raise it."""
 LIMIT_OF_PIPE = "whatever reads the frames from standard output"
 
 
 def _limited(limit: Stage | None) -> str:
-    """The stage that bounds the speed so far, to be put behind a rate."""
+    """The stage that bounds the speed so far, as words to follow a rate."""
     return f", limited by {'the server' if limit == 'server' else limit}" if limit else ""
 
 
 def told(summary: Summary) -> str:
-    """What was done, and what bounded the speed: a line each."""
+    """What was done, and on a second line what bounded the speed."""
     seconds = summary.seconds["total"]
     made = summary.frames_out - summary.resumed_at
     repeated = "".join(f", {count} at a {reason}" for reason, count in summary.repeated.items() if count)
     return (
         f"{summary.target}: {summary.frames_out} frames from {summary.frames_in} in {seconds:.1f} s "
-        f"({made / seconds:.1f} a second{_firsts(summary)}{repeated}){_hint(summary)}"
+        f"({made / seconds:.1f} per second{_firsts(summary)}{repeated}){_hint(summary)}"
     )
 
 
 def _firsts(summary: Summary) -> str:
-    """When the first frames were there; none are new where all is resumed, or nothing moves."""
+    """When the first frame was made, and the first drawn one; empty where none was made or drawn in this run."""
     names = {"to_first_frame": "the first", "to_first_new_frame": "the first new one"}
     return "".join(
         f", {name} after {summary.seconds[key]:.1f} s" for key, name in names.items() if key in summary.seconds

@@ -212,7 +212,7 @@ def test_a_folder_of_films_by_engines_of_the_nodes(tmp_path, nodes):
     assert alone.returncode == 0, alone.stderr
     assert (tmp_path / "alone.mp4").read_bytes() == (tmp_path / "out" / "a.mp4").read_bytes()
     again = command(tmp_path / "in", f"{tmp_path}/out/", *options, "--resume")
-    assert again.stderr.count("is there already") == 2
+    assert again.stderr.count("exists already") == 2
 
 
 def test_a_lost_engine_costs_nothing_and_nothing_is_printed_beside_the_object(source, tmp_path, nodes):

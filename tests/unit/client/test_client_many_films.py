@@ -41,9 +41,9 @@ def test_a_folder_with_pictures_is_one_film_as_ever(tmp_path, names):
 def test_films_go_into_another_folder(tmp_path):
     films = str(folder_of(tmp_path / "in", "a.mp4"))
     for target, why in (
-        (tmp_path / "out.mp4", "become a folder of films"),
-        (films, "into the folder that they come from"),
-        (tmp_path / "none" / "out", "there is no such folder"),
+        (tmp_path / "out.mp4", "OUTPUT must be a folder"),
+        (films, "must not be the folder"),
+        (tmp_path / "none" / "out", "no such folder"),
     ):
         with pytest.raises(MediaError, match=why):
             films_in(films, str(target))
@@ -109,10 +109,10 @@ def test_without_ray_an_error_says_what_is_missing(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--engine", "weights"), "--engine goes with --ray"),
-        (("--ray-source", "/films"), "--ray-source goes with --ray"),
-        (("--server", "http://a:1,http://b:2"), "several are for --ray"),
-        (("--ray", "auto", "--processes", "2"), "--processes are of this machine"),
+        (("--engine", "weights"), "--engine needs --ray"),
+        (("--ray-source", "/films"), "--ray-source needs --ray"),
+        (("--server", "http://a:1,http://b:2"), "several servers need --ray"),
+        (("--ray", "auto", "--processes", "2"), "--processes is for this machine alone"),
     ],
 )
 def test_options_that_do_not_go_together(capsys, arguments, why):

@@ -40,7 +40,7 @@ def test_a_bar_shows_frames_rate_and_time_left(monkeypatch):
     assert "10/40" in shown and " 1.0 frames/s, limited by the server" in shown and "0:00:" in shown
     bar.done(summary())
     firsts = "the first after 0.5 s, the first new one after 0.8 s"
-    assert f"{NAME}: 9 frames from 5 in 2.0 s (4.5 a second, {firsts}, 1 at a cut)" in screen.getvalue()
+    assert f"{NAME}: 9 frames from 5 in 2.0 s (4.5 per second, {firsts}, 1 at a cut)" in screen.getvalue()
 
 
 def test_lines_tell_the_limit_so_far(capsys):
@@ -77,7 +77,7 @@ def test_the_end_tells_the_limit_and_what_helps(capsys, limit, target, hint):
 
 def test_a_run_that_found_everything_done_tells_of_no_first_frame(capsys):
     Lines().done(Summary("in.mkv", "out.mkv", 5, 9, resumed_at=9, seconds={"total": 2.0}))
-    assert "out.mkv: 9 frames from 5 in 2.0 s (0.0 a second)" in capsys.readouterr().err
+    assert "out.mkv: 9 frames from 5 in 2.0 s (0.0 per second)" in capsys.readouterr().err
 
 
 def test_lines_tell_begin_notes_and_end(capsys):
@@ -86,7 +86,7 @@ def test_lines_tell_begin_notes_and_end(capsys):
     lines.note("odd")
     lines.done(summary())
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == f"{NAME}: 4 of about 9 frames are there already"
+    assert told[0] == f"{NAME}: 4 of about 9 frames were made already"
     assert told[1] == "note: odd" and "9 frames from 5" in told[2]
 
 
