@@ -1,4 +1,4 @@
-"""Starting, watching and stopping a TorchServe that serves what `server.pack` built."""
+"""Packs models for TorchServe, and starts, watches and stops the server."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["Server", "ServerError"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Server` and `ServerError`, imported when they are asked for: archives hold only what a worker needs of this."""
+    """Import `Server` and `ServerError` on first use: archives hold only the modules that a worker needs."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from server import torchserve

@@ -39,14 +39,14 @@ def start(args: argparse.Namespace) -> None:
     try:
         server.start(args.timeout)
     except RunsAlready:
-        print("It runs already.")
+        print("It is running already.")
     except ServerError as error:
-        raise ServerError(f"{error}\n`{COMMAND} doctor` says what this host lacks, with the same options.") from None
+        raise ServerError(f"{error}\n`{COMMAND} doctor` with the same options says what this host lacks.") from None
     describe(server)
 
 
 def describe(server: Server) -> None:
-    """Print where the server answers, where its token lies, and a call to try."""
+    """Print where the server answers, where its token is, and a call to try."""
     token = server.tokens.path
     print("Serving    " + "  ".join(server.url + path for path in server.topology.paths))
     print(f"Also       gRPC on port {server.grpc_port}, metrics at {server.metrics_url}")
@@ -70,11 +70,11 @@ def curl(server: Server) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    from server.foreground import serve_until_told
+    from server.foreground import serve_until_stopped
 
     server = Server(args.model_store, args.folder, args.ports, dict(args.set))
     print(f"Starting TorchServe in {server.folder} ...", flush=True)
-    code = serve_until_told(server, args.timeout, args.within, args.notice, lambda: describe(server))
+    code = serve_until_stopped(server, args.timeout, args.within, args.notice, lambda: describe(server))
     if code:
         raise SystemExit(code)
 
@@ -84,19 +84,23 @@ def drain(args: argparse.Namespace) -> None:
 
     server = Server(folder=args.folder)
     if args.cancel:
-        print("It serves on." if server.serve_on() else f"The server of {server.folder} is not being drained.")
+        print(
+            "The drain is cancelled: the server accepts calls again."
+            if server.serve_on()
+            else f"The server of {server.folder} is not being drained."
+        )
         return
     exit_when_told_to()  # whatever ends this, the server serves on
-    print(f"Draining the server of {server.folder}, for {args.notice + args.within:g} s at most ...", flush=True)
+    print(f"Draining the server in {server.folder}, for at most {args.notice + args.within:g} s ...", flush=True)
     if unfinished := server.drain(args.within, args.notice):
-        raise ServerError(f"Stopped, but not everything was finished: {unfinished}.")
-    print("Everything was finished; stopped.")
+        raise ServerError(f"Stopped before all accepted calls were finished: {unfinished}.")
+    print("All accepted calls were finished; stopped.")
 
 
 def stop(args: argparse.Namespace) -> None:
     server = Server(folder=args.folder)
     ran = server.stop()
-    print(f"Stopped the server of {server.folder}." if ran else f"No server runs in {server.folder}.")
+    print(f"Stopped the server in {server.folder}." if ran else f"No server runs in {server.folder}.")
 
 
 def status(args: argparse.Namespace) -> None:
@@ -112,12 +116,12 @@ def status(args: argparse.Namespace) -> None:
     ready = listed and not silent and not server.place.draining.exists()
     print(f"{'Ready' if ready else 'Not ready'}: Java is pid {server.java_pid}, with {server.thread_count()} threads.")
     if server.place.draining.exists():
-        print("It is being drained: new calls are refused (drain --cancel: it serves on).")
+        print("It is being drained: new calls are refused (drain --cancel ends that).")
     for node, of_node in workers.items():
         states = ", ".join(f"pid {worker['pid']} {worker['status']}" for worker in of_node)
         print(f"{node:18} {states or 'not registered'}")
     for node in silent:
-        print(f"{node} gives no answer within {args.within:g} s: it has much to do, or it hangs and wants a new start.")
+        print(f"{node} gives no answer within {args.within:g} s: it is overloaded, or it hangs and must be restarted.")
     if not ready:
         raise SystemExit(1)
     describe(server)
@@ -137,7 +141,7 @@ def java(args: argparse.Namespace) -> None:
     wrapper = install(args.folder)
     print(f"{wrapper} runs {find_java()}")
     if home := os.environ.get("JAVA_HOME"):
-        print(f"Mind: JAVA_HOME is set, so a plain `torchserve --start` runs {home}/bin/java in its place: unset it.")
+        print(f"Warning: JAVA_HOME is set, so a plain `torchserve --start` runs {home}/bin/java instead: unset it.")
 
 
 def main() -> int:
@@ -149,18 +153,32 @@ def main() -> int:
     commands = parser.add_subparsers(
         required=True, metavar="pack | start | run | drain | stop | status | doctor | java"
     )
-    commands.add_parser("pack", help="build the archives that the others serve")  # main has called it by now
+    commands.add_parser("pack", help="build the archives that the other commands serve")  # main has called it by now
     for command in (start, run, drain, stop, status, doctor):
         sub = commands.add_parser(command.__name__, help=HELP[command.__name__])
         sub.set_defaults(command=command)
-        sub.add_argument("--folder", type=Path, default=FOLDER, help="its own folder (default: %(default)s)")
+        sub.add_argument("--folder", type=Path, default=FOLDER, help="the server's folder (default: %(default)s)")
         if command is status:
-            sub.add_argument("--within", type=float, default=5, help="seconds to answer in (default: %(default)s)")
-        if command in (start, run, doctor):
-            sub.add_argument("--model-store", type=Path, default=MODEL_STORE, help="default: %(default)s")
-            sub.add_argument("--ports", choices=("config", "free"), default="config", help="default: %(default)s")
             sub.add_argument(
-                "--set", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="changes config.properties"
+                "--within", type=float, default=5, help="seconds that a node may take to answer (default: %(default)s)"
+            )
+        if command in (start, run, doctor):
+            sub.add_argument(
+                "--model-store", type=Path, default=MODEL_STORE, help="folder of the archives (default: %(default)s)"
+            )
+            sub.add_argument(
+                "--ports",
+                choices=("config", "free"),
+                default="config",
+                help="ports: those in config.properties, or any free ones (default: %(default)s)",
+            )
+            sub.add_argument(
+                "--set",
+                type=_pair,
+                action="append",
+                default=[],
+                metavar="KEY=VALUE",
+                help="change a setting of config.properties; may be repeated",
             )
         if command in (start, run):
             sub.add_argument(
@@ -171,22 +189,28 @@ def main() -> int:
                 "--within",
                 type=_seconds,
                 default=60,
-                help="seconds that accepted calls get to finish before it is stopped (default: %(default)s)",
+                help="seconds that accepted calls get to finish before the server is stopped (default: %(default)s)",
             )
             sub.add_argument(
                 "--notice",
                 type=_seconds,
                 default=0,
-                help="seconds before that in which calls are still taken, and /ready says no (default: %(default)s)",
+                help="seconds before that during which /ready says no and calls are still accepted (default: "
+                "%(default)s)",
             )
         if command is drain:
-            sub.add_argument("--cancel", action="store_true", help="take a drain back: it serves on")
+            sub.add_argument("--cancel", action="store_true", help="cancel a drain: accept calls again")
         if command is doctor:
-            sub.add_argument("--json", action="store_true", help="for programs")
+            sub.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     sub = commands.add_parser("java", help="write the `java` that a plain `torchserve --start` runs")
     sub.set_defaults(command=java)
     scripts = Path(sysconfig.get_path("scripts"))
-    sub.add_argument("--folder", type=Path, default=scripts, help="a folder on PATH (default: %(default)s)")
+    sub.add_argument(
+        "--folder",
+        type=Path,
+        default=scripts,
+        help="write it into this folder, which is on PATH (default: %(default)s)",
+    )
     args = parser.parse_args()
     try:
         args.command(args)
@@ -206,7 +230,7 @@ def main() -> int:
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 1e6")
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""TorchServe's HTTP interfaces: what is registered, whether it is ready, and calls with the right token."""
+"""Calls to TorchServe's HTTP interfaces: register, describe, check readiness, infer; each with its token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ BINARY = {"Content-Type": "application/octet-stream"}
 
 @dataclass(frozen=True)
 class Api:
-    """The calls that starting, watching and registering need, on the server at these addresses."""
+    """Calls to the TorchServe at these addresses, as starting, watching and registering need them."""
 
     url: str
     management_url: str
@@ -27,11 +27,11 @@ class Api:
         return [each["workflowName"] for each in self._manage("GET", "/workflows").json()["workflows"]]
 
     def register(self, archive: str, workers: int = 1, timeout: float = 600) -> int:
-        """Register an archive of the model store, a workflow's (.war) or a model's, and wait until its workers are up.
+        """Register an archive of the model store, a model (.mar) or workflow (.war), and wait until its workers are up.
 
-        `archive`: a file's name; "FILE as NAME" for a model of another name than the file's.
-        `workers`: of a model whose yaml does not say how many. Returns the status: 200, or 409 if it is registered
-        already. Raises requests.HTTPError for any other.
+        `archive`: the file's name, or "FILE as NAME" to register a model under another name.
+        `workers`: how many, for a model whose yaml does not say. `timeout`: seconds.
+        Returns the HTTP status: 200, or 409 if it is registered already. Raises requests.HTTPError for any other.
         """
         file, _, named = archive.partition(AS)
         name = named or PurePath(file).stem
@@ -56,24 +56,24 @@ class Api:
         return {} if reply.status_code == 404 else reply.json()[0]
 
     def registration(self) -> dict[str, str]:
-        """What autostart says of the registration: `state` ("waiting", "registered", "failed") and `detail`."""
+        """What autostart reports of the registration: `state` ("waiting", "registered", "failed") and `detail`."""
         reply = self.call("/predictions/autostart", data=b"?", timeout=10)
         return reply.json() if reply.status_code == 200 else {"state": "waiting", "detail": reply.text}
 
     def is_serving(self, topology: Topology = SPLIT) -> bool:
-        """True if the workflow is listed, where there is one, and each model has workers, all of them ready."""
+        """Whether each model has workers, all of them ready, and the workflow, if the topology has one, is listed."""
         if topology.has_workflow and WORKFLOW not in self.workflows():
             return False
         return all(_all_ready(self.workers(model)) for model in topology.models)
 
     def without_worker(self, models: Sequence[str]) -> list[str]:
-        """Those of the models of which no worker is up: what serves with one worker of two still serves."""
+        """The models that have no worker up. A model with one of two workers up still serves, and is not among them."""
         return [model for model in models if all(each["status"] != "READY" for each in self.workers(model))]
 
     def answers(self, node: str, within: float) -> bool:
-        """Whether a node refuses an empty request within so many seconds.
+        """Whether a node answers an empty request, by refusing it, within `within` seconds.
 
-        A worker that TorchServe lists as READY may never answer again, if it hangs or its thread in Java has died.
+        A worker that TorchServe lists as READY may never answer again: it hangs, or its thread in Java has died.
         """
         try:
             self.call(f"/predictions/{node}", data=b"", headers=BINARY, timeout=within)
@@ -82,7 +82,7 @@ class Api:
         return True
 
     def call(self, path: str, timeout: float = 120, **options: Any) -> requests.Response:
-        """POST to the inference interface, with its token."""
+        """POST to the inference interface with its token. `timeout`: seconds. Raises requests' errors."""
         headers = self.tokens.headers("inference") | options.pop("headers", {})
         return request("POST", f"{self.url}{path}", headers=headers, timeout=timeout, **options)
 

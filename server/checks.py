@@ -1,4 +1,4 @@
-"""Checks of what a server is given: its folder, ports, archives, configuration. `start` makes the quick ones, too."""
+"""Checks of a server's folder, ports, archives and configuration. `start` makes the quick ones too."""
 
 import os
 import stat
@@ -21,7 +21,7 @@ NOTHING_FETCHED = "^$"
 
 
 def names(paths: Iterable[Path]) -> Finding:
-    """Whether Java and the workers, which read names as UTF-8, would take these paths for what they are."""
+    """Whether Java and the workers, which read file names as UTF-8, can open these paths."""
     encoding = sys.getfilesystemencoding()
     for path in paths:
         try:
@@ -30,7 +30,7 @@ def names(paths: Iterable[Path]) -> Finding:
             return failure(
                 "names",
                 f"{str(path)!a} is not UTF-8, or Python reads file names as {encoding} here:",
-                "set LC_ALL=C.UTF-8 and unset PYTHONUTF8, or choose a folder with a name of ASCII.",
+                "set LC_ALL=C.UTF-8 and unset PYTHONUTF8, or choose a folder with an ASCII name.",
             )
     return ok("names", f"File names are read as {encoding}.")
 
@@ -42,7 +42,7 @@ def folder(place: ServerFolder) -> Finding:
 
 
 def ports(wanted: Ports, java: int | None = None) -> Finding:
-    """Whether nobody else listens on a server's ports; java: the pid of the server, where it runs."""
+    """Whether a server's ports are free, or its own. java: the pid of the server's Java, None if it does not run."""
     taken = wanted.taken()
     holders = {port: _holder(port) for port in taken}
     others = [port for port in taken if not _is_of(holders[port], java)]
@@ -51,13 +51,13 @@ def ports(wanted: Ports, java: int | None = None) -> Finding:
     port = others[0]
     return failure(
         "ports",
-        f"Port {port} is taken, by {_described(holders[port])}.",
-        "Does another TorchServe run? Stop it, or ask for free ports (--ports free).",
+        f"Port {port} is taken by {_described(holders[port])}.",
+        "Is another TorchServe running? Stop it, or use free ports (--ports free).",
     )
 
 
 def _holder(port: int) -> int | None:
-    """The pid of who listens there; None where that is another user's."""
+    """The pid of the process that listens on a port; None if it belongs to another user."""
     listening = (each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN and each.pid)
     return next((each.pid for each in listening if each.laddr and each.laddr.port == port), None)
 
@@ -82,7 +82,7 @@ def _described(pid: int | None) -> str:
 
 
 def archives(model_store: Path, topology: Topology) -> Finding:
-    """Whether what the topology registers is there and can be read, and the weights where they lie outside of it."""
+    """Whether the topology's archives can be read, and the weights that they name (packed --in-place)."""
     for name in topology.archives:
         path = model_store / name
         if not path.exists():
@@ -91,53 +91,55 @@ def archives(model_store: Path, topology: Topology) -> Finding:
             with zipfile.ZipFile(path) as packed:
                 packed.infolist()
         except PermissionError:
-            return failure("archives", f"{path} is not to be read by this user:", "chmod a+r, or start as its owner.")
+            return failure("archives", f"{path} cannot be read by this user:", "chmod a+r, or start as its owner.")
         except (OSError, zipfile.BadZipFile) as error:
-            return failure("archives", f"{path} is damaged ({error}):", f"build it anew with {PACK}.")
+            return failure("archives", f"{path} is damaged ({error}):", f"rebuild it with {PACK}.")
         weights = Path(packed_settings(path).get("checkpoint") or "checkpoint")
         if weights.is_absolute() and (complaint := _unreadable(weights)):
             return failure(
-                "archives", f"{path} names {complaint}", "Pack it anew, without --in-place or from elsewhere."
+                "archives",
+                f"{path} names {complaint}",
+                "Pack again, without --in-place or with a checkpoint elsewhere.",
             )
     return ok("archives", f"{_listed(topology.archives)} in {model_store}.")
 
 
 def _unreadable(weights: Path) -> str:
     if not weights.exists():
-        return f"weights that are gone, {weights}."
+        return f"weights that do not exist, {weights}."
     files = [weights, *(weights.iterdir() if weights.is_dir() and os.access(weights, os.R_OK) else ())]
     closed = next((each for each in files if not os.access(each, os.R_OK)), None)
-    return f"weights that this user may not read, {closed}." if closed else ""
+    return f"weights that this user cannot read, {closed}." if closed else ""
 
 
 def tls(properties: Mapping[str, str]) -> Finding:
-    """Whether TorchServe is to speak TLS itself, which nothing here can call."""
+    """Whether TorchServe itself is set to speak TLS, which nothing here supports."""
     for name in ADDRESSES:
         if properties.get(name, "").startswith("https:"):
             return failure(
                 "TLS",
                 f"{name} is {properties[name]}: TorchServe's own TLS is not supported.",
-                "Have a proxy in front do it (docs/operations.md), and TorchServe speak http on loopback.",
+                "Let a proxy in front of it speak TLS (docs/operations.md), and TorchServe http on loopback.",
             )
-    return ok("TLS", "TorchServe speaks http; TLS is for what stands in front.")
+    return ok("TLS", "TorchServe speaks http; TLS is left to a proxy in front of it.")
 
 
 def exposure(properties: Mapping[str, str]) -> Finding:
-    """Who may reach it, and what for."""
+    """Who can reach the server's ports, and whether tokens guard them."""
     hosts = {name: urlsplit(properties.get(name, "")).hostname or "127.0.0.1" for name in ADDRESSES}
     hosts["grpc_management_address"] = properties.get("grpc_management_address", "127.0.0.1")
     open_to_others = [name for name, host in hosts.items() if host not in LOOPBACK and name != "inference_address"]
     if properties.get("disable_token_authorization") == "true":
         return warning(
             "exposure",
-            "Tokens are switched off: whoever reaches a port may call it.",
-            "Leave them on, unless a proxy asks.",
+            "Tokens are switched off: anyone who reaches a port can call it.",
+            "Switch them on, unless a proxy in front checks callers.",
         )
     if open_to_others:
         return warning(
             "exposure",
             f"{_listed(open_to_others)} can be reached from other hosts.",
-            "Bind it to 127.0.0.1: management registers code, metrics has no token.",
+            "Bind them to 127.0.0.1: management can register code, metrics asks for no token.",
         )
     if properties.get("allowed_urls") != NOTHING_FETCHED:
         return warning(
@@ -148,35 +150,35 @@ def exposure(properties: Mapping[str, str]) -> Finding:
     if hosts["inference_address"] not in LOOPBACK:
         return warning(
             "exposure",
-            "Callers on other hosts reach inference_address, and their tokens travel in clear.",
-            "Fine in a network that is yours alone; else have a proxy in front that speaks TLS (docs/operations.md).",
+            "Other hosts can reach inference_address, and callers' tokens travel unencrypted.",
+            "Fine in a private network; otherwise put a proxy that speaks TLS in front (docs/operations.md).",
         )
-    return ok("exposure", "Only this host reaches it, with tokens.")
+    return ok("exposure", "Only this host can reach it, with tokens.")
 
 
 def secrets(files: Iterable[Path]) -> Finding:
-    """Whether files with keys and tokens are for this user alone."""
+    """Whether only this user can read the files with keys and tokens."""
     there = [path for path in files if path.exists()]
     for path in there:
         if not os.access(path, os.R_OK):
-            return failure("secrets", f"{path} is not to be read by this user.", "Start as its owner.")
+            return failure("secrets", f"{path} cannot be read by this user.", "Start as its owner.")
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            return warning("secrets", f"Others may read {path}.", f"chmod 600 {path}, and make a new key.")
-    return ok(
-        "secrets", f"{_listed(path.name for path in there) or 'No key yet: the start makes them'}, for this user."
-    )
+            return warning("secrets", f"Other users can read {path}.", f"chmod 600 {path}, and replace the key.")
+    return ok("secrets", f"{_listed(path.name for path in there) or 'No keys yet: a start makes them'}, for this user.")
 
 
 def leftovers(place: ServerFolder, left_behind: Iterable[Path], runs: bool) -> Finding:
-    """What a server that was killed has left; left_behind: in shared memory."""
+    """What servers that were killed have left. left_behind: their files in shared memory."""
     files = list(left_behind)
     dead = [str(place.state)] if place.is_ours() and place.state.exists() and not runs else []
     if files:
         dead.append(f"{len(files)} files in {files[0].parent}")
     if not dead:
-        return ok("leftovers", "None of dead servers.")
+        return ok("leftovers", "Nothing left by killed servers.")
     return warning(
-        "leftovers", f"Of a dead server: {_listed(dead)}.", "Nothing to do: a start or stop here removes them."
+        "leftovers",
+        f"Left by a killed server: {_listed(dead)}.",
+        "Nothing to do: the next start or stop here removes it.",
     )
 
 

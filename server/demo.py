@@ -1,4 +1,4 @@
-"""`make demo`: a clip to a TorchServe, and back at twice its frame rate."""
+"""`make demo`: sends a clip to a TorchServe, which returns it at twice its frame rate."""
 
 import argparse
 import contextlib
@@ -15,7 +15,7 @@ from server.settings import HOME
 from server.torchserve import Server, ServerError
 
 LONGEST = 600.0
-"""Seconds that the clip may take."""
+"""Seconds that the server may take for the clip."""
 
 
 class DemoError(RuntimeError):
@@ -24,10 +24,10 @@ class DemoError(RuntimeError):
 
 @contextlib.contextmanager
 def any_server() -> Iterator[Server]:
-    """The server of `make serve` if it runs, which is then left running; else one of its own, stopped in the end."""
+    """The server of `make serve` if it is running, and it stays so; else one started for this, stopped at the end."""
     served = Server()
     if served.is_running():
-        print(f"Using the TorchServe that runs at {served.url}.", flush=True)
+        print(f"Using the TorchServe running at {served.url}.", flush=True)
         yield served
         return
     print("Starting TorchServe ...", flush=True)
@@ -36,7 +36,7 @@ def any_server() -> Iterator[Server]:
 
 
 def double(server: Server, clip: Path, result: Path) -> None:
-    """Send a video and write the video that comes back. Raises DemoError."""
+    """Send the video `clip`, and write the answer, with twice its frames, to `result`. Raises DemoError."""
     try:
         headers = {"Content-Type": "video/mp4", "Accept": "video/mp4"}
         reply = server.api.call(server.topology.paths[0], data=clip.read_bytes(), headers=headers, timeout=LONGEST)
@@ -52,7 +52,7 @@ def describe(path: Path) -> str:
     """A video's frames, rate and size, all of it decoded. Raises MediaError."""
     with open_video(path) as video:
         count = sum(1 for _ in video.frames())
-        return f"{count} frames of {video.size[1]}x{video.size[0]} at {float(video.rate):g} a second"
+        return f"{count} frames of {video.size[1]}x{video.size[0]} at {float(video.rate):g} per second"
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Whether a server can serve here, check by check, and what to do where it cannot. Nothing is changed."""
+"""Checks whether a server can serve on this host, and says what to do where it cannot. Changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MARKS = {"ok": "ok     ", "warning": "WARNING", "failure": "FAILURE"}
 
 
 def examine(server: Server) -> list[Finding]:
-    """All checks, for a server that runs, or is to be started."""
+    """All checks, for a server that is running or is to be started."""
     from handoff.key import FILE  # here, since PyTorch takes seconds to import
     from handoff.payload.leases import left_behind
     from server.packed import PackedModel, packed_models
@@ -28,9 +28,9 @@ def examine(server: Server) -> list[Finding]:
     models: list[PackedModel] = []
     try:
         models = packed_models(server.model_store, server.topology, there.seen) if archives.state == "ok" else []
-        settings = ok("settings", "Those of the archives are whole.") if models else None
+        settings = ok("settings", "The archives' settings are valid.") if models else None
     except SettingsError as error:
-        settings = failure("settings", f"{error}.", f"Pack anew with another value ({PACK}).")
+        settings = failure("settings", f"{error}.", f"Pack again with another value ({PACK}).")
     java, facts = host.java(os.environ)
     keys = [path for each in models if (path := each.settings.handoff.tls_key)]
     folders = {path for each in models for path in each.settings.handoff.ledger_folders if path.is_dir()}
@@ -61,12 +61,12 @@ def examine(server: Server) -> list[Finding]:
 
 
 def can_serve(findings: Sequence[Finding]) -> bool:
-    """Whether nothing stands in the way."""
+    """Whether no check failed; warnings are allowed."""
     return all(each.state != "failure" for each in findings)
 
 
 def as_text(findings: Sequence[Finding], folder: Path) -> str:
-    """A line per check, and a last one with the sum."""
+    """A line per check, and a last one that says whether the server can serve."""
     width = max(len(each.check) for each in findings)
     lines = [f"{MARKS[each.state]}  {each.check:{width}}  {each}" for each in findings]
     failed, warned = (

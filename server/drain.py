@@ -1,4 +1,4 @@
-"""Ending what a server has accepted, before it is stopped: what is left to do, seen from outside of it."""
+"""Waits until a server has finished what it accepted, as far as that can be seen from outside."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from server.api import Api
 from server.folder import ServerFolder
 
 QUIET = 2.0
-"""Seconds for which nothing must be left: TorchServe has an answer to itself between a worker and the socket."""
+"""Seconds for which nothing must be left to do: between worker and socket, TorchServe holds an answer unseen."""
 ESTABLISHED = "01"
 SMALL = 4096
-"""Bytes on their way to a caller that the kernel brings there by itself, whatever becomes of the server."""
+"""Bytes that the kernel still delivers to a caller after the server has ended."""
 
 
 def wait_until_idle(
@@ -27,10 +27,10 @@ def wait_until_idle(
     goes_on: Callable[[], bool],
     end: float,
 ) -> str:
-    """Return once nothing that was accepted is left to do, or at `end` (time.monotonic()) what is; empty: nothing.
+    """Wait until all accepted calls are finished, until `end` (time.monotonic()) at most. Returns what is left to do.
 
-    The calls that wait in TorchServe by then have been refused. java: its pid; ports: those at which it takes calls;
-    goes_on: whether it runs.
+    Empty: nothing is left. Calls that wait in TorchServe's queues have been refused by then.
+    java: its pid. ports: those on which it accepts calls. goes_on: whether the server is still running.
     """
     flushed, quiet_since = False, time.monotonic()
     while goes_on():
@@ -50,14 +50,14 @@ def wait_until_idle(
 
 def _left(place: ServerFolder, java: int, ports: set[int]) -> str:
     if place.is_working():
-        return "calls are being computed, or the tokens of tickets wait to be taken"
+        return "calls are being computed, or tokens wait to be fetched"
     if count := unsent(java, ports):
         return f"{count} answers are on their way to slow callers"
     return ""
 
 
 def _flush(api: Api, models: tuple[str, ...], within: float) -> None:
-    """Have what waits for the models refused: queues are first come, first served, so a call that comes now is last."""
+    """Return once all queued calls are refused: queues are first come, first served, so a call sent now is the last."""
     for model in models:
         try:
             api.answers(model, within)
@@ -66,7 +66,7 @@ def _flush(api: Api, models: tuple[str, ...], within: float) -> None:
 
 
 def unsent(pid: int, ports: set[int]) -> int:
-    """How many connections to these ports of a process have more to send than the other end takes.
+    """How many connections on these ports of a process have more to send than the other end accepts.
 
     While Java has more to write than the socket holds, the socket is full (proc_pid_net(5): tx_queue).
     """

@@ -1,4 +1,4 @@
-"""What a check of the host or of a server's folder found."""
+"""The result of one check of the host or of a server's folder."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,14 +6,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One condition of serving: whether it holds, and what to do where it does not."""
+    """What a check found, and what to do about it."""
 
     check: str
     state: Literal["ok", "warning", "failure"]
-    """failure: a server cannot serve so"""
+    """ok, warning, or failure: a server cannot serve like this"""
     found: str
     remedy: str = ""
-    """what to do, in plain words; empty where all is well"""
+    """what to do, in plain words; empty for ok"""
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.found, self.remedy)))

@@ -1,4 +1,4 @@
-"""The folder that a server works in: what in it is ours, and that one start or stop at a time is under way."""
+"""A server's working folder: whether it is this project's, its files, and a lock that makes starts and stops wait."""
 
 import contextlib
 import fcntl
@@ -21,12 +21,12 @@ LONGEST_SOCKET_FOLDER = 80
 
 
 class FolderError(RuntimeError):
-    """The folder cannot be a server's, or is in use by another start or stop; the message says why."""
+    """The folder cannot be used, or another start or stop of its server is under way; the message says which."""
 
 
 @dataclass(frozen=True)
 class ServerFolder:
-    """The working folder of one server, resolved. Nothing is written, and nothing removed, unless it `is_ours`."""
+    """The working folder of one server, an absolute path. Nothing in it is written or removed unless it `is_ours`."""
 
     path: Path
 
@@ -36,7 +36,7 @@ class ServerFolder:
 
     @property
     def state(self) -> Path:
-        """What a stop or a status in another process has to know of the server; there until the server is stopped."""
+        """File with what other processes (stop, status) must know of the server; exists until the server is stopped."""
         return self.own / "state.json"
 
     @property
@@ -45,7 +45,7 @@ class ServerFolder:
 
     @property
     def key_file(self) -> Path:
-        """TorchServe writes it into the folder that it runs in."""
+        """TorchServe's file of tokens."""
         return self.path / "key_file.json"
 
     @property
@@ -58,16 +58,16 @@ class ServerFolder:
 
     @property
     def working(self) -> Path:
-        """Each worker shares a lock on it while it has something to finish: see `is_working`."""
+        """File on which each worker holds a shared lock while it has something to finish: see `is_working`."""
         return self.own / "working"
 
     @property
     def draining(self) -> Path:
-        """There while the server is drained; new calls are refused from the moment that is its time of change."""
+        """File that exists while the server is drained; its modification time is when new calls begin to be refused."""
         return self.own / "draining"
 
     def refuse_from(self, moment: float | None) -> None:
-        """Have new calls refused from then on (time.time()), and the server not ready from now on; None: neither."""
+        """Make the server not ready now, and refuse new calls from `moment` (time.time()) on; None: take both back."""
         if moment is None:
             self.draining.unlink(missing_ok=True)
             return
@@ -77,14 +77,14 @@ class ServerFolder:
         fresh.replace(self.draining)
 
     def refuses(self) -> bool:
-        """Whether new calls are to be refused now."""
+        """Whether new calls must be refused now."""
         try:
             return self.draining.stat().st_mtime <= time.time()
         except OSError:
             return False
 
     def is_working(self) -> bool:
-        """Whether a worker has a call to answer, or tokens that a ticket stands for."""
+        """Whether a worker still has a call to answer, or holds tokens that nobody has fetched yet."""
         try:
             file = os.open(self.working, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -102,26 +102,26 @@ class ServerFolder:
         return self.own.is_dir() and not self.own.is_symlink()
 
     def refusal(self) -> tuple[str, str] | None:
-        """Why no server can be started here, and what to do; None where one can."""
+        """Why no server can be started here, and what to do about it; None if one can."""
         try:
             if not self.path.exists():
                 above = next(each for each in self.path.parents if each.exists())
                 return None if os.access(above, os.W_OK | os.X_OK) else _not_ours(above)
             if any(self.path.iterdir()) and not self.is_ours():
                 return (
-                    f"{self.path} is not empty, and no server's folder ({OWN} is not in it). Nothing was touched.",
+                    f"{self.path} is not empty and is not a server's folder ({OWN} is not in it). Nothing was changed.",
                     "Empty it, or name another one with --folder. (If a server of an older version of this project ran "
-                    "here, end its Java first.)",
+                    "here, end its Java process first.)",
                 )
         except NotADirectoryError:
-            return f"{self.path} is no folder.", "Name one with --folder."
+            return f"{self.path} is not a folder.", "Name a folder with --folder."
         except PermissionError:
             return _not_ours(self.path)
         written = self.own if self.is_ours() else self.path
         return None if os.access(written, os.W_OK | os.X_OK) else _not_ours(written)
 
     def claim(self) -> None:
-        """Make the folder, and mark it as a server's. Raises FolderError, saying why, where that cannot be."""
+        """Make the folder if it is missing, and mark it as a server's. Raises FolderError."""
         if reason := self.refusal():
             raise FolderError(" ".join(reason))
         self.path.mkdir(parents=True, exist_ok=True)
@@ -130,9 +130,9 @@ class ServerFolder:
 
     @contextlib.contextmanager
     def locked(self, patience: float | None = None) -> Iterator[None]:
-        """Hold off every other start and stop of this server. FolderError after `patience` seconds (None: never).
+        """Make other starts and stops of this server wait. FolderError after `patience` seconds (None: never).
 
-        The lock goes with the process that holds it, however that ends.
+        The lock ends with the process that holds it, however that ends.
         """
         try:
             file = (self.own / "lock").open("a+", encoding="ascii")
@@ -167,14 +167,14 @@ class ServerFolder:
         return temporary
 
     def owns_temporary(self, temporary: Path) -> bool:
-        """Whether `make_temporary` made it for this folder: a state that was copied here names another server's."""
+        """Whether `make_temporary` made `temporary` for this folder: a copied state file names another server's."""
         if temporary == self.own / "tmp":
             return True
         mark = temporary / OWN
         return mark.is_file() and mark.read_bytes() == os.fsencode(self.path)
 
     def clear(self, temporary: Path) -> None:
-        """Remove what a server leaves behind; the logs stay, and the mark."""
+        """Remove what a stopped server leaves behind, except its logs and the mark of the folder."""
         if self.owns_temporary(temporary):
             _remove(temporary)
         for path in (self.key_file, self.configuration, self.state, self.draining, self.working):
@@ -182,7 +182,7 @@ class ServerFolder:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a file whole or not at all; a symbolic link is replaced, never followed."""
+    """Write a file completely or not at all; a symbolic link is replaced, never followed."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     fresh.write_text(text, encoding="utf-8")
@@ -190,11 +190,11 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def _not_ours(path: Path) -> tuple[str, str]:
-    return f"{path} is not to be written by this user.", "Name another folder with --folder, or call as its owner."
+    return f"{path} cannot be written by this user.", "Name another folder with --folder, or run this as its owner."
 
 
 def _fits(temporary: Path) -> bool:
-    """Whether it can hold sockets (short) and be on PATH (no colon)."""
+    """Whether a folder can hold sockets (its path is short) and be on PATH (no colon in it)."""
     text = str(temporary)
     return text.isascii() and ":" not in text and len(text) <= LONGEST_SOCKET_FOLDER
 

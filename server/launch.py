@@ -1,4 +1,4 @@
-"""Starting TorchServe's Java in a folder of its own, and reading from its logs why it failed."""
+"""Starts TorchServe's Java in a folder of its own, and finds in its logs why it failed."""
 
 import itertools
 import os
@@ -18,13 +18,13 @@ from server.processes import Identity
 from server.settings import write_properties
 
 STRAYS = {"JAVA_HOME", "TS_CONFIG_FILE", "LOG_LOCATION", "METRICS_LOCATION", "TS_MODEL_SERVER_HOME"}
-"""Variables that would lead the launcher elsewhere: to another Java, another configuration, other folders."""
+"""Environment variables that would give the launcher another Java, another configuration or other folders."""
 
 LONGEST = 300.0
-"""Seconds that the launcher may take: two, on an idle machine."""
+"""Seconds that the launcher may take; on an idle machine it takes two."""
 
 REASON = re.compile(r"\b[\w.]*(Error|Exception|Invalid configuration): (?!null|No module named 'ts\.torch_handler).*")
-"""The lines of a log that say why a worker or Java failed, in place of those that only say that it did."""
+"""Matches log lines that say why a worker or Java failed, and not those that only say that it did."""
 
 
 class LaunchError(RuntimeError):
@@ -38,7 +38,7 @@ def launch(
     properties: Mapping[str, str],
     changes: Mapping[str, str],
 ) -> Identity:
-    """Start TorchServe with these properties and changes to the environment; the identity of its Java.
+    """Start TorchServe with these properties and changes to the environment. Returns its Java's identity.
 
     Raises LaunchError, java.JavaNotFound.
     """
@@ -75,7 +75,7 @@ def _environment(temporary: Path) -> dict[str, str]:
 
 
 def log_bound() -> int:
-    """Bytes that the logs take at most, as server/log4j2.xml has them: those that are written, and what is kept."""
+    """Most bytes that the logs take by server/log4j2.xml: the current files and the old ones that are kept."""
     root = ElementTree.parse(LOGGING).getroot()
     sizes = {each.get("name"): each.text or "" for each in root.iter("Property")}
     default = re.search(r":-(\d+) MB", sizes["size"])
@@ -85,9 +85,9 @@ def log_bound() -> int:
 
 
 def last_words(folder: ServerFolder, since: str, lines: int = 10) -> str:
-    """Why it failed, as far as its logs tell: the distinct reasons in them, else the console's end.
+    """Why TorchServe failed, by its logs: the distinct reasons in them, else the last `lines` of its console.
 
-    since: when it was launched, local time as the logs have it ("2025-01-31T12:00:00"); what is older is another run's.
+    since: the launch in local time, as the logs write it ("2025-01-31T12:00:00"); older lines are another run's.
     """
     console = _lines(folder.console)
     logs = [line for name in ("ts_log.log", "model_log.log") for line in _later(_lines(folder.logs / name), since)]
@@ -96,7 +96,7 @@ def last_words(folder: ServerFolder, since: str, lines: int = 10) -> str:
 
 
 def _later(lines: list[str], since: str) -> Iterable[str]:
-    """From the first line that was written then or later; a trace's own lines have no time."""
+    """The lines from the first one dated `since` or later; those of a stack trace have no date."""
     return itertools.dropwhile(lambda line: not (line[:4].isdigit() and line >= since), lines)
 
 

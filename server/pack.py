@@ -22,26 +22,26 @@ HALVES = {"encoder": "encoder", "dit_decoder": "decoder", FUSED: "both"}
 """The part of a checkpoint that each model's archive carries."""
 ARCHIVERS = {"torch-model-archiver": "model_archiver", "torch-workflow-archiver": "workflow_archiver"}
 ABOUT = """\
-Packs what TorchServe serves into the model store. Archives that are there already are replaced once all the new ones
-are built; those of another topology stay, and are not served. What is not given stays as handlers/*.yaml and
-workflow/eden.yaml have it."""
+Builds the archives that TorchServe serves, and puts them into the model store. Old archives are replaced once all new
+ones are built; those of another topology stay, and are not served. Settings without an option here keep the values in
+handlers/*.yaml and workflow/eden.yaml."""
 
 
 class PackError(RuntimeError):
-    """Nothing was packed; the message says why."""
+    """Nothing was built; the message says why."""
 
 
 def pack(build: Build, checkpoint: Path, output: Path, in_place: bool = False) -> None:
     """Build all archives of a topology, then move them into the folder `output`, which is made if missing.
 
-    in_place: the archives name the checkpoint's absolute path, in place of holding its tensors.
-    Raises PackError: no such checkpoint, or one that cannot be read; an archiver that is missing or fails.
+    in_place: the archives name the checkpoint's absolute path instead of holding its tensors.
+    Raises PackError: the checkpoint is missing or cannot be read, an archiver is missing or fails.
     """
     for program, module in ARCHIVERS.items():
         if not importlib.util.find_spec(module):
             raise PackError(f"{program} is missing: pip install {program}")
     if not checkpoint.exists():
-        raise PackError(f"there is no checkpoint at {checkpoint}")
+        raise PackError(f"no checkpoint at {checkpoint}")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -82,7 +82,7 @@ def _take(checkpoint: Path, into: Path, half: str) -> None:
         split_checkpoint(checkpoint, into, half)
     except CheckpointError as error:
         tensors = "all tensors" if half == "both" else f"the {half}'s tensors"
-        raise PackError(f"{error}\ncannot take {tensors} out of {checkpoint}") from None
+        raise PackError(f"{error}\ncannot read {tensors} from {checkpoint}") from None
 
 
 def _model(name: str, folder: Path, done: Path) -> list[str]:
@@ -124,7 +124,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    """Pack as the arguments say; the exit code. program: what it was called as."""
+    """Pack as the arguments say, and return the exit code. program: the command's name in messages."""
     exit_when_told_to()
     try:
         args, unknown = _parser(program).parse_known_args(arguments)
@@ -154,8 +154,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--topology",
         choices=TOPOLOGIES,
         default="split",
-        help="split: encoder.mar, dit_decoder.mar and the workflow eden.war (default); fused: eden_fused.mar, both "
-        "halves in one worker per GPU; both; with each, autostart.mar, which registers them",
+        help="split: encoder.mar, dit_decoder.mar and the workflow eden.war (default); fused: eden_fused.mar, encoder "
+        "and "
+        "decoder in one worker per GPU; both: all of these. autostart.mar, which registers them, is always "
+        "built",
     )
     add(
         "--checkpoint",
@@ -168,41 +170,41 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add(
         "--in-place",
         action="store_true",
-        help="do not pack the checkpoint: the archives name its absolute path, and the server reads it there",
+        help="do not copy the checkpoint into the archives: they name its absolute path, where the server reads it",
     )
-    add("--precision", metavar="P", help="fp32, tf32 or bf16")
+    add("--precision", metavar="P", help="arithmetic of the networks: fp32, tf32 or bf16")
     add(
         "--handoff",
         metavar="KIND",
-        help="how tokens travel from encoder to dit_decoder: shared_memory, inline, auto, ...",
+        help="how tokens travel from encoder to dit_decoder: auto, shared_memory, inline, ... (all: docs/handoff.md)",
     )
-    add("--batch-size", type=_positive, metavar="N", help="requests that a node computes together, at most")
+    add("--batch-size", type=_positive, metavar="N", help="most requests that a model computes together")
     add(
         "--max-batch-delay",
         type=_milliseconds,
         metavar="MS",
-        help="milliseconds that a request waits for company, at each node",
+        help="milliseconds that a request waits, at each model, for others to be computed with",
     )
-    add("--encoder-workers", type=_positive, metavar="N", help="processes of the encoder")
-    add("--decoder-workers", type=_positive, metavar="N", help="processes of dit_decoder")
+    add("--encoder-workers", type=_positive, metavar="N", help="worker processes of encoder")
+    add("--decoder-workers", type=_positive, metavar="N", help="worker processes of dit_decoder")
     add(
         "--live",
         action="store_true",
-        help="register eden_fused a second time, as eden_live: workers and a queue of their own for calls with "
-        "X-Eden-Priority: live, which so never wait for others (the weights take memory twice)",
+        help="register eden_fused a second time, as eden_live, whose own queue and workers serve only calls with "
+        "X-Eden-Priority: live; they never wait for other calls (the weights take memory twice)",
     )
     add(
         "--fused-workers",
         type=_positive,
         metavar="N",
-        help="processes of eden_fused (default: as many as the host has GPUs, or one)",
+        help="worker processes of eden_fused (default: one per GPU of the host, or one)",
     )
     add(
         "--decoder-gpus",
         type=_gpus,
         default=[],
         metavar="A,B",
-        help="the GPUs that they take in turn: 1,0 has every other one compute beside the encoder",
+        help="GPUs that dit_decoder's workers use in turn; with 1,0 every second worker runs on the encoder's GPU",
     )
     add(
         "--set",
@@ -211,7 +213,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="[MODEL:]KEY=VALUE",
-        help="any other setting under `handler:` in handlers/MODEL.yaml, or in all nodes', e.g. --set "
+        help="any other setting under `handler:` in handlers/MODEL.yaml, or without MODEL: in all of them, e.g. --set "
         "handoff.wire=bf16 --set encoder:limits.max_pixels=1000000; may be repeated",
     )
     add("--output", type=Path, default=MODEL_STORE, metavar="FOLDER", help="the model store (default: %(default)s)")
@@ -219,7 +221,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 
 def _build(args: argparse.Namespace) -> Build:
-    """What the options ask for. Raises PackError where some are for models that are not packed."""
+    """The build that the options describe. Raises PackError: an option is for a model that is not packed."""
     topology = TOPOLOGIES[args.topology]
     if args.live:
         try:
@@ -237,7 +239,7 @@ def _build(args: argparse.Namespace) -> Build:
         settings=tuple(args.settings),
     )
     for option in _senseless(args, topology):
-        raise PackError(f"{option}: nothing that it is for is packed by --topology {args.topology}")
+        raise PackError(f"{option}: --topology {args.topology} packs no model that it applies to")
     return build
 
 

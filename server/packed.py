@@ -1,4 +1,4 @@
-"""What a model store's archives ask of a host: each model's settings, workers and GPUs."""
+"""What the archives of a model store require of a host: each model's settings, workers and GPUs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class PackedModel:
     settings: Settings
     workers: int
     gpus: tuple[int, ...]
-    """by number; none: any"""
+    """their numbers; empty: any"""
     nbytes: int
-    """of the archive"""
+    """size of the archive, in bytes"""
     weights: int
-    """bytes"""
+    """bytes of the weights; those of the whole archive, where they are in it"""
 
     @property
     def shared_bytes(self) -> int:
-        """Bytes that its workers may put into shared memory."""
+        """Most bytes that its workers put into shared memory."""
         if self.name != "encoder" or "shared_memory" not in KINDS.get(self.settings.handoff.kind, ()):
             return 0
         return self.workers * self.settings.handoff.budget_bytes
 
 
 def packed_models(model_store: Path, topology: Topology, gpus: int) -> list[PackedModel]:
-    """The models that a topology's archives hold; `gpus`: of the host. Raises SettingsError."""
+    """The models in a topology's archives. `gpus`: how many the host has. Raises SettingsError."""
     names = [archive.removesuffix(".mar") for archive in topology.archives if archive.endswith(".mar")]
     if LIVE in topology.models:
         names.append(FUSED)  # once more, with workers of its own

@@ -1,4 +1,4 @@
-"""Which processes belong to a server, and ending them: by pid, and only these."""
+"""Finds the processes that belong to a server, and ends these alone, by pid."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -9,24 +9,24 @@ from typing import Self
 import psutil
 
 PATIENCE = 30.0
-"""Seconds that Java gets to end when asked to, before it is killed."""
+"""Seconds that Java gets to end after SIGTERM, before it is killed."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A process told apart from a later one that got the same pid."""
+    """A process, distinguished from a later one with the same pid."""
 
     pid: int
     started: str
-    """The boot, and the clock ticks since then: a time of day would change whenever the clock is set."""
+    """The boot and the clock ticks since it; a time of day would change when the clock is set."""
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """Raises psutil.NoSuchProcess."""
+        """The identity of the process with this pid. Raises psutil.NoSuchProcess."""
         return cls(pid, _started(pid))
 
     def process(self) -> psutil.Process | None:
-        """The process if it still runs, else None."""
+        """The process if it is still running, else None."""
         try:
             process = psutil.Process(self.pid)
             same = _started(self.pid) == self.started
@@ -46,10 +46,10 @@ def _started(pid: int) -> str:
 
 
 def end(temporary: Path) -> None:
-    """End the server whose temporary folder this is, and return when its Java and all processes under it are gone.
+    """End the server with this temporary folder, and return when its Java and all child processes are gone.
 
-    Java names that folder on its command line and the workers have their sockets in it: so they are found whoever
-    their parent is by now, and even if whoever started them was interrupted before it could note a pid.
+    The command lines of Java and the workers name that folder. So they are found even if their parent has changed, or
+    whoever started them was interrupted before it could record a pid.
     """
     java = _running(lambda argument: argument == f"-Djava.io.tmpdir={temporary}")
     below = [child for process in java for child in _children(process)]
@@ -61,7 +61,7 @@ def end(temporary: Path) -> None:
 
 
 def _running(matches: Callable[[str], bool]) -> list[psutil.Process]:
-    """The processes with an argument that matches."""
+    """The processes with a command line argument that matches."""
     psutil.process_iter.cache_clear()  # what it kept of an ended process stands for a new one of that pid: never ended
     return [each for each in psutil.process_iter(["cmdline"]) if any(map(matches, each.info["cmdline"] or []))]
 

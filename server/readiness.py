@@ -1,4 +1,4 @@
-"""When a server is really ready: all that it offers listed, all workers up, and real calls answered."""
+"""Waits until a server is ready: everything registered, all workers up, and a real call answered."""
 
 import time
 from collections.abc import Callable
@@ -11,11 +11,14 @@ from server.watch import pair
 
 
 class NotReady(RuntimeError):
-    """The server did not become ready; the message says how far it came."""
+    """The server did not become ready; the message says at which stage it was."""
 
 
 def wait_until_ready(api: Api, topology: Topology, is_running: Callable[[], bool], timeout: float) -> None:
-    """Return once a pair of frames is answered by each way that the server offers. Raises NotReady."""
+    """Return once the server answers a pair of frames on each path that it offers. timeout: seconds.
+
+    Raises NotReady.
+    """
     deadline = time.monotonic() + timeout
     stage = "its management interface did not answer"
     while time.monotonic() < deadline:

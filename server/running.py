@@ -1,4 +1,4 @@
-"""The TorchServe above a worker: which configuration it read, and so where its interfaces are and it is called."""
+"""The TorchServe that a worker belongs to: its configuration, and by that its addresses."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +15,11 @@ DEFAULTS = {
     "management": "http://127.0.0.1:8081",
     "metrics": "http://127.0.0.1:8082",
 }
-"""TorchServe's own, where no configuration says otherwise."""
+"""TorchServe's default ports."""
 
 ADDRESSES = tuple(f"{name}_address" for name in DEFAULTS)
 CALLED_AT = ("inference_address", "grpc_inference_address")
-"""Loopback, where no configuration names them."""
+"""Interfaces that default to loopback."""
 
 
 def api_of(java: psutil.Process) -> Api:
@@ -30,12 +30,12 @@ def api_of(java: psutil.Process) -> Api:
 
 
 def metrics_url_of(java: psutil.Process) -> str:
-    """Where a running TorchServe tells its metrics."""
+    """The URL of a running TorchServe's metrics."""
     return f"{_address(_properties(java), 'metrics')}/metrics"
 
 
 def health_address_of(java: psutil.Process) -> tuple[str, int] | None:
-    """Host and port at which a running TorchServe's health is to be asked for; None: nowhere."""
+    """Host and port of a running TorchServe's health checks (health_address); None: switched off."""
     parts = urlsplit(_properties(java).get("health_address", ""))
     return (parts.hostname, parts.port) if parts.hostname and parts.port else None
 
@@ -45,7 +45,7 @@ def _address(properties: Mapping[str, str], name: str) -> str:
 
 
 def called_at(java: psutil.Process) -> dict[str, str]:
-    """The hosts in the addresses at which a running TorchServe takes its callers' calls, by the setting's name."""
+    """The hosts on which a running TorchServe accepts calls, by the name of the setting that says so."""
     properties = _properties(java)
     named = {name: properties[name] for name in CALLED_AT if name in properties}
     hosts = {name: urlsplit(address if "//" in address else f"//{address}").hostname for name, address in named.items()}
@@ -63,7 +63,7 @@ def _properties(java: psutil.Process) -> Mapping[str, str]:
 
 
 def _configuration_file(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> Path:
-    """As TorchServe chooses: the file it was told (-f), else the snapshot of its last stop, else config.properties."""
+    """The file that TorchServe reads: the one after -f, else the snapshot of its last stop, else config.properties."""
     if "-f" in arguments:
         return folder / arguments[arguments.index("-f") + 1]
     snapshots = (folder / environment.get("LOG_LOCATION", "logs") / "config").glob("*shutdown.cfg")

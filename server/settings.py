@@ -1,4 +1,4 @@
-"""Where this project's files are, and a server's configuration: config.properties, with ports and settings changed."""
+"""The paths of this project's files, and a server's configuration: config.properties with changes."""
 
 import itertools
 import os
@@ -11,19 +11,19 @@ from typing import Self
 from urllib.parse import urlsplit
 
 PROJECT = Path(__file__).resolve().parent.parent
-"""The folder that this project's packages lie in: a checkout, or where pip put them."""
+"""The folder with this project's packages: a checkout, or where pip installed them."""
 IN_CHECKOUT = (PROJECT / "archive.sh").is_file()
 COMMAND = "python -m server" if IN_CHECKOUT else "eden-serve"
 PACK = "./archive.sh" if IN_CHECKOUT else f"{COMMAND} pack"
 
 SHIPPED = PROJECT if IN_CHECKOUT else PROJECT / "server" / "shipped"
-"""Where the files are that are no modules. In a checkout, server/shipped holds links to them, for what is installed."""
+"""The folder of files that are not modules. In a checkout, server/shipped links to them, so that they are installed."""
 CONFIG = SHIPPED / "config.properties"
 WORKFLOW = SHIPPED / "workflow" / "eden.yaml"
 DEMO_WEIGHTS = SHIPPED / "weights" / "demo"
 
 HOME = PROJECT if IN_CHECKOUT else Path()
-"""Where model_store/ and run/ are: in the checkout, else in the current folder."""
+"""The folder of model_store/ and run/: the checkout, else the current folder."""
 MODEL_STORE = HOME / "model_store"
 FOLDER = HOME / "run" / "server"
 
@@ -36,7 +36,7 @@ def read_properties(path: Path) -> dict[str, str]:
 
 
 def write_properties(path: Path, properties: Mapping[str, object]) -> None:
-    """As Java reads it, whatever the values hold: Java takes such a file for Latin-1, and backslashes for escapes."""
+    """Write a properties file that Java reads back unchanged: it expects Latin-1, and backslashes start escapes."""
     lines = (f"{key}={_escaped(_text(value))}\n" for key, value in properties.items())
     path.write_text("".join(lines), encoding="ascii")
 
@@ -72,15 +72,15 @@ def _text(value: object) -> str:
 
 
 _BELOW_OUTGOING = range(10_000, 32_000)
-"""Linux gives ports from 32768 on to outgoing calls, which could take one before its server listens there."""
+"""Below Linux's range for outgoing connections (32768 up), which could take a port before its server listens."""
 _APART = 131
-"""How many times a process may ask before it is where the next one began."""
+"""Ports that one process tries before it reaches those where the next process began."""
 _asked = itertools.count()
 
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports that one server listens on, all on loopback."""
+    """The loopback ports of one server."""
 
     inference: int
     management: int
@@ -88,13 +88,13 @@ class Ports:
     grpc_inference: int
     grpc_management: int
     health: int | None = None
-    """None: health is not to be asked for"""
+    """None: no health checks"""
 
     @classmethod
     def free(cls) -> Self:
-        """Six ports that nobody listens on. Processes that ask at the same moment look in different places.
+        """Six ports in a row that nobody listens on; processes that ask at once try different ranges.
 
-        Raises OSError if there are no six in a row.
+        Raises OSError if there are none.
         """
         count = len(fields(cls))
         blocks = len(_BELOW_OUTGOING) // count
@@ -128,16 +128,16 @@ class Ports:
         }
 
     def all(self) -> list[int]:
-        """Those that there are."""
+        """All ports, without those that are switched off."""
         return [port for port in vars(self).values() if port]
 
     def taken(self) -> list[int]:
-        """Those that somebody listens on already."""
+        """The ports that somebody listens on already."""
         return [port for port in self.all() if _is_taken(port)]
 
 
 def dialled(address: str) -> str:
-    """The URL by which this host reaches what listens there: bound to every interface, loopback reaches it as well."""
+    """The URL by which this host reaches a bound address; an address of all interfaces is reached by loopback."""
     parts = urlsplit(address)
     host = {None: "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname, parts.hostname)
     return f"{parts.scheme}://{f'[{host}]' if ':' in str(host) else host}:{_port(address)}"
@@ -153,7 +153,7 @@ def _is_taken(port: int) -> bool:
 
 
 def configuration(ports: Ports | None, changes: Mapping[str, object]) -> dict[str, str]:
-    """The project's configuration with other ports (None: its own) and with changes; paths in it made absolute."""
+    """The project's config.properties with `ports` (None: its own) and `changes`, its paths made absolute."""
     properties = read_properties(CONFIG)
     if ports:
         properties |= ports.properties()

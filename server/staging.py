@@ -1,4 +1,4 @@
-"""What `server.pack` packs, laid out in a folder: the packages, and each yaml with this build's settings."""
+"""Lays out in a folder what `server.pack` packs: the packages, and each yaml with this build's settings."""
 
 import shutil
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ PACKAGES = {
 }
 MODELS = ("encoder", "dit_decoder", "eden_fused")
 KEPT = {"server": ("__init__", "api", "folder", "health", "http", "running", "settings", "tokens", "topology", "watch")}
-"""Modules that workers import: the rest of `server` is for the host."""
+"""Modules of `server` that workers import; the others are for the host."""
 NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "shipped", "tests", ".*")
 
 
 @dataclass(frozen=True)
 class Build:
-    """What is packed, where it differs from handlers/*.yaml and workflow/eden.yaml (None, none: as they have it)."""
+    """What to pack, and with which settings; None or empty keeps those in handlers/*.yaml and workflow/eden.yaml."""
 
     topology: Topology = SPLIT
     checkpoint: str = "checkpoint"
-    """what the yamls name: a path inside of the archive, or an absolute one"""
+    """path that the yamls name: inside the archive, or absolute"""
     precision: str | None = None
     handoff: str | None = None
     batch_size: int | None = None
@@ -40,11 +40,11 @@ class Build:
     gpus: Mapping[str, list[int]] = field(default_factory=dict)
     """by model"""
     settings: tuple[tuple[str, str, Any], ...] = ()
-    """what `parse_setting` gives"""
+    """as `parse_setting` returns them"""
 
 
 def stage(build: Build, folder: Path) -> None:
-    """Write a folder per model, and `folder/workflow`, for all archives of the build's topology."""
+    """Write `folder/MODEL` for each model and `folder/workflow`, for all archives of the build's topology."""
     for model in MODELS:
         if f"{model}.mar" not in build.topology.archives:
             continue
@@ -70,7 +70,7 @@ def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _batch(config: Path, build: Build) -> None:
-    """Have a model of its own batch as a workflow's nodes do."""
+    """Give a model outside the workflow the workflow's batch size and delay."""
     changed = yaml.safe_load(config.read_text(encoding="utf-8"))
     changed |= _given({"batchSize": build.batch_size, "maxBatchDelay": build.max_batch_delay})
     config.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
@@ -79,7 +79,7 @@ def _batch(config: Path, build: Build) -> None:
 def stage_model(name: str, folder: Path, settings: Mapping[str, Any], workers: int | None, gpus: list[int]) -> None:
     """Write `folder/files/` (the packages) and `folder/model-config.yaml` for one model.
 
-    settings: dotted keys under the yaml's `handler:` ("handoff.kind") and their values. gpus: none: the yaml's.
+    settings: dotted keys under the yaml's `handler:` ("handoff.kind") and their values. gpus: empty keeps the yaml's.
     """
     for package in PACKAGES[name]:
         shutil.copytree(PROJECT / package, folder / "files" / package, ignore=NOT_PACKED)
@@ -97,7 +97,7 @@ def stage_model(name: str, folder: Path, settings: Mapping[str, Any], workers: i
 
 
 def stage_workflow(folder: Path, common: Mapping[str, Any], workers: Mapping[str, int]) -> None:
-    """Write `folder/eden.yaml`: the workflow with batching and workers changed where this build says so."""
+    """Write `folder/eden.yaml`: the workflow with this build's batching (`common`) and workers per node."""
     spec = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
     spec["models"] |= common
     for node, count in workers.items():
@@ -109,12 +109,12 @@ def stage_workflow(folder: Path, common: Mapping[str, Any], workers: Mapping[str
 
 
 def stage_autostart(folder: Path, topology: Topology, settings: Mapping[str, Any] | None = None) -> None:
-    """Write what `stage_model` writes, for the model that registers this topology's archives."""
+    """Write what `stage_model` writes, for autostart, the model that registers this topology's archives."""
     stage_model("autostart", folder, {"register": list(topology.registers)} | dict(settings or {}), None, [])
 
 
 def parse_setting(text: str) -> tuple[str, str, Any]:
-    """`[NODE:]DOTTED.KEY=VALUE` as (node or "", key, the value as yaml reads it). Raises ValueError."""
+    """Parse `[MODEL:]DOTTED.KEY=VALUE` into (model or "", key, the value as yaml reads it). Raises ValueError."""
     name, equals, value = text.partition("=")
     node, colon, key = name.rpartition(":")
     if not equals or not key or (colon and node not in PACKAGES):

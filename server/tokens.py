@@ -13,7 +13,7 @@ from pathlib import Path
 from server.http import request
 
 NEARLY = 60.0
-"""Seconds before its end at which a token counts as expired."""
+"""A token counts as expired this many seconds before its end."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class Tokens:
         return self.folder / "key_file.json"
 
     def get(self, kind: str = "inference") -> str | None:
-        """A token of that kind ("inference" or "management") that is good for another minute; None if tokens are off.
+        """A token of `kind` ("inference" or "management") that is valid for another minute; None if tokens are off.
 
-        An expired one is renewed, which voids the old for everybody: so the file is read anew each time, and renewed
-        under a lock (on its folder, as eden_client does) by whoever comes first.
+        An expired token is renewed, which makes the old one invalid for everybody. So the file is read anew each time,
+        and
+        a token is renewed under a lock (on the file's folder, as eden_client does).
+        Raises requests' errors, and ValueError: the file is damaged.
         """
         entry = self._entry(kind)
         if entry and _expired(entry):
@@ -42,7 +44,7 @@ class Tokens:
         return entry["key"] if entry else None
 
     def headers(self, kind: str = "inference") -> dict[str, str]:
-        """The Authorization header for a call; empty if tokens are off."""
+        """The Authorization header for a call, as a dictionary; empty if tokens are off."""
         token = self.get(kind)
         return {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -55,7 +57,7 @@ class Tokens:
                 return None
             except json.JSONDecodeError:  # caught while it is being written
                 time.sleep(0.05)
-        raise ValueError(f"{self.path} is not readable as JSON")
+        raise ValueError(f"{self.path} is not valid JSON")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What a model store holds and a server offers: the split workflow, the fused model, or both."""
+"""Topologies: what a model store holds and a server offers (split workflow, fused model, or both)."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ import yaml
 
 WORKFLOW, FUSED = "eden", "eden_fused"
 LIVE = "eden_live"
-"""The fused model once more, with a queue and workers of its own for the most urgent."""
+"""The fused model registered a second time, with a queue and workers of its own for live calls."""
 AS = " as "
-"""Between an archive and the name under which autostart registers it, where that is not the archive's."""
+"""Separates an archive from the name under which autostart registers it, if that differs."""
 NODES = ("eden__encoder", "eden__dit_decoder")
 
 
 @dataclass(frozen=True)
 class Topology:
-    """Archives of a model store, and the models that they become."""
+    """The archives of a model store, and the models that they are registered as."""
 
     archives: tuple[str, ...]
-    """files that have to be there"""
+    """files that must be in the model store"""
     registers: tuple[str, ...]
-    """those that autostart registers, in this order"""
+    """what autostart registers, in this order"""
     models: tuple[str, ...]
-    """whose workers have to be up"""
+    """models whose workers must be up"""
     paths: tuple[str, ...]
-    """where a clip is answered with the frames between; the first is what is told to people"""
+    """URL paths that answer a clip with the frames between; the first one is shown to users"""
 
     @property
     def has_workflow(self) -> bool:
         return any(archive.endswith(".war") for archive in self.registers)
 
     def with_live(self) -> Topology:
-        """This one, and eden_live. Raises ValueError where there is no fused model."""
+        """This topology with eden_live. Raises ValueError if it has no fused model."""
         if FUSED not in self.models:
-            raise ValueError(f"{LIVE} is made of {FUSED}: --topology fused or both")
+            raise ValueError(f"{LIVE} needs {FUSED}: --topology fused or both")
         return replace(self, registers=(*self.registers, f"{FUSED}.mar{AS}{LIVE}"), models=(*self.models, LIVE))
 
 
@@ -56,24 +56,24 @@ TOPOLOGIES = {"split": SPLIT, "fused": ALONE, "both": BOTH}
 
 
 def packed_topology(model_store: Path) -> Topology:
-    """The topology that was packed there; split where nothing says otherwise."""
+    """The topology packed in a model store; split if nothing there says otherwise."""
     return topology_of(packed_settings(model_store / "autostart.mar").get("register", ()))
 
 
 def topology_of(registers: Sequence[str]) -> Topology:
-    """The topology of which autostart registers these archives; split where it is none."""
+    """The topology whose archives these are, as autostart registers them; split if they fit none."""
     known = [*TOPOLOGIES.values(), *(each.with_live() for each in TOPOLOGIES.values() if FUSED in each.models)]
     return next((each for each in known if each.registers == tuple(registers)), SPLIT)
 
 
 def packed_settings(archive: Path) -> dict[str, Any]:
-    """The `handler:` section of the yaml in an archive; empty for what is none."""
+    """The `handler:` section of the yaml in an archive; empty if the file is not an archive."""
     section = packed_yaml(archive).get("handler")
     return dict(section) if isinstance(section, dict) else {}
 
 
 def packed_yaml(archive: Path) -> dict[str, Any]:
-    """The yaml in an archive; empty for what is none."""
+    """The yaml in an archive; empty if the file is not an archive."""
     try:
         with zipfile.ZipFile(archive) as packed:
             return dict(yaml.safe_load(packed.read("model-config.yaml")))

@@ -1,4 +1,4 @@
-"""One TorchServe: start it in a folder of its own, wait until it answers, stop it with all that it started."""
+"""One TorchServe: start it in a folder of its own, wait until it answers, drain it, stop it with its workers."""
 
 import dataclasses
 import json
@@ -27,22 +27,22 @@ from server.topology import Topology, packed_settings, packed_topology, topology
 
 
 class ServerError(RuntimeError):
-    """The server could not be started; the message says why, with the end of its log."""
+    """The server could not be started, stopped or drained; the message says why, with the end of its log."""
 
 
 class RunsAlready(ServerError):
-    """A server serves in this folder."""
+    """A server is already running in this folder."""
 
 
 class Server:
-    """A TorchServe of its own, usable as a context manager that starts and stops it.
+    """A TorchServe in its own folder; as a context manager it is started, and stopped at the end.
 
-    model_store  what `server.pack` built
-    folder       its working folder: key_file.json, logs/, and .eden-server/ with all that a stop removes; made if
-                 missing, refused if it holds anything and no server was started there before
-    ports        "config": those of config.properties; "free": five free ones
+    model_store  folder with the archives that `server.pack` built
+    folder       working folder: key_file.json, logs/, and .eden-server/ with all that a stop removes; made if missing,
+                 refused if it holds anything and no server was started there before
+    ports        "config": those of config.properties; "free": free ones
     config       changes to config.properties
-    env          changes to the environment that Java and the workers get
+    env          changes to the environment of Java and the workers
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Server:
 
     @property
     def health_url(self) -> str | None:
-        """Where `/live` and `/ready` are; None: nowhere."""
+        """The URL above `/live` and `/ready`; None: no health checks."""
         address = self.properties.get("health_address")
         return dialled(address) if address else None
 
@@ -108,7 +108,7 @@ class Server:
 
     @property
     def topology(self) -> Topology:
-        """What it offers: what its model store held when it started, or holds."""
+        """The topology that it offers: what its model store held at the start, or holds if it is not running."""
         return self._topology or packed_topology(self.model_store)
 
     def token(self, kind: str = "inference") -> str | None:
@@ -119,7 +119,7 @@ class Server:
 
     @property
     def java_pid(self) -> int:
-        """Raises ServerError if it does not run."""
+        """The pid of its Java. Raises ServerError if it is not running."""
         if not self._java or not self.is_running():
             raise ServerError(f"No server runs in {self.folder}.")
         return self._java.pid
@@ -138,10 +138,11 @@ class Server:
     # ------------------------------------------------------------------ start
 
     def start(self, timeout: float = 600) -> Self:
-        """Start it and return once a real call is answered. Whatever goes wrong, nothing is left running.
+        """Start it and return once a real call is answered. If that fails, nothing is left running.
 
-        Another start or stop of this folder that is under way is waited for, and a server that is about to end.
-        Raises ServerError: a port is taken, something is missing, it is not ready in time; RunsAlready.
+        timeout: seconds. It first waits for another start or stop in this folder, and for a server that is about to
+        end.
+        Raises RunsAlready, and ServerError: a port is taken, something is missing, it is not ready in time.
         """
         _insist(checks.names((PROJECT, self._wanted[0], self.folder)))
         try:
@@ -156,13 +157,16 @@ class Server:
         return self
 
     def _wait_for_its_end(self, deadline: float) -> None:
-        """Return once no server runs here. Raises RunsAlready, ServerError: it runs, but does not serve."""
+        """Return once no server is running here.
+
+        Raises RunsAlready, or ServerError: one is running but does not serve.
+        """
         while self.is_running():
             if self._is_serving():
-                raise RunsAlready(f"A server runs in {self.folder} already (pid {self.java_pid}).")
+                raise RunsAlready(f"A server is already running in {self.folder} (pid {self.java_pid}).")
             if time.monotonic() > deadline:
                 raise ServerError(
-                    f"A server runs in {self.folder} (pid {self.java_pid}), but does not serve: stop it first."
+                    f"A server is running in {self.folder} (pid {self.java_pid}), but does not serve: stop it first."
                 )
             time.sleep(0.1)
 
@@ -205,10 +209,11 @@ class Server:
     # ------------------------------------------------------------------ stop
 
     def stop(self) -> bool:
-        """End Java and all its workers, and remove what they leave behind; the logs stay. Whether Java ran.
+        """End Java and all its workers, and remove what they leave behind except logs. Returns whether Java was
+        running.
 
-        A start that is under way is waited for. In a folder where no server was started, nothing is touched.
-        Raises ServerError: another user's.
+        It waits for a start that is under way. A folder where no server was started is not changed.
+        Raises ServerError: the folder or the server is another user's.
         """
         if not self.place.is_ours():
             return False
@@ -222,11 +227,12 @@ class Server:
             raise ServerError(str(error)) from None
 
     def drain(self, within: float, notice: float = 0.0) -> str:
-        """Refuse new calls, let those finish that were accepted, and stop. What was not finished; empty: all was.
+        """Refuse new calls, let accepted ones finish, and stop. Returns what was not finished; empty: everything was.
 
-        within: seconds that they get. notice: seconds before that in which calls are still taken, while the server says
-        already that it is not ready: for what stands in front to go elsewhere. If this is interrupted, it serves on.
-        Raises ServerError: none runs here, or it ended.
+        within: seconds that accepted calls get. notice: seconds before that during which calls are still accepted while
+        the
+        server says that it is not ready, so that a proxy sends new ones elsewhere. If this is interrupted, the server
+        accepts calls again. Raises ServerError: no server is running here, or it ended.
         """
         self._read_state()
         java = self.java_pid  # raises ServerError
@@ -246,7 +252,7 @@ class Server:
         return unfinished
 
     def serve_on(self) -> bool:
-        """Take back a drain that is under way, or was left so. Whether there was one."""
+        """Cancel a drain, also one that was left behind. Returns whether there was one."""
         there = self.place.is_ours() and self.place.draining.exists()
         if there:
             self.place.refuse_from(None)
@@ -281,7 +287,7 @@ class Server:
         replace_file(self.place.state, json.dumps(state, indent=1))
 
     def _read_state(self) -> None:
-        """Take over the server that runs in this folder, if one does."""
+        """Adopt the server that is running in this folder, if there is one."""
         self.model_store, self.properties = self._wanted
         self._java = self._temporary = self._shared_folder = self._topology = None
         try:
@@ -305,9 +311,9 @@ def _insist(finding: Finding) -> None:
 
 
 def _sweep_shared_memory(folder: Path, shared_folder: str | None) -> None:
-    """Java kills its workers, so what they held in shared memory outlives them: remove what has no living owner.
+    """Remove shared memory that has no living owner: Java kills its workers, which leave it behind.
 
-    folder: the server's. shared_folder: the setting of the archives that it served; None: as by default.
+    folder: the server's. shared_folder: the setting in the archives that it served; None: the default.
     """
     from handoff import HandoffSettings  # here, since it takes a second to import and only a stop needs it
     from handoff.payload.leases import sweep

@@ -1,8 +1,8 @@
-"""Calls of the server's own while nobody else's are answered, so that what it tells Prometheus says whether it answers.
+"""Probe calls that the server makes itself while it answers no others, so that its metrics show whether it answers.
 
-A worker that TorchServe lists as READY may never answer again, and /ping says Healthy meanwhile: only an answer tells.
-Each node says when it gave its last one (eden_last_answer_timestamp_seconds). While callers keep that fresh, nothing is
-called.
+A worker that TorchServe lists as READY may never answer again while /ping says Healthy: only an answer proves it.
+Each model reports when it gave its last one (eden_last_answer_timestamp_seconds). While callers keep that recent, no
+probe is sent.
 """
 
 from __future__ import annotations
@@ -29,62 +29,62 @@ BUSY = 503
 
 
 @dataclass(frozen=True)
-class Way:
-    """Models that answer a clip together, and the calls by which they do: the next ones where the first are refused."""
+class Probe:
+    """Models that answer a clip together, and the calls for it; if the first ones are refused, the next are tried."""
 
     models: tuple[str, ...]
     calls: tuple[tuple[str, ...], ...]
-    """paths; each takes what the one before it answered"""
+    """URL paths; each call's body is the answer of the one before"""
 
 
-WAYS = (
+PROBES = (
     # The nodes one by one, since a workflow's call that fails leaks a thread of Java's and theirs does not; but where
     # callers fill the hand-off, room is made for the workflow alone.
-    Way(NODES, (tuple(f"/predictions/{node}" for node in NODES), (f"/wfpredict/{WORKFLOW}",))),
-    *(Way((model,), ((f"/predictions/{model}",),)) for model in (FUSED, LIVE)),
+    Probe(NODES, (tuple(f"/predictions/{node}" for node in NODES), (f"/wfpredict/{WORKFLOW}",))),
+    *(Probe((model,), ((f"/predictions/{model}",),)) for model in (FUSED, LIVE)),
 )
 
 _LAST_ANSWER = re.compile(r'^eden_last_answer_timestamp_seconds\{[^}]*ModelName="(\w+)"[^}]*\} (\S+)$', re.MULTILINE)
 
 
 class Watch:
-    """Has every model of a topology answer a pair, where none was answered for `every` seconds."""
+    """Sends a pair of frames to each model of a topology that has not answered for `every` seconds."""
 
     def __init__(self, api: Api, metrics_url: str, topology: Topology, every: float) -> None:
         self._api, self._metrics_url, self._every = api, metrics_url, every
-        self._ways = [way for way in WAYS if set(way.models) <= set(topology.models)]
+        self._probes = [probe for probe in PROBES if set(probe.models) <= set(topology.models)]
         self._complaints: dict[str, str] = {}
 
     def run(self, is_draining: Callable[[], bool]) -> None:
-        """Look for ever, but while new calls are refused."""
+        """Call `look` for ever, except while new calls are refused."""
         while True:
             if not is_draining():
                 self.look()
             time.sleep(self._every)
 
     def look(self) -> None:
-        """Call what was silent for too long; what goes wrong is logged once, and again when it goes wrong otherwise."""
-        for way in self._ways:
+        """Probe the models that were silent for too long. A fault is logged once, and again when it changes."""
+        for probe in self._probes:
             try:
-                complaint = "" if self._is_fresh(way.models) else self._call(way)
+                complaint = "" if self._is_fresh(probe.models) else self._call(probe)
             except (requests.RequestException, OSError, ValueError) as error:
                 complaint = f"no answer: {error}"
-            self._tell(way.models[-1], complaint)
+            self._tell(probe.models[-1], complaint)
 
     def _is_fresh(self, models: tuple[str, ...]) -> bool:
         answered = last_answers(self._metrics_url, PATIENCE)
         return all(time.time() - answered.get(model, 0.0) < self._every for model in models)
 
-    def _call(self, way: Way) -> str:
-        """Have a pair answered; a complaint, empty where all is well."""
+    def _call(self, probe: Probe) -> str:
+        """Send a pair. Returns what is wrong with the answer; empty: nothing."""
         status, complaint = BUSY, ""
-        for paths in way.calls:
+        for paths in probe.calls:
             if status == BUSY:
                 status, complaint = self._through(paths)
         return complaint
 
     def _through(self, paths: tuple[str, ...]) -> tuple[int, str]:
-        """The last call's status, and a complaint; a workflow's error is a 200 with JSON."""
+        """The last call's status, and what is wrong (a workflow's error is a 200 with JSON)."""
         body = pair()
         for path in paths:
             reply = self._api.call(path, data=body, headers=BINARY, timeout=PATIENCE)
@@ -103,7 +103,7 @@ class Watch:
 
 
 def last_answers(metrics_url: str, timeout: float) -> dict[str, float]:
-    """When each model answered last, in seconds since the epoch, as the server tells. Raises requests' errors."""
+    """When each model last answered, in seconds since the epoch, by the server's metrics. Raises requests' errors."""
     reply = request("GET", metrics_url, timeout=timeout)
     reply.raise_for_status()
     return {model: float(at) for model, at in _LAST_ANSWER.findall(reply.text)}

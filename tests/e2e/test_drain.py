@@ -100,7 +100,10 @@ def test_it_is_ready_when_it_has_answered_and_a_drain_can_be_taken_back(running)
     refused = server.api.call(FUSED, data=media.encode_npy(moving_frames()), headers=BINARY)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert command("status", "--folder", running.folder, "--within", "60").returncode == 1
-    assert command("drain", "--cancel", "--folder", running.folder).stdout == "It serves on.\n"
+    assert (
+        command("drain", "--cancel", "--folder", running.folder).stdout
+        == "The drain is cancelled: the server accepts calls again.\n"
+    )
     assert server.api.call(FUSED, data=media.encode_npy(moving_frames()), headers=BINARY).status_code == 200
 
 
@@ -143,7 +146,7 @@ def test_told_to_end_it_refuses_what_is_new_finishes_what_it_has_and_ends(runnin
     assert (drawn.status_code, len(drawn.content)) == (200, size)
 
     assert running.process.wait(240) == 0, running.log.read_text()
-    assert "Everything was finished." in running.log.read_text()
+    assert "All accepted calls were finished." in running.log.read_text()
     with pytest.raises(requests.ConnectionError):
         ready(server)
     assert processes_of(running.folder) == []

@@ -145,7 +145,7 @@ def test_the_first_run_of_the_page(programs: Path, home: Path) -> None:
             assert run_printed_call(done.stdout, home).shape == (64, 96, 3)
     assert said["eden-serve doctor"].splitlines()[-1].startswith(f"The server in {home}/run/server can serve")
     assert f"built in {home}/model_store from {programs.parent}" in said["eden-serve pack"]
-    assert "Everything was finished; stopped." in said["eden-serve drain"]
+    assert "All accepted calls were finished; stopped." in said["eden-serve drain"]
     assert f"No server runs in {home}/run/server." in said["eden-serve stop"]
     with media.open_video(home / "smooth.mp4") as video:
         assert (video.rate, video.size) == (24, (256, 448))

@@ -38,7 +38,7 @@ def test_two_starts_at_once_one_amid_its_end_one_after_a_kill_and_a_stop_that_le
     both = [start(model_store, folder) for _ in range(2)]
     said = [each.communicate(timeout=240)[0] for each in both]
     assert [each.returncode for each in both] == [0, 0], said
-    assert ["It runs already" in text for text in said].count(True) == 1
+    assert ["It is running already" in text for text in said].count(True) == 1
     server = Server(folder=folder)
     assert all(server.url in text for text in said)
     assert interpolates(server)
@@ -49,7 +49,7 @@ def test_two_starts_at_once_one_amid_its_end_one_after_a_kill_and_a_stop_that_le
     again = start(model_store, folder)
     text = again.communicate(timeout=240)[0]
     assert again.returncode == 0, text
-    assert "It runs already" not in text
+    assert "It is running already" not in text
     server = Server(folder=folder)
     assert server.java_pid != java
     assert interpolates(server)
@@ -66,7 +66,7 @@ def test_two_starts_at_once_one_amid_its_end_one_after_a_kill_and_a_stop_that_le
     server = Server(folder=folder)
     assert interpolates(server)
 
-    assert "runs already" in command("start", "--folder", folder).stdout
+    assert "running already" in command("start", "--folder", folder).stdout
     status = command("status", "--folder", folder, "--within", "60")
     assert status.returncode == 0
     assert f"pid {server.java_pid}" in status.stdout

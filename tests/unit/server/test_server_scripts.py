@@ -105,9 +105,9 @@ def test_told_to_end_it_leaves_nothing_behind(tmp_path):
         (["--max-batch-delay", "soon"], "'soon' is not a whole number"),
         (
             ["--topology", "fused", "--handoff", "grpc"],
-            "--handoff: nothing that it is for is packed by --topology fused",
+            "--handoff: --topology fused packs no model that it applies to",
         ),
-        (["--set", "eden_fused:threads=1"], "--set eden_fused:threads: nothing that it is for is packed"),
+        (["--set", "eden_fused:threads=1"], "--set eden_fused:threads: --topology split packs no model"),
         (["--set", "decoder:precision=bf16"], "expected [encoder:|dit_decoder:|eden_fused:|autostart:]KEY=VALUE"),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_checkpoint_that_is_none_is_refused_and_the_archives_stay_as_they_were
     store = tmp_path / "store"
     said = run(PROJECT / "archive.sh", "--output", store, "--checkpoint", broken)
     assert said.returncode == 1
-    assert f"cannot take the encoder's tensors out of {broken}" in said.stderr
+    assert f"cannot read the encoder's tensors from {broken}" in said.stderr
     assert "Traceback" not in said.stderr
     assert list(store.iterdir()) == []
 

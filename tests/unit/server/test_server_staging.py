@@ -126,5 +126,5 @@ def test_live_calls_get_the_fused_model_once_more_with_workers_of_its_own(tmp_pa
 
 
 def test_without_the_fused_model_there_is_none_for_live_calls():
-    with pytest.raises(ValueError, match="eden_live is made of eden_fused: --topology fused or both"):
+    with pytest.raises(ValueError, match="eden_live needs eden_fused: --topology fused or both"):
         TOPOLOGIES["split"].with_live()
