@@ -1,1 +1,4 @@
-"""Films over HTTP: uploads, a queue that survives restarts, progress as it happens. Started by `python -m web`."""
+"""The page and its HTTP service: uploads, a queue that survives restarts, live progress.
+
+Start it by `python -m web`.
+"""

@@ -1,4 +1,4 @@
-"""The service: python -m web. Options of eden-interpolate for all films come after --, such as -- --server URL."""
+"""The service: python -m web. After -- come options of eden-interpolate for all films, such as -- --server URL."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from web.security import is_loopback
 from web.settings import Limits, Settings
 
 _ENDING_S = 5
-"""Seconds that answers get to be sent completely when the service ends."""
+"""Seconds that unfinished answers get when the service ends."""
 
 
 class Server(uvicorn.Server):
-    """Ends the streams of events when it is told to end: they would go on for ever."""
+    """Also closes the event streams when it is told to end; they would never end by themselves."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = _settings(args, given[at + 1 :])
         service = Service(settings)
     except LockTaken:
-        print(f"web: another service works in {args.folder}", file=sys.stderr)
+        print(f"web: another service is using {args.folder}", file=sys.stderr)
         return 1
     except (OSError, ValueError, sqlite3.Error) as error:
         print(f"web: {error}", file=sys.stderr)
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def server_of(settings: Settings, service: Service) -> Server:
-    """What listens where the settings say."""
+    """The HTTP server for a service, on the host and port of the settings."""
     config = uvicorn.Config(
         service.app,
         host=settings.host,
@@ -83,15 +83,16 @@ def server_of(settings: Settings, service: Service) -> Server:
 
 
 def _settings(args: argparse.Namespace, film_options: Sequence[str]) -> Settings:
-    """Raises ValueError: not safe like that; OSError: the file of the token cannot be read."""
+    """The settings that the arguments ask for. Raises ValueError: they are not safe; OSError: unreadable token file."""
     token = os.environ.get("EDEN_WEB_TOKEN") or None
     if args.token_file is not None:
         token = args.token_file.read_text(encoding="utf-8").strip()
     if token is not None and (len(token) < 16 or not token.isascii()):
-        raise ValueError("the token has to be of 16 ASCII characters or more")
+        raise ValueError("the token must have at least 16 characters, all of them ASCII")
     if token is None and not is_loopback(args.host):
         raise ValueError(
-            f"others can reach {args.host}: set EDEN_WEB_TOKEN or --token-file (python -c 'import secrets; "
+            f"other hosts can reach {args.host}, so a token is needed: set EDEN_WEB_TOKEN or --token-file (python -c "
+            "'import secrets; "
             "print(secrets.token_urlsafe())' makes one)"
         )
     limits = Limits(upload_bytes=args.max_upload << 20, reserve_bytes=args.reserve << 20, keep_s=args.keep * 86400)
@@ -111,18 +112,45 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m web",
         usage="%(prog)s [options] [-- options of eden-interpolate]",
-        description="Films over HTTP: uploads, a queue that survives restarts, progress as it happens.",
+        description="Serve the page and its HTTP API: upload films, queue them, watch them being made.",
+        epilog="Example: python -m web --port 8008 -- --server http://127.0.0.1:8080",
     )
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="address to listen on; one that others reach needs a token")
-    add("--port", type=int, default=8008)
-    add("--allow-host", action="append", default=[], metavar="NAME", help="another name that it is called by")
-    add("--token-file", type=Path, metavar="FILE", help="its token, in place of $EDEN_WEB_TOKEN")
-    add("--folder", type=Path, default=Path("run/web"), help="for uploads, results and the queue (default: run/web)")
-    add("--at-once", type=int, default=1, metavar="N", help="films that are made side by side (default: 1)")
-    add("--max-upload", type=int, default=4096, metavar="MIB", help="of one film (default: 4096)")
-    add("--reserve", type=int, default=2048, metavar="MIB", help="of the disk that stay free (default: 2048)")
-    add("--keep", type=float, default=7, metavar="DAYS", help="until uploads and results are removed (default: 7)")
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; one that other hosts can reach needs a token (default: %(default)s)",
+    )
+    add("--port", type=int, default=8008, help="port to listen on (default: %(default)s)")
+    add(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="accept requests whose Host header has this name, beside --host and loopback; may be repeated",
+    )
+    add(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="file with the token that every request must carry (default: $EDEN_WEB_TOKEN, else no token)",
+    )
+    add(
+        "--folder",
+        type=Path,
+        default=Path("run/web"),
+        help="folder of uploads, results and the queue (default: run/web)",
+    )
+    add("--at-once", type=int, default=1, metavar="N", help="films that are made at once (default: 1)")
+    add("--max-upload", type=int, default=4096, metavar="MIB", help="largest upload (default: 4096)")
+    add("--reserve", type=int, default=2048, metavar="MIB", help="disk space to leave free (default: 2048)")
+    add(
+        "--keep",
+        type=float,
+        default=7,
+        metavar="DAYS",
+        help="days after which unused uploads and results are removed (default: 7)",
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Answers as JSON in which no browser finds markup, and requests as typed values."""
+"""Answers as JSON that no browser can take for markup, and request bodies and queries as typed values."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _SECONDS = re.compile(SECONDS, re.ASCII)
 
 
 class ApiError(Exception):
-    """A request that is refused; the message says what to do."""
+    """A refused request: its HTTP status, and a message for the caller that says what to do."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.headers = status, message, dict(headers or {})
 
     def answer(self) -> Response:
-        """As HTTP has it."""
+        """The HTTP answer, whose body is a `Problem`."""
         type_ = "".join(word.capitalize() for word in HTTPStatus(self.status).phrase.split())
         problem = Problem(self.status, type_, self.message[:LONGEST_MESSAGE])
         return json_answer(problem, self.status, self.headers)
 
 
 def as_json(value: object) -> bytes:
-    """JSON whose strings spell out what could be markup."""
+    """JSON in which characters that could begin markup are escaped."""
     data = msgspec.json.encode(value)
     for sign, spelt in _MARKUP.items():
         data = data.replace(sign, spelt)
@@ -43,12 +43,12 @@ def as_json(value: object) -> bytes:
 
 
 def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer that holds `value`."""
+    """An answer with `value` as JSON."""
     return Response(as_json(value), status, headers, media_type="application/json")
 
 
 async def bounded_body(request: Request, most: int) -> bytes:
-    """The body. Raises ApiError 413 once it is longer than that."""
+    """The request's body. Raises ApiError 413 once it is longer than `most` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -58,18 +58,18 @@ async def bounded_body(request: Request, most: int) -> bytes:
 
 
 async def json_body(request: Request, type_: type[T], most: int) -> T:
-    """The body as such a value. Raises ApiError."""
+    """The request's JSON body as a value of `type_`. Raises ApiError: 400, 413 (longer than `most` bytes), 415."""
     if content_type(request) != "application/json":
-        raise ApiError(415, "the body has to be JSON: Content-Type: application/json")
+        raise ApiError(415, "the body must be JSON (Content-Type: application/json)")
     return from_json(await bounded_body(request, most), type_)
 
 
 def from_json(data: bytes, type_: type[T]) -> T:
-    """Raises ApiError 400 where it is no such value."""
+    """JSON as a value of `type_`. Raises ApiError 400 if it is not one."""
     try:
         return msgspec.json.decode(data, type=type_)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, f"not as it should be: {error}") from error
+        raise ApiError(400, f"the JSON is not as described in openapi.json: {error}") from error
 
 
 def content_type(request: Request) -> str:
@@ -78,34 +78,34 @@ def content_type(request: Request) -> str:
 
 
 def number(request: Request, name: str, least: int, most: int, default: int | None) -> int | None:
-    """A whole number of the query. Raises ApiError 400."""
+    """The query's parameter `name`, a whole number from `least` to `most`. Raises ApiError 400."""
     given = request.query_params.getlist(name)
     if not given:
         return default
     text = given[0]
     if len(given) > 1 or not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-        raise ApiError(400, f"{name} has to be one whole number from {least} to {most}")
+        raise ApiError(400, f"{name} must be one whole number from {least} to {most}")
     return int(text)
 
 
 def seconds(request: Request, name: str) -> str:
-    """A time of the query, as decimals. Raises ApiError 400."""
+    """The query's parameter `name`, a time in seconds, in decimals. Raises ApiError 400."""
     given = request.query_params.getlist(name)
     if len(given) != 1 or not _SECONDS.fullmatch(given[0]):
-        raise ApiError(400, f"{name} has to be one number of seconds from 0 to 999999, such as 12.5")
+        raise ApiError(400, f"{name} must be one number of seconds from 0 to 999999, such as 12.5")
     return given[0]
 
 
 def one_of(request: Request, name: str, values: Sequence[T]) -> T:
-    """A word of the query, the first one by default. Raises ApiError 400."""
+    """The query's parameter `name`, one of `values` (default: the first). Raises ApiError 400."""
     given = request.query_params.getlist(name)
     found = [value for value in values if not given or [value] == given]
     if not found:
-        raise ApiError(400, f"{name} has to be one of {', '.join(map(str, values))}")
+        raise ApiError(400, f"{name} must be one of {', '.join(map(str, values))}")
     return found[0]
 
 
 def shown(name: Any) -> str:
-    """A visitor's name of a file, as text of one line."""
+    """The name that a visitor gave a file, as one line of text."""
     text = "".join(each for each in str(name) if each.isprintable())[:200].strip()
     return text or "film"

@@ -42,7 +42,7 @@ _SWEEP_S = 600.0
 
 
 class IdConvertor(Convertor[str]):
-    """An id, which is all of a visitor's path that ever gets near a file."""
+    """Matches an id: the only part of a request's path that is ever used in a file's path."""
 
     regex = "[0-9a-f]{32}"
 
@@ -57,9 +57,9 @@ register_url_convertor("film_id", IdConvertor())
 
 
 class Service:
-    """The parts of one service, and the application that they make.
+    """The parts of one service, and their ASGI application `app`.
 
-    Raises LockTaken: another one works in the folder; OSError, sqlite3.Error or ValueError where that cannot be used.
+    Raises LockTaken: another service is using the folder; OSError, sqlite3.Error or ValueError: it cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -91,12 +91,12 @@ class Service:
         )
 
     def sweep(self, now: float) -> None:
-        """Remove what is old, and what belongs to nothing."""
+        """Remove expired uploads and videos, and files that belong to none. `now`: seconds since the epoch."""
         self._videos.expire(now)
         self._uploads.expire(now)
 
     def close(self) -> None:
-        """Let go of the folder; what serves does so itself at its end."""
+        """Release the folder; the application does so itself when it shuts down."""
         self._eden.close()
         self._database.close()
         self._lock.release()
@@ -160,7 +160,10 @@ class Service:
 
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
-        logger.critical("films are no longer made, or old ones not removed: start the service anew", exc_info=error)
+        logger.critical(
+            "a background task failed: films are no longer made, or old ones not removed; restart the service",
+            exc_info=error,
+        )
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -169,14 +172,14 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _not_served(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals: no such path, or method."""
+    """Answers Starlette's own refusals: unknown path or method."""
     assert isinstance(error, HTTPException)
     return ApiError(error.status_code, error.detail, error.headers).answer()
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return ApiError(400, "the connection was closed in the middle of the body").answer()
+    return ApiError(400, "the connection was closed before the body was complete").answer()
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return ApiError(500, "the service failed; its log says how").answer()
+    return ApiError(500, "internal error; the service's log says more").answer()

@@ -1,6 +1,6 @@
-"""Finds the scene cuts of a film: python -m web.cut_finder FILM tells, as JSON lines, each cut and how far it has come.
+"""Finds the scene cuts of a film: python -m web.cut_finder FILM prints each cut and its progress, as JSON lines.
 
-They are those at which the command eden-interpolate repeats frames.
+The cuts are those at which the command eden-interpolate repeats frames.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from web.film_kinds import kind_of
 from web.lifeline import end_with_the_input
 
 _OFTEN = 0.25
-"""Seconds between two tellings of how far it is."""
+"""Seconds between two reports of progress."""
 
 
 def run(path: Path) -> int:
-    """The exit code."""
+    """Find the cuts and print them. Returns the exit code."""
     exit_when_told_to()
     end_with_the_input()
     os.nice(10)  # what somebody waits for comes first

@@ -1,4 +1,4 @@
-"""Scene cuts of uploads: found one film after the other, each once."""
+"""Scene cuts of uploads: searched in one film after the other, once per film."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from web.uploads import Upload
 FINDER = (sys.executable, "-m", "web.cut_finder")
 _FILE = "cuts.json"
 _LONGEST_S = 3600.0
-"""Seconds that a film is looked through for, at most."""
+"""Most seconds that the search of one film may take."""
 _MOST = 16
-"""Films that may wait to be looked through."""
+"""Most films that may wait to be searched."""
 
 
 class CutSearch:
-    """Looks for cuts; one event loop uses it.
+    """Searches for cuts; used by one event loop.
 
-    wait_s   seconds after which who asks is told how far it is, if it is not done
+    wait_s   seconds after which `find` returns what is found so far
     """
 
     def __init__(self, previews: Previews, wait_s: float, command: Sequence[str] = FINDER) -> None:
@@ -35,7 +35,7 @@ class CutSearch:
         self._turn = asyncio.Lock()
 
     def known(self, upload: Upload) -> Cuts | None:
-        """What has been found so far, if anybody has asked for it."""
+        """The cuts found so far; None if nobody asked for them yet."""
         kept = self._previews.read(upload, _FILE)
         if kept is not None:
             return msgspec.json.decode(kept, type=Cuts)
@@ -43,7 +43,10 @@ class CutSearch:
         return None if search is None else search.found
 
     async def find(self, upload: Upload) -> Cuts:
-        """All of them; or those found within a while, and the search goes on. Raises ApiError: 422, 503."""
+        """All cuts, or after `wait_s` those found so far while the search goes on.
+
+        Raises ApiError: 422 the film cannot be read, 503 too many films wait.
+        """
         known = self.known(upload)
         if known is not None and known.complete:
             return known
@@ -62,7 +65,7 @@ class CutSearch:
 
     def _begun(self, upload: Upload) -> _Search:
         if len(self._searches) >= _MOST:
-            raise ApiError(503, "too many films wait to be looked through: ask again later", {"Retry-After": "10"})
+            raise ApiError(503, "too many films wait to be searched for cuts: ask again later", {"Retry-After": "10"})
         search = self._searches[upload.id] = _Search()
         search.task = asyncio.create_task(self._search(upload, search))
         search.task.add_done_callback(lambda _: self._searches.pop(upload.id, None))
@@ -73,11 +76,11 @@ class CutSearch:
             async with self._turn, asyncio.timeout(_LONGEST_S):
                 await FilmProcess([*self._command, str(upload.path)], search.hear).run()
         except TimeoutError:
-            search.error = f"it cannot be looked through within {_LONGEST_S:g} s"
+            search.error = f"the search for cuts took longer than {_LONGEST_S:g} s"
         if search.found.complete:
             self._previews.keep(upload, _FILE, msgspec.json.encode(search.found))
         elif search.error is None:
-            search.error = "it cannot be read: its data ended the process that tried"
+            search.error = "the film cannot be read: its data crashed the process that tried"
 
 
 class _Search:

@@ -1,4 +1,4 @@
-"""The SQLite file that the queue and the uploads are in."""
+"""The SQLite file of the queue, the uploads and the sessions."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ CREATE TABLE sessions (digest TEXT PRIMARY KEY, ends_at REAL NOT NULL);
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """The database in this file, made where there is none. It is used by one thread at a time.
+    """Open the database in this file, which is made if missing. It must be used by one thread at a time.
 
-    Raises sqlite3.Error, or ValueError: it is of another version of the service.
+    Raises sqlite3.Error, or ValueError: another version of the service made it.
     """
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     database.row_factory = sqlite3.Row
@@ -53,7 +53,9 @@ def open_database(path: Path) -> sqlite3.Connection:
         if version == 0:
             database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
         elif version != VERSION:
-            raise ValueError(f"{path} is of another version of this service ({version}, not {VERSION})")
+            raise ValueError(
+                f"{path} was made by another version of this service (database version {version}, not {VERSION})"
+            )
     except BaseException:
         database.close()
         raise

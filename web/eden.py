@@ -1,4 +1,4 @@
-"""The EDEN server, as the service calls it itself: for single pairs, by the options that films have."""
+"""The service's own calls of the EDEN server, for single pairs, with the same options as films."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ _WAITING: dict[Priority, dict[str, float]] = {
     "interactive": {"timeout": 60.0, "patience": 5.0},
     "live": {"timeout": 10.0, "patience": 0.0},
 }
-"""Seconds that a picture is waited for by somebody who looks on, and how long a server may be away meanwhile."""
+"""Seconds to wait for the answer to a single pair, and for a server that is away."""
 
 
 class Eden:
-    """Calls by as many threads as there are calls. Raises ValueError, or SystemExit: no such options."""
+    """Calls the EDEN server, each call in a thread of its own.
+
+    Raises ValueError or SystemExit: wrong `film_options`.
+    """
 
     def __init__(self, film_options: Sequence[str], at_once: int) -> None:
         args = parser().parse_args(["-", "-", *film_options])
@@ -36,14 +39,15 @@ class Eden:
         self.server: str = made.args[0]
         self.key_file: Path | None = made.keywords["key_file"]
         self.trouble: deque[str] = deque(maxlen=3)
-        """What went wrong with the last calls, the latest first; empty once one was served."""
+        """Errors of the last calls, the latest first; empty after a call that was served."""
         self._clients: dict[Priority, EdenClient] = {}
         self._room = asyncio.Semaphore(at_once)
 
     async def between(self, first: Frame, second: Frame, priority: Priority) -> tuple[Frame, float]:
-        """The frame between two, and the seconds that the call took.
+        """The frame between two, [H, W, 3] uint8, and the seconds that the call took.
 
-        Raises ApiError: 422 the server refuses such frames, 502 it does not take our token, 503 it is away or busy.
+        Raises ApiError: 422 the server refuses these frames, 502 it rejects the service's token, 503 it is away or
+        busy.
         """
         async with self._room:
             begun = time.perf_counter()
@@ -58,7 +62,7 @@ class Eden:
             return frame, time.perf_counter() - begun
 
     def close(self) -> None:
-        """Nothing is asked again."""
+        """Close the connections; calls under way are not tried again."""
         for client in self._clients.values():
             client.close()
 
@@ -70,11 +74,11 @@ class Eden:
 
 
 def refusal(error: Exception, server: str) -> ApiError:
-    """What a visitor is told of a call that failed."""
+    """The answer to a visitor whose call of the EDEN server failed."""
     if isinstance(error, TokenRejected):
-        return ApiError(502, f"the EDEN server at {server} does not take the service's token: {error.message}")
+        return ApiError(502, f"the EDEN server at {server} rejects this service's token: {error.message}")
     if isinstance(error, Refused):
-        return ApiError(422, f"the EDEN server refuses this: {error.message}")
+        return ApiError(422, f"the EDEN server refuses these frames: {error.message}")
     if isinstance(error, ServerTrouble):
         return ApiError(503, f"the EDEN server at {server} does not answer: {error}", {"Retry-After": "2"})
     return ApiError(502, f"the EDEN server at {server} cannot be called: {error}")

@@ -1,4 +1,4 @@
-"""What happens, told as server-sent events to whoever listens; the last ones are kept for those that come back."""
+"""Changes of videos as server-sent events. The last ones are kept for listeners that reconnect."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from starlette.responses import Response, StreamingResponse
 from web.answers import ApiError, as_json
 
 KEPT = 1000
-"""Events that somebody who comes back is told."""
+"""Past events that are kept for listeners that reconnect."""
 _RETRY_MS = 2000
 
 
 class Events:
-    """Numbered from 1 on. An id names the run of the service too: numbers of an earlier one mean nothing."""
+    """Events numbered from 1 on.
+
+    An id also names the run of the service, so that ids of an earlier run are recognised.
+    """
 
     def __init__(self, heartbeat_s: float, most_streams: int) -> None:
         self._run = secrets.token_hex(4)
@@ -30,20 +33,20 @@ class Events:
         self._closed = False
 
     def publish(self, kind: str, told: object) -> None:
-        """Tell all that listen."""
+        """Send an event of type `kind` with `told` as JSON to all listeners."""
         self._count += 1
         self._kept.append(_event(kind, as_json(told), self._id(self._count)))
         self._wake()
 
     def close(self) -> None:
-        """End all streams, and begin no other."""
+        """End all streams, and refuse new ones."""
         self._closed = True
         self._wake()
 
     async def stream(self, request: Request) -> Response:
         """GET /v1/events."""
         if len(self._listening) >= self._most or self._closed:
-            raise ApiError(503, "too many listen already: close another page", {"Retry-After": "5"})
+            raise ApiError(503, "too many pages are listening for events: close one", {"Retry-After": "5"})
         come = asyncio.Event()
         self._listening.add(come)
         events = self._follow(come, request.headers.get("last-event-id"))
@@ -72,7 +75,7 @@ class Events:
         return f"{self._run}-{number}"
 
     def _number(self, id_: str) -> int:
-        """-1 for what was no event of this run."""
+        """The number in an id; -1 if it is not one of this run."""
         run, _, number = id_.partition("-")
         return int(number) if run == self._run and number.isascii() and number.isdigit() and len(number) < 20 else -1
 
@@ -82,7 +85,7 @@ class Events:
 
 
 class _Stream(StreamingResponse):
-    """Counts as listening until it has ended, however it does."""
+    """An event stream that counts as a listener until it has ended."""
 
     def __init__(self, events: AsyncIterator[bytes], listening: set[asyncio.Event], come: asyncio.Event) -> None:
         super().__init__(events, media_type="text/event-stream")

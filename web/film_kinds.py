@@ -1,4 +1,4 @@
-"""Which files are taken for films, what each is by its media type, and whether a browser's <video> plays it."""
+"""Which files are accepted as films, their media types, and whether a browser's <video> plays them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = (
     *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf"),
     *("mxf", "nut", "gif", "apng", "ivf", "yuv4mpegpipe", "dv", "rm", "wtv", "h264", "hevc", "m4v", "mpegvideo"),
 )
-"""FFmpeg's names of what is taken: each a film in one file."""
+"""FFmpeg's names of the accepted formats: each is a film in one file."""
 
 UNKNOWN = "application/octet-stream"
 _TYPES = {
@@ -35,12 +35,12 @@ _TYPES = {
     "apng": "image/apng",
     "mxf": "application/mxf",
 }
-"""By FFmpeg's name of a container that is always of one type."""
+"""Media types by FFmpeg's name of the container, for containers with only one type."""
 _PLAYED = {
     "video/mp4": ({"h264", "vp9", "av1"}, {"aac", "mp3", "opus", "flac"}),
     "video/webm": ({"vp8", "vp9", "av1"}, {"opus", "vorbis"}),
 }
-"""What all browsers of these days play: codecs of pictures and of sound, by media type."""
+"""Codecs of video and of sound that all current browsers play, by media type."""
 _PLAYED_PIXELS = ("yuv420p", "yuvj420p")
 _WEBM = b"\x42\x82\x84webm"
 """EBML's DocType, as the head of a WebM file has it; a Matroska file's is "matroska"."""
@@ -48,15 +48,15 @@ _WEBM = b"\x42\x82\x84webm"
 
 @dataclass(frozen=True)
 class Kind:
-    """Of a file that is taken for a film."""
+    """The kind of an accepted film file."""
 
     media_type: str
     playable: bool
-    """by every browser, with the sound"""
+    """every browser plays it, with its sound"""
 
 
 def kind_of(path: Path) -> Kind:
-    """Raises MediaError where the file is no film, or of a kind that names other files; OSError: it cannot be read."""
+    """The kind of a file. Raises MediaError: not an accepted film (playlists are not); OSError: it cannot be read."""
     if is_animation(path):
         with Image.open(path) as image:
             return Kind(image.get_format_mimetype() or UNKNOWN, False)
@@ -65,7 +65,9 @@ def kind_of(path: Path) -> Kind:
             media_type = _media_type(container, path)
             return Kind(media_type, _is_played(container, media_type))
     except (av.FFmpegError, ValueError) as error:
-        raise MediaError("this is no film of a kind that is taken: mp4, mov, mkv, webm, avi, ts, gif, ...") from error
+        raise MediaError(
+            "this file is not a film of an accepted kind: mp4, mov, mkv, webm, avi, ts, gif, ..."
+        ) from error
 
 
 def _media_type(container: InputContainer, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a visitor wants of a film, as options of the command eden-interpolate."""
+"""A visitor's options for a film, as options of the command eden-interpolate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _CRF = {
     "smaller": {"h264": 23, "hevc": 26, "vp9": 34, "av1": 36},
     "better": {"h264": 12, "hevc": 14, "vp9": 16, "av1": 16},
 }
-"""By quality and codec; of the standard quality the command has its own."""
+"""--crf by quality and codec; the standard quality is the command's default."""
 
 
 def arguments(options: Options) -> list[str]:
-    """Of a film like that. Raises ApiError 422: two of the options exclude each other."""
+    """The command's arguments for these options. Raises ApiError 422: two of the options exclude each other."""
     told = ["--duplicates", "skip"] if options.preset == "animation" else []
     if options.times is not None and options.fps is not None:
         raise ApiError(422, "either times or fps, not both")
@@ -34,7 +34,7 @@ def arguments(options: Options) -> list[str]:
 def _encoding(options: Options) -> list[str]:
     if options.format == "gif":
         if options.codec is not None or options.quality != "standard":
-            raise ApiError(422, "a GIF has neither codec nor quality to choose")
+            raise ApiError(422, "a GIF has no codec and no quality to choose")
         return []
     codec = options.codec
     if codec is not None and not holds(f".{options.format}", codec):

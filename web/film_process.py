@@ -1,4 +1,4 @@
-"""One film made by the command, in a process of its own."""
+"""One film, made by the command eden-interpolate in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 LONGEST_LINE = 1 << 20
 TIDYING = 100.0
-"""Seconds that the process gets to join its finished part when it is told to end, before it is killed."""
+"""Seconds that the process gets, when told to end, to join its finished part; then it is killed."""
 
 
 def environment() -> dict[str, str]:
-    """Of processes that read films: without the service's token."""
+    """The environment of processes that read films: without the service's token."""
     return {name: value for name, value in os.environ.items() if name != "EDEN_WEB_TOKEN"}
 
 
 class FilmProcess:
-    """Runs `command`, and passes on what it tells: one JSON object at a time."""
+    """Runs `command`, and passes each JSON object that it prints to `hear`."""
 
     def __init__(self, command: Sequence[str], hear: Callable[[dict[str, Any]], None]) -> None:
         self._command, self._hear = command, hear
@@ -28,7 +28,7 @@ class FilmProcess:
         self._told_to_end = False
 
     async def run(self) -> int:
-        """Its exit code, once it has ended; if this is cancelled, it is ended first."""
+        """Run the process and return its exit code; if this is cancelled, the process is ended first."""
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
@@ -49,7 +49,7 @@ class FilmProcess:
         return await self._process.wait()
 
     def end(self) -> None:
-        """Have it end: it keeps what it has finished."""
+        """Tell the process to end; what it has finished stays."""
         self._told_to_end = True
         if self._process:
             self._end(self._process)

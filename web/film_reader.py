@@ -1,7 +1,7 @@
-"""Looks into films for the service, in a process of its own: what a file does to a decoder, it does to that alone.
+"""Decodes pictures of films for the service, in a process of its own: a hostile file can crash only that process.
 
-python -m web.film_reader: an `Ask` per line of standard input, as JSON; for each an `Answer` in a line of standard
-output, and as many bytes behind it as that says. It ends with its standard input.
+python -m web.film_reader reads one `Ask` per line of standard input, as JSON, and writes for each one line with an
+`Answer` to standard output, followed by the bytes that it announces. It ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ from web.film_view import FilmView
 from web.schemas import Film
 
 MEMORY = 8 << 30
-"""Bytes that the process may reserve: a file that asks for more cannot be read."""
+"""Bytes of memory that the process may allocate; a file that needs more cannot be read."""
 THUMBNAIL_QUALITY, QUALITY = 80, 95
 
 
 class Ask(Struct):
-    """What is wanted of a film."""
+    """A request about a film."""
 
     path: str
     what: Literal["film", "frame", "pair", "first", "second", "blended", "pixels"]
     at: str = "0"
-    """seconds from its beginning"""
+    """seconds from the film's beginning"""
     height: int = 90
     format: ImageFormat = "png"
 
 
 class Answer(Struct):
-    """What is known, or why it is not; `sizes` bytes follow, one part after the other."""
+    """The answer to an `Ask`, or an error; after it come parts of `sizes` bytes."""
 
     error: str | None = None
     film: Film | None = None
     times: tuple[float, float] | None = None
-    """of a pair's pictures"""
+    """when a pair's pictures are shown, in seconds"""
     shape: tuple[int, int] | None = None
-    """(H, W) of two pictures as RGB"""
+    """(H, W) of the two pictures, which are sent as RGB"""
     sizes: list[int] = []
 
 
 class FilmReader:
-    """Answers, with one film open at a time."""
+    """Answers requests, with one film open at a time."""
 
     def __init__(self) -> None:
         self._path = ""
         self._view: FilmView | None = None
 
     def answer(self, asked: Ask) -> tuple[Answer, list[bytes]]:
-        """And the bytes that go with it."""
+        """The answer, and the parts that follow it."""
         try:
             answer, parts = self._answer(asked)
         except (MediaError, OSError, MemoryError) as error:
             self._close()
-            reason = "its pictures are too large" if isinstance(error, MemoryError) else str(error)
+            reason = "the film's pictures are too large" if isinstance(error, MemoryError) else str(error)
             return Answer(error=reason), []
         answer.sizes = [len(part) for part in parts]
         return answer, parts
@@ -122,7 +122,7 @@ class FilmReader:
 
 
 def encoded(pixels: Frame, format: ImageFormat) -> bytes:
-    """A picture file. Raises MediaError: it is too large for one."""
+    """The pixels as a picture file. Raises MediaError: too large for that format."""
     return encode_image(pixels, format, QUALITY if format == "jpeg" else None)
 
 
@@ -135,7 +135,7 @@ def _thumbnail(picture: Picture, aspect: Fraction, most: int) -> bytes:
 
 
 def main() -> int:
-    """Answer until nobody asks any more."""
+    """Answer until standard input ends."""
     with suppress(ValueError, OSError):  # a tighter bound is there already
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     reader, out = FilmReader(), sys.stdout.buffer

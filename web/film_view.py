@@ -1,4 +1,4 @@
-"""Pictures of an open film at any of its times, upright as they are shown."""
+"""Pictures of an open film at any time, rotated as they are shown."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from media import MediaError
 
 Pair = tuple[Picture, Picture]
 _BEFORE = 3
-"""Pictures by which a jump leads further back: behind the last key frame there may be no second picture."""
+"""Pictures that a seek goes further back: after the last key frame there may be no second picture."""
 _HELD_PIXELS = 1 << 26
-"""Of the pictures read last, which are kept: somebody who moves a cursor comes back to them."""
+"""How many of the last pictures are kept, since somebody who moves a cursor returns to them."""
 
 
 class FilmView:
-    """A film that is open. Raises MediaError, or OSError: it cannot be read.
+    """An open film. Raises MediaError or OSError: it cannot be read.
 
     Times are seconds from the film's beginning.
     """
@@ -34,9 +34,9 @@ class FilmView:
         self._begin()
 
     def pair(self, at: Fraction) -> Pair:
-        """The picture that is shown then and the one after it; before the first or behind the last: the nearest two.
+        """The picture shown at `at` seconds and the one after it; outside the film, the nearest two.
 
-        Raises MediaError: it cannot be read there, or has a single picture.
+        Raises MediaError: the film cannot be read there, or has a single picture.
         """
         wanted = self._film.start + at
         found = self._among_held(wanted)
@@ -47,25 +47,25 @@ class FilmView:
             self._begin()
             found = self._read_up_to(wanted)
         if found is None:
-            raise MediaError(f"{self._path.name}: a single picture, and nothing to go between")
+            raise MediaError(f"{self._path.name}: a single picture, so there is no frame between")
         return found
 
     def shown(self, at: Fraction) -> Picture:
-        """The picture that is shown then. Raises MediaError."""
+        """The picture shown at `at` seconds. Raises MediaError."""
         first, second = self.pair(at)
         return second if second.time <= self._film.start + at else first
 
     def seconds(self, picture: Picture) -> float:
-        """When it is shown."""
+        """When a picture is shown, in seconds from the film's beginning."""
         return float(picture.time - self._film.start)
 
     @property
     def film(self) -> Film:
-        """It, upright."""
+        """The film, rotated as it is shown."""
         return self._upright
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._held.clear()
         self._open.close()
 
@@ -78,13 +78,16 @@ class FilmView:
         self._read_on(from_start=True)
 
     def _read_on(self, from_start: bool) -> None:
-        """Read from where the film is now."""
+        """Read on from the film's current position."""
         self._held.clear()
         self._coming: Iterator[Picture] = self._upright.pictures()
         self._ended, self._first_held = False, from_start
 
     def _among_held(self, wanted: Fraction) -> Pair | None:
-        """The pair, if it is there. The first picture of the film is shown before its time, the last one after it."""
+        """The pair, if its pictures are held.
+
+        Times before the first picture count as its own, likewise after the last.
+        """
         if len(self._held) < 2:
             return None
         number = bisect_right(self._held, wanted, key=lambda picture: picture.time)
@@ -94,7 +97,7 @@ class FilmView:
         return self._held[number - 1], self._held[number]
 
     def _go_near(self, wanted: Fraction) -> None:
-        """Jump, unless reading on leads there as soon."""
+        """Seek to a time, unless reading on gets there as soon."""
         look, start, expected = self._film.look, self._film.start, self._film.expected
         reached = self._held[-1].time if self._held else start
         if (not self._held or self._held[-1].time <= wanted) and wanted <= reached + NEAR / look.rate:

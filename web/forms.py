@@ -1,4 +1,4 @@
-"""A film and its options in one form (multipart/form-data), written as it comes: nothing of it is kept in memory."""
+"""A film and its options in one form (multipart/form-data). The film is written to disk as it arrives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _OVERHEAD = 128 << 10
-"""Bytes of a form beside the film, at most."""
+"""Most bytes of a form beside the film."""
 _MOST_PARTS = 4
 _LONGEST_BOUNDARY = 200
 
@@ -34,7 +34,7 @@ class _Part:
 
 @dataclass
 class _Form:
-    """What a parser has found so far; `pending` holds bytes of the film that are not written yet."""
+    """What the parser has found so far; `pending` holds bytes of the film that are not written yet."""
 
     most: int
     parts: int = 0
@@ -42,13 +42,13 @@ class _Form:
     options: bytearray = field(default_factory=bytearray)
     pending: list[bytes] = field(default_factory=list)
     film: str | None = None
-    """the visitor's name of the file, once it begins"""
+    """the file's name as the visitor sent it, known once the file begins"""
     complete: bool = False
     _name: bytes = b""
     _value: bytes = b""
 
     def callbacks(self) -> MultipartCallbacks:
-        """For a parser."""
+        """The callbacks for the parser."""
         return {
             "on_part_begin": self.on_part_begin,
             "on_header_field": self.on_header_field,
@@ -62,7 +62,7 @@ class _Form:
     def on_part_begin(self) -> None:
         self.parts += 1
         if self.parts > _MOST_PARTS:
-            raise ApiError(400, "the form has more fields than film and options")
+            raise ApiError(400, "the form may have only the fields film and options")
         self.part = _Part()
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -82,10 +82,10 @@ class _Form:
         self.part.name = told.get(b"name", b"").decode(errors="replace")
         if self.part.name == "film":
             if self.film is not None:
-                raise ApiError(400, "the form holds more than one film: send each by itself")
+                raise ApiError(400, "the form holds more than one film: send one form per film")
             self.film = told.get(b"filename", b"").decode(errors="replace")
         elif self.part.name != "options":
-            raise ApiError(400, "the form has other fields than film and options")
+            raise ApiError(400, "the form may have only the fields film and options")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self.part.name == "film":
@@ -100,15 +100,15 @@ class _Form:
 
 
 async def read_form(request: Request, uploads: Uploads, limits: Limits) -> tuple[Upload, Options]:
-    """The film, as a complete upload, and its options. Raises ApiError; then no upload is left."""
+    """The film, as a complete upload, and its options. Raises ApiError; then the upload is removed."""
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit() and len(length) < 20):
-        raise ApiError(411, "a form has to say its Content-Length")
+        raise ApiError(411, "a form needs the header Content-Length")
     _, told = parse_options_header(request.headers.get("content-type", ""))
     form = _Form(limits.body_bytes)
     boundary = told.get(b"boundary", b"")
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
-        raise ApiError(400, "the form has to name its boundary")
+        raise ApiError(400, "the form's Content-Type must name its boundary")
     parser = MultipartParser(boundary, form.callbacks())
     upload = uploads.create("", max(int(length) - _OVERHEAD, 0), spare=_OVERHEAD)
     try:
@@ -116,7 +116,7 @@ async def read_form(request: Request, uploads: Uploads, limits: Limits) -> tuple
             await _read(request, parser, form, uploads, upload, file)
             size = file.tell()
         if not form.complete or form.film is None:
-            raise ApiError(400, "the form is not complete: it has to hold a file named film")
+            raise ApiError(400, "the form is incomplete: it needs a file in the field film")
         options = from_json(bytes(form.options), Options) if form.options else Options()
         return uploads.finish(upload, form.film, size), options
     except BaseException:

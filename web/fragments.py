@@ -1,4 +1,4 @@
-"""Encoded pictures as fragmented MP4, for a browser's Media Source: packets are copied, nothing is encoded anew."""
+"""Encoded video as fragmented MP4 for a browser's Media Source: packets are copied, nothing is encoded again."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from media.names import open_input
 N = TypeVar("N", int, Fraction)
 
 TIMESCALE = 90_000
-"""Ticks per second: of every fragment, wherever its packets come from."""
+"""Ticks per second of the time stamps in every fragment."""
 _LEAST_S = Fraction(2)
-"""Seconds that a span has where only key frames say where one may begin."""
+"""Least seconds of a span, where only key frames say where one can begin."""
 _ROUNDED_S = Fraction(1, 1000)
-"""By which a container may have rounded the time of a picture: Matroska."""
+"""Seconds by which a container may have rounded a picture's time (Matroska)."""
 _OPTIONS = {
     "movflags": "empty_moov+default_base_moof+frag_custom+skip_trailer",
     "use_editlist": "0",
     "video_track_timescale": str(TIMESCALE),
 }
 _OF_RUN, _PER_SAMPLE, _OFFSETS = 0x005, 0xF00, 0x800
-"""Flags of `trun`: fields that it has once, fields of each sample, the last of which is its composition offset."""
+"""Flags of the box `trun`: fields that occur once, and fields per sample, the last being the composition offset."""
 _PLAYED = {"h264": "avcC", "vp9": "vpcC", "av1": "av1C"}
-"""What browsers play, with the box that says exactly what it is."""
+"""Codecs that browsers play, with the box that describes the exact variant."""
 _PLAYED_PIXELS = ("yuv420p", "yuvj420p")
 
 
 @dataclass(frozen=True)
 class Span:
-    """Part of a film that begins with a key frame; in seconds from the film's first picture on."""
+    """Part of a film that begins with a key frame. Times are seconds from the film's first picture."""
 
     start: Fraction
     duration: Fraction
 
 
 class NotPlayed(Exception):
-    """No browser plays it; the message says what it is."""
+    """No browser plays this codec; the message names it."""
 
 
 def header(path: Path) -> tuple[bytes, str]:
-    """What comes before the first fragment, and its media type for a Media Source, codecs included.
+    """The initialisation segment for a file, and its media type for a Media Source, codecs included.
 
-    Raises NotPlayed; av.FFmpegError or OSError where the file cannot be read.
+    Raises NotPlayed; av.FFmpegError or OSError if the file cannot be read.
     """
     with open_input(path) as film:
         stream = film.streams.video[0]
@@ -67,7 +67,7 @@ def header(path: Path) -> tuple[bytes, str]:
 
 
 def duration(path: Path) -> Fraction:
-    """Seconds of the pictures of a file. Raises av.FFmpegError or OSError."""
+    """Duration of a file's pictures, in seconds. Raises av.FFmpegError or OSError."""
     with open_input(path) as film:
         stream = film.streams.video[0]
         shown = sorted(packet.pts for packet in film.demux(stream) if packet.pts is not None)
@@ -75,7 +75,7 @@ def duration(path: Path) -> Fraction:
 
 
 def fragment(path: Path, number: int, at: Fraction, within: Span | None = None) -> bytes:
-    """Pictures of a file, shown from `at` seconds on; with `within` those of this span of it.
+    """Fragment `number`: the pictures of a file, or of its span `within`, shown from `at` seconds on.
 
     Raises av.FFmpegError or OSError.
     """
@@ -88,7 +88,7 @@ def fragment(path: Path, number: int, at: Fraction, within: Span | None = None) 
 
 
 def spans(path: Path, known: list[Span]) -> list[Span]:
-    """Those of a whole film: the first ones are known. Raises av.FFmpegError or OSError."""
+    """All spans of a film, beginning with those already `known`. Raises av.FFmpegError or OSError."""
     reached = known[-1].start + known[-1].duration if known else Fraction(0)
     starts: list[Fraction] = []
     shown: list[Fraction] = []
@@ -105,7 +105,7 @@ def spans(path: Path, known: list[Span]) -> list[Span]:
 
 
 def _within(film: InputContainer, span: Span) -> Iterator[Packet[VideoStream]]:
-    """From the span's key frame up to the one behind it."""
+    """The packets from the span's key frame up to the next span's."""
     begun = False
     for time, packet in _timed(film, span.start):
         if packet.is_keyframe and time >= span.start + span.duration - _ROUNDED_S:
@@ -116,7 +116,7 @@ def _within(film: InputContainer, span: Span) -> Iterator[Packet[VideoStream]]:
 
 
 def _timed(film: InputContainer, start: Fraction) -> Iterator[tuple[Fraction, Packet[VideoStream]]]:
-    """Packets from a key frame before `start` on, with their times from the first picture on."""
+    """The packets from a key frame before `start` on, each with its time since the first picture."""
     stream = film.streams.video[0]
     tick = stream.time_base or Fraction(1)
     first = next(packet.pts for packet in film.demux(stream) if packet.pts is not None)
@@ -149,7 +149,7 @@ def _muxed(stream: VideoStream, packets: list[Packet[VideoStream]]) -> bytes:
 
 
 def _step(shown: list[N]) -> N:
-    """How long the last picture is shown: as long as the one before it."""
+    """The last picture's duration, taken to be that of the one before it."""
     return shown[-1] - shown[-2] if len(shown) > 1 else type(shown[0])(1)
 
 
@@ -162,10 +162,10 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _placed(data: bytes, number: int, at: int) -> bytes:
-    """The fragment with its place in the film: its number (mfhd), its time (tfdt), and its first picture shown then.
+    """The fragment with its number (mfhd) and time (tfdt) set, so that its first picture is shown at `at` ticks.
 
-    What is decoded before it is shown would begin earlier, for the first fragment before 0: so pictures are shown up to
-    so many ticks before the time they are decoded at by their numbers (trun, whose offsets may be negative).
+    Pictures are decoded before they are shown, so decoding of the first fragment would begin before time 0. To avoid
+    that, composition offsets are lowered and may become negative (trun).
     """
     placed = bytearray(data)
     struct.pack_into(">I", placed, data.index(b"mfhd") + 8, number + 1)
@@ -186,7 +186,7 @@ def _placed(data: bytes, number: int, at: int) -> bytes:
 
 
 def _codecs(begin: bytes, box: str) -> str:
-    """By RFC 6381, from the box that describes the codec."""
+    """The codec string of RFC 6381, from the box that describes the codec."""
     told = begin[begin.index(box.encode()) + 4 :]
     match box:
         case "avcC":

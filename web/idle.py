@@ -1,4 +1,4 @@
-"""Connections on which no request comes are closed, however slowly its head trickles in."""
+"""Closes connections on which no complete request head arrives in time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 def patient_protocol(head_s: float) -> type[H11Protocol]:
-    """HTTP/1.1 that waits so many seconds for the whole head of a request."""
+    """A protocol class for HTTP/1.1 that waits `head_s` seconds for the complete head of a request."""
 
     class PatientProtocol(H11Protocol):
         _late: asyncio.TimerHandle | None = None

@@ -1,4 +1,4 @@
-"""Processes that the service starts go with it, however it ends: their standard input is a pipe of its."""
+"""Makes processes that the service starts end with it: their standard input is a pipe that the service holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 def end_with_the_input() -> None:
-    """Have this process told to end, as by SIGTERM, once its standard input does."""
+    """Send this process SIGTERM once its standard input ends."""
 
     def wait() -> None:
         while os.read(0, 1):

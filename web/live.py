@@ -1,8 +1,9 @@
-"""Live: a browser sends pictures as they come, and gets the one between each two as soon as it is drawn.
+"""Live: a browser sends pictures as they are taken, and gets the frame between each two as soon as it is drawn.
 
-A message of the browser is a time stamp (float64, big-endian, of any clock) and a JPEG; one of the service both stamps,
-the milliseconds since the second picture came, and the JPEG between them. Once a second, as JSON text: how many came,
-were drawn and were dropped. One pair is in flight and one waits, whose place a later one takes.
+A message from the browser is a time stamp (float64, big-endian, of any clock) and a JPEG. A message to it is both time
+stamps, the milliseconds since the second picture arrived (all float64), and the JPEG between them; and once per second
+JSON text with how many pictures arrived, were drawn and were dropped. One pair is being drawn and one waits; a newer
+pair replaces the waiting one.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from web.threads import threaded
 STAMP = struct.Struct(">d")
 DRAWN = struct.Struct(">ddd")
 LARGEST = 1 << 20
-"""Bytes of a message."""
+"""Most bytes of a message."""
 MOST_PIXELS = 1920 * 1080
 MOST_PER_SECOND = 120
-"""Pictures that are looked at; what comes beyond them is dropped."""
+"""Pictures per second that are accepted; more are dropped."""
 QUALITY = 85
 _REPORT_S = 1.0
 _POLICY, _GOING_AWAY = 1008, 1001
-"""Codes of a WebSocket's end."""
+"""WebSocket close codes."""
 
 
 @dataclass(eq=False)
@@ -40,10 +41,10 @@ class _Picture:
     data: bytes
     came: float
     frame: Frame | None = None
-    """once it is decoded"""
+    """RGB, once it is decoded"""
 
     async def decoded(self) -> Frame:
-        """Raises MediaError."""
+        """The pixels, [H, W, 3] uint8. Raises MediaError."""
         if self.frame is None:
             self.frame = await threaded(decode_image, self.data, max_pixels=MOST_PIXELS, formats=("JPEG",))
         return self.frame
@@ -54,7 +55,7 @@ _Pair = tuple[_Picture, _Picture]
 
 @dataclass
 class _Counts:
-    """Since the last report."""
+    """Counts since the last report."""
 
     came: int = 0
     drawn: int = 0
@@ -63,7 +64,7 @@ class _Counts:
 
 
 class Live:
-    """All live exchanges; so many at once."""
+    """All live connections, whose number is bounded."""
 
     def __init__(self, eden: Eden, limits: Limits) -> None:
         self._eden, self._limits, self._open = eden, limits, 0
@@ -71,7 +72,7 @@ class Live:
     async def connect(self, socket: WebSocket) -> None:
         """WebSocket /v1/live."""
         if self._open >= self._limits.live:
-            refused = ApiError(503, "too many live pictures already: close another page", {"Retry-After": "5"})
+            refused = ApiError(503, "too many live connections: close another page", {"Retry-After": "5"})
             await socket.send_denial_response(refused.answer())
             return
         self._open += 1
@@ -93,7 +94,7 @@ class _Exchange:
         self._since = time.monotonic()
 
     async def run(self) -> None:
-        """Until the browser goes, or sends nothing for too long."""
+        """Serve until the browser disconnects, or sends nothing for too long."""
         reporting = asyncio.create_task(self._report())
         try:
             while True:
@@ -101,9 +102,9 @@ class _Exchange:
                     message = await self._socket.receive_bytes()
                 self._take(message)
         except TimeoutError:
-            await self._close(_GOING_AWAY, "nothing came for too long")
+            await self._close(_GOING_AWAY, "no message was received for too long")
         except (KeyError, ValueError) as error:
-            await self._close(_POLICY, str(error) if isinstance(error, ValueError) else "a message has to be binary")
+            await self._close(_POLICY, str(error) if isinstance(error, ValueError) else "a message must be binary")
         except WebSocketDisconnect:
             pass
         finally:
@@ -113,9 +114,9 @@ class _Exchange:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _take(self, message: bytes) -> None:
-        """Raises ValueError: it is no picture with its time."""
+        """Take a message. Raises ValueError: it is not a time stamp with a JPEG."""
         if len(message) <= STAMP.size:
-            raise ValueError("a message has to be a time (float64) and a JPEG")
+            raise ValueError("a message must be a time stamp (float64) and a JPEG")
         (stamp,) = STAMP.unpack_from(message)
         self._counts.came += 1
         if self._counts.came > MOST_PER_SECOND:
@@ -131,7 +132,7 @@ class _Exchange:
             self._waiting = last, self._last
 
     async def _draw(self, pair: _Pair | None) -> None:
-        """This one, and what waits then, until nothing does; one picture is sent while the next is drawn."""
+        """Draw a pair, then the waiting ones until none is left; one frame is sent while the next is drawn."""
         while pair is not None:
             frame = await self._between(*pair)
             if self._sending is not None:
@@ -141,7 +142,7 @@ class _Exchange:
             pair, self._waiting = self._waiting, None
 
     async def _between(self, first: _Picture, second: _Picture) -> Frame | None:
-        """None: it could not be drawn, and that is told."""
+        """The frame between; None: it could not be drawn, and the browser was told why."""
         try:
             one, other = await first.decoded(), await second.decoded()
             if one.shape != other.shape:  # a browser that turned its camera

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the service. Its schemas are those types that requests are validated with."""
+"""The OpenAPI document of the service. Its schemas are the types that validate requests."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _TUS = {"name": "Tus-Resumable", "in": "header", "required": True, "schema": {"c
 
 
 def document(with_token: bool) -> dict[str, Any]:
-    """OpenAPI 3.1; `with_token`: every request has to carry one."""
+    """The document, OpenAPI 3.1. `with_token`: every request must carry a token."""
     types = (Video, VideoPage, NewVideo, Change, Options, Film, Cuts, Pair, Stream, ServerStatus, Login, Problem)
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     described: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "EDEN films", "version": "1", "description": "Smoother films: uploads, a queue, progress."},
+        "info": {"title": "EDEN films", "version": "1", "description": "Upload films, queue them, watch progress."},
         "paths": _videos() | _uploads() | _previews() | _others(),
         "components": {"schemas": schemas},
     }
@@ -61,7 +61,7 @@ def _videos() -> dict[str, Any]:
         "multipart/form-data": {"schema": form, "encoding": {"options": {"contentType": "application/json"}}},
         "application/json": {"schema": _schema("NewVideo")},
     }
-    created = _json("Video", "it waits in the queue")
+    created = _json("Video", "the new video, which waits in the queue")
     created["headers"] = {"Location": {"schema": {"type": "string"}}}
     fragment = {"description": "a part of a fragmented MP4", "content": {"video/mp4": {}}}
     number = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
@@ -72,7 +72,7 @@ def _videos() -> dict[str, Any]:
     ]
     return {
         "/v1/videos": {
-            "get": _operation("listVideos", {"200": _json("VideoPage", "a page of them")}, 400, parameters=query),
+            "get": _operation("listVideos", {"200": _json("VideoPage", "a page of videos")}, 400, parameters=query),
             "post": _operation(
                 "createVideo",
                 {"201": created},
@@ -82,22 +82,28 @@ def _videos() -> dict[str, Any]:
         },
         "/v1/videos/{id}": {
             "parameters": [_ID],
-            "get": _operation("getVideo", {"200": _json("Video", "as it is now")}, 404),
+            "get": _operation("getVideo", {"200": _json("Video", "the video as it is now")}, 404),
             "patch": _operation(
                 "changeVideo",
-                {"200": _json("Video", "as it is after the change")},
+                {"200": _json("Video", "the video after the change")},
                 *(400, 404, 408, 409, 413, 415, 429),
                 requestBody={"required": True, "content": {"application/json": {"schema": _schema("Change")}}},
             ),
-            "delete": _operation("deleteVideo", {"204": {"description": "it is gone, and its files"}}, 404),
+            "delete": _operation("deleteVideo", {"204": {"description": "the video and its files are deleted"}}, 404),
         },
         "/v1/videos/{id}/content": {
             "parameters": [_ID],
-            "get": _operation("getContent", _content("the film, or its finished part", *_KINDS), 404, 409, **_RANGE),
+            "get": _operation(
+                "getContent",
+                _content("the finished film, or the finished part of one that failed or was cancelled", *_KINDS),
+                404,
+                409,
+                **_RANGE,
+            ),
         },
         "/v1/videos/{id}/stream": {
             "parameters": [_ID],
-            "get": _operation("getStream", {"200": _json("Stream", "what can be seen of it so far")}, 404),
+            "get": _operation("getStream", {"200": _json("Stream", "the segments that are finished so far")}, 404),
         },
         "/v1/videos/{id}/stream/init": {
             "parameters": [_ID],
@@ -124,10 +130,15 @@ def _uploads() -> dict[str, Any]:
     ]
     chunk = {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     at = [_TUS, {"name": "Upload-Offset", "in": "header", "required": True, "schema": count}]
-    new = {"description": "send it to Location", "headers": {"Location": {"schema": {"type": "string"}}} | offset}
+    new = {
+        "description": "created: send the file to Location",
+        "headers": {"Location": {"schema": {"type": "string"}}} | offset,
+    }
     return {
         "/v1/uploads": {
-            "options": _operation("getUploadOptions", {"204": {"description": "what is understood of tus"}}),
+            "options": _operation(
+                "getUploadOptions", {"204": {"description": "the supported versions and extensions of tus"}}
+            ),
             "post": _operation("createUpload", {"201": new}, 400, 412, 413, 507, parameters=lengths),
         },
         "/v1/uploads/{id}": {
@@ -136,20 +147,20 @@ def _uploads() -> dict[str, Any]:
                 "operationId": "getUpload",
                 "parameters": [_TUS],
                 "responses": {
-                    "200": {"description": "how much is there", "headers": offset},
-                    "404": {"description": "there is no such upload"},
-                    "412": {"description": "another version of tus"},
+                    "200": {"description": "how many bytes have arrived", "headers": offset},
+                    "404": {"description": "no such upload"},
+                    "412": {"description": "unsupported version of tus"},
                 },
             },
             "patch": _operation(
                 "continueUpload",
-                {"204": {"description": "so much is there now", "headers": offset}},
+                {"204": {"description": "how many bytes have arrived now", "headers": offset}},
                 *(400, 404, 408, 409, 412, 413, 415, 423, 507),
                 parameters=at,
                 requestBody={"required": True, "content": chunk},
             ),
             "delete": _operation(
-                "deleteUpload", {"204": {"description": "it is gone"}}, 404, 409, 412, 423, parameters=[_TUS]
+                "deleteUpload", {"204": {"description": "the upload is deleted"}}, 404, 409, 412, 423, parameters=[_TUS]
             ),
         },
     }
@@ -168,16 +179,20 @@ def _previews() -> dict[str, Any]:
     def pictures(*formats: str) -> dict[str, Any]:
         return {"description": "a picture", "content": {f"image/{each}": {} for each in formats}}
 
-    timing = {"Server-Timing": {"schema": {"type": "string"}, "description": "decode, server, encode: milliseconds"}}
-    found = _json("Cuts", "all of them, or after a while those found so far")
+    timing = {
+        "Server-Timing": {"schema": {"type": "string"}, "description": "milliseconds of decode, server and encode"}
+    }
+    found = _json("Cuts", "all cuts, or those found so far if the search takes long")
     drawn = get("getPairPicture", pictures(*FORMATS) | {"headers": timing}, 400, 502, *refused, parameters=[at, format])
     drawn["parameters"].append(which)
-    sent = _content("the film as it was sent", "*/*")
+    sent = _content("the film as it was uploaded", "*/*")
     return {
-        "/v1/uploads/{id}/film": get("getFilm", _json("Film", "what it is"), *refused),
+        "/v1/uploads/{id}/film": get("getFilm", _json("Film", "what the upload holds"), *refused),
         "/v1/uploads/{id}/cuts": get("getCuts", found, *refused),
         "/v1/uploads/{id}/frame": get("getFrame", pictures("jpeg"), 400, *refused, parameters=[at, height]),
-        "/v1/uploads/{id}/pair": get("getPair", _json("Pair", "when they are shown"), 400, *refused, parameters=[at]),
+        "/v1/uploads/{id}/pair": get(
+            "getPair", _json("Pair", "when the two pictures are shown"), 400, *refused, parameters=[at]
+        ),
         "/v1/uploads/{id}/pair/{picture}": drawn,
         "/v1/uploads/{id}/content": {
             "parameters": [_ID],
@@ -188,23 +203,31 @@ def _previews() -> dict[str, Any]:
 
 def _others() -> dict[str, Any]:
     stream = {
-        "description": "`video` with a Video, `deleted` with its id, `reset`: list the videos anew",
+        "description": "events `video` (a Video), `deleted` (an id) and `reset` (events were missed: list the videos "
+        "again)",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
     last = [{"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}]
     session = {
         "post": _operation(
             "beginSession",
-            {"204": {"description": "a cookie stands for the token from now on; none where no token is asked for"}},
+            {
+                "204": {
+                    "description": "the answer sets a cookie that replaces the token; no cookie if the service needs "
+                    "no token"
+                }
+            },
             *(400, 408, 413, 415),
             requestBody={"required": True, "content": {"application/json": {"schema": _schema("Login")}}},
             security=[],
         ),
-        "delete": _operation("endSession", {"204": {"description": "it is worth nothing more"}}, security=[]),
+        "delete": _operation(
+            "endSession", {"204": {"description": "the session's cookie is no longer valid"}}, security=[]
+        ),
     }
     itself = {"description": "this document", "content": {"application/json": {"schema": {"type": "object"}}}}
     return {
-        "/v1/server": {"get": _operation("getServer", {"200": _json("ServerStatus", "as it is now")})},
+        "/v1/server": {"get": _operation("getServer", {"200": _json("ServerStatus", "the EDEN server's state now")})},
         "/v1/session": session,
         "/v1/events": {"get": _operation("followEvents", {"200": stream}, 503, parameters=last)},
         "/openapi.json": {"get": _operation("getDocument", {"200": itself})},
@@ -221,13 +244,13 @@ def _json(name: str, description: str) -> dict[str, Any]:
 
 
 def _content(description: str, *kinds: str) -> dict[str, Any]:
-    """The answers that give a file."""
+    """The answers that send a file, or a range of it."""
     file: dict[str, Any] = {kind: {} for kind in kinds}
     part = {"Content-Range": {"schema": {"type": "string"}}}
     return {
         "200": {"description": description, "content": file},
         "206": {"description": "a part of the file", "content": file, "headers": part},
-        "416": {"description": "there are no such bytes in it"},
+        "416": {"description": "the range is outside the file"},
     }
 
 

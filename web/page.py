@@ -1,4 +1,4 @@
-"""The page itself: the files of web/static, the same for all visitors and without anything of theirs."""
+"""The page: the files of web/static, the same for all visitors and without any of their data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 FOLDER = Path(__file__).parent / "static"
 PATHS = frozenset({"/"} | {f"/{path.relative_to(FOLDER).as_posix()}" for path in FOLDER.rglob("*") if path.is_file()})
-"""What of it can be asked for, by whomever: it asks for the service's token itself."""
+"""Files served without a token; the page itself asks for it."""
 POLICY = (
     "default-src 'self'; media-src 'self' blob:; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -19,7 +19,7 @@ POLICY = (
 
 
 class Page(StaticFiles):
-    """Serves them. What runs in them, and what they show, comes from this service alone."""
+    """Serves the page's files, with headers that let it load scripts and media from this service alone."""
 
     def __init__(self) -> None:
         super().__init__(directory=FOLDER, html=True)
@@ -32,6 +32,6 @@ class Page(StaticFiles):
 
 
 def page_routes() -> list[Route]:
-    """One for each of its files."""
+    """A route per file of the page."""
     page = Page()
     return [Route(path, page, methods=["GET"]) for path in sorted(PATHS)]

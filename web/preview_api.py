@@ -1,4 +1,4 @@
-"""The endpoints of what is to be seen of an upload: the film itself, thumbnails, cuts, and the pair at a time."""
+"""The endpoints below /v1/uploads/{id} that show a complete upload: film, thumbnails, cuts, and the pair at a time."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from web.uploads import Upload, Uploads
 PICTURES = ("first", "second", "blended", "eden")
 FORMATS: tuple[Literal["png", "jpeg"], ...] = ("png", "jpeg")
 LOWEST, HIGHEST = 16, 360
-"""Rows of a thumbnail."""
+"""Bounds of a thumbnail's height, in pixels."""
 _LASTING = {"Cache-Control": "private, max-age=86400, immutable"}
-"""Of an upload that is complete nothing changes."""
+"""A complete upload never changes."""
 _FILM = "film.json"
 
 
 class PreviewApi:
-    """What is to be seen of uploads that are complete."""
+    """The endpoints about complete uploads."""
 
     def __init__(self, uploads: Uploads, limits: Limits, wait_s: float, eden: Eden) -> None:
         self._uploads, self._eden = uploads, eden
@@ -72,10 +72,10 @@ class PreviewApi:
         return json_answer(Pair(first, second, _cut_between(self._cuts.known(upload), first, second)))
 
     async def picture(self, request: Request) -> Response:
-        """GET /v1/uploads/{id}/pair/{picture}: one of the two, or what goes between."""
+        """GET /v1/uploads/{id}/pair/{picture}: one of the two pictures, or the frame between."""
         which, format = request.path_params["picture"], one_of(request, "format", FORMATS)
         if which not in PICTURES:
-            raise ApiError(404, f"of a pair there are {', '.join(PICTURES)}")
+            raise ApiError(404, f"a pair has the pictures {', '.join(PICTURES)}")
         upload, at = self._upload(request), seconds(request, "at")
         if which == "eden":
             return await self._drawn(upload, at, format)
@@ -86,7 +86,7 @@ class PreviewApi:
         return Response(picture, headers=_LASTING | timing, media_type=f"image/{format}")
 
     async def content(self, request: Request) -> Response:
-        """GET /v1/uploads/{id}/content: the film as it was sent, with ranges."""
+        """GET /v1/uploads/{id}/content: the film as it was uploaded; supports ranges."""
         upload = self._upload(request)
         try:
             media_type = (await self._film(upload)).media_type
@@ -99,7 +99,7 @@ class PreviewApi:
         )
 
     async def close(self) -> None:
-        """End all processes."""
+        """End all processes that read films."""
         for each in (self._cuts, self._strip, self._cursor):
             await each.close()
 
@@ -117,7 +117,7 @@ class PreviewApi:
         return film
 
     async def _drawn(self, upload: Upload, at: str, format: ImageFormat) -> Response:
-        """By one call of the EDEN server."""
+        """The frame between, by one call of the EDEN server."""
         begun = time.perf_counter()
         answer, parts = await self._ask(self._cursor, upload, Ask(str(upload.path), "pixels", at))
         assert answer.shape is not None

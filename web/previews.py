@@ -1,4 +1,4 @@
-"""What has been found out of an upload, kept in a folder of its own, within bounds; it goes with the upload."""
+"""Cache of what was computed for an upload: bounded, in a folder that is deleted with the upload."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from web.uploads import Upload, free_bytes
 
 
 class Previews:
-    """Small files by name. Whatever cannot be kept is found out anew."""
+    """Small files by name. What cannot be kept is computed again."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
     def read(self, upload: Upload, name: str) -> bytes | None:
-        """What was kept by this name."""
+        """The file kept under this name; None if there is none."""
         try:
             return (upload.previews / name).read_bytes()
         except OSError:
             return None
 
     def keep(self, upload: Upload, name: str, data: bytes) -> None:
-        """If there is room for it, and the upload is still there."""
+        """Keep a file, if it fits and the upload still exists."""
         with suppress(OSError):
             if not upload.path.exists() or free_bytes(upload.path.parent) < self._limits.reserve_bytes:
                 return

@@ -1,4 +1,4 @@
-"""Makes the videos of the queue, one after the other, and goes on with them after a restart."""
+"""Makes the videos in the queue in order, and continues them after a restart."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from web.videos import Videos
 logger = logging.getLogger(__name__)
 
 _ORPHAN = 60.0
-"""Seconds that a film's process of an earlier service, which goes with that, gets to end."""
+"""Seconds to wait for a film's process that an earlier service started, and which ends with it."""
 _LOOK_AGAIN = 0.1
 
 
 class FilmQueue:
-    """Has `settings.at_once` films made at a time."""
+    """Makes up to `settings.at_once` films at a time."""
 
     def __init__(self, settings: Settings, videos: Videos, uploads: Uploads) -> None:
         self._settings, self._videos, self._uploads = settings, videos, uploads
@@ -35,11 +35,11 @@ class FilmQueue:
         self._come = asyncio.Event()
 
     def wake(self) -> None:
-        """Something has changed: there may be a film to make."""
+        """Look again for a film to make: something has changed."""
         self._come.set()
 
     async def run(self) -> None:
-        """Make films until this is cancelled; then those in progress are ended, and go on with the next service."""
+        """Make films until this is cancelled; those in progress are then ended, and continue after a restart."""
         self._videos.requeue_interrupted()
         try:
             while True:
@@ -55,7 +55,7 @@ class FilmQueue:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def end(self, id_: str, become: Status) -> None:
-        """Have a film that is being made end, and become that; returns once it has."""
+        """End a film that is being made, and give it the status `become`. Returns once it has ended."""
         making = self._made.get(id_)
         if making is not None:
             making.become = become
@@ -74,23 +74,23 @@ class FilmQueue:
         def ended(task: asyncio.Task[None]) -> None:
             del self._made[video.id]
             if not task.cancelled() and (error := task.exception()):
-                logger.error("video %s: the service failed", video.id, exc_info=error)
+                logger.error("video %s: internal error", video.id, exc_info=error)
                 with suppress(ApiError):
-                    self._videos.set(video.id, "failed", error="the service failed; its log says how")
+                    self._videos.set(video.id, "failed", error="internal error; the service's log says more")
             self.wake()
 
         making.task.add_done_callback(ended)
 
 
 class _Making:
-    """One film that is being made."""
+    """A film that is being made."""
 
     task: asyncio.Task[None]
 
     def __init__(self, settings: Settings, videos: Videos, uploads: Uploads, video: Video) -> None:
         self._settings, self._videos, self._uploads, self._video = settings, videos, uploads, video
         self.become: Status | None = None
-        """What it becomes once its process has ended, if that was told to."""
+        """The status that it gets once its process has ended, if that was told to end."""
         self._error: str | None = None
         self._done: dict[str, Any] | None = None
         self._begun, self._before = time.monotonic(), 0
@@ -101,7 +101,7 @@ class _Making:
 
     async def make(self) -> None:
         if free_bytes(self._settings.folder) < self._settings.limits.reserve_bytes:
-            self._end("failed", "the disk of the service is nearly full: delete some videos, then retry")
+            self._end("failed", "the service's disk is nearly full: delete some videos, then retry")
             return
         await self._alone()
         following = asyncio.create_task(follow(self._videos, self._video))
@@ -119,7 +119,7 @@ class _Making:
             self._end(self.become)
         else:
             ended = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-            self._end("failed", self._error or f"the process that made it ended {ended}: retry goes on from there")
+            self._end("failed", self._error or f"its process ended {ended}: retry continues from there")
 
     def _command(self) -> list[str]:
         told = [*arguments(self._video.options), *self._settings.film_options]
@@ -127,7 +127,7 @@ class _Making:
         return [*self._settings.command, str(self._source.path), str(self._target), *told]
 
     async def _alone(self) -> None:
-        """Wait until nobody else is at work on the film."""
+        """Wait until no other process works on the film."""
         until = time.monotonic() + _ORPHAN
         while time.monotonic() < until and self.become is None:
             try:
@@ -164,7 +164,7 @@ class _Making:
         self._videos.set(self._video.id, frames=frames, limited_by=limit, frames_per_second=rate, eta_s=left)
 
     def _worded(self, text: str) -> str:
-        """With the visitor's name of the film, and no path of ours."""
+        """The text with the film's name as the visitor gave it, and without paths of the service."""
         text = self._source.worded(text)
         text = text.replace(str(self._target), self._video.name).replace(self._target.name, self._video.name)
         return text.replace(str(self._settings.folder), "the service's folder")[:1000]

@@ -1,4 +1,4 @@
-"""A process that looks into films, started when it is needed and ended when nobody asks: see film_reader.py."""
+"""A process that reads films (film_reader.py), started when needed and ended when idle."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LONGEST_LINE = 1 << 20
 
 
 class ReaderProcess:
-    """Answers one at a time.
+    """Answers one request at a time.
 
-    patience_s   within which an answer has to be there: else the process is ended, and the film is at fault
-    idle_s       after which it is ended, when nobody asks: it holds a film open
-    waiting      that may wait for an answer
+    patience_s   seconds that an answer may take; after that the process is ended, and the film is to blame
+    idle_s       seconds without a request after which the process is ended, since it holds a film open
+    waiting      most requests that may wait
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class ReaderProcess:
         self._idle: asyncio.TimerHandle | None = None
 
     async def ask(self, asked: Ask) -> tuple[Answer, list[bytes]]:
-        """The answer, and the bytes that go with it.
+        """The answer, and the parts that follow it.
 
-        Raises ApiError: 422 the film cannot be read, 503 too many wait.
+        Raises ApiError: 422 the film cannot be read, 503 too many requests wait.
         """
         if self._asking >= self._most:
-            raise ApiError(503, "too many pictures are asked for at once: ask again soon", {"Retry-After": "1"})
+            raise ApiError(503, "too many pictures are requested at once: try again soon", {"Retry-After": "1"})
         self._asking += 1
         try:
             async with self._turn:
@@ -66,10 +66,10 @@ class ReaderProcess:
                 return await self._exchanged(await self._started(), asked)
         except TimeoutError as error:
             self._end()
-            raise ApiError(422, f"it cannot be read within {self._patience_s:g} s") from error
+            raise ApiError(422, f"the film cannot be read within {self._patience_s:g} s") from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             self._end()
-            raise ApiError(422, "it cannot be read: its data ended the process that tried") from error
+            raise ApiError(422, "the film cannot be read: its data crashed the process that tried") from error
         except BaseException:  # half an answer is still to come
             self._end()
             raise

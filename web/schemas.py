@@ -1,4 +1,4 @@
-"""What goes over HTTP, as types: they validate what comes in, and the OpenAPI document is made of them."""
+"""The types of the HTTP API: they validate requests, and the OpenAPI document is made from them."""
 
 from __future__ import annotations
 
@@ -21,74 +21,78 @@ Rate = Annotated[
 
 
 class Options(Struct, forbid_unknown_fields=True, frozen=True):
-    """How a film is to be made. What is left out is as by the command eden-interpolate."""
+    """How a film is to be made. Missing options are as eden-interpolate's defaults."""
 
-    times: Annotated[Literal[2, 4, 8] | None, Meta(description="frames for each one of the film; 2 by default")] = None
-    fps: Annotated[Rate | None, Meta(description="a constant rate, in place of `times`")] = None
+    times: Annotated[Literal[2, 4, 8] | None, Meta(description="output frames per source frame; default 2")] = None
+    fps: Annotated[Rate | None, Meta(description="a constant output rate, in place of `times`")] = None
     slow_motion: Annotated[
         Literal[2, 4, 8] | None,
-        Meta(description="as many times longer, without sound; with neither `times` nor `fps` at the film's own rate"),
+        Meta(description="so many times longer, without sound; without `times` and `fps` at the film's own rate"),
     ] = None
     preset: Annotated[
         Literal["film", "animation"],
-        Meta(description="animation: repeated drawings are left out, and the motion spread over their time"),
+        Meta(description="animation: repeated drawings are dropped, and the motion is spread over their time"),
     ] = "film"
     format: Literal["mp4", "mkv", "mov", "webm", "gif"] = "mp4"
     codec: Annotated[
-        Literal["h264", "hevc", "vp9", "av1"] | None, Meta(description="by default the film's own kind, where it fits")
+        Literal["h264", "hevc", "vp9", "av1"] | None,
+        Meta(description="default: the film's own codec if `format` can hold it"),
     ] = None
     quality: Annotated[
         Literal["smaller", "standard", "better"],
-        Meta(description="other than standard: of the codec that is named, else of h264 (webm: vp9); not of a GIF"),
+        Meta(description="if not standard, `codec` defaults to h264 (webm: vp9); not for a GIF"),
     ] = "standard"
-    start: Annotated[Seconds, Meta(description="seconds that are left out at the beginning, and the sound")] = 0
+    start: Annotated[Seconds, Meta(description="skip the first seconds; then without sound")] = 0
     duration: Annotated[
-        Annotated[float, Meta(gt=0, le=1_000_000)] | None, Meta(description="seconds that are made, without sound")
+        Annotated[float, Meta(gt=0, le=1_000_000)] | None,
+        Meta(description="seconds of the film to use; then without sound"),
     ] = None
 
 
 class NewVideo(Struct, forbid_unknown_fields=True):
-    """A film to be made from an upload that is complete."""
+    """A video to be made from a complete upload."""
 
     upload: Id
     options: Options = Options()
 
 
 class Change(Struct, forbid_unknown_fields=True):
-    """What is to become of a video; several at once are done in this order."""
+    """Changes to a video; several are applied in this order."""
 
-    paused: Annotated[bool | UnsetType, Meta(description="true: not made for now; false: made when its turn comes")] = (
-        UNSET
-    )
+    paused: Annotated[
+        bool | UnsetType, Meta(description="true: do not make it for now; false: make it in its turn")
+    ] = UNSET
     position: Annotated[
         Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType, Meta(description="its place in the queue, from 0 on")
     ] = UNSET
     status: Annotated[
         Literal["queued", "cancelled"] | UnsetType,
-        Meta(description="cancelled: end it; queued: go on with what is cancelled or failed"),
+        Meta(description="cancelled: cancel it; queued: retry one that was cancelled or failed"),
     ] = UNSET
 
 
 class Video(Struct):
-    """A film that is made, is to be made, or was."""
+    """A film that waits, is being made, or has ended."""
 
     id: Id
-    name: Annotated[str, Meta(description="as the visitor called the file: any text")]
+    name: Annotated[str, Meta(description="the file's name as the visitor sent it: any text")]
     upload: Id
     options: Options
     status: Status
     paused: bool
-    position: Annotated[int | None, Meta(description="in the queue, from 0 on; null where it does not wait")]
+    position: Annotated[int | None, Meta(description="place in the queue, from 0 on; null if it does not wait")]
     progress: Annotated[int, Meta(ge=0, le=100)]
-    frames: Annotated[int, Meta(ge=0, description="that are done")]
+    frames: Annotated[int, Meta(ge=0, description="frames that are finished")]
     expected_frames: int | None
-    frames_per_second: Annotated[float | None, Meta(description="of the result, made per second of this run")]
-    eta_s: Annotated[float | None, Meta(description="seconds until it is done")]
+    frames_per_second: Annotated[float | None, Meta(description="output frames per second in this run")]
+    eta_s: Annotated[float | None, Meta(description="expected seconds until it is completed")]
     limited_by: Annotated[str | None, Meta(description="what bounds the speed: reading, server or encoding")]
-    segments: Annotated[int, Meta(ge=0, description="of its stream that can be seen already")]
+    segments: Annotated[int, Meta(ge=0, description="finished segments of its stream")]
     error: Annotated[str | None, Meta(description="why it failed")]
     notes: list[str]
-    bytes: Annotated[int | None, Meta(description="of what /content gives: all of it, or the finished part")]
+    bytes: Annotated[
+        int | None, Meta(description="size of /content: the result, or the finished part; null: nothing yet")
+    ]
     created_at: float
     started_at: float | None
     ended_at: float | None
@@ -99,7 +103,7 @@ class VideoPage(Struct):
     """Videos, the latest first."""
 
     data: list[Video]
-    next_cursor: Annotated[int | None, Meta(description="`cursor` of the page after this one; null: it was the last")]
+    next_cursor: Annotated[int | None, Meta(description="`cursor` for the next page; null: this is the last one")]
     object: Literal["list"] = "list"
 
 
@@ -107,42 +111,44 @@ class Segment(Struct):
     """A part of a stream, which begins with a key frame."""
 
     url: str
-    start_s: Annotated[float, Meta(ge=0, description="from the first picture on")]
+    start_s: Annotated[float, Meta(ge=0, description="seconds from the first picture")]
     duration_s: Annotated[float, Meta(ge=0)]
 
 
 class Stream(Struct):
-    """A video's pictures as fragmented MP4, as far as they are finished; without sound."""
+    """The finished part of a video as fragmented MP4, without sound."""
 
-    mime: Annotated[str | None, Meta(description="for MediaSource; null: nothing is finished, or no browser plays it")]
-    playable: Annotated[bool, Meta(description="false: no browser plays what it is coded with, see `reason`")]
+    mime: Annotated[
+        str | None, Meta(description="for MediaSource; null: nothing is finished, or no browser can play it")
+    ]
+    playable: Annotated[bool, Meta(description="false: no browser can play its codec, see `reason`")]
     reason: str | None
-    init: Annotated[str, Meta(description="what is to be appended before the first segment: its URL")]
+    init: Annotated[str, Meta(description="URL of the initialisation segment, to be appended first")]
     segments: list[Segment]
     complete: Annotated[bool, Meta(description="false: more may come")]
     object: Literal["stream"] = "stream"
 
 
 class Film(Struct):
-    """What an upload turns out to be."""
+    """The film in an upload."""
 
-    name: Annotated[str, Meta(description="as the visitor called the file: any text")]
-    width: Annotated[int, Meta(ge=1, description="of its pictures as they are shown, upright")]
+    name: Annotated[str, Meta(description="the file's name as the visitor sent it: any text")]
+    width: Annotated[int, Meta(ge=1, description="pixels of its pictures, rotated as they are shown")]
     height: Annotated[int, Meta(ge=1)]
-    pixel_aspect: Annotated[float, Meta(gt=0, description="width of a pixel by its height")]
+    pixel_aspect: Annotated[float, Meta(gt=0, description="width of a pixel divided by its height")]
     rate: Annotated[float, Meta(gt=0, description="pictures per second, on average")]
     duration_s: float | None
-    frames: Annotated[int | None, Meta(description="about how many pictures, where the file states it")]
+    frames: Annotated[int | None, Meta(description="about how many pictures; null: not stated in the file")]
     media_type: str
-    playable: Annotated[bool, Meta(description="whether every browser plays it as it is, with its sound")]
+    playable: Annotated[bool, Meta(description="whether every browser can play the file, with its sound")]
 
 
 class Cuts(Struct):
-    """Where scenes of an upload begin, in seconds: frames between the pictures on both sides are not drawn."""
+    """The scene cuts of an upload, in seconds: no frames are drawn across them."""
 
     cuts: list[float]
-    scanned_s: Annotated[float, Meta(description="how far the film has been looked through")]
-    complete: Annotated[bool, Meta(description="false: more may be found, ask again")]
+    scanned_s: Annotated[float, Meta(description="seconds of the film that have been searched")]
+    complete: Annotated[bool, Meta(description="false: the search goes on, ask again")]
 
 
 class Pair(Struct):
@@ -150,7 +156,7 @@ class Pair(Struct):
 
     first_s: float
     second_s: float
-    cut: Annotated[bool | None, Meta(description="whether a scene begins in between; null: not looked through yet")]
+    cut: Annotated[bool | None, Meta(description="whether there is a scene cut in between; null: not known yet")]
 
 
 class Model(Struct):
@@ -163,21 +169,21 @@ class Model(Struct):
 
 
 class ServerStatus(Struct):
-    """What the EDEN server does that draws the frames."""
+    """The state of the EDEN server, which draws the frames."""
 
     server: Annotated[str, Meta(description="its address")]
-    status: Annotated[State, Meta(description="ready: calls are served; away: nobody answers")]
-    message: Annotated[str, Meta(description="what a person should know and do, in words")]
-    models: Annotated[list[Model] | None, Meta(description="null: only of a server of this machine is it known")]
-    pairs_per_second: Annotated[float | None, Meta(description="drawn for all callers, lately; null: not known")]
-    trouble: Annotated[list[str], Meta(description="what went wrong with the last calls, the latest first")]
+    status: Annotated[State, Meta(description="ready: it serves calls; away: it does not answer")]
+    message: Annotated[str, Meta(description="the state and what to do about it, in words")]
+    models: Annotated[list[Model] | None, Meta(description="null: not known, as the server is on another machine")]
+    pairs_per_second: Annotated[float | None, Meta(description="recent rate, for all callers; null: not known")]
+    trouble: Annotated[list[str], Meta(description="errors of the last calls, the latest first")]
     videos_waiting: int
     videos_in_progress: int
     object: Literal["server"] = "server"
 
 
 class Login(Struct, forbid_unknown_fields=True):
-    """What a browser shows for a session."""
+    """What a browser sends to begin a session."""
 
     token: Annotated[str, Meta(max_length=1000)]
 

@@ -1,4 +1,4 @@
-"""What every request has to pass before anything is done for it, and what every answer carries."""
+"""Checks that every request must pass before anything is done for it, and headers that every answer carries."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from web.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPEN = PATHS | {PATH}
-"""What needs no token: the page, which asks for it, and where it is told."""
+"""Paths that need no token: the page, which asks for it, and the one that receives it."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 WEBSOCKET = "WEBSOCKET"
-"""In place of a method: it is none of the safe ones, since browsers open one to any site."""
+"""Stands for a WebSocket's method; not a safe one, since browsers open WebSockets to any site."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -30,7 +30,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Whether only this machine can reach what listens on `host`."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -38,7 +38,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Passes on what comes by a known name, from no other site, with the token; within bounds of time."""
+    """Passes on requests with a known Host, from no other site and with the token; bounds their time."""
 
     def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions) -> None:
         self._app, self._limits, self._sessions = app, settings.limits, sessions
@@ -68,18 +68,18 @@ class Guard:
     def _check(self, method: str, headers: Headers, open_to_all: bool) -> None:
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or _name(host) not in self._hosts:
-            raise ApiError(421, "the service is not known by this name: --allow-host adds one")
+            raise ApiError(421, "unknown host name: allow it with --allow-host")
         site = headers.get("sec-fetch-site")
         if site == "cross-site" or (method not in SAFE_METHODS and site not in (None, "same-origin", "none")):
-            raise ApiError(403, "requests of another site are refused")
+            raise ApiError(403, "requests from another site are refused")
         origin = headers.get("origin")
         if method not in SAFE_METHODS and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            raise ApiError(403, "requests of another origin are refused")
+            raise ApiError(403, "requests from another origin are refused")
         if not open_to_all and not self._sessions.allow(headers.get("authorization", ""), headers.get("cookie", "")):
             raise ApiError(401, "a token is needed: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
 
     def _patient(self, receive: Receive) -> Receive:
-        """`receive`, that waits so long and no longer for each part of a body."""
+        """`receive` with a time limit for each part of a body."""
         complete = False
 
         async def receiving() -> Message:
@@ -90,7 +90,7 @@ class Guard:
                 async with asyncio.timeout(self._limits.receive_s):
                     message = await receive()
             except TimeoutError:
-                raise ApiError(408, "the next part of the body came too late", {"Connection": "close"}) from None
+                raise ApiError(408, "the next part of the body arrived too late", {"Connection": "close"}) from None
             complete = message["type"] != "http.request" or not message.get("more_body", False)
             return message
 

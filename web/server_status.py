@@ -1,4 +1,4 @@
-"""How the EDEN server does, in words that a person can act on: by what its own interfaces say, where it runs here."""
+"""The EDEN server's state in words that tell a person what to do, by its own interfaces if it runs on this machine."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from web.videos import Videos
 
 _PATIENCE_S = 5.0
 _KEPT_S = 3.0
-"""Seconds for which an answer is good: to describe a model, TorchServe runs nvidia-smi for each of its workers."""
+"""Seconds for which an answer is reused: to describe a model, TorchServe runs nvidia-smi for each of its workers."""
 _LATELY_S = 2.0
-"""Seconds that a rate is taken over, at least: TorchServe tells its metrics once a second."""
+"""Least seconds over which a rate is measured: TorchServe updates its metrics once per second."""
 _DRAWING = "|".join((NODES[1], FUSED, LIVE))
 _DRAWN = re.compile(rf'^eden_pairs_total\{{[^}}]*ModelName="(?:{_DRAWING})"[^}}]*\}} (\S+)$', re.MULTILINE)
 _START = "make serve" if IN_CHECKOUT else f"{COMMAND} start"
@@ -44,17 +44,17 @@ _AWAY = (
 
 @dataclass(frozen=True)
 class _Look:
-    """What was seen of the server."""
+    """The server's state when it was last asked."""
 
     status: State
     message: str
     models: list[Model] | None = None
     pairs: float | None = None
-    """drawn since it began"""
+    """pairs drawn since the server's start"""
 
 
 class Status:
-    """Looks at the server when somebody asks, and not more often than every few seconds."""
+    """Asks the server for its state on request, at most once every few seconds."""
 
     def __init__(self, eden: Eden, videos: Videos) -> None:
         self._eden, self._videos = eden, videos
@@ -86,7 +86,7 @@ class Status:
         return json_answer(told)
 
     def count(self, pairs: float | None, now: float) -> float | None:
-        """So many pairs were drawn since the server began; returns how many per second lately, once that is known."""
+        """Note how many pairs were drawn since the server's start. Returns the recent pairs per second, once known."""
         if self._counted is not None and pairs is not None and pairs >= self._counted[1]:
             if now - self._counted[0] < _LATELY_S:
                 return self._rate
@@ -98,37 +98,37 @@ class Status:
 
 
 def look(address: str, key_file: Path | None) -> _Look:
-    """How the server at this address does; the key file is its, where it runs on this machine."""
+    """The state of the server at this address. key_file: the server's, if it runs on this machine."""
     if not _answers(address):
         return _Look("away", _AWAY.format(address))
     local = local_server(key_file) if key_file else None
     if key_file is None or local is None or not local.is_at(address):
-        return _Look("ready", "It answers. Its workers are known where it runs on the same machine as this service.")
+        return _Look("ready", "The server answers. (Its workers are shown only if it runs on this machine.)")
     place = ServerFolder(key_file.parent.resolve())
     try:
         models = _models(Api(with_scheme(address), local.management, Tokens(place.path, local.management)))
         pairs = _pairs(local.metrics)
     except (requests.RequestException, OSError, ValueError, LookupError) as error:
-        return _Look("ready", f"It answers, but does not say what it does: {type(error).__name__}")
+        return _Look("ready", f"The server answers, but does not report its state: {type(error).__name__}")
     status, message = judged(models, place.draining.exists())
     return _Look(status, message, models, pairs)
 
 
 def judged(models: Sequence[Model], draining: bool) -> tuple[State, str]:
-    """What a server with these models is up to, and what to do."""
+    """The state of a server with these models, and what to do, in words."""
     if draining:
-        return "draining", "It is being drained: new calls are refused (drain --cancel: it serves on)."
+        return "draining", "The server is being drained: new calls are refused (drain --cancel ends that)."
     if not models:
-        return "starting", "It is starting: none of its models is up yet."
+        return "starting", "The server is starting: none of its models is up yet."
     without = [model.name for model in models if not model.workers_ready]
     if without:
-        lasting = "it starts one; if that goes on, its log and make doctor say why"
-        return "starting", f"No worker of {' and '.join(without)} is up: {lasting}."
-    return "ready", "It serves."
+        lasting = "one is being started; if this stays, its log and make doctor say why"
+        return "starting", f"{' and '.join(without)} has no worker up: {lasting}."
+    return "ready", "The server is ready."
 
 
 def _answers(address: str) -> bool:
-    """Whether anything of HTTP does there; of gRPC, whether anybody listens."""
+    """Whether something answers at an address: HTTP, or for gRPC a listening port."""
     if "://" not in address or address.startswith("grpc"):
         return _listens(address)
     try:
@@ -148,7 +148,7 @@ def _listens(address: str) -> bool:
 
 
 def _models(api: Api) -> list[Model]:
-    """Those that have workers, or are to have some."""
+    """The models that have workers, or should have some."""
     models = []
     for name in (*NODES, FUSED, LIVE):
         if told := api.describe(name):

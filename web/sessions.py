@@ -1,4 +1,4 @@
-"""How a browser carries the service's token: by a cookie that no script reads and no other site's requests have."""
+"""A browser's session instead of the token: a cookie that scripts cannot read and other sites' requests lack."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ COOKIE = "eden_session"
 PATH = "/v1/session"
 _LASTS_S = 7 * 24 * 3600
 _MOST = 1000
-"""That are known at once; the oldest are forgotten first."""
+"""Most sessions at once; the oldest are dropped first."""
 
 
 class Sessions:
-    """Of browsers that have told the token. They outlast the service."""
+    """Sessions of browsers that have sent the token. They survive restarts."""
 
     def __init__(self, database: sqlite3.Connection, token: str | None, limits: Limits) -> None:
         self._database, self._limits = database, limits
@@ -36,7 +36,7 @@ class Sessions:
         if self._token is None:
             return response
         if not hmac.compare_digest(told.token.strip().encode(), self._token):
-            raise ApiError(401, "this is not the service's token")
+            raise ApiError(401, "wrong token")
         cookie, now = secrets.token_urlsafe(32), time.time()
         self._database.execute("INSERT INTO sessions VALUES (?, ?)", (_digest(cookie), now + _LASTS_S))
         self._database.execute(
@@ -56,7 +56,7 @@ class Sessions:
         return response
 
     def allow(self, authorization: str, cookies: str) -> bool:
-        """Whether a request with these headers carries the token, or the cookie of somebody who told it."""
+        """Whether a request with these headers carries the token, or the cookie of a session."""
         if self._token is None:
             return True
         kind, _, given = authorization.partition(" ")

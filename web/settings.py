@@ -1,4 +1,4 @@
-"""What the service is told at its start, and what it allows."""
+"""The service's settings, and its bounds."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what visitors may take."""
+    """Bounds on what visitors may use."""
 
     upload_bytes: int = 4 * GIB
-    """of one film"""
+    """most bytes of one film"""
     uploads: int = 100
     upload_total_bytes: int = 64 * GIB
-    """of all uploads together, as announced"""
+    """most bytes of all uploads together, as announced"""
     reserve_bytes: int = 2 * GIB
-    """of the disk that are left free"""
+    """bytes of the disk that stay free"""
     videos: int = 1000
-    """in any state"""
+    """most videos in any state"""
     queue: int = 100
-    """that are not ended yet"""
+    """most videos that have not ended"""
     keep_s: float = 7 * 24 * 3600
-    """from the last use of an upload, and the end of a video, until it is removed"""
+    """seconds after its last use until an upload is removed, and after its end until a video is"""
     body_bytes: int = 64 << 10
-    """of a body that is no film"""
+    """most bytes of a request's body that is not a film"""
     event_streams: int = 32
     live: int = 4
-    """exchanges of live pictures"""
+    """most live connections"""
     previews: int = 500
-    """files that are kept of an upload: thumbnails, cuts"""
+    """most files cached per upload: thumbnails, cuts"""
     preview_bytes: int = 32 << 20
-    """of them together"""
+    """most bytes of these files per upload"""
     read_s: float = 60
-    """until a picture of an upload has to be there"""
+    """seconds that reading a picture of an upload may take"""
     calls: int = 4
-    """of the EDEN server at once, for single pairs"""
+    """most calls of the EDEN server at once, for single pairs"""
     connections: int = 128
     receive_s: float = 30
-    """until the head of a request has to be there, and the next part of a body"""
+    """seconds for a request's head to arrive, and for each next part of its body"""
     send_s: float = 60
-    """until a part of an answer has to be taken"""
+    """seconds for a client to accept each part of an answer"""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of one service.
+    """The settings of one service.
 
-    folder         all that it writes; made with mode 0700
-    allowed_hosts  names of the Host header, beside those of loopback and `host`
-    token          that every request has to carry; None: none
-    at_once        films that are made side by side
-    film_options   of the command eden-interpolate, for every film
-    command        what makes a film: eden-interpolate, ended with this service
+    folder         holds all that it writes; made with mode 0700
+    allowed_hosts  accepted names in the Host header, beside loopback's and `host`
+    token          that every request must carry; None: no token
+    at_once        films that are made at once
+    film_options   options of the command eden-interpolate for every film
+    command        makes a film: eden-interpolate, which ends with this service
     """
 
     folder: Path
@@ -68,5 +68,5 @@ class Settings:
     command: tuple[str, ...] = (sys.executable, "-m", "web.worker")
     heartbeat_s: float = 15
     wait_s: float = 10
-    """after which who asks for cuts is told how far it is"""
+    """seconds after which a request for cuts is answered with those found so far"""
     limits: Limits = field(default_factory=Limits)

@@ -25,7 +25,7 @@ _LASTING = {"Cache-Control": "private, max-age=86400, immutable"}
 
 
 class StreamApi:
-    """Reads what the film's processes have written; no packet of it is encoded anew."""
+    """Serves what the film's processes have written, without encoding anything again."""
 
     def __init__(self, videos: Videos) -> None:
         self._videos = videos
@@ -38,12 +38,13 @@ class StreamApi:
         place = f"/v1/videos/{video.id}/stream"
         stream = Stream(None, True, None, f"{place}/init", [], video.status == "completed")
         if video.options.format == "gif":
-            stream.playable, stream.reason = False, "a GIF is no stream: fetch it when it is completed"
+            stream.playable, stream.reason = False, "a GIF cannot be streamed: download it when it is completed"
         elif parts:
             try:
                 _, stream.mime = await self._of_segment(video, parts[0], lambda path, _: header(path))
             except NotPlayed as what:
-                stream.playable, stream.reason = False, f"browsers do not play {what}: fetch the file, or choose h264"
+                stream.playable, stream.reason = False, f"browsers cannot play {what}: download the file, or choose "
+                "h264"
             else:
                 stream.segments = [
                     Segment(f"{place}/{number}", part.start, part.duration) for number, part in enumerate(parts)
@@ -51,12 +52,12 @@ class StreamApi:
         return json_answer(stream)
 
     async def init(self, request: Request) -> Response:
-        """GET /v1/videos/{id}/stream/init: what comes before the segments."""
+        """GET /v1/videos/{id}/stream/init: the initialisation segment."""
         video, part = self._part(request, 0)
         try:
             begin, _ = await self._of_segment(video, part, lambda path, _: header(path))
         except NotPlayed as what:
-            raise ApiError(409, f"browsers do not play {what}") from what
+            raise ApiError(409, f"browsers cannot play {what}") from what
         return Response(begin, headers=_LASTING, media_type="video/mp4")
 
     async def segment(self, request: Request) -> Response:
@@ -74,11 +75,14 @@ class StreamApi:
         video = self._videos.get(request.path_params["id"])
         parts = self._videos.stream(video.id)
         if number >= len(parts):
-            raise ApiError(404, f"{len(parts)} segments of it are finished")
+            raise ApiError(404, f"no such segment: {len(parts)} are finished")
         return video, parts[number]
 
     async def _of_segment(self, video: Video, part: StreamPart, read: Callable[[Path, bool], T]) -> T:
-        """What is read of its own file, or, once that is gone, of the whole film. Raises ApiError 404, NotPlayed."""
+        """Read a segment from its own file or, once that is gone, from the whole film.
+
+        Raises ApiError 404, NotPlayed.
+        """
         result = self._videos.result(video)
 
         def look() -> T:
@@ -93,4 +97,4 @@ class StreamApi:
             try:
                 return await threaded(look)
             except (av.FFmpegError, OSError, ValueError) as error:
-                raise ApiError(404, "this segment is no longer there") from error
+                raise ApiError(404, "this segment no longer exists") from error

@@ -1,4 +1,4 @@
-"""Which segments of a video are finished: those of its journal while it is made, and all of the film afterwards."""
+"""The finished segments of a video: by its journal while it is being made, and the whole film afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from web.videos import StreamPart, Videos
 logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 0.25
-"""Seconds between two looks at the journal of a video that is being made."""
+"""Seconds between two readings of the journal of a video that is being made."""
 
 
 async def follow(videos: Videos, video: Video) -> None:
@@ -36,14 +36,14 @@ async def follow(videos: Videos, video: Video) -> None:
 
 
 async def note_segments(videos: Videos, video: Video) -> None:
-    """Note what is finished of it now."""
+    """Note the segments that are finished now."""
     if video.options.format == "gif":
         return
     known = videos.stream(video.id)
     try:
         parts = await threaded(_finished, videos.result(video), known)
     except (av.FFmpegError, OSError, ValueError) as error:
-        logger.warning("video %s: its segments cannot be told (%s)", video.id, error)
+        logger.warning("video %s: its segments cannot be read (%s)", video.id, error)
         return
     with suppress(ApiError):  # it is deleted
         videos.set_stream(video.id, parts)

@@ -1,4 +1,4 @@
-"""What takes longer than an event loop can wait for, and cannot be cancelled."""
+"""Work in threads that would block the event loop, and that cannot be cancelled."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ T = TypeVar("T")
 
 
 async def threaded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `function` returns, called in a thread of its own. That runs on where this is cancelled."""
+    """Call `function` in a thread and return its result. If this is cancelled, the thread still runs to its end."""
     return await asyncio.shield(asyncio.wrap_future(in_thread(function, *args, **kwargs)))

@@ -24,7 +24,7 @@ class Tus:
         self._uploads, self._limits = uploads, limits
 
     async def collection(self, request: Request) -> Response:
-        """OPTIONS and POST /v1/uploads: what is understood; a new upload."""
+        """OPTIONS and POST /v1/uploads: the supported parts of tus; a new upload."""
         if request.method == "OPTIONS":
             offered = {"Tus-Version": VERSION, "Tus-Extension": "creation,termination"}
             return _answer(204, offered | {"Tus-Max-Size": str(self._limits.upload_bytes)})
@@ -34,7 +34,7 @@ class Tus:
         return _answer(201, {"Location": f"/v1/uploads/{upload.id}", "Upload-Offset": "0"})
 
     async def one(self, request: Request) -> Response:
-        """HEAD, PATCH and DELETE /v1/uploads/{id}: how much is there; more of it; remove it."""
+        """HEAD, PATCH and DELETE /v1/uploads/{id}: bytes received; send more; delete it."""
         _check_version(request)
         method = request.method
         if method == "POST":
@@ -47,11 +47,11 @@ class Tus:
         if method == "DELETE":
             self._uploads.delete(upload.id)
             return _answer(204, {})
-        raise ApiError(405, "an upload takes HEAD, PATCH and DELETE", {"Allow": "HEAD, PATCH, DELETE"})
+        raise ApiError(405, "an upload accepts HEAD, PATCH and DELETE", {"Allow": "HEAD, PATCH, DELETE"})
 
     async def _more(self, request: Request, upload: Upload) -> Response:
         if content_type(request) != _CHUNKS:
-            raise ApiError(415, f"the body has to be a part of the film: Content-Type: {_CHUNKS}")
+            raise ApiError(415, f"the body must be a part of the film (Content-Type: {_CHUNKS})")
         offset = await self._uploads.receive(upload, _count(request, "upload-offset"), request.stream())
         return _answer(204, {"Upload-Offset": str(offset)})
 
@@ -62,18 +62,20 @@ def _answer(status: int, headers: dict[str, str]) -> Response:
 
 def _check_version(request: Request) -> None:
     if request.headers.get("tus-resumable") != VERSION:
-        raise ApiError(412, f"uploads go by tus: Tus-Resumable: {VERSION}", {"Tus-Version": VERSION})
+        raise ApiError(
+            412, f"uploads use the tus protocol: send the header Tus-Resumable: {VERSION}", {"Tus-Version": VERSION}
+        )
 
 
 def _count(request: Request, name: str) -> int:
     text = request.headers.get(name, "")
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ApiError(400, f"the header {name.title()} has to be a number of bytes")
+        raise ApiError(400, f"the header {name.title()} must be a number of bytes")
     return int(text)
 
 
 def _file_name(metadata: str) -> str:
-    """`filename` of Upload-Metadata. Raises ApiError 400: not as tus has it."""
+    """`filename` in the header Upload-Metadata. Raises ApiError 400: malformed."""
     if len(metadata) > _LONGEST_METADATA:
         raise ApiError(400, f"Upload-Metadata is longer than {_LONGEST_METADATA} characters")
     for pair in filter(None, (each.strip() for each in metadata.split(","))):
@@ -81,7 +83,7 @@ def _file_name(metadata: str) -> str:
         try:
             told = base64.b64decode(value.strip(), validate=True).decode(errors="replace")
         except (binascii.Error, ValueError) as error:
-            raise ApiError(400, "Upload-Metadata has a value that is no Base64") from error
+            raise ApiError(400, "Upload-Metadata has a value that is not Base64") from error
         if key == "filename":
             return told
     return ""

@@ -1,4 +1,4 @@
-"""Films that visitors send: files of random names in a folder of their own, bounded in size, number and time."""
+"""Films that visitors upload: files with random names in a folder, bounded in size, number and age."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from web.settings import Limits
 
 @dataclass(frozen=True)
 class Upload:
-    """A film that has been sent, or is still being sent."""
+    """A film that was uploaded, or is being uploaded."""
 
     id: str
     name: str
     length: int
     path: Path
     previews: Path
-    """a folder for what has been found out of it; made by whoever keeps something there"""
+    """cache folder of this upload, made when something is kept there"""
 
     @property
     def offset(self) -> int:
-        """How many of its bytes are there."""
+        """How many bytes have arrived."""
         return self.path.stat().st_size
 
     @property
@@ -38,12 +38,12 @@ class Upload:
         return self.offset == self.length
 
     def worded(self, text: str) -> str:
-        """With the visitor's name of the film in place of its path."""
+        """The text with the film's path replaced by the name that the visitor gave it."""
         return text.replace(str(self.path), self.name).replace(self.id, self.name)
 
 
 class Uploads:
-    """All uploads; one thread uses it. What the files hold is the truth on how much has come."""
+    """All uploads; used by one thread. The size of an upload's file says how much has arrived."""
 
     def __init__(self, database: sqlite3.Connection, folder: Path, limits: Limits) -> None:
         self._database, self._folder, self._limits = database, folder, limits
@@ -53,18 +53,18 @@ class Uploads:
             each.mkdir(mode=0o700, exist_ok=True)
 
     def create(self, name: str, length: int, spare: int = 0) -> Upload:
-        """Room for a film, and for so many bytes more of which nobody knows yet whether they belong to it.
+        """A new upload of `length` bytes, and `spare` bytes more that may or may not belong to it.
 
-        Raises ApiError: 413 it is too long, 507 there is no room.
+        Raises ApiError: 413 it is too large, 507 there is no space.
         """
         limits = self._limits
         if length > limits.upload_bytes:
             raise ApiError(413, f"a film of more than {limits.upload_bytes} bytes is not taken")
         count, total = self._database.execute("SELECT count(*), coalesce(sum(length), 0) FROM uploads").fetchone()
         if count >= limits.uploads or total + length > limits.upload_total_bytes:
-            raise ApiError(507, "there are too many uploads: delete some videos that are done, or wait")
+            raise ApiError(507, "too many uploads: delete some finished videos, or wait")
         if free_bytes(self._folder) - self._outstanding() - length < limits.reserve_bytes:
-            raise ApiError(507, "the disk of the service is nearly full: delete some videos that are done")
+            raise ApiError(507, "the service's disk is nearly full: delete some finished videos")
         id_ = secrets.token_hex(16)
         self._path(id_).touch(mode=0o600, exist_ok=False)
         told = (id_, shown(name), length + spare, time.time())
@@ -72,24 +72,29 @@ class Uploads:
         return self.get(id_)
 
     def get(self, id_: str) -> Upload:
-        """Raises ApiError 404."""
+        """The upload with this id. Raises ApiError 404."""
         row = self._database.execute("SELECT name, length FROM uploads WHERE id = ?", (id_,)).fetchone()
         if row is None:
-            raise ApiError(404, "there is no such upload; it may have been removed, being old")
+            raise ApiError(404, "no such upload; it may have expired")
         return Upload(id_, row["name"], row["length"], self._path(id_), self._previews / id_)
 
     def use(self, id_: str) -> Upload:
-        """It is kept for a while again. Raises ApiError: 404, or 409 as long as it is not complete."""
+        """The complete upload with this id, whose expiry starts again.
+
+        Raises ApiError: 404, or 409 if it is incomplete.
+        """
         upload = self.get(id_)
         if not upload.complete:
-            raise ApiError(409, f"the upload is not complete: {upload.offset} of {upload.length} bytes are there")
+            raise ApiError(409, f"the upload is incomplete: {upload.offset} of {upload.length} bytes have arrived")
         self._touch(id_)
         return upload
 
     async def receive(self, upload: Upload, offset: int, chunks: AsyncIterator[bytes]) -> int:
-        """Add what comes; returns how much is there then. What has come stays, however this ends.
+        """Append the chunks; returns how many bytes have arrived in all. What was received stays, however this ends.
 
-        Raises ApiError: 409 it does not go on at `offset`, 423 another one is sending, 413 it is longer than announced.
+        Raises ApiError: 409 `offset` is not where the upload continues, 413 longer than announced, 423 another request
+        is
+        sending, 507 the disk is full.
         """
         with self.receiving(upload, offset) as file:
             async for chunk in chunks:
@@ -99,11 +104,11 @@ class Uploads:
 
     @contextmanager
     def receiving(self, upload: Upload, offset: int) -> Iterator[FileIO]:
-        """Its file, for one at a time to write to. Raises ApiError 409 or 423."""
+        """The upload's file, which one request at a time can append to. Raises ApiError 409 or 423."""
         if upload.id in self._receiving:
             raise ApiError(423, "another request is sending this upload")
         if offset != upload.offset:
-            raise ApiError(409, f"the upload goes on at {upload.offset}, not at {offset}")
+            raise ApiError(409, f"the upload continues at byte {upload.offset}, not {offset}")
         self._receiving.add(upload.id)
         try:
             with upload.path.open("ab", buffering=0) as file:
@@ -112,17 +117,17 @@ class Uploads:
             self._receiving.discard(upload.id)
 
     async def write(self, upload: Upload, file: FileIO, chunk: bytes) -> None:
-        """Add this much. Raises ApiError: 413 it is longer than announced, 507 the disk is full."""
+        """Append a chunk. Raises ApiError: 413 longer than announced, 507 the disk is full."""
         if file.tell() + len(chunk) > upload.length:
             raise ApiError(413, f"more than the {upload.length} bytes that were announced")
         try:
             while chunk:
                 chunk = chunk[await asyncio.to_thread(file.write, chunk) :]
         except OSError as error:
-            raise ApiError(507, "the disk of the service is full") from error
+            raise ApiError(507, "the service's disk is full") from error
 
     def finish(self, upload: Upload, name: str, length: int) -> Upload:
-        """It is complete, and turned out to be so long. Raises ApiError 413."""
+        """Complete an upload whose true length is known only now. Raises ApiError 413."""
         if length > self._limits.upload_bytes:
             raise ApiError(413, f"a film of more than {self._limits.upload_bytes} bytes is not taken")
         told = (shown(name), length, time.time(), upload.id)
@@ -130,24 +135,24 @@ class Uploads:
         return self.get(upload.id)
 
     def discard(self, upload: Upload) -> None:
-        """Remove it, whatever it is."""
+        """Delete an upload in any state."""
         self._database.execute("DELETE FROM uploads WHERE id = ?", (upload.id,))
         upload.path.unlink(missing_ok=True)
         shutil.rmtree(upload.previews, ignore_errors=True)
 
     def delete(self, id_: str) -> None:
-        """Remove it. Raises ApiError: 404, 409 while a film is to be made of it, 423 while it is sent."""
+        """Delete an upload. Raises ApiError: 404, 409 while a video needs it, 423 while it is being sent."""
         self.get(id_)
         if id_ in self._receiving:
             raise ApiError(423, "another request is sending this upload")
         if self._database.execute(
             "SELECT 1 FROM videos WHERE upload = ? AND status IN ('queued', 'in_progress')", (id_,)
         ).fetchone():
-            raise ApiError(409, "a video is still to be made of it: cancel that first")
+            raise ApiError(409, "a video still needs this upload: cancel that first")
         self.discard(self.get(id_))
 
     def expire(self, now: float) -> None:
-        """Remove what nobody has used for long, and files of which nothing is known."""
+        """Delete expired uploads, and files that belong to none. `now`: seconds since the epoch."""
         old = self._database.execute(
             "SELECT id FROM uploads WHERE used_at < ? AND id NOT IN "
             "(SELECT upload FROM videos WHERE status IN ('queued', 'in_progress'))",
@@ -176,7 +181,7 @@ class Uploads:
 
 
 def free_bytes(folder: Path) -> int:
-    """Of the disk that it lies on."""
+    """Free bytes on the disk of a folder."""
     return shutil.disk_usage(folder).free
 
 

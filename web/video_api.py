@@ -28,13 +28,13 @@ _LAST = (1 << 63) - 1
 
 
 class VideoApi:
-    """Films to be made, as HTTP resources."""
+    """The endpoints: videos as HTTP resources."""
 
     def __init__(self, videos: Videos, uploads: Uploads, queue: FilmQueue, limits: Limits) -> None:
         self._videos, self._uploads, self._queue, self._limits = videos, uploads, queue, limits
 
     async def create(self, request: Request) -> Response:
-        """POST /v1/videos: of a form with the film in it, or of an upload."""
+        """POST /v1/videos: from a form that holds the film, or from an upload."""
         self._videos.check_room()
         if content_type(request) == "multipart/form-data":
             upload, options = await read_form(request, self._uploads, self._limits)
@@ -53,7 +53,7 @@ class VideoApi:
         limit = number(request, "limit", 1, 100, 20) or 20
         status = request.query_params.get("status")
         if status is not None and status not in get_args(Status):
-            raise ApiError(400, f"status has to be one of {', '.join(get_args(Status))}")
+            raise ApiError(400, f"status must be one of {', '.join(get_args(Status))}")
         return json_answer(self._videos.page(limit, number(request, "cursor", 0, _LAST, None), status))
 
     async def get(self, request: Request) -> Response:
@@ -69,7 +69,7 @@ class VideoApi:
             await self._pause(self._videos.get(id_), change.paused)
         if isinstance(change.position, int):
             if self._videos.get(id_).status != "queued":
-                raise ApiError(409, "it does not wait in the queue")
+                raise ApiError(409, "the video is not waiting in the queue")
             self._videos.move(id_, change.position)
         if change.status == "cancelled":
             await self._cancel(self._videos.get(id_))
@@ -87,11 +87,11 @@ class VideoApi:
         return Response(status_code=204)
 
     async def content(self, request: Request) -> Response:
-        """GET /v1/videos/{id}/content, with ranges."""
+        """GET /v1/videos/{id}/content; supports ranges."""
         video = self._videos.get(request.path_params["id"])
         path = self._videos.content(video)
         if path is None:
-            raise ApiError(409, f"there is nothing to be seen of it yet: it is {video.status.replace('_', ' ')}")
+            raise ApiError(409, f"nothing of the video can be shown yet: it is {video.status.replace('_', ' ')}")
         name = f"{PurePath(video.name).stem}.{video.options.format}"
         return FileResponse(
             path, media_type=MEDIA_TYPES[video.options.format], filename=name, content_disposition_type="inline"
@@ -105,7 +105,7 @@ class VideoApi:
 
     async def _pause(self, video: Video, paused: bool) -> None:
         if video.status not in ("queued", "in_progress"):
-            raise ApiError(409, f"it is {video.status}: there is nothing to pause")
+            raise ApiError(409, f"the video is {video.status}: it cannot be paused")
         self._videos.set(video.id, paused=int(paused))
         if paused:
             await self._queue.end(video.id, "queued")
@@ -116,7 +116,7 @@ class VideoApi:
         elif video.status == "queued":
             self._videos.set(video.id, "cancelled", paused=0)
         elif video.status != "cancelled":
-            raise ApiError(409, f"it is {video.status} already")
+            raise ApiError(409, f"the video is already {video.status}")
 
     def _retry(self, video: Video) -> None:
         if video.status in ("cancelled", "failed"):
@@ -124,4 +124,4 @@ class VideoApi:
             self._videos.check_room()
             self._videos.set(video.id, "queued", error=None, paused=0)
         elif video.status == "completed":
-            raise ApiError(409, "it is completed already")
+            raise ApiError(409, "the video is already completed")

@@ -1,4 +1,4 @@
-"""The videos that are made, are to be made, or were: their rows, their order, and where their files lie."""
+"""The videos in all states: their rows in the database, their order, and the paths of their files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from web.uploads import Upload
 
 
 class StreamPart(msgspec.Struct, frozen=True, array_like=True):
-    """A segment: when it begins and how long it is in seconds, and its file, as long as the video is being made."""
+    """A segment: its beginning and duration in seconds, and its file while the video is being made."""
 
     start: float
     duration: float
@@ -33,14 +33,14 @@ _ENDED = ("completed", "failed", "cancelled")
 
 
 class Videos:
-    """All videos; one thread uses it. Whoever listens is told of each change."""
+    """All videos; used by one thread. Each change is published as an event."""
 
     def __init__(self, database: sqlite3.Connection, folder: Path, limits: Limits, events: Events) -> None:
         self._database, self._folder, self._limits, self._events = database, folder, limits, events
         folder.mkdir(mode=0o700, exist_ok=True)
 
     def create(self, upload: Upload, options: Options) -> Video:
-        """A new one, last in the queue. Raises ApiError 429 where there are too many."""
+        """A new video, last in the queue. Raises ApiError 429: there are too many."""
         self.check_room()
         id_ = secrets.token_hex(16)
         (self._folder / id_).mkdir(mode=0o700)
@@ -57,23 +57,26 @@ class Videos:
             "SELECT count(*) FILTER (WHERE status IN ('queued', 'in_progress')), count(*) FROM videos"
         ).fetchone()
         if waiting >= self._limits.queue or count >= self._limits.videos:
-            raise ApiError(429, "there are too many videos: wait until some are done, or delete some")
+            raise ApiError(429, "too many videos: wait until some are finished, or delete some")
 
     def counts(self) -> tuple[int, int]:
-        """How many wait, and how many are made."""
+        """How many videos wait, and how many are being made."""
         counted = self._database.execute("SELECT status, count(*) FROM videos GROUP BY status").fetchall()
         by_status = {row[0]: row[1] for row in counted}
         return by_status.get("queued", 0), by_status.get("in_progress", 0)
 
     def get(self, id_: str) -> Video:
-        """Raises ApiError 404."""
+        """The video with this id. Raises ApiError 404."""
         row = self._database.execute("SELECT * FROM videos WHERE id = ?", (id_,)).fetchone()
         if row is None:
-            raise ApiError(404, "there is no such video; it may have been removed, being old")
+            raise ApiError(404, "no such video; it may have expired")
         return self._video(row)
 
     def page(self, limit: int, cursor: int | None, status: str | None) -> VideoPage:
-        """So many at most, the latest first, older than those of the page that gave this cursor."""
+        """A page of at most `limit` videos, the latest first.
+
+        cursor: that of the page before it; None: the first page.
+        """
         rows = self._database.execute(
             "SELECT * FROM videos WHERE (?1 IS NULL OR seq < ?1) AND (?2 IS NULL OR status = ?2) "
             "ORDER BY seq DESC LIMIT ?3",
@@ -83,14 +86,14 @@ class Videos:
         return VideoPage([self._video(row) for row in rows[:limit]], rows[limit - 1]["seq"] if more else None)
 
     def next(self) -> Video | None:
-        """The one whose turn it is."""
+        """The next video to make; None if none waits."""
         row = self._database.execute(
             "SELECT * FROM videos WHERE status = 'queued' AND NOT paused ORDER BY rank LIMIT 1"
         ).fetchone()
         return row and self._video(row)
 
     def set(self, id_: str, status: Status | None = None, **columns: Any) -> Video:
-        """Change what is known of it; nothing happens to one that is gone meanwhile. Raises ApiError 404."""
+        """Change a video's columns, and publish it. Raises ApiError 404: it was deleted."""
         if status is not None:
             columns["status"] = status
             if status != "in_progress":
@@ -101,23 +104,23 @@ class Videos:
         return self._told(id_)
 
     def stream(self, id_: str) -> list[StreamPart]:
-        """What of it can be seen by segments, in order."""
+        """The finished segments of a video, in order."""
         row = self._database.execute("SELECT stream FROM videos WHERE id = ?", (id_,)).fetchone()
         return [] if row is None else msgspec.json.decode(row["stream"], type=list[StreamPart])
 
     def set_stream(self, id_: str, parts: list[StreamPart]) -> None:
-        """These are. Nothing happens where they are known. Raises ApiError 404."""
+        """Store the finished segments of a video, unless they are known. Raises ApiError 404."""
         if parts != self.stream(id_):
             self.set(id_, segments=len(parts), stream=msgspec.json.encode(parts).decode())
 
     def note(self, id_: str, text: str) -> None:
-        """Add to its notes, unless there are many."""
+        """Add a note to a video, unless it has many."""
         notes = self.get(id_).notes
         if text not in notes and len(notes) < 50:
             self.set(id_, notes=json.dumps([*notes, text]))
 
     def move(self, id_: str, position: int) -> None:
-        """To this place among those that wait."""
+        """Move a video to this position among those that wait."""
         rows = self._database.execute("SELECT id, rank FROM videos WHERE status = 'queued' ORDER BY rank").fetchall()
         order = [row["id"] for row in rows if row["id"] != id_]
         order.insert(position, id_)
@@ -126,20 +129,20 @@ class Videos:
             self._told(each)
 
     def requeue_interrupted(self) -> None:
-        """What was being made when the service ended comes first now; what was just finished is."""
+        """After a restart: videos that were being made come first in the queue; those with a result are completed."""
         rows = self._database.execute("SELECT * FROM videos WHERE status = 'in_progress' ORDER BY rank").fetchall()
         for row in rows:
             video = self._video(row)
             self.set(video.id, "completed" if self.result(video).is_file() else "queued")
 
     def delete(self, id_: str) -> None:
-        """Remove it and its files. It must not be in progress."""
+        """Delete a video and its files. It must not be in progress."""
         self._database.execute("DELETE FROM videos WHERE id = ?", (id_,))
         shutil.rmtree(self._folder / id_, ignore_errors=True)
         self._events.publish("deleted", {"id": id_})
 
     def expire(self, now: float) -> None:
-        """Remove those that ended long ago, and folders of which nothing is known."""
+        """Delete expired videos, and folders that belong to none. `now`: seconds since the epoch."""
         old = self._database.execute("SELECT id FROM videos WHERE ended_at < ?", (now - self._limits.keep_s,))
         for row in old.fetchall():
             self.delete(row["id"])
@@ -149,11 +152,11 @@ class Videos:
                 shutil.rmtree(path, ignore_errors=True)
 
     def result(self, video: Video) -> Path:
-        """Where it lies once it is complete."""
+        """The path of the result."""
         return self._folder / video.id / f"film.{video.options.format}"
 
     def content(self, video: Video) -> Path | None:
-        """What there is to be seen of it: all, or the finished part of one that is not being made."""
+        """The file that can be shown: the result, or the finished part of a video that has ended; None: nothing."""
         if video.status == "in_progress":
             return None
         result = self.result(video)

@@ -1,7 +1,7 @@
-"""The command eden-interpolate, for a film that somebody sent: python -m web.worker INPUT OUTPUT [options].
+"""The command eden-interpolate for an uploaded film: python -m web.worker INPUT OUTPUT [options].
 
-It ends as by SIGTERM once its standard input does: so it goes with the service, however that ends. And files that are
-lists of other files (playlists) are refused: they would have it read what is not the visitor's.
+It ends as by SIGTERM once its standard input ends, and so with the service, however that ends. Files that list other
+files (playlists) are refused: they could make it read files that are not the visitor's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from web.lifeline import end_with_the_input
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The exit code."""
+    """Run the command. Returns its exit code."""
     exit_when_told_to()
     end_with_the_input()
     try:

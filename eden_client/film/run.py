@@ -332,7 +332,7 @@ class _Run:
             self._summary.frames_in += 1
             yield step
         if self._summary.frames_in < 2:
-            raise MediaError(f"{self._film.name}: a single picture, and nothing to go between")
+            raise MediaError(f"{self._film.name}: a single picture, so there is no frame between")
 
     def _tick(self) -> Fraction:
         """Of which every time stamp of the result is a multiple."""

@@ -197,7 +197,7 @@ def test_what_is_no_film_is_said_by_its_name_and_is_never_a_page(idle):
     place = idle.upload(b"<html><script>alert(1)</script></html>" * 100, "holiday.html")
     for path in ("film", "cuts", "frame?at=0", "pair?at=0", "pair/first?at=0", "pair/eden?at=0"):
         reply = idle.get(f"{place}/{path}")
-        assert reply.status_code == 422 and "no film of a kind that is taken" in reply.json()["message"], path
+        assert reply.status_code == 422 and "not a film of an accepted kind" in reply.json()["message"], path
     sent = idle.get(f"{place}/content")
     assert sent.headers["Content-Type"] == "application/octet-stream"
     assert sent.headers["Content-Disposition"].startswith("attachment; ")
@@ -207,7 +207,7 @@ def test_what_is_no_film_is_said_by_its_name_and_is_never_a_page(idle):
 def test_what_is_wrong_with_a_film_is_said_by_its_visitors_name(idle, tmp_path):
     place = idle.upload(write(tmp_path / "one.mp4", pictures=1).read_bytes(), "holiday.mp4")
     told = idle.get(f"{place}/pair?at=0").json()["message"]
-    assert told == "holiday.mp4: a single picture, and nothing to go between"
+    assert told == "holiday.mp4: a single picture, so there is no frame between"
 
 
 def test_a_jump_to_the_end_of_a_film_of_key_frames_reads_it_once(tmp_path, monkeypatch):
@@ -262,7 +262,7 @@ def test_what_is_kept_is_bounded_and_goes_with_the_upload(tmp_path, scenes):
 
 
 @pytest.mark.parametrize(
-    ("how", "patience_s", "told"), [("os.abort()", PATIENCE, "ended the process"), ("time.sleep(600)", 0.5, "0.5 s")]
+    ("how", "patience_s", "told"), [("os.abort()", PATIENCE, "crashed the process"), ("time.sleep(600)", 0.5, "0.5 s")]
 )
 def test_a_film_that_ends_or_stops_its_reader_is_at_fault_and_the_next_one_is_read(
     scenes, tmp_path, how, patience_s, told

@@ -66,7 +66,7 @@ def test_a_film_that_was_cancelled_or_killed_goes_on_where_it_was(tmp_path, film
         assert visitor.patch_video(id_, status="queued").status_code == 200
         making(visitor).kill()
         failed = visitor.ended(id_)
-        assert failed["status"] == "failed" and "by signal 9: retry goes on from there" in failed["error"]
+        assert failed["status"] == "failed" and "by signal 9: retry continues from there" in failed["error"]
         held.unlink()
         assert visitor.patch_video(id_, status="queued").json()["error"] is None
         assert visitor.ended(id_)["frames"] == ALL

@@ -188,7 +188,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(tmp_path, monkeypatch):
         told = b""
         while chunk := slow.recv(4096):
             told += chunk
-    assert told.startswith(b"HTTP/1.1 408 ") and b"came too late" in told
+    assert told.startswith(b"HTTP/1.1 408 ") and b"arrived too late" in told
 
 
 HEAD = b"GET /v1/videos HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -249,12 +249,12 @@ def test_nobody_else_reaches_it_without_a_token(tmp_path, monkeypatch, capsys, h
 def test_a_token_that_can_be_guessed_is_refused(tmp_path, capsys):
     (tmp_path / "token").write_text("secret\n")
     assert main(["--token-file", str(tmp_path / "token"), "--folder", str(tmp_path / "web")]) == 1
-    assert "16 ASCII characters" in capsys.readouterr().err
+    assert "at least 16 characters" in capsys.readouterr().err
 
 
 def test_a_folder_is_for_one_service(idle, capsys):
     assert main(["--folder", str(idle.folder), "--port", "0"]) == 1
-    assert "another service works in" in capsys.readouterr().err
+    assert "another service is using" in capsys.readouterr().err
 
 
 def test_films_are_made_without_the_services_token(tmp_path, monkeypatch):

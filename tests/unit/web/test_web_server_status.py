@@ -17,8 +17,8 @@ UP, DOWN = Model("eden__encoder", 2, 1, 3), Model("eden__dit_decoder", 1, 0, 0)
 @pytest.mark.parametrize(
     ("models", "draining", "status", "words"),
     [
-        ([UP], False, "ready", "It serves."),
-        ([UP, DOWN], False, "starting", "No worker of eden__dit_decoder is up"),
+        ([UP], False, "ready", "The server is ready."),
+        ([UP, DOWN], False, "starting", "eden__dit_decoder has no worker up"),
         ([], False, "starting", "none of its models is up"),
         ([UP], True, "draining", "drain --cancel"),
     ],

@@ -121,7 +121,8 @@ def test_what_is_not_known_of_a_film_when_it_is_joined_is_found_in_it(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("options", "told"), [({"codec": "hevc"}, "browsers do not play hevc"), ({"format": "gif"}, "a GIF is no stream")]
+    ("options", "told"),
+    [({"codec": "hevc"}, "browsers cannot play hevc"), ({"format": "gif"}, "a GIF cannot be streamed")],
 )
 def test_what_browsers_do_not_play_is_said(visitor, film, options, told):
     id_ = visitor.send_film(film, duration=0.2, **options)["id"]

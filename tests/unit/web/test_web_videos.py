@@ -58,7 +58,7 @@ def test_a_trial_in_slow_motion_of_the_same_upload(visitor, made):
 def test_what_is_no_film_is_said_in_words(visitor, tmp_path):
     (tmp_path / "no").write_bytes(b"\0no film" * 1000)
     made = visitor.ended(visitor.send_film(tmp_path / "no", "holiday.mp4")["id"])
-    assert made["status"] == "failed" and "no film of a kind that is taken" in made["error"]
+    assert made["status"] == "failed" and "not a film of an accepted kind" in made["error"]
     assert visitor.content(made["id"]).status_code == 409
 
 
@@ -67,7 +67,7 @@ def test_a_list_of_other_files_reads_none_of_them(film, tmp_path):
     (tmp_path / "list").write_text("ffconcat version 1.0\nfile 'another'\n")
     with open_input(tmp_path / "list") as opened:  # FFmpeg by itself does
         assert opened.format.name == "concat" and opened.streams.video
-    with pytest.raises(MediaError, match="no film of a kind that is taken"):
+    with pytest.raises(MediaError, match="not a film of an accepted kind"):
         kind_of(tmp_path / "list")
 
 
@@ -78,7 +78,7 @@ def test_errors_name_the_visitors_file_and_no_path_of_the_service(visitor, tmp_p
         container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
         container.mux(stream.encode())
     made = visitor.ended(visitor.send_film(tmp_path / "one.mp4", "holiday.mp4")["id"])
-    assert made["error"] == "holiday.mp4: a single picture, and nothing to go between"
+    assert made["error"] == "holiday.mp4: a single picture, so there is no frame between"
 
 
 def test_a_script_in_a_name_is_text(visitor, made):

@@ -1,4 +1,4 @@
-/** Calls of the service that this page comes from. */
+/** Calls to the service that this page comes from. */
 
 import { signIn } from "./session.js";
 
@@ -15,7 +15,7 @@ export class Problem extends Error {
 }
 
 /**
- * The answer to a call that succeeded. Where the service asks for its token, so does the page, and calls again.
+ * The answer to a successful call. If the service asks for its token, the page asks the visitor, and calls again.
  * @param {string} path
  * @param {RequestInit} [options]
  * @returns {Promise<Response>} Rejects with a Problem, or with an AbortError where `options.signal` says so.
@@ -49,7 +49,7 @@ async function answer(path, options) {
     return await fetch(path, options);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Problem("The service does not answer. If it was ended, start it again: make web", 0);
+    throw new Problem("The service does not answer. If it was stopped, start it again: make web", 0);
   }
 }
 

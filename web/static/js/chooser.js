@@ -1,4 +1,4 @@
-/** The ways in which a person gives films: drop, choose, or take the demo clip. */
+/** The ways to add films: drop them, choose them, or take the demo clip. */
 
 import { Problem, call } from "./api.js";
 import { byId } from "./dom.js";
@@ -34,7 +34,7 @@ async function demo() {
 }
 
 /**
- * Whatever is dropped on the page counts: beside the zone a browser would leave the page and open it.
+ * Accept drops on the whole page: outside the zone, a browser would leave the page and open the file.
  * @param {HTMLElement} zone
  * @param {(dropped: DataTransfer) => void} taken
  */

@@ -24,7 +24,7 @@ export class Compare {
   }
 
   /**
-   * Pictures of this shape come.
+   * Set the shape of the pictures to come.
    * @param {number} width
    * @param {number} height
    */
@@ -77,7 +77,7 @@ export class Compare {
   }
 
   /**
-   * Within what there is to be seen.
+   * Move the picture, within its bounds.
    * @param {number} x
    * @param {number} y
    */

@@ -1,4 +1,4 @@
-/** Finding and making elements. Text of visitors gets in as text only: nothing here takes markup. */
+/** Finds and makes elements. Visitors' text is only ever set as text: nothing here accepts markup. */
 
 /**
  * @template {HTMLElement} T
@@ -37,7 +37,7 @@ export function copyOf(id) {
 }
 
 /**
- * Set the text, unless it is so already: what reads the page aloud would say it again.
+ * Set the text, unless it is the same: screen readers would read it again.
  * @param {HTMLElement} element
  * @param {string} text
  */

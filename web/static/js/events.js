@@ -1,11 +1,11 @@
-/** What happens at the service, as it happens. */
+/** Changes of the service's videos, as they happen. */
 
 const AGAIN_MS = 2000;
 
 /**
  * Follow server-sent events for as long as the page is open; the browser connects again by itself.
- * @param {{ video: (video: any) => void, deleted: (id: string) => void, anew: () => void }} hears `anew`: something may
- *   have been missed, so that all has to be asked for
+ * @param {{ video: (video: any) => void, deleted: (id: string) => void, anew: () => void }} hears `anew`: events may
+ *   have been missed, so list the videos again
  * @returns {() => void} ends it
  */
 export function follow(hears) {

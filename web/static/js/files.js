@@ -1,9 +1,9 @@
-/** Files that a person gives: chosen, dropped, or in folders that are. */
+/** Files that a visitor adds: chosen or dropped, directly or in folders. */
 
 const FILM = /\.(3g2|3gp|apng|asf|avi|dv|flv|gif|ivf|m2ts|m4v|mj2|mkv|mov|mp4|mpe?g|mts|mxf|nut|ogv|rm|ts|webm|wmv|wtv|y4m)$/i;
 
 /**
- * What was dropped: files as they are, and of folders those that look like films, by name.
+ * The dropped files; of a dropped folder, its files that look like films, sorted by name.
  * @param {DataTransfer} dropped
  * @returns {Promise<File[]>}
  */
@@ -15,7 +15,7 @@ export async function droppedFiles(dropped) {
 }
 
 /**
- * Those of a chosen folder that look like films.
+ * The files of a chosen folder that look like films.
  * @param {Iterable<File>} files
  */
 export function filmsAmong(files) {

@@ -1,4 +1,4 @@
-/** The films that a person has given: each is sent, looked at, and can be chosen to work on. */
+/** The films that a visitor added: each is uploaded, examined, and can then be chosen. */
 
 import { Problem, json, sentence } from "./api.js";
 import { byId, copyOf, one, say } from "./dom.js";
@@ -14,7 +14,7 @@ import { upload } from "./upload.js";
 const KEPT = "films";
 
 export class Films {
-  /** @param {(film: Film | null, all: Film[]) => void} changed told the film that is chosen, and all that can be */
+  /** @param {(film: Film | null, all: Film[]) => void} changed called with the chosen film, and all that can be chosen */
   constructor(changed) {
     this._list = byId("films", HTMLUListElement);
     this._changed = changed;
@@ -25,7 +25,7 @@ export class Films {
     this._sending = Promise.resolve();
   }
 
-  /** Those that were here before the page was loaded anew. */
+  /** Bring back the films that were here before the page was reloaded. */
   restore() {
     const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]");
     for (const { id, name } of kept) this._add(new Entry(this, name)).look(id);
@@ -59,7 +59,7 @@ export class Films {
     (next?.button ?? byId("pick-files", HTMLButtonElement)).focus();
   }
 
-  /** Something of an entry has changed. */
+  /** Report that an entry has changed. */
   tell() {
     this._chosen ??= this._entries.find((each) => each.film) ?? null;
     for (const each of this._entries) each.button.setAttribute("aria-pressed", String(each === this._chosen));
@@ -98,12 +98,12 @@ class Entry {
     this._progress = one(this.row, "progress", HTMLProgressElement);
     say(one(this.row, ".name", HTMLElement), name);
     const remove = one(this.row, ".film-remove", HTMLButtonElement);
-    remove.setAttribute("aria-label", `Put ${name} away`);
+    remove.setAttribute("aria-label", `Remove ${name} from this list`);
     remove.addEventListener("click", () => {
       this._end.abort();
       films.remove(this);
     });
-    this._say("waits to be sent");
+    this._say("waiting to be uploaded");
   }
 
   /** @param {File} file */
@@ -112,7 +112,7 @@ class Entry {
     try {
       const progress = (/** @type {number} */ sent) => {
         this._progress.value = file.size ? sent / file.size : 1;
-        this._say(`${Math.round(100 * this._progress.value)} % sent`);
+        this._say(`${Math.round(100 * this._progress.value)} % uploaded`);
       };
       await this.look(await upload(file, progress, this._end.signal));
     } catch (error) {
@@ -123,7 +123,7 @@ class Entry {
   /** @param {string} id of an upload that is complete */
   async look(id) {
     this._progress.hidden = true;
-    this._say("is looked at …");
+    this._say("being examined …");
     try {
       const facts = await json(`v1/uploads/${id}/film`, { signal: this._end.signal });
       this.film = { id, name: this._name, facts };

@@ -1,4 +1,4 @@
-/** Two players of which one does as the other does: the film, beside what is made of it. */
+/** Two players in step: the original film follows the smoother one. */
 
 const DRIFT_S = 0.08;
 const CHANGES = ["play", "playing", "pause", "waiting", "seeking", "seeked", "ended", "timeupdate"];

@@ -1,4 +1,4 @@
-/** Live pictures at twice their rate: what comes in, what goes out, and how both do. */
+/** Live pictures at twice their frame rate: the input, the output, and the rates of both. */
 
 import { byId, say } from "./dom.js";
 import { Link } from "./live_link.js";
@@ -39,7 +39,7 @@ export class Live {
         playout.add((first + second) / 2, await createImageBitmap(picture), true),
       rates: ({ dropped }) => (counts.dropped = dropped),
       trouble: (message) => this._trouble(message),
-      closed: () => this._fail("The service has ended the connection, or does not take another one."),
+      closed: () => this._fail("The service closed the connection, or accepts no more of them."),
     });
     this._ends.push(() => playout.end(), () => link.close());
     const ends = this._ends;
@@ -64,7 +64,7 @@ export class Live {
   }
 
   /**
-   * Send what is on the canvas, and show it in its turn; nothing that would have to wait.
+   * Send the picture on the canvas, and show it when it is due; it is skipped if it could not be sent at once.
    * @param {Link} link
    * @param {Playout} playout
    */
@@ -78,7 +78,7 @@ export class Live {
   }
 
   /**
-   * Say every second how it does.
+   * Show rates and delay every second.
    * @param {Playout} playout
    * @param {{ taken: number, dropped: number }} counts
    * @returns {() => void} ends it

@@ -1,4 +1,4 @@
-/** Pictures to the service and the ones between back, over a WebSocket: docs/page.md has the messages. */
+/** Sends pictures to the service and receives the frames between, over a WebSocket; docs/page.md has the messages. */
 
 const STAMP = 8;
 const BEFORE_PICTURE = 3 * STAMP;
@@ -28,7 +28,7 @@ export class Link {
     });
   }
 
-  /** Whether a picture would be sent at once. */
+  /** Whether a picture would be sent without waiting. */
   get free() {
     return this._socket.readyState === WebSocket.OPEN && this._socket.bufferedAmount < BEHIND_BYTES;
   }

@@ -1,12 +1,12 @@
-/** Where live pictures come from: a camera, or a pattern that moves. Each draws on a canvas, and says so. */
+/** Sources of live pictures: a camera, or a moving pattern. Each draws on a canvas, and calls back. */
 
 const PATTERN_MS = 1000 / 15;
 
 /**
- * Draw a camera's pictures, as they come.
- * @param {HTMLCanvasElement} canvas which they fill
- * @param {() => void} drawn
- * @returns {Promise<() => void>} ends it. Rejects with an Error in words: there is no camera, or it may not be used.
+ * Draw a camera's pictures as they are taken.
+ * @param {HTMLCanvasElement} canvas
+ * @param {() => void} drawn called after each picture
+ * @returns {Promise<() => void>} stops it. Rejects with an Error for visitors: no camera, or no permission.
  */
 export async function camera(canvas, drawn) {
   const stream = await opened(canvas);
@@ -29,7 +29,7 @@ export async function camera(canvas, drawn) {
 }
 
 /**
- * Draw a ball that circles before stripes that pass.
+ * Draw a ball that circles in front of moving stripes.
  * @param {HTMLCanvasElement} canvas
  * @param {() => void} drawn
  * @returns {Promise<() => void>} ends it
@@ -49,8 +49,8 @@ async function opened({ width, height }) {
     return await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: width }, height: { ideal: height } } });
   } catch (error) {
     const refused = error instanceof DOMException && error.name === "NotAllowedError";
-    const why = refused ? "The browser may not use the camera: allow it" : "There is no camera that can be used: connect one";
-    throw new Error(`${why}, or take the test pattern.`);
+    const why = refused ? "This page may not use the camera: allow it in the browser" : "No usable camera was found: connect one";
+    throw new Error(`${why}, or use the test pattern.`);
   }
 }
 
@@ -90,6 +90,6 @@ function paint(canvas, seconds) {
 /** @param {HTMLCanvasElement} canvas */
 function pen(canvas) {
   const context = canvas.getContext("2d");
-  if (!context) throw new Error("this browser draws on no canvas");
+  if (!context) throw new Error("this browser cannot draw on a canvas");
   return context;
 }

@@ -76,7 +76,7 @@ async function make(wanted, how) {
 }
 
 /**
- * A part, before all else that waits, watched while it is made.
+ * Make a part of the film, before all waiting ones, and show it while it is being made.
  * @param {Film} film
  * @param {import("./options.js").Options} how
  */

@@ -1,4 +1,4 @@
-/** One line for what went wrong, at the top of the page. */
+/** The line at the top of the page that shows an error. */
 
 import { Problem, sentence } from "./api.js";
 import { byId, say } from "./dom.js";

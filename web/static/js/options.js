@@ -1,4 +1,4 @@
-/** How a film is to be made: the form, as the service's options. */
+/** The form that says how a film is to be made, as the service's options. */
 
 import { byId, one, say } from "./dom.js";
 import { number } from "./words.js";
@@ -36,7 +36,7 @@ export class OptionsForm {
   }
 
   /**
-   * Of three seconds from there on, or of the last three.
+   * The options for a trial of three seconds from `at` on, or of the last three.
    * @param {Options} options
    * @param {number} at seconds
    * @param {number | null} duration_s of the film
@@ -59,7 +59,7 @@ export class OptionsForm {
     return options;
   }
 
-  /** What one choice means for the others, and for the film. */
+  /** Show and hide what depends on the choices, and what the film will be. */
   _adapt() {
     const options = this.options();
     byId("slow-choice", HTMLFieldSetElement).hidden = !options.slow_motion;
@@ -73,7 +73,7 @@ export class OptionsForm {
    */
   _outcome(options, rate) {
     const now = `${number(rate)} frames per second`;
-    if (options.slow_motion) return `${now} stay, and the film becomes ${options.slow_motion} times as long, without sound.`;
+    if (options.slow_motion) return `Stays at ${now}, ${options.slow_motion} times as long, without sound.`;
     return `${now} become ${number(options.fps ? 60 : rate * Number(options.times))}.`;
   }
 }

@@ -1,4 +1,4 @@
-/** The frame between the two under the cursor: drawn by EDEN, beside the first one held and both blended. */
+/** The frame between the two at the cursor, as EDEN draws it, beside the first one held or both blended. */
 
 import { Problem, call, json } from "./api.js";
 import { Compare } from "./compare.js";
@@ -31,7 +31,7 @@ export class Pair {
   }
 
   /**
-   * Show the pair there, once what is being drawn is done: a server is never asked for two at a time.
+   * Show the pair at a time, after the one being drawn: the server is never asked for two at once.
    * @param {import("./films.js").Film} film
    * @param {number} at seconds
    */

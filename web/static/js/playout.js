@@ -1,4 +1,4 @@
-/** Shows pictures at their times, a little later than they were taken: those that come later than that are left out. */
+/** Shows pictures at their times plus a small delay; those that arrive later than that are left out. */
 
 const FIRST_MS = 100;
 const MARGIN_MS = 30;
@@ -44,7 +44,7 @@ export class Playout {
   }
 
   /**
-   * As much delay as the slowest of the last ones needs, within bounds.
+   * Set the delay to what the slowest of the last pictures needed, within bounds.
    * @param {number} lateness
    */
   _learn(lateness) {

@@ -1,4 +1,4 @@
-/** The queue: what waits, what is being made and what is done, as it changes. */
+/** The queue: films that wait, are being made, or have ended, updated as they change. */
 
 import { json, sentence } from "./api.js";
 import { byId, copyOf, one, say } from "./dom.js";
@@ -32,7 +32,7 @@ export class Queue {
     this._more.addEventListener("click", () => this._page(this._cursor));
   }
 
-  /** Show what there is, and what comes. */
+  /** Show the videos there are, and follow their changes. */
   begin() {
     follow({
       video: (video) => this.show(video),
@@ -42,7 +42,7 @@ export class Queue {
   }
 
   /**
-   * A new film to be made of an upload.
+   * Queue a new video, to be made from an upload.
    * @param {string} upload
    * @param {import("./options.js").Options} options
    * @returns {Promise<Video>}
@@ -117,7 +117,7 @@ export class Queue {
     if (focused && next instanceof HTMLElement) next.focus();
   }
 
-  /** In order: what is being made, what waits, what has ended, the latest first. Rows that are in place stay untouched. */
+  /** Order the rows: being made, waiting, ended (latest first). Rows already in place are not touched. */
   _arrange() {
     const rows = [...this._rows.values()].sort((one, other) => compare(one.video, other.video));
     const focused = document.activeElement;
@@ -197,8 +197,8 @@ class Row {
   }
 
   /**
-   * Show what can be done with it.
-   * @param {number} waiting how many wait
+   * Show the buttons that apply to the video.
+   * @param {number} waiting how many videos wait
    */
   offer(waiting) {
     const { status, paused, position, bytes, name, options } = this.video;
@@ -236,7 +236,7 @@ function state(video) {
   switch (video.status) {
     case "queued":
       if (video.paused) return `Paused${video.frames ? ` at ${video.progress} %` : ""}`;
-      return video.position ? `Waits, ${counted(video.position, "film")} before it` : "Comes next";
+      return video.position ? `Waiting behind ${counted(video.position, "film")}` : "Next in the queue";
     case "in_progress": {
       const words = [`${video.progress} %`];
       if (video.eta_s !== null) words.push(`${span(video.eta_s)} left`);

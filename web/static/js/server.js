@@ -1,11 +1,11 @@
-/** What the EDEN server does, in words. */
+/** The section about the EDEN server: its state, models and errors. */
 
 import { json, sentence } from "./api.js";
 import { byId, say } from "./dom.js";
 import { counted, number } from "./words.js";
 
 /**
- * As the service tells it.
+ * As the service reports it (GET /v1/server).
  * @typedef {{ name: string, workers: number, workers_ready: number, waiting: number }} Model
  * @typedef {{ server: string, status: string, message: string, models: Model[] | null, pairs_per_second: number | null,
  *   trouble: string[], videos_waiting: number, videos_in_progress: number }} State
@@ -21,7 +21,7 @@ export class ServerState {
     this._trouble = byId("server-trouble", HTMLElement);
   }
 
-  /** Look again and again, as long as the page is seen. */
+  /** Update every few seconds while the page is visible. */
   async begin() {
     for (;;) {
       if (!document.hidden) await this._look();

@@ -28,7 +28,7 @@ async function ask() {
         body: JSON.stringify({ token: token.value }),
       }).catch(() => null);
       if (reply?.ok) break;
-      say(words, reply ? "That is not its token." : "The service does not answer.");
+      say(words, reply ? "That token is wrong." : "The service does not answer.");
     }
   } finally {
     token.value = "";

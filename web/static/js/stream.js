@@ -1,4 +1,4 @@
-/** A video that may still be in the making, fed to a player segment by segment as they are finished. */
+/** Feeds a video to a player, segment by segment as they are finished, while it is being made or after. */
 
 import { call, json } from "./api.js";
 
@@ -11,7 +11,7 @@ export class Stream {
   /**
    * @param {string} id of the video
    * @param {HTMLVideoElement} player
-   * @param {(seconds: number, complete: boolean) => void} grown told how much there is to be seen
+   * @param {(seconds: number, complete: boolean) => void} grown called with the seconds that can be seen
    */
   constructor(id, player, grown) {
     this._path = `v1/videos/${id}/stream`;
@@ -32,7 +32,7 @@ export class Stream {
     }
   }
 
-  /** There may be more of it than before. */
+  /** Note that more segments may be finished. */
   more() {
     this._more = true;
     this._ring();
@@ -52,7 +52,7 @@ export class Stream {
       told = await this._look();
     }
     if (!told.playable) throw new Error(told.reason);
-    if (!MediaSource.isTypeSupported(told.mime)) throw new Error("This browser cannot play it while it is made.");
+    if (!MediaSource.isTypeSupported(told.mime)) throw new Error("This browser cannot play it while it is being made.");
     const media = new MediaSource();
     const url = URL.createObjectURL(media);
     this._player.src = url;
@@ -70,7 +70,7 @@ export class Stream {
     }
   }
 
-  /** Ask what there is. */
+  /** Ask the service for the finished segments. */
   async _look() {
     this._more = false;
     const told = await json(this._path, { signal: this._end.signal });
@@ -116,7 +116,7 @@ export class Stream {
   }
 
   /**
-   * Make room: what was seen long ago is fetched again if somebody goes back.
+   * Make room in the player: drop what was seen long ago; it is fetched again if needed.
    * @param {SourceBuffer} buffer
    * @param {number} before seconds
    * @returns {Promise<boolean>} whether anything could be left out
@@ -138,7 +138,7 @@ export class Stream {
     this._answer();
   }
 
-  /** Until more may be there, or be needed. */
+  /** Resolves once more segments may be finished or needed. */
   async _next() {
     if (!this._rung) await new Promise((resolve) => (this._answer = () => resolve(undefined)));
     this._rung = false;

@@ -8,7 +8,7 @@ const HEIGHT = 90;
 const SHOWN = 72;
 
 export class Strip {
-  /** @param {(at: number) => void} moved told the moment under the cursor, in seconds */
+  /** @param {(at: number) => void} moved called with the time at the cursor, in seconds */
   constructor(moved) {
     this._thumbnails = byId("thumbnails", HTMLElement);
     this._cuts = byId("cuts", HTMLElement);
@@ -22,7 +22,7 @@ export class Strip {
     this._cursor.addEventListener("input", () => this._tell());
   }
 
-  /** The moment under the cursor, in seconds: the middle of a frame's time, which no rounding takes to another one. */
+  /** The time at the cursor, in seconds: the middle of a frame, so that rounding cannot reach another one. */
   get at() {
     return this._film ? (Number(this._cursor.value) + 0.5) / this._film.facts.rate : 0;
   }
@@ -38,7 +38,7 @@ export class Strip {
   }
 
   /**
-   * Thumbnails, and the cursor in their middle.
+   * Show thumbnails, with the cursor in the middle.
    * @param {import("./films.js").Film} film
    * @param {number} duration_s
    */

@@ -1,4 +1,4 @@
-/** Sending a file by tus (https://tus.io/protocols/resumable-upload); a file that was begun earlier goes on. */
+/** Uploads a file by tus (https://tus.io/protocols/resumable-upload), and continues uploads that were begun earlier. */
 
 import { Problem, call } from "./api.js";
 
@@ -36,7 +36,7 @@ export async function upload(file, progress, signal) {
 }
 
 /**
- * Whether trying again may help: no answer; an offset that has moved on; a part that still is being written; overload.
+ * Whether trying again may help: no answer, an outdated offset, a part still being written, or overload.
  * @param {number} status
  */
 function passes(status) {

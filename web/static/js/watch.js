@@ -1,4 +1,4 @@
-/** Watching a video, done or in the making, beside the film that it is made of. */
+/** Shows a video, finished or in the making, beside the film that it is made from. */
 
 import { json, sentence } from "./api.js";
 import { byId, say } from "./dom.js";
@@ -37,7 +37,7 @@ export class Watch {
   }
 
   /**
-   * One that is complete plays as the file that it is, with its sound; all others as a stream of what is finished.
+   * Show a video: a complete one as its file, with sound; any other as a stream of its finished segments.
    * @param {Video} video
    */
   show(video) {
@@ -53,7 +53,7 @@ export class Watch {
   }
 
   /**
-   * Something is new of a video, perhaps of this one.
+   * Note that a video has changed, perhaps the one shown.
    * @param {Video} video
    */
   changed(video) {
@@ -91,7 +91,7 @@ export class Watch {
   }
 
   /**
-   * Where browsers can play it, and it is still there.
+   * Show the original beside it, if browsers can play it and it still exists.
    * @param {Video} video
    */
   async _showOriginal(video) {
@@ -108,7 +108,7 @@ export class Watch {
     else this._smooth.pause();
   }
 
-  /** A file says how long it is. */
+  /** Take the duration from the file. */
   _measure() {
     if (!this._stream && this._smooth.duration > 0) this._grown(this._smooth.duration, true);
   }
@@ -134,7 +134,7 @@ export class Watch {
     say(this._words, `${moment(currentTime)} of ${moment(this._seconds)}${this._complete ? "" : ", so far"}`);
   }
 
-  /** A file of a kind that this browser does not play may do so as a stream. */
+  /** If this browser cannot play the file, try it as a stream. */
   _fail() {
     if (this._video && !this._stream) this._follow(this._video);
     else if (this._video) say(this._words, "This browser cannot play it: download it.");

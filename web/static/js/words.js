@@ -1,7 +1,7 @@
-/** Numbers in the words of people. */
+/** Numbers as text for visitors. */
 
 /**
- * A moment of a film: 1:05.24
+ * A time in a film: 1:05.24
  * @param {number} seconds
  */
 export function moment(seconds) {
@@ -29,7 +29,7 @@ export function size(count) {
 }
 
 /**
- * With as many digits as mean something.
+ * Rounded to three digits, or to a whole number.
  * @param {number} value
  */
 export function number(value) {

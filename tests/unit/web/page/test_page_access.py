@@ -56,7 +56,7 @@ def test_the_keyboard_is_enough(tab, film):
     reach("Choose films")
     press("Enter")
     expect(tab.words).to_contain_text("does not answer")
-    reach("Moment of the film")
+    reach("Position in the film")
     before = tab.text("#moment")
     press("ArrowRight")
     expect(page.locator("#moment")).not_to_have_text(before)

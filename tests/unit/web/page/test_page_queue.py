@@ -69,8 +69,8 @@ def test_a_queue_of_three(tab, emptied, film, held):
     tab.button("Make all 3").click()
     first, second, third = (tab.video(f"{name}.mp4") for name in ("first", "second", "third"))
     expect(first.locator(".state")).to_contain_text("frames per second")
-    expect(third.locator(".state")).to_have_text("Waits, 1 film before it")
-    tab.button("Sooner", third).click()
+    expect(third.locator(".state")).to_have_text("Waiting behind 1 film")
+    tab.button("Move up", third).click()
     expect(tab.videos.locator(".name")).to_have_text(["first.mp4", "third.mp4", "second.mp4"])
     tab.button("Pause", first).click()
     expect(first.locator(".state")).to_contain_text("Paused")
@@ -83,7 +83,7 @@ def test_a_queue_of_three(tab, emptied, film, held):
     expect(third.locator(".state")).to_have_text("Cancelled; the finished part can be watched")
     expect(second.locator(".state")).to_contain_text("frames per second")
     held.unlink()
-    tab.button("Go on", first).click()
+    tab.button("Resume", first).click()
     tab.button("Try again", third).click()
     expect(tab.page.locator("#queue-words")).to_have_text("All done")
     for row in (first, second, third):
@@ -109,7 +109,7 @@ def test_a_trial_comes_before_what_waits(tab, emptied, film, held):
 
 def test_what_is_no_film_is_told_in_words(tab, film):
     tab.drop(("notes.mp4", b"not a film at all" * 100), film_file(film, "walk.mp4"))
-    expect(tab.films.filter(has_text="notes.mp4")).to_contain_text("This is no film of a kind that is taken: mp4")
+    expect(tab.films.filter(has_text="notes.mp4")).to_contain_text("This file is not a film of an accepted kind: mp4")
     expect(tab.page.locator("#film-title")).to_have_text("walk.mp4")
 
 

@@ -21,7 +21,7 @@ def test_the_page_asks_for_the_token_once(browser, film, tmp_path):
             dialog.get_by_label("Token").fill(told)
             tab.page.keyboard.press("Enter")
             if told != TOKEN:
-                expect(dialog).to_contain_text("That is not its token.")
+                expect(dialog).to_contain_text("That token is wrong.")
         expect(dialog).to_be_hidden()
         tab.page.reload()
         tab.drop(film_file(film, "walk.mp4"))
