@@ -79,8 +79,8 @@ class Autostart:
                 return f"{archive} {how}"
             except requests.HTTPError as error:
                 reply = error.response
-                said = " ".join(reply.text.split())
-                detail = f"attempt {attempt} of {ATTEMPTS}: {reply.status_code} {said}"
+                answer = " ".join(reply.text.split())
+                detail = f"attempt {attempt} of {ATTEMPTS}: {reply.status_code} {answer}"
                 self._tell("waiting", f"{archive}: {detail}", logging.ERROR)
                 time.sleep(attempt)
         raise RuntimeError(detail)

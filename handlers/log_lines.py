@@ -27,16 +27,16 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         if record.name.partition(".")[0] not in OURS:
             return self._plain.format(record)
-        told: dict[str, object] = {
+        fields: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
-        told |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+        fields |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told)
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
 
 
 def use_json() -> None:
@@ -50,13 +50,13 @@ def log_batch(
     logger: logging.Logger, requests: Sequence[Request], answers: Sequence[Answer], tracer: Tracer, seconds: float
 ) -> None:
     """Log one line per answered batch: how long it took, and the id, trace and status of each request."""
-    told = [
+    answered = [
         {"id": request.id, "status": answer.status} | ({"trace": trace} if (trace := tracer.trace_id(request)) else {})
         for request, answer in zip(requests, answers, strict=True)
     ]
-    names = ", ".join(" ".join(map(str, each.values())) for each in told)
+    names = ", ".join(" ".join(map(str, each.values())) for each in answered)
     refused = sum(answer.status >= 400 for answer in answers)
     logger.info(
         "batch of %d, %d refused, %.1f ms: %s", len(requests), refused, 1e3 * seconds, names,
-        extra={"ms": round(1e3 * seconds, 1), "requests": told},
+        extra={"ms": round(1e3 * seconds, 1), "requests": answered},
     )  # fmt: skip

@@ -197,8 +197,8 @@ class Replies:
         if self._callers[index] is not Caller.GRPC or size <= MESSAGE // len(self._callers):
             return answer
         self._held.pop(index, None)
-        told = f"an answer of {size} bytes: ask for it over HTTP, or for a shorter clip"
-        return Answer.envelope(envelope(TooLarge(told)), TooLarge.__name__)
+        message = f"the answer has {size} bytes, too many for gRPC: ask for it over HTTP, or for a shorter clip"
+        return Answer.envelope(envelope(TooLarge(message)), TooLarge.__name__)
 
     def _last(self, index: int, answer: Answer) -> bytes:
         if index in self.left:
@@ -306,8 +306,8 @@ def _pending(java: psutil.Process, model: str) -> tuple[int, int]:
     from server.running import api_of  # not in the archive of a node that asks nothing
 
     try:
-        told = api_of(java).describe(model)
-        return int(told["jobQueueStatus"]["pendingRequests"]), max(1, len(told["workers"]))
+        state = api_of(java).describe(model)
+        return int(state["jobQueueStatus"]["pendingRequests"]), max(1, len(state["workers"]))
     except psutil.Error as error:
         raise ProcessLookupError(f"TorchServe's process cannot be asked: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Frames to the bytes of an answer."""
+"""Encodes frames as the bytes of an answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from serving.options import CONTENT_TYPES, Rendering
 from serving.regions import RegionFolder
 
 DEFAULT_RATE = Fraction(24)
-"""Frames a second of a source that has no rate of its own, where an mp4 is asked for."""
+"""Frames per second of a source without a rate, for an answer as mp4."""
 
 BOUNDARY = "eden-frame"
 STREAM_CONTENT_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-"""A streamed answer: one part a frame, as soon as it is made; browsers show it as moving pictures."""
+"""Content type of a streamed answer: one part per frame, sent as soon as it is drawn; browsers play it."""
 
 Picture = Literal["png", "jpeg", "webp"]
 IMAGES: tuple[Picture, ...] = get_args(Picture)
@@ -30,21 +30,21 @@ IMAGES: tuple[Picture, ...] = get_args(Picture)
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back for one request."""
+    """The answer to one request."""
 
     body: bytes
     content_type: str
     status: int = 200
     reason: str = ""
-    """Of an error: see serving.errors.reason"""
+    """of an error: see serving.errors.reason"""
     retry_after: int | None = None
-    """seconds, of a refusal: the header Retry-After, where headers can be set"""
+    """of a refusal: seconds, for the header Retry-After"""
 
     @classmethod
-    def envelope(cls, told: Mapping[str, Any], reason: str) -> Answer:
+    def envelope(cls, content: Mapping[str, Any], reason: str) -> Answer:
         """An error's envelope as an answer."""
-        body, code = json.dumps(told).encode(), int(told["code"])
-        return cls(body, "application/json", code, reason, told.get("retry_after"))
+        body, code = json.dumps(content).encode(), int(content["code"])
+        return cls(body, "application/json", code, reason, content.get("retry_after"))
 
 
 def encode_answer(
@@ -54,13 +54,13 @@ def encode_answer(
     pool: Executor | None = None,
     regions: RegionFolder | None = None,
 ) -> Answer:
-    """Frames in the format asked for; pictures are encoded side by side in a pool, if one is given.
+    """Encode the frames between in the requested format; pictures in parallel, if a pool is given.
 
-    between: uint8 [K-1, H, W, 3], the new frames; or planes, [K-1, H*3/2, W], which only npy and regions hold. source:
-    uint8 [K, H, W, 3], only for mp4, which holds the whole clip at twice the rate. An image format with several frames
-    gives a zip of such images. regions: where frames go that are wanted in a shared memory region; the answer says then
-    what was written.
-    Raises BadRequest where the format needs what is not there.
+    between: uint8 [K-1, H, W, 3]; or planes, [K-1, H*3/2, W], for npy and regions only.
+    source: uint8 [K, H, W, 3], for mp4 only, which contains the whole clip at twice the rate.
+    regions: the folder for an answer in a shared memory region; its body then says what was written.
+    Several frames in a picture format become a zip of pictures.
+    Raises BadRequest if the format needs something that is missing, and RegionUnavailable.
     """
     if how.format == "mp4":
         if source is None:
@@ -82,17 +82,18 @@ def encode_answer(
 
 
 def answer_of_pictures(pictures: list[bytes], format: str) -> Answer:
-    """Frames that are encoded already: one as it is, several as a zip."""
+    """An answer of pictures that are encoded already: one as it is, several as a zip."""
     if len(pictures) == 1:
         return Answer(pictures[0], CONTENT_TYPES[format])
     return Answer(media.zip_images(pictures, format), CONTENT_TYPES["zip"])
 
 
 def encode_part(frame: np.ndarray, how: Rendering, number: int = 0, regions: RegionFolder | None = None) -> bytes:
-    """One frame, the answer's `number`th, as a part of a streamed answer (multipart/x-mixed-replace).
+    """One frame as a part of a streamed answer (multipart/x-mixed-replace).
 
-    frame: uint8 [H, W, 3]; or planes, [H*3/2, W], which only npy and regions hold.
-    Of a frame that is wanted in a region, the part says that it has been written there.
+    frame: uint8 [H, W, 3]; or planes, [H*3/2, W], for npy and regions only.
+    number: the frame's index in the answer, for a region: the part then says what was written there.
+    Raises BadRequest for a format that cannot be streamed, and RegionUnavailable.
     """
     if how.format == "region":
         return as_part(_into_region(frame[None], how, regions, number), CONTENT_TYPES["region"])
@@ -104,14 +105,14 @@ def encode_part(frame: np.ndarray, how: Rendering, number: int = 0, regions: Reg
 
 
 def as_part(body: bytes, content_type: str) -> bytes:
-    """A part of a streamed answer."""
+    """Wrap `body` as a part of a streamed answer."""
     return (
         f"--{BOUNDARY}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body + b"\r\n"
     )
 
 
 def stream_end() -> bytes:
-    """What closes a streamed answer."""
+    """The bytes that end a streamed answer."""
     return f"--{BOUNDARY}--\r\n".encode()
 
 

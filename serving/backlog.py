@@ -1,8 +1,7 @@
 """How many requests wait for this node in TorchServe, and which of them are too many.
 
-A handler sees no more than its batch. The rest lies in Java's memory, bodies and all, and a full queue of
-TorchServe's own would leak a thread for each request that it refuses. So the handler asks how many they are, and
-refuses the surplus.
+A handler sees only its batch. The other requests lie in Java's memory with their bodies, and when TorchServe's own
+queue is full, it leaks a thread per refused request. So the handler asks how many wait, and refuses the surplus.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 EVERY = 1.0
-"""Seconds between two questions: on a host with GPUs TorchServe runs nvidia-smi for each answer."""
+"""Seconds between two queries: on a host with GPUs TorchServe runs nvidia-smi for each."""
 
 
 class Backlog:
-    """Says what to refuse, so that at most `most` requests wait. `waiting()`: how many do, and for how many workers."""
+    """Decides what to refuse so that at most `most` requests wait. `waiting()`: (requests that wait, workers)."""
 
     def __init__(self, waiting: Callable[[], tuple[int, int]], most: int) -> None:
         self.most = most
@@ -29,14 +28,14 @@ class Backlog:
         threading.Thread(target=self._watch, name="backlog", daemon=True).start()
 
     def batch(self, full: bool) -> None:
-        """Tell of each batch before its requests: behind one that is not full, nothing waits."""
+        """Begin a batch; to be called before `is_surplus`. If the batch is not `full`, no request waits behind it."""
         if full:
             self._full_batch.set()
         else:
             self._surplus = 0
 
     def is_surplus(self) -> bool:
-        """Whether the request at hand is one too many. The worker's one thread asks this, for each in turn."""
+        """Whether the next request is one too many. To be called once per request, from the worker's one thread."""
         if self._surplus <= 0:
             return False
         self._surplus -= 1
@@ -49,5 +48,5 @@ class Backlog:
                 waiting, workers = self._waiting()
                 self._surplus = max(0, waiting - self.most) // workers
             except (OSError, LookupError, ValueError) as error:
-                logger.warning("how many requests wait is not known: %s", error)
+                logger.warning("cannot find out how many requests wait: %s", error)
             time.sleep(EVERY)

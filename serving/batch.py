@@ -1,4 +1,4 @@
-"""Requests that came together: each is served by itself, and what fails of one spares the others."""
+"""The requests of one batch: an error of one does not affect the others."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from serving.request import Job, Request
 logger = logging.getLogger(__name__)
 
 OURS = ("InternalError", "DeviceLost", "OutOfMemory")
-"""Faults of this node's own, which its log tells of in full."""
+"""Types of errors that are this node's own fault; they are logged with a traceback."""
 
 
 class SortedJob(Job, Protocol):
-    """A job that can be computed together with others of its kind: of one grid, above all."""
+    """A job that can be computed together with others of the same kind, for example of the same grid."""
 
     @property
     def kind(self) -> Hashable: ...
@@ -37,9 +37,9 @@ Out = TypeVar("Out")
 class Batch:
     """The requests of a batch, and the answers that they have so far.
 
-    outbox  by which answers go before the batch is done; None: by none
-    clock   seconds since the epoch
-    form    what an answer becomes as it leaves this node
+    outbox  sends answers before the batch is done; None: all go with the batch
+    clock   returns seconds since the epoch
+    form    converts an answer into the form in which it leaves this node
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Batch:
         self.requests, self._guard, self._outbox, self._clock, self._form = requests, guard, outbox, clock, form
         self._answers: dict[int, Answer] = {}
         self._leaving: dict[int, Answer] = {}
-        """Of these, as they leave."""
+        """Answers in the form in which they leave, by index."""
         self._gone: set[int] = set()
 
     def answer(self, request: Request, answer: Answer) -> None:
-        """Settle a request's answer."""
+        """Set a request's answer."""
         self._answers[request.index] = answer
         self._leaving.pop(request.index, None)
 
@@ -66,19 +66,19 @@ class Batch:
         return self._form(request, answer) if self._form else answer
 
     def fail(self, request: Request, error: Exception) -> None:
-        """Settle a request's answer: an error's envelope."""
+        """Set a request's answer to the envelope of an error."""
         explained = self._guard.explain(error) if self._guard else error
-        told = envelope(explained)
-        if told["type"] in OURS:
+        content = envelope(explained)
+        if content["type"] in OURS:
             logger.error("request %s failed", request.id, exc_info=error)
-        self.answer(request, Answer.envelope(told, reason(explained)))
+        self.answer(request, Answer.envelope(content, reason(explained)))
 
     def answered(self, request: Request) -> Answer | None:
-        """A request's answer, if it has one by now."""
+        """A request's answer, or None if it has none yet."""
         return self._answers.get(request.index)
 
     def answer_to(self, request: Request) -> Answer:
-        """A request's answer; an error's envelope where none was given."""
+        """A request's answer; the envelope of an error if it has none."""
         if request.index not in self._answers:
             self.fail(request, RuntimeError("no answer was given"))
         return self._answers[request.index]
@@ -88,14 +88,14 @@ class Batch:
         return [self._as_it_leaves(request) for request in self.requests]
 
     def turns(self, jobs: Sequence[In]) -> Iterator[list[In]]:
-        """The jobs of each priority, the most urgent first. Before each turn, the answers that are there go."""
+        """The jobs by priority, the most urgent first. Before each group, answers that are ready are sent."""
         for priority in PRIORITIES:
             if turn := [job for job in jobs if job.request.priority == priority]:
                 self.send()
                 yield turn
 
     def send(self) -> None:
-        """Let callers have the answers that are there: others of the batch take longer."""
+        """Send the answers that are ready, while others of the batch take longer."""
         if not self._outbox:
             return
         requests = {request.index: request for request in self.requests}
@@ -112,12 +112,12 @@ class Batch:
         return self._leaving[request.index]
 
     def check(self, request: Request, step: str) -> None:
-        """Raises DeadlinePassed if the request's caller waits no longer; `step`: what is left undone."""
+        """Raises DeadlinePassed if the request's caller waits no longer; `step` names the work that is not done."""
         if (late := self._clock() - request.due) >= 0:
-            raise DeadlinePassed(f"the deadline passed {late:.3f} s ago, before the {step}, which was left undone")
+            raise DeadlinePassed(f"the deadline passed {late:.3f} s ago, before the {step}, which was not done")
 
     def in_time(self, jobs: Iterable[In], step: str) -> list[In]:
-        """Those whose callers still wait; the others are answered."""
+        """The jobs whose callers still wait; the others are answered with an error."""
 
         def checked(job: In) -> In:
             self.check(job.request, step)
@@ -126,20 +126,22 @@ class Batch:
         return self.each(jobs, checked)
 
     def each(self, jobs: Iterable[In], step: Callable[[In], Out], pool: Executor | None = None) -> list[Out]:
-        """What `step` makes of each job, in a pool's threads if one is given; without those that fail."""
+        """Results of `step` per job, in a pool's threads if there is one. Jobs that fail are answered, and left out."""
 
-        def attempt(job: In) -> list[Out]:
+        def run_step(job: In) -> list[Out]:
             try:
                 return [step(job)]
             except Exception as error:
                 self.fail(job.request, error)
                 return []
 
-        return [made for made_of_one in (pool.map if pool else map)(attempt, jobs) for made in made_of_one]
+        return [made for made_of_one in (pool.map if pool else map)(run_step, jobs) for made in made_of_one]
 
     def together(self, jobs: Iterable[OfKind], step: Callable[[list[OfKind]], list[Out]]) -> list[Out]:
-        """What `step` makes of the jobs of each kind together; where that fails, of each alone, so that a bad one
-        spares the others."""
+        """Results of `step` for all jobs of one kind together, kind by kind.
+
+        Where that fails, each job of the kind is computed alone, so that a bad one does not affect the others.
+        """
         groups: dict[Hashable, list[OfKind]] = {}
         for job in jobs:
             groups.setdefault(job.kind, []).append(job)

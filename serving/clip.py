@@ -24,11 +24,11 @@ from serving.request import as_bytes
 
 _FRAME = re.compile(r"frames?([0-9]{0,9})")
 _SIDE_BY_SIDE = 8
-"""Pictures of a request that are decoded at once."""
+"""Pictures of a request that are decoded in parallel."""
 FEW = 16
-"""Frames that room is made for where their number is not known before they are decoded."""
+"""Frames that memory is allocated for at first, if their number is known only after decoding."""
 GROWTH = 3
-"""An array whose length is not known is copied, into one twice as long, as it grows."""
+"""Memory for an array of unknown length, relative to its frames: when full it is copied into one twice as long."""
 _REGION = "region"
 _WHOLE = ("body", "data", "clip", "video", _REGION)
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
@@ -38,18 +38,18 @@ _CLIPS: tuple[Kind, ...] = ("npy", "video")
 
 @dataclass(frozen=True)
 class ClipSource:
-    """What a request holds, by its headers."""
+    """The content of a request, as its files' headers state it."""
 
     parts: tuple[tuple[str, bytes], ...]
     """(name, bytes) of each picture, in order; or of the one body that is a whole clip"""
     peeked: Peeked
-    """of the part that takes most to decode; all have one size"""
+    """of the part that takes most memory to decode; all parts have one size"""
     count: int | None
-    """frames, as stated; None where only decoding tells"""
+    """number of frames, as stated; None if only decoding shows it"""
     yuv: YuvFormat | None = None
-    """of frames that are planes; None: RGB"""
+    """format of frames that are planes; None: RGB"""
     region: RegionSource | None = None
-    """where the frames lie, if the request only describes that"""
+    """the shared memory region that holds the frames, if the request describes one"""
 
     @property
     def is_pictures(self) -> bool:
@@ -57,7 +57,7 @@ class ClipSource:
 
     @property
     def default_format(self) -> str:
-        """The format of an answer to it, where the request names none."""
+        """Format of the answer if the request names none."""
         if self.region and self.region.description.answer:
             return "region"
         if self.is_pictures:
@@ -65,7 +65,7 @@ class ClipSource:
         return "npy" if self.peeked.kind == "npy" else "mp4"
 
     def nbytes(self, most: int) -> int:
-        """The most bytes that reading it takes, frames included; of `most` where their number is not known."""
+        """The most bytes that reading it takes, frames included; for `most` frames if their number is not known."""
         if self.peeked.kind == "npy":
             return self.peeked.decode_bytes
         at_once = min(_SIDE_BY_SIDE, len(self.parts)) * self.peeked.decode_bytes
@@ -74,12 +74,12 @@ class ClipSource:
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames as they came."""
+    """The decoded frames of a request."""
 
     frames: np.ndarray
     """uint8 [K, H, W, 3]; planes, [K, H*3/2, W]"""
     rate: Fraction | None = None
-    """frames a second, where the source has a rate"""
+    """frames per second, if the source has a rate"""
 
 
 def look_at(
@@ -89,10 +89,10 @@ def look_at(
     is_region: bool = False,
     yuv: YuvFormat | None = None,
 ) -> ClipSource:
-    """What a request's fields hold; no pixel is decoded, and no header read of more pictures than may be.
+    """Read the headers of a request's fields: no pixel is decoded, and no more headers are read than frames allowed.
 
-    regions: where shared memory regions lie, if such are taken. is_region: the one body describes a region, as a field
-    `region` always does. yuv: of frames that come as planes; a region's description says by itself what they are.
+    regions: the folder of shared memory regions, if they are accepted · is_region: the one body describes a region, as
+    a field `region` always does · yuv: format of frames that come as planes (a region's description has its own).
     Raises RegionUnavailable, BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it.
     """
     frames = {name: value for name, value in fields.items() if _FRAME.fullmatch(name)}
@@ -166,9 +166,9 @@ def _peek_picture(name: str, data: bytes) -> Peeked:
 
 
 def read_clip(source: ClipSource, limits: ClipLimits, pool: Executor | None = None, with_frames: bool = False) -> Clip:
-    """Decode it; pictures side by side in a pool, if one is given. `with_frames`: as `ClipLimits.check` has it.
+    """Decode the frames; pictures in parallel, if a pool is given. `with_frames`: see `ClipLimits.check`.
 
-    Raises BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it: headers may lie.
+    Raises BadRequest, TooLarge or media.MediaError, naming the frame and what is wrong with it: headers may be false.
     """
     if source.region:
         return Clip(source.region.read())

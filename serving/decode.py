@@ -1,4 +1,4 @@
-"""The decoder's part: a ticket in, the frames between out."""
+"""The decoder's service: a ticket in, the frames between out."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from serving.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 BODY = ("body", "data", "ticket")
-"""Names under which a ticket may come: a raw body, gRPC's usual key, a form field."""
+"""Names of fields that may hold a ticket: a raw body, gRPC's usual key, a form field."""
 
 SLICE = 32
-"""Pairs of a clip with a deadline that are drawn before it is looked at again."""
+"""Pairs of a clip that are drawn between two checks of its deadline."""
 
 
 @dataclass(frozen=True)
 class TicketJob:
-    """A request whose ticket is good."""
+    """A request whose ticket has been verified."""
 
     request: Request
     ticket: Ticket
@@ -58,7 +58,7 @@ class TicketJob:
 
 @dataclass(frozen=True)
 class DrawJob:
-    """A clip to draw the frames between of."""
+    """A clip whose frames between are to be drawn."""
 
     request: Request
     output: EncoderOutput
@@ -67,7 +67,7 @@ class DrawJob:
 
     @property
     def kind(self) -> tuple[tuple[int, int], YuvFormat | None]:
-        """What those have in common that are drawn together."""
+        """(grid, format of planes): jobs that agree in both are drawn together."""
         return self.output.grid, self.how.yuv
 
 
@@ -89,17 +89,17 @@ class Drawn:
     frames: torch.Tensor
     """[K-1, 3, H, W] uint8, or planes, [K-1, H*3/2, W]; on the host or the device"""
     source: torch.Tensor | None
-    """[K, 3, H, W] uint8, where the answer holds the source frames too"""
+    """[K, 3, H, W] uint8, if the answer contains the source frames too"""
     how: Rendering
 
 
 class Drawing:
-    """Draws clips and encodes their frames as asked; what a decoder and a fused node have in common.
+    """Draws the frames between of clips and encodes them; used by the decoder's and the fused service.
 
     requests, pictures   threads for the answers of a batch, and for the pictures of one answer: an answer waits for
-                         its pictures, so these must never wait for an answer
-    jpeg                 encodes JPEG on the decoder's device, if it can
-    regions              where shared memory regions lie, if such are taken
+                         its pictures, so pictures must never wait for an answer
+    jpeg                 encodes JPEG on the decoder's GPU; None: the CPU does
+    regions              the folder of shared memory regions, if they are accepted
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Drawing:
         self._jpeg, self._regions = jpeg, regions
 
     def whole(self, batch: Batch, jobs: Sequence[DrawJob], outbox: Outbox) -> None:
-        """Clips of each kind together, long ones with a deadline alone; each answer is encoded by itself."""
+        """Draw clips of one kind together, but long ones with a deadline alone; then encode each answer."""
         jobs = batch.in_time(jobs, "drawing")
         self.answer(batch, batch.together([job for job in jobs if not _in_slices(job)], self.draw), outbox)
         if sliced := [job for job in jobs if _in_slices(job)]:
@@ -123,7 +123,7 @@ class Drawing:
             self.answer(batch, batch.each(sliced, lambda job: self.draw_slices(batch, job)), outbox)
 
     def answer(self, batch: Batch, drawn: Sequence[Drawn], outbox: Outbox) -> None:
-        """Encode each request's frames by itself; a large answer may go ahead of the others."""
+        """Encode the frames of each request; a large answer may be sent ahead of the others."""
 
         def encode(made: Drawn) -> tuple[Drawn, Answer]:
             pictures = coded.get(made.request.index)
@@ -142,9 +142,9 @@ class Drawing:
                 batch.answer(made.request, answer)
 
     def streamed(self, batch: Batch, jobs: Sequence[StreamJob], outbox: Outbox) -> None:
-        """Clips side by side, pair by pair; each frame goes to its caller at once.
+        """Draw the next pair of all clips together, until all are done; each frame is sent to its caller at once.
 
-        A clip that fails before its first frame gets a plain error; a later failure ends its stream with an error part.
+        A clip that fails before its first frame is answered with an error; a later failure is its stream's last part.
         """
         begun: set[int] = set()
         going = list(jobs)
@@ -174,7 +174,7 @@ class Drawing:
             going = [job for job in going if job.request.index in sent]
 
     def draw_slices(self, batch: Batch, job: DrawJob) -> Drawn:
-        """The frames of one clip; its deadline is looked at every now and then. Raises DeadlinePassed."""
+        """The frames of one clip; its deadline is checked every SLICE pairs. Raises DeadlinePassed."""
         if not _in_slices(job):
             return self.draw([job])[0]
         pairs = len(job.output) - 1
@@ -207,7 +207,7 @@ class Drawing:
         return drawn
 
     def _on_device(self, jobs: Sequence[DrawJob]) -> bool:
-        """Whether frames are encoded where they are drawn."""
+        """Whether the frames are encoded on the device where they are drawn."""
         frames = sum(len(job.output) - 1 for job in jobs)
         return bool(self._jpeg and self._jpeg.encodes(frames) and any(job.how.format == "jpeg" for job in jobs))
 
@@ -217,7 +217,7 @@ class Drawing:
         return encode_part(_as_array(drawn.frames)[0], drawn.how, number, self._regions)
 
     def _coded(self, drawn: Sequence[Drawn]) -> dict[int, list[bytes]]:
-        """The frames of those that want JPEG and are on the device, as JPEG, by the request's index."""
+        """Frames as JPEG, by the index of their request: of those that ask for JPEG and are on the device."""
         mine = [made for made in drawn if made.how.format == "jpeg" and made.frames.is_cuda]
         if not self._jpeg or not mine:
             return {}
@@ -229,16 +229,16 @@ class Drawing:
                 )
             )
         except RuntimeError as error:
-            logger.warning("JPEG by the CPU, since the GPU's failed: %s", error)
+            logger.warning("JPEG is encoded by the CPU, since encoding on the GPU failed: %s", error)
             return {}
         return {made.request.index: list(islice(coded, len(made.frames))) for made in mine}
 
 
 class DecodeService:
-    """Takes the tokens that tickets stand for, and draws the frames between.
+    """Takes the tokens of tickets, and draws the frames between.
 
-    hold   told that there is something to finish, before tokens are taken
-    clock  seconds since the epoch, by which deadlines are judged
+    hold   called before tokens are taken: from then on there is something to finish
+    clock  returns seconds since the epoch, with which deadlines are compared
     """
 
     def __init__(
@@ -254,7 +254,7 @@ class DecodeService:
         self._drawing, self._handoff, self._telemetry = drawing, handoff, telemetry
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
-        """Frames per request, or an error's envelope: the most urgent first, and of them whole clips before streams."""
+        """One answer per request: frames, or an error's envelope. Urgent ones go first, whole clips before streams."""
         batch = Batch(requests, self._guard, outbox, self._clock, self._telemetry.tracer.leave)
         jobs = [job for job in batch.each(requests, lambda request: self._read(batch, request)) if job]
         if jobs:
@@ -269,7 +269,7 @@ class DecodeService:
         return batch.answers()
 
     def _read(self, batch: Batch, request: Request) -> TicketJob | None:
-        """None where the encoder refused: its words are the answer then."""
+        """None if the encoder refused the request: its refusal is then the answer."""
         name = next((name for name in BODY if name in request.fields), BODY[0])
         body = as_bytes(name, request.fields.get(name, b""))
         if not body:
@@ -282,12 +282,12 @@ class DecodeService:
         if request.caller is Caller.WORKFLOW and ARRIVED in ticket.options:
             self._telemetry.began(request.index, ticket.options[ARRIVED])
         self._telemetry.tracer.follow(request, ticket.options)
-        asked = _asked(request)
-        options, default_format = asked.with_ticket(ticket.options)
-        how = rendering(options, default_format, asked.stream)
+        own = _asked(request)
+        options, default_format = own.with_ticket(ticket.options)
+        how = rendering(options, default_format, own.stream)
         request = options.terms(request)
         request = replace(request, due=min(request.due, ticket.options.get("due", math.inf)))
-        return TicketJob(request, ticket, options.seed or 0, how, asked.stream)
+        return TicketJob(request, ticket, options.seed or 0, how, own.stream)
 
     def _take(self, batch: Batch, job: TicketJob) -> DrawJob:
         self._check(batch, job)
@@ -303,11 +303,13 @@ class DecodeService:
             with self._telemetry.tracer.step("take", [job]):
                 pair = next(pairs)
             yield pair
-        yield from pairs  # none: the hand-off is told that all are taken
+        yield from pairs  # yields no more pairs, but lets the hand-off mark the payload taken
 
     def _check(self, batch: Batch, job: TicketJob) -> None:
-        """Raises DeadlinePassed for a job that nobody waits for, once its tokens are out of the way: left lying, they
-        would count among those in flight until they expire."""
+        """Raises DeadlinePassed for a job whose caller waits no longer, after taking its tokens.
+
+        Otherwise they would count as in flight until they expire.
+        """
         try:
             batch.check(job.request, "drawing")
         except DeadlinePassed:
@@ -317,8 +319,10 @@ class DecodeService:
 
 
 def _asked(request: Request) -> Options:
-    """What a decoder's own caller asks for. Nothing in a workflow: the encoder has read its headers, and if they were
-    refused now, the payload would lie there until it expires."""
+    """The options of a request to the decoder itself; none in a workflow.
+
+    There the encoder has read the headers already; if they were refused now, the payload would stay until it expires.
+    """
     if request.caller is Caller.WORKFLOW:
         return Options()
     return read_options({name: value for name, value in request.fields.items() if name not in BODY}, request.headers)
@@ -329,7 +333,7 @@ def _in_slices(job: DrawJob) -> bool:
 
 
 def _end_broken(batch: Batch, begun: Sequence[Request]) -> None:
-    """What failed after its first frame ends as a stream does, with the error as its last part."""
+    """End the streams that failed after their first frame, with the error as the last part."""
     for request in begun:
         answer = batch.answered(request)
         if answer and answer.content_type != STREAM_CONTENT_TYPE:

@@ -9,13 +9,13 @@ from serving.errors import DeviceLost, OutOfMemory
 
 
 def context_is_lost(device: torch.device) -> bool:
-    """Whether nothing that this process asks of its GPU can succeed any more, found by asking; on a CPU never.
+    """Whether the CUDA context of this process is lost, so that nothing on its GPU can succeed; on a CPU never.
 
     A failed assertion in a kernel, an illegal address or a hardware fault ends a process's CUDA context for good: only
-    a new process gets another. Running out of memory does not. Waits for all work queued on the device. Not to be
-    called while the same thread records a graph.
+    a new process gets another one. Running out of memory does not. The check waits for all work queued on the device.
+    Not to be called while the same thread records a graph.
     """
-    # a lost context says so each time; any other error of earlier work is told once
+    # a lost context raises every time; an error of earlier work is raised only once
     return device.type == "cuda" and _fails(device) and _fails(device)
 
 
@@ -29,15 +29,15 @@ def _fails(device: torch.device) -> bool:
 
 
 class DeviceGuard:
-    """Says what befell the device of this process, when work on it fails."""
+    """Explains errors of work on this process's device: a lost context, or too little memory."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self.lost = False
-        """Once True, nothing can be computed any more: the process has to end."""
+        """True once the context is lost: the process has to end."""
 
     def explain(self, error: Exception) -> Exception:
-        """The error; DeviceLost or OutOfMemory in its place where that is why."""
+        """The error itself, or DeviceLost or OutOfMemory if that is its cause."""
         if isinstance(error, RuntimeError) and (self.lost or context_is_lost(self._device)):
             self.lost = True
             return DeviceLost("this server's GPU failed, another worker takes its place: try again")

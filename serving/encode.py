@@ -1,4 +1,4 @@
-"""The encoder's part: frames in, a ticket for their tokens out."""
+"""The encoder's service: frames in, a ticket for their tokens out."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class EncodeJob:
 
     request: Request
     frames: Clip
-    """uint8, on the host; or on the device, if that has decoded them"""
+    """uint8, in host memory; or on the GPU, if that has decoded them"""
     options: Options
     default_format: str
-    """of an answer, where the request names none"""
+    """format of the answer if the request names none"""
     grid: tuple[int, int]
 
     @property
@@ -49,12 +49,12 @@ class EncodeJob:
 
     @property
     def kind(self) -> tuple[int, int]:
-        """What those have in common that are encoded together."""
+        """The grid: jobs of one grid are encoded together."""
         return self.grid
 
     @property
     def source(self) -> torch.Tensor | None:
-        """[K, 3, H, W] uint8, where the answer holds the source frames too."""
+        """[K, 3, H, W] uint8, if the answer contains the source frames too; else None."""
         wanted = _with_frames(self.options, self.default_format)
         return self.frames if wanted and isinstance(self.frames, torch.Tensor) else None
 
@@ -81,22 +81,22 @@ class AskedJob:
 
 @dataclass(frozen=True)
 class ReadJob:
-    """A request that has been looked at: what it asks for, and what it holds by its headers."""
+    """A request whose options have been read, and the headers of its pictures, array or video."""
 
     request: Request
     options: Options
     source: ClipSource
     nbytes: int
-    """The most that reading it takes."""
+    """The most bytes of memory that reading its frames takes."""
 
     @property
     def with_frames(self) -> bool:
-        """Whether the answer holds the source frames too."""
+        """Whether the answer contains the source frames too."""
         return _with_frames(self.options, self.source.default_format)
 
 
 class ClipReader:
-    """Requests to jobs; `pictures`: threads that decode; `regions`: where shared memory regions lie, if any."""
+    """Turns requests into jobs. `pictures`: threads that decode; `regions`: folder of shared memory regions, if any."""
 
     def __init__(
         self,
@@ -110,29 +110,32 @@ class ClipReader:
         self._regions = regions
 
     def ask(self, request: Request) -> AskedJob:
-        """What a request asks for. Raises BadRequest."""
+        """Read a request's options. Raises BadRequest."""
         options = read_options(request.fields, request.headers)
         return AskedJob(options.terms(request), options)
 
     def look_at(self, asked: AskedJob) -> ReadJob:
-        """Refuses, before a pixel is decoded, what can never be served. Raises BadRequest, TooLarge, MediaError."""
+        """Read headers, and refuse what can never be served before a pixel is decoded.
+
+        Raises BadRequest, RegionUnavailable, TooLarge and MediaError.
+        """
         request, options = asked.request, asked.options
         described = is_region(request.headers.get("content-type", ""))
         source = look_at(request.fields, self._limits, self._regions, described, options.yuv)
         if source.region:
             options = replace(options, place=source.region.description.answer, yuv=source.yuv)
-        rendering(options, source.default_format, options.stream)  # what it refuses is refused before any work
+        rendering(options, source.default_format, options.stream)  # raises now, before any work, what it would later
         height, width = source.peeked.height, source.peeked.width
         with_frames = _with_frames(options, source.default_format)
         self._limits.check(source.count or 2, height, width, with_frames)
         self._limits.check_bytes(source.nbytes(FEW))
-        # of unknown length it may take as much as there is, and so is read by itself
+        # a clip of unknown length may need the whole budget, and so is read by itself
         most = source.nbytes(self._limits.largest_clip(height, width, with_frames))
         nbytes = min(most, self._limits.max_decode_bytes)
         return ReadJob(request, options, source, nbytes)
 
     def parts(self, jobs: Iterable[ReadJob]) -> Iterator[list[ReadJob]]:
-        """The jobs in as few parts as memory allows for: one part is done with before the next is read."""
+        """The jobs in as few parts as memory allows; one part is finished before the next is read."""
         part: list[ReadJob] = []
         for job in jobs:
             if part and sum(each.nbytes for each in part) + job.nbytes > self._limits.max_decode_bytes:
@@ -143,7 +146,7 @@ class ClipReader:
             yield part
 
     def read_all(self, batch: Batch, jobs: Sequence[ReadJob], requests: Executor) -> list[EncodeJob]:
-        """The frames of all jobs, read side by side; JPEGs that the GPU is good for all at once, on the GPU."""
+        """Read the frames of all jobs in parallel; JPEGs that the GPU can decode, all in one call there."""
         on_gpu: dict[int, list[torch.Tensor | None]] = {}
         if self._jpeg:
             on_gpu = self._jpeg.decode({job.request.index: job.source for job in jobs if not job.with_frames})
@@ -155,7 +158,7 @@ class ClipReader:
         return batch.each(jobs, read, requests)
 
     def _completed(self, job: ReadJob, pictures: list[torch.Tensor | None]) -> EncodeJob:
-        """A clip of which the GPU has decoded some pictures, with the others decoded by the CPU."""
+        """A clip of pictures: some are decoded by the GPU, the others (None) are decoded here by the CPU."""
         device = next(picture.device for picture in pictures if picture is not None)
         whole = [
             torch.from_numpy(read_picture(job.source, index, self._limits)).permute(2, 0, 1).to(device)
@@ -180,7 +183,7 @@ class ClipReader:
 
 
 def admitted(batch: Batch, reader: ClipReader, admission: Admission) -> list[ReadJob]:
-    """What is to be served of a batch, looked at; the others are answered."""
+    """The requests of a batch that are to be served, with their headers read; the others are answered with errors."""
     asked = batch.each(batch.requests, reader.ask)
     admission.begin(len(batch.requests), asked)
     return batch.each(batch.each(asked, admission.admit), reader.look_at)
@@ -189,7 +192,7 @@ def admitted(batch: Batch, reader: ClipReader, admission: Admission) -> list[Rea
 def read_part(
     batch: Batch, reader: ClipReader, part: Sequence[ReadJob], requests: Executor, telemetry: Telemetry
 ) -> list[EncodeJob]:
-    """The frames of a part of a batch, of those whose callers still wait."""
+    """Read the frames of a part of a batch; requests whose callers wait no longer are left out."""
     ready = batch.in_time(part, "decoding of its frames")
     with telemetry.stage("image_decode", ready):
         jobs = reader.read_all(batch, ready, requests)
@@ -198,7 +201,7 @@ def read_part(
 
 
 def _sizes(job: EncodeJob) -> dict[str, int]:
-    """What a trace says of a request's frames."""
+    """Attributes of a request's frames for its trace."""
     height, width = job.size
     nbytes = sum(len(value) for value in job.request.fields.values() if isinstance(value, bytes | bytearray))
     sizes = {"eden.frames": len(job.frames), "eden.height": height, "eden.width": width}
@@ -223,8 +226,8 @@ def encode_together(encoder: Encoder, telemetry: Telemetry) -> Callable[[list[En
 class EncodeService:
     """Admits a batch, reads it, encodes it together, and puts the tokens where a decoder can take them.
 
-    requests   threads that read requests side by side
-    clock      seconds since the epoch, by which deadlines are judged
+    requests   threads that read requests in parallel
+    clock      returns seconds since the epoch, with which deadlines are compared
     """
 
     def __init__(
@@ -244,7 +247,7 @@ class EncodeService:
         self._encode = encode_together(encoder, telemetry)
 
     def serve(self, requests: Sequence[Request], outbox: Outbox | None = None) -> list[Answer]:
-        """A ticket per request, or an error's envelope; what is refused goes ahead of what is encoded."""
+        """One answer per request: a ticket, or an error's envelope. Refusals are sent before the rest is encoded."""
         batch = Batch(requests, self._guard, outbox, self._clock, self.outgoing)
         for turn in batch.turns(admitted(batch, self._reader, self._admission)):
             for part in self._reader.parts(turn):
@@ -252,7 +255,7 @@ class EncodeService:
         return batch.answers()
 
     def _serve_part(self, batch: Batch, part: list[ReadJob]) -> None:
-        """By itself, so that its frames are gone before the next part is read."""
+        """Serve one part of a batch; a method of its own, so that its frames are freed before the next part is read."""
         jobs = read_part(batch, self._reader, part, self._requests, self._telemetry)
         encoded = batch.together(batch.in_time(jobs, "encoding"), self._encode)
         ready = batch.in_time(encoded, "hand-off")
@@ -261,17 +264,17 @@ class EncodeService:
                 batch.answer(each.request, Answer(ticket, TICKET))
 
     def _put(self, encoded: Encoded) -> bytes:
-        said = encoded.job.options.to_ticket(encoded.job.default_format, encoded.request.due)
-        said[ARRIVED] = encoded.request.arrived
+        values = encoded.job.options.to_ticket(encoded.job.default_format, encoded.request.due)
+        values[ARRIVED] = encoded.request.arrived
         by_caller = encoded.request.caller is not Caller.WORKFLOW
 
         def options() -> dict[str, Any]:
-            return said | self._telemetry.tracer.to_ticket(encoded.request)
+            return values | self._telemetry.tracer.to_ticket(encoded.request)
 
         return self._handoff.put(encoded.output, options, by_caller=by_caller)
 
     def outgoing(self, request: Request, answer: Answer) -> Answer:
-        """In a workflow what is no ticket goes to the decoder too, which must know it for ours."""
+        """In a workflow, sign an answer that is not a ticket: the decoder gets it, and must know that it is ours."""
         answer = self._telemetry.tracer.leave(request, answer)
         if request.caller is Caller.WORKFLOW and answer.content_type != TICKET:
             return replace(answer, body=self._handoff.refuse(answer.body), content_type=REFUSAL)

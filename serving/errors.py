@@ -1,11 +1,11 @@
-"""What a caller is told when a request cannot be served: one table, one JSON envelope, everywhere.
+"""The answer when a request cannot be served: one table of errors, and one JSON envelope, everywhere.
 
     {"code": 413, "type": "TooLarge", "message": "...", "retry": "never", "largest_clip": 20}
     {"code": 503, "type": "OverCapacity", "message": "...", "retry": "later", "retry_after": 2}
 
-On `/predictions/...` the HTTP status is `code`; in a workflow TorchServe always says 200, and the envelope is all there
-is. `retry` says whether trying again can help: "never", "later" (the same request), "encode" (the ticket is worth
-nothing any more: the frames have to be encoded again). `retry_after`, of every 503: seconds after which to try.
+On `/predictions/...` the HTTP status is `code`; in a workflow TorchServe always says 200, and the envelope alone tells.
+`retry` says whether trying again can help: "never", "later" (the same request), "encode" (the ticket is no longer
+valid: the frames have to be encoded again). `retry_after` (every 503 has it): seconds after which to try again.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from handoff.errors import Bound
 from media import MediaError
 
 LONGEST = 1000
-"""Characters of a message: an error of many kilobytes breaks off on its way, and nobody reads it."""
+"""Most characters of a message: errors of many kilobytes are cut off by TorchServe, and nobody reads them."""
 
 SOON, LATE = 1, 30
-"""Seconds after which to try again: where nothing better is known, and at most."""
+"""Values of `retry_after`, in seconds: the default, and the largest."""
 
 Retry = Literal["never", "later", "encode"]
 
 
 class BadRequest(ValueError):
-    """The request itself is at fault."""
+    """The request itself is wrong."""
 
 
 class NotAcceptable(BadRequest):
-    """No format of ours is one that the request accepts."""
+    """The request's Accept header names no format that this server has."""
 
 
 class TooLarge(BadRequest):
-    """More than can ever be served at once; `largest_clip` is how many such frames can, where fewer would do."""
+    """More than can ever be served in one request. `largest_clip`: the most such frames, if fewer frames would help."""
 
     def __init__(self, message: str, largest_clip: int | None = None) -> None:
         super().__init__(message)
@@ -45,11 +45,11 @@ class TooLarge(BadRequest):
 
 
 class RegionUnavailable(BadRequest):
-    """No such shared memory region for this server: the frames have to come in the request's body."""
+    """This server cannot use the shared memory region: the frames have to be sent in the request's body."""
 
 
 class Overloaded(OverCapacity):
-    """Too much waits. `retry_after`: seconds in which there may be room."""
+    """Too many requests wait. `retry_after`: seconds after which there may be room · `bound`: the limit reached."""
 
     def __init__(self, message: str, retry_after: float = SOON, bound: Bound = "room") -> None:
         super().__init__(message, bound)
@@ -57,7 +57,7 @@ class Overloaded(OverCapacity):
 
 
 class DeadlinePassed(RuntimeError):
-    """The caller has given up waiting by now: what was left of the work was not done."""
+    """The deadline of the request has passed, so its caller waits no longer: the rest of the work was not done."""
 
 
 class DeviceLost(RuntimeError):
@@ -67,7 +67,7 @@ class DeviceLost(RuntimeError):
 
 
 class OutOfMemory(RuntimeError):
-    """There was too little memory for this request, even by itself: another process may hold it, for now."""
+    """There was too little memory for this request, even by itself; another process may be using it for now."""
 
     retry_after = 5
 
@@ -88,24 +88,24 @@ TABLE: dict[type[Exception], tuple[int, Retry]] = {
     HandoffTimeout: (504, "encode"),
     DeadlinePassed: (504, "later"),
 }
-"""Each error that a caller may be told: HTTP code, and whether a retry can help. Subclasses stand before their base."""
+"""Errors that an envelope may name: HTTP code, and whether a retry can help. Subclasses come before their base."""
 
 PASSED_ON = "passed_on"
-"""The reason for a refusal of the encoder's that dit_decoder passes on."""
+"""Reason, in the metrics, of an encoder's refusal that dit_decoder passes on."""
 
 UNFORESEEN: tuple[int, Retry] = (500, "later")
-"""Of anything else, which is told as InternalError, without its text: that may hold paths and is for the log."""
+"""Code and retry of any other error. Callers see it as InternalError, without its text, which may contain paths."""
 
 REFUSALS: tuple[tuple[int, str], ...] = (
     *((code, kind.__name__) for kind, (code, _) in TABLE.items() if kind is not OverCapacity),
     *((TABLE[OverCapacity][0], bound) for bound in get_args(Bound)),
     (UNFORESEEN[0], "InternalError"),
 )
-"""Every status that an error of this node's own can have, with its reason."""
+"""Every status that an error of this node can have, with its reason."""
 
 
 def shown(value: object) -> str:
-    """What a caller sent, as an error names it: in quotes, and the first 60 characters of it at most."""
+    """A caller's value as error messages show it: in quotes, and at most its first 60 characters."""
     text = value if isinstance(value, str) else str(value)
     return repr(text) if len(text) <= 60 else f"{text[:60]!r}... ({len(text)} characters)"
 
@@ -120,23 +120,23 @@ def envelope(error: Exception) -> dict[str, Any]:
 
 
 def reason(error: Exception) -> str:
-    """Why, in one word of few, for metrics: a name of the table, or which bound has been reached."""
+    """A label for metrics, one of few: the error's name in the table, or the limit that was reached."""
     if isinstance(error, OverCapacity):
         return error.bound
     return next((kind.__name__ for kind in TABLE if isinstance(error, kind)), "InternalError")
 
 
-def is_envelope(told: object) -> bool:
-    """Whether this is such an envelope, with a status that may be passed on."""
-    return isinstance(told, Mapping) and isinstance(told.get("code"), int) and 400 <= told["code"] <= 599
+def is_envelope(value: object) -> bool:
+    """Whether a value is the envelope of an error, with a status that may be passed on (400 to 599)."""
+    return isinstance(value, Mapping) and isinstance(value.get("code"), int) and 400 <= value["code"] <= 599
 
 
-def read_envelope(words: bytes) -> dict[str, Any]:
-    """The envelope in these bytes. Raises ValueError for what is none."""
-    told = json.loads(words)
-    if not is_envelope(told):
-        raise ValueError("no envelope of an error")
-    return dict(told)
+def read_envelope(data: bytes) -> dict[str, Any]:
+    """The envelope in these bytes. Raises ValueError if they are not one."""
+    value = json.loads(data)
+    if not is_envelope(value):
+        raise ValueError("not the envelope of an error")
+    return dict(value)
 
 
 def _envelope(code: int, kind: str, message: str, retry: Retry) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Whether one more clip would wait too long for the decoder, judged by how quickly it takes what waits.
+"""Whether one more clip would wait too long for the decoder, estimated from the rate at which it takes clips.
 
-In a workflow a refusal, too, passes through the decoder's queue: it comes as late as an answer would. So the queue must
-be short in seconds, on a GPU that takes hundreds of clips a second as on two CPU cores that take two.
+In a workflow a refusal passes through the decoder's queue as well, and so comes as late as an answer. So the queue must
+be short in seconds, both on a GPU that takes hundreds of clips per second and on two CPU cores that take two.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from serving.errors import Overloaded
 
 
 class ExpectedWait:
-    """Less than a batch may always wait, and one clip is let through whenever none was for so long, to see.
+    """Less than a batch of clips may always wait; and if none was let through for `most` seconds, one is, as a probe.
 
-    queue     when each clip was put that waits, the oldest first; asked once a batch
+    queue     returns when each waiting clip was put, the oldest first; called once per batch
     batch     clips that the decoder takes together
-    most      seconds that a clip may have to wait
+    most      the longest that a clip may have to wait, in seconds
     """
 
     def __init__(
@@ -27,10 +27,10 @@ class ExpectedWait:
         self._queue: list[float] = []
         self._now = self._since = clock()
         self._pace = 0.0
-        """Seconds from one clip that is taken to the next, while others wait; 0 as long as that is not known."""
+        """Seconds between two clips that the decoder takes while others wait; 0 while unknown."""
 
     def look(self) -> None:
-        """To be called before each batch of requests."""
+        """Read the queue and update the rate; to be called before each batch of requests."""
         known, self._queue, self._now = self._queue, self._ask(), self._clock()
         taken = len(set(known) - set(self._queue))
         if not self._queue or self._queue[0] > self._since:  # it may have been empty, and the decoder idle
@@ -49,8 +49,8 @@ class ExpectedWait:
         expected = max(self._now - queue[0], waiting * self._pace)
         if expected > self._most and (index or self._now - queue[-1] <= self._most):
             raise Overloaded(
-                f"{waiting} clips wait for the decoder, about {expected:.1f} s, at most {self._most:g} s are allowed: "
-                "try again later",
+                f"{waiting} clips wait for the decoder, which takes about {expected:.1f} s; at most {self._most:g} s "
+                "are allowed: try again later",
                 retry_after=expected - self._most,
                 bound="wait",
             )

@@ -23,13 +23,13 @@ from serving.request import Caller, Request
 from serving.telemetry import Telemetry
 
 WINDOW_BYTES = 1 << 30
-"""Of tokens on the device for one clip: a longer clip is encoded and drawn in windows of fewer, a frame in common."""
+"""Most bytes of one clip's tokens on the device: longer clips are processed in windows that share one frame."""
 
 
 class FusedService:
     """Admits a batch, reads it, encodes it and draws the frames between on one device.
 
-    clock  seconds since the epoch, by which deadlines are judged
+    clock  returns seconds since the epoch, with which deadlines are compared
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FusedService:
         self._encode = encode_together(encoder, telemetry)
 
     def serve(self, requests: Sequence[Request], outbox: Outbox) -> list[Answer]:
-        """Frames per request, or an error's envelope: the most urgent first, and of them whole clips before streams."""
+        """One answer per request: frames, or an error's envelope. Urgent ones go first, whole clips before streams."""
         batch = Batch(requests, self._guard, outbox, self._clock, self._telemetry.tracer.leave)
         for turn in batch.turns(admitted(batch, self._reader, self._admission)):
             for part in self._reader.parts(turn):
@@ -60,7 +60,7 @@ class FusedService:
         return batch.answers()
 
     def _serve_part(self, batch: Batch, part: list[ReadJob], outbox: Outbox) -> None:
-        """By itself, so that its frames are gone before the next part is read."""
+        """Serve one part of a batch; a method of its own, so that its frames are freed before the next part is read."""
         jobs = read_part(batch, self._reader, part, self._requests, self._telemetry)
         jobs = batch.in_time(jobs, "encoding")
         streamed = [job for job in jobs if _is_streamed(job)]
@@ -73,11 +73,11 @@ class FusedService:
         self._drawing.streamed(batch, [self._stream_job(job) for job in streamed], outbox)
 
     def _window(self, job: EncodeJob) -> int:
-        """The most frames of a clip whose tokens are on the device at once."""
+        """The most frames of a clip whose tokens may be on the device at once."""
         return max(2, self._layout.largest_clip(self._window_bytes, *job.size))
 
     def _windows(self, job: EncodeJob) -> Iterator[Clip]:
-        """A clip, cut where the tokens would be too many."""
+        """The windows of a clip; one if its tokens fit."""
         pairs = self._window(job) - 1
         return (job.frames[start : start + pairs + 1] for start in range(0, len(job.frames) - 1, pairs))
 

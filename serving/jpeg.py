@@ -1,4 +1,4 @@
-"""JPEG on the GPU that a node computes on, for a whole batch; what is not for it goes by the CPU, one by one."""
+"""JPEG on a node's GPU, for a whole batch in one call; pictures that it cannot decode are left to the CPU."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ logger = logging.getLogger(__name__)
 
 
 ALONE = 2
-"""Frames of a batch up to which a GPU that does not decode encodes: a lone caller waits for each millisecond. Of more,
-the CPU's threads encode more, and the GPU draws meanwhile (docs/performance.md)."""
+"""Most frames of a batch that are encoded on the GPU with the setting jpeg: auto, for the least delay of a lone caller.
+More frames are encoded faster by the CPU's threads, while the GPU draws (docs/performance.md)."""
 
 
 class BatchJpeg:
-    """Pictures of many requests in one call each way.
+    """Decodes or encodes the pictures of many requests in one call.
 
-    decodes: whether it decodes, too. A scan that ends early would show its sender what was decoded before, and so other
-    callers' frames: only for callers who may see each other's.
+    decodes: whether it decodes, too. Where a JPEG's scan ends early, its sender would see what was decoded before, that
+    is other callers' frames: so only if callers may see each other's frames.
     """
 
     def __init__(self, coder: GpuJpeg, max_pixels: int, decodes: bool) -> None:
         self._coder, self._max_pixels, self._decodes = coder, max_pixels, decodes
 
     def decode(self, sources: Mapping[int, ClipSource]) -> dict[int, list[torch.Tensor | None]]:
-        """By the key of each clip of pictures: uint8 [3, H, W] on the device for each, None where the CPU has to do it.
+        """Decoded pictures, uint8 [3, H, W] on the device, by the key of their clip; None: left to the CPU.
 
-        Clips with no picture for the GPU are left out.
+        Clips without a picture that the GPU can decode are left out.
         """
         if not self._decodes:
             return {}
@@ -46,11 +46,11 @@ class BatchJpeg:
         return {key: tensors for key, tensors in found.items() if any(tensor is not None for tensor in tensors)}
 
     def encodes(self, frames: int) -> bool:
-        """Whether so many frames of a batch are better encoded here."""
+        """Whether `frames` frames of a batch are encoded here, rather than by the CPU."""
         return self._decodes or frames <= ALONE
 
     def encode(self, frames: Sequence[torch.Tensor], qualities: Sequence[int | None]) -> list[bytes]:
-        """Each of `frames`, uint8 [3, H, W] on the device, in its quality. Raises RuntimeError: nvJPEG has failed."""
+        """Encode each frame, uint8 [3, H, W] on the device, in its quality. Raises RuntimeError if nvJPEG fails."""
         coded: dict[int, bytes] = {}
         chosen = [quality or DEFAULT_QUALITY for quality in qualities]
         for quality in set(chosen):
@@ -60,7 +60,7 @@ class BatchJpeg:
 
 
 def open_jpeg(wanted: Literal["auto", "gpu", "cpu"], device: torch.device, max_pixels: int) -> BatchJpeg | None:
-    """JPEG on this device; None: by the CPU. Raises SettingsError where the GPU is insisted upon in vain."""
+    """The JPEG coder of this device; None: the CPU does it. Raises SettingsError if "gpu" is wanted but not there."""
     if wanted == "cpu" or (wanted == "auto" and device.type != "cuda"):
         return None
     try:

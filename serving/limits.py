@@ -1,4 +1,4 @@
-"""How large a clip may be, so that no request takes a server's memory, and none is worked on that can never fit."""
+"""How large a clip may be, so that no request exhausts a server's memory, and none is processed that can never fit."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from serving.errors import BadRequest, TooLarge
 from serving.settings import Limits, SettingsError
 
 LARGEST_FRAME = 8192 * 4352
-"""Pixels of a frame, where neither a setting nor the hand-off bounds it."""
+"""Most pixels of a frame, if neither a setting nor the hand-off limits it."""
 LARGEST_CLIP = 1 << 30
-"""Pixels of all frames of a clip, where no setting bounds them."""
+"""Most pixels of all frames of a clip, if no setting limits them."""
 
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """How the tokens of a clip lie in a payload; with this every size is known before anything is encoded."""
+    """The layout of a clip's tokens in a payload, from which its size is known before anything is encoded."""
 
     hidden_dim: int
     patch_size: int
     dtype: torch.dtype
-    """as the encoder computes them"""
+    """type in which the encoder computes tokens"""
     wire: str | None = None
-    """as they travel (see HandoffSettings)"""
+    """type in which they travel (see HandoffSettings)"""
 
     def nbytes(self, count: int, height: int, width: int, with_frames: bool = False) -> int:
-        """Bytes of the payload of a clip of `count` frames; `with_frames`: its source frames travel along."""
+        """Bytes of the payload of a clip of `count` frames. `with_frames`: its source frames are in the payload too."""
         grid = padded_grid(height, width, self.patch_size)
         with torch.device("meta"):
             tokens = torch.empty(count, grid[0] * grid[1], self.hidden_dim, dtype=self.dtype)
@@ -41,11 +41,11 @@ class TokenLayout:
         return Layout.of(output, self.wire).nbytes
 
     def largest_clip(self, nbytes: int, height: int, width: int, with_frames: bool = False) -> int:
-        """The most frames of a clip whose payload is at most `nbytes`; 0 or 1 where no pair fits."""
+        """The most frames of a clip whose payload has at most `nbytes` bytes; 0 or 1 if not even a pair fits."""
         pair = self.nbytes(2, height, width, with_frames)
         per_frame = (self.nbytes(1026, height, width, with_frames) - pair) / 1024
         count = max(0, 2 + int((nbytes - pair) // per_frame))
-        # the header grows by a digit now and then
+        # with more frames the header may grow by some digits
         while count >= 2 and self.nbytes(count, height, width, with_frames) > nbytes:
             count -= 1
         return count
@@ -53,19 +53,19 @@ class TokenLayout:
 
 @dataclass(frozen=True)
 class ClipLimits:
-    """What holds for every clip of a server."""
+    """Limits of a server for every clip."""
 
     max_pixels: int
-    """of one frame"""
+    """pixels of one frame"""
     max_frames: int
-    """of one request"""
+    """frames of one request"""
     max_clip_pixels: int
-    """of all frames of a clip together"""
+    """pixels of all frames of a clip together"""
     max_decode_bytes: int = 4 << 30
-    """that reading the clips of a batch may take; a batch is read in parts where it would take more"""
+    """bytes that reading the clips of a batch may take; a batch that would take more is read in parts"""
     fitting: Callable[[int, int, bool], int] | None = None
-    """(height, width, whether the frames travel along) -> frames of that size that the hand-off can carry at once;
-    None: there is no hand-off"""
+    """(height, width, whether the payload has the source frames) -> the most frames of that size that the hand-off can
+    carry in one payload; None: there is no hand-off"""
 
     def largest_clip(self, height: int, width: int, with_frames: bool = False) -> int:
         """The most frames of that size that a request may hold."""
@@ -75,16 +75,18 @@ class ClipLimits:
     def check_bytes(self, nbytes: int) -> None:
         """Raises TooLarge for a clip that takes more memory to decode than a whole batch may."""
         if nbytes > self.max_decode_bytes:
-            raise TooLarge(f"decoding this takes up to {nbytes} bytes: {self.max_decode_bytes} are there for it")
+            raise TooLarge(f"decoding this takes up to {nbytes} bytes: at most {self.max_decode_bytes} are allowed")
 
     def check_frames(self, count: int) -> None:
-        """Raises TooLarge for more frames than a request may hold, of whatever size."""
+        """Raises TooLarge for more frames than a request may hold, whatever their size."""
         if count > self.max_frames:
             raise TooLarge(f"{count} frames, at most {self.max_frames} are taken at once", self.max_frames)
 
     def check(self, count: int, height: int, width: int, with_frames: bool = False) -> None:
-        """Raises TooLarge for a clip that can never be served, saying how many of its frames can; BadRequest for frames
-        that are too small."""
+        """Raises TooLarge for a clip that can never be served, saying how many of its frames could be.
+
+        Raises BadRequest for frames that are too small. `with_frames`: the answer contains the source frames too.
+        """
         if min(height, width) < MIN_SIDE:
             raise BadRequest(f"frames of {width}x{height} pixels: a side must be at least {MIN_SIDE}")
         if height * width > self.max_pixels:
@@ -100,9 +102,9 @@ class ClipLimits:
 
 
 def clip_limits(limits: Limits, layout: TokenLayout, payload: int | None) -> ClipLimits:
-    """Limits with what was left open filled in. `payload`: the largest that the hand-off carries; None: there is none.
+    """The limits in the settings, with defaults. `payload`: bytes of the hand-off's largest; None: no hand-off.
 
-    Raises SettingsError where two settings contradict each other: what one lets in could never be served.
+    Raises SettingsError if two settings contradict each other, so that an accepted clip could never be served.
     """
     most = _largest_frame(layout, payload) if payload is not None else LARGEST_FRAME
     pixels, clip = limits.max_pixels, limits.max_clip_pixels
@@ -116,7 +118,7 @@ def clip_limits(limits: Limits, layout: TokenLayout, payload: int | None) -> Cli
         raise SettingsError(f"limits.max_clip_pixels is {clip}, less than two frames of {pixels} (limits.max_pixels)")
     fitting: Callable[[int, int, bool], int] | None = None
     if payload is not None:
-        # remembered: each request asks twice, of few sizes
+        # cached: each request asks twice, and there are few sizes
         fitting = functools.lru_cache(256)(functools.partial(layout.largest_clip, payload))
     return ClipLimits(
         pixels, limits.max_frames, clip or max(LARGEST_CLIP, 2 * pixels), limits.max_decode_bytes, fitting

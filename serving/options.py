@@ -1,7 +1,7 @@
-"""What a request asks for besides its frames: form fields first, headers where no field says it.
+"""The options of a request: form fields, and headers for options that no field sets.
 
-Form fields reach only the workflow's first node, so what they say travels on in the ticket. Everything is matched by a
-pattern of bounded length before it is computed with.
+Form fields reach only the workflow's first node, so their values travel on in the ticket. Every value is matched by a
+pattern of bounded length before it is used.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ FIELDS = ("seed", "format", "quality", "fps", "stream", "layout", "matrix", "ran
 """Names of the form fields; the headers are X-Eden-Seed, X-Eden-Deadline-Ms, ... and Accept."""
 
 KNOWN_FIELDS = (*FIELDS, TRACEPARENT)
-"""All fields that are no frames."""
+"""All form fields that are not frames."""
 
 SLOWEST, FASTEST = video_writer.SLOWEST, video_writer.FASTEST / 2
-"""Frames a second of a source; an mp4 made of it has twice as many."""
+"""Frames per second of a source, for an answer as mp4, which has twice as many."""
 LARGEST_TERM = video_writer.LARGEST_TERM // 2
 _BOUNDS = f"from {SLOWEST} to {FASTEST}, as a fraction of whole numbers up to {LARGEST_TERM}"
-# Of bounded length, and without exponents: what a pattern lets through is quick to compute with.
+# Patterns of bounded length, and without exponents: a value that matches is quick to compute with.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _RATE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,12})?|[0-9]{1,10}/[0-9]{1,10}")
@@ -54,51 +54,53 @@ _RATE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,12})?|[0-9]{1,10}/[0-9]{1,10}")
 
 @dataclass(frozen=True)
 class Options:
-    """What one request asked for; None where it asked for nothing."""
+    """The options of one request; None for an option that it does not set."""
 
     seed: int | None = None
     format: str | None = None
     quality: int | None = None
     fps: str | None = None
-    """Frames a second of the source, as "24" or "30000/1001": for an mp4 made of frames that carry no rate."""
+    """Frames per second of the source, as "24" or "30000/1001": for an mp4 of a source without a rate."""
     stream: bool = False
     yuv: YuvFormat | None = None
-    """Of frames that come, and go, as planes; None: they are RGB."""
+    """Format of the frames, both sent and answered, if they are planes; None: RGB."""
     place: Place | None = None
-    """Where in a shared memory region the frames between go."""
+    """Where in a shared memory region the frames between are written; None: they are the answer's body."""
     deadline_ms: int | None = None
-    """Milliseconds from its arrival within which the caller waits for the answer."""
+    """How long the caller waits for the answer, in milliseconds from the request's arrival."""
     priority: Priority | None = None
     spans: bool = False
-    """Whether the spans of the request are to come with the answer (serving.tracer has looked already)."""
+    """Whether the answer is to contain the request's spans (serving.tracer has read this already)."""
 
     def terms(self, request: Request) -> Request:
-        """The request, with when it is due and how urgent it is."""
+        """The request with its deadline and its priority."""
         due = math.inf if self.deadline_ms is None else request.arrived + self.deadline_ms / 1000
         return replace(request, due=due, priority=self.priority or request.priority)
 
     def to_ticket(self, default_format: str, due: float = math.inf) -> dict[str, Any]:
-        """What travels in a ticket: small JSON values, the format of an answer where none was named, and when it is
-        due, as a time of day: the machines that share tickets keep their clocks in step."""
-        here = ("stream", "deadline_ms", "spans")
-        said = {name: value for name, value in asdict(self).items() if value is not None and name not in here}
-        if self.place is not None:
-            said["place"] = msgspec.structs.asdict(self.place)
-        if due < math.inf:
-            said["due"] = due
-        return said | {"answer": default_format}
+        """The options as JSON values for a ticket.
 
-    def with_ticket(self, said: Mapping[str, Any]) -> tuple[Options, str]:
-        """These options of a decoder's request, and what the encoder's had said, which counts for more.
-
-        Also the format of an answer where neither named one. `said`: of a ticket whose signature is good. Raises
-        BadRequest where frames came otherwise than they are to go.
+        default_format: of the answer, if the request names none · due: deadline in seconds since the epoch (machines
+        that share tickets keep their clocks in step).
         """
-        yuv = YuvFormat(**said["yuv"]) if "yuv" in said else None
+        here = ("stream", "deadline_ms", "spans")
+        values = {name: value for name, value in asdict(self).items() if value is not None and name not in here}
+        if self.place is not None:
+            values["place"] = msgspec.structs.asdict(self.place)
+        if due < math.inf:
+            values["due"] = due
+        return values | {"answer": default_format}
+
+    def with_ticket(self, ticketed: Mapping[str, Any]) -> tuple[Options, str]:
+        """(these options of a decoder's request, overridden by those in its ticket; the default format of the answer).
+
+        `ticketed`: the options of a verified ticket. Raises BadRequest if both name a format of planes and they differ.
+        """
+        yuv = YuvFormat(**ticketed["yuv"]) if "yuv" in ticketed else None
         check_agreement(self.yuv, yuv, "the ticket")
-        named = {name: said[name] for name in ("seed", "format", "quality", "fps", "priority") if name in said}
-        place = Place.of_ticket(said["place"]) if "place" in said else None
-        return replace(self, place=place, yuv=yuv, **named), str(said["answer"])
+        named = {name: ticketed[name] for name in ("seed", "format", "quality", "fps", "priority") if name in ticketed}
+        place = Place.of_ticket(ticketed["place"]) if "place" in ticketed else None
+        return replace(self, place=place, yuv=yuv, **named), str(ticketed["answer"])
 
 
 @dataclass(frozen=True)
@@ -106,17 +108,17 @@ class Rendering:
     """How the frames of an answer are encoded."""
 
     format: str
-    """one of CONTENT_TYPES"""
+    """a key of CONTENT_TYPES"""
     quality: int | None
     fps: str | None
     place: Place | None = None
-    """of the frames in a region, where that is the format"""
+    """where the frames are written, if the format is region"""
     yuv: YuvFormat | None = None
-    """of frames as planes; None: RGB"""
+    """format of frames that are planes; None: RGB"""
 
 
 def rendering(options: Options, default_format: str, stream: bool) -> Rendering:
-    """How to encode what `options` ask for; frame by frame where it is a stream. Raises BadRequest."""
+    """How to encode the answer for these options; `stream`: frame by frame. Raises BadRequest."""
     single = "png" if stream and default_format in ("mp4", "zip") else default_format
     format = options.format or single
     if format == "region" and options.place is None:
@@ -126,43 +128,43 @@ def rendering(options: Options, default_format: str, stream: bool) -> Rendering:
     return Rendering(format, options.quality, options.fps, options.place, options.yuv)
 
 
-def check_agreement(asked: YuvFormat | None, told: YuvFormat | None, who: str) -> None:
-    """Raises BadRequest where the options ask for planes, and `who` tells of other ones, or of RGB."""
-    if asked and asked != told:
-        raise BadRequest(f"layout is i420 ({asked}), but {who} says {f'i420 ({told})' if told else 'rgb24'}")
+def check_agreement(requested: YuvFormat | None, found: YuvFormat | None, who: str) -> None:
+    """Raises BadRequest if the options name a format of planes, and `who` has another one, or RGB."""
+    if requested and requested != found:
+        raise BadRequest(f"layout is i420 ({requested}), but {who} says {f'i420 ({found})' if found else 'rgb24'}")
 
 
 def read_options(fields: Mapping[str, object], headers: Mapping[str, str]) -> Options:
-    """Options of a request; `headers` by lower-case name.
+    """Read the options of a request; `headers` by lower-case name.
 
-    Raises BadRequest naming the option and what it may be.
+    Raises BadRequest, naming the option and its possible values.
     """
     by_header = {name: f"x-eden-{name.replace('_', '-')}" for name in FIELDS}
-    said = {name: headers[header] for name, header in by_header.items() if header in headers}
-    said |= {name: as_text(name, fields[name]) for name in FIELDS if name in fields}
-    if "format" not in said and (accepted := _accepted(headers.get("accept", "*/*"))):
-        said["format"] = accepted
+    values = {name: headers[header] for name, header in by_header.items() if header in headers}
+    values |= {name: as_text(name, fields[name]) for name in FIELDS if name in fields}
+    if "format" not in values and (accepted := _accepted(headers.get("accept", "*/*"))):
+        values["format"] = accepted
     return Options(
-        seed=_whole("seed", said["seed"], 0, 2**63 - 1) if "seed" in said else None,
-        format=_format(said["format"]) if "format" in said else None,
-        quality=_whole("quality", said["quality"], 1, 100) if "quality" in said else None,
-        fps=_rate(said["fps"]) if "fps" in said else None,
-        stream=_truth("stream", said.get("stream", "0")),
-        yuv=_yuv(said),
-        deadline_ms=_whole("deadline_ms", said["deadline_ms"], 1, LATEST_MS) if "deadline_ms" in said else None,
-        priority=_one_of("priority", said["priority"], PRIORITIES) if "priority" in said else None,
-        spans=_truth("spans", said.get("spans", "0")),
+        seed=_whole("seed", values["seed"], 0, 2**63 - 1) if "seed" in values else None,
+        format=_format(values["format"]) if "format" in values else None,
+        quality=_whole("quality", values["quality"], 1, 100) if "quality" in values else None,
+        fps=_rate(values["fps"]) if "fps" in values else None,
+        stream=_truth("stream", values.get("stream", "0")),
+        yuv=_yuv(values),
+        deadline_ms=_whole("deadline_ms", values["deadline_ms"], 1, LATEST_MS) if "deadline_ms" in values else None,
+        priority=_one_of("priority", values["priority"], PRIORITIES) if "priority" in values else None,
+        spans=_truth("spans", values.get("spans", "0")),
     )
 
 
-def _yuv(said: Mapping[str, str]) -> YuvFormat | None:
-    layout: FrameLayout = _one_of("layout", said.get("layout", "rgb24"), get_args(FrameLayout))
-    matrix: Matrix = _one_of("matrix", said.get("matrix", "bt709"), get_args(Matrix))
-    range: Range = _one_of("range", said.get("range", "limited"), get_args(Range))
+def _yuv(values: Mapping[str, str]) -> YuvFormat | None:
+    layout: FrameLayout = _one_of("layout", values.get("layout", "rgb24"), get_args(FrameLayout))
+    matrix: Matrix = _one_of("matrix", values.get("matrix", "bt709"), get_args(Matrix))
+    range: Range = _one_of("range", values.get("range", "limited"), get_args(Range))
     if layout == "i420":
         return YuvFormat(matrix, range)
-    if named := [name for name in ("matrix", "range") if name in said]:
-        raise BadRequest(f"{named[0]} is {shown(said[named[0]])}, but the layout is {layout}: it goes with i420")
+    if named := [name for name in ("matrix", "range") if name in values]:
+        raise BadRequest(f"{named[0]} is {shown(values[named[0]])}, but the layout is {layout}: it goes with i420")
     return None
 
 
@@ -201,12 +203,12 @@ def _rate(value: str) -> str:
 
 
 def own_rate(rate: Fraction) -> str:
-    """A video's own rate, as the option fps says it: the nearest that can be had. It is an average, and may be odd.
+    """A video's own average rate as a value of the option fps: the nearest that an mp4 can have.
 
-    Raises BadRequest where it is too high or too low.
+    Raises BadRequest if it is too high or too low.
     """
     if not SLOWEST <= rate <= FASTEST:
-        raise BadRequest(f"the video states {float(rate):g} frames a second: name its fps, {_BOUNDS}")
+        raise BadRequest(f"the video states {float(rate):g} frames per second: set fps, {_BOUNDS}")
     if max(rate.numerator, rate.denominator) > LARGEST_TERM:
         rate = rate.limit_denominator(LARGEST_TERM // max(1, math.ceil(rate)))
     return str(rate)
@@ -221,7 +223,7 @@ def _format(value: str) -> str:
 
 
 def _accepted(header: str) -> str | None:
-    """The format an Accept header prefers, None where it leaves the choice to us."""
+    """The format that an Accept header prefers; None if it accepts any. Raises BadRequest, NotAcceptable."""
     formats = {content_type: name for name, content_type in CONTENT_TYPES.items()}
     ranges = []
     for part in header.split(","):

@@ -1,4 +1,4 @@
-"""The way of answers back to their callers, as whoever serves the requests provides it."""
+"""How a service sends answers before its batch is done; the server it runs in implements this."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from serving.answer import Answer
 
 
 class Outbox(Protocol):
-    """Takes answers before the batch is done."""
+    """Sends answers before the batch is done. `index`: the request's place in the batch."""
 
     def send(self, index: int, body: bytes, content_type: str) -> None:
-        """A part of a streamed answer to the request with this index; more may follow."""
+        """Send a part of a streamed answer; more may follow."""
 
     def ahead(self, index: int, answer: Answer) -> bool:
-        """A whole answer, which may go now or with the batch; whether it has gone, and need not be kept."""
+        """Send a whole answer now, or leave it to the batch; returns whether it was sent, and need not be kept."""
 
     def finish(self, index: int, answer: Answer) -> bool:
-        """A whole answer, or what is left of it, that ends its call now, if it may: others of the batch take longer.
+        """Send a whole answer, or the rest of it, and end its call now, if possible; returns whether it was sent.
 
-        Whether it has gone. From one thread, while no other one sends.
+        To be called from one thread, while no other thread sends.
         """

@@ -1,10 +1,10 @@
-"""Frames that travel beside TorchServe: in files in memory that a caller on this host has made, and describes.
+"""Shared memory regions: files in memory, made and described by a caller on this host, that hold a request's frames.
 
-Callers may be hostile. A file is opened only in one folder, by a name of one pattern, and used only if it is a plain
-file of this user alone that begins with the key which the caller names. It may be cut short at any moment, which would
-kill whoever has it mapped: so it is never mapped, but read into memory of our own, and written, by system calls.
-Only the bytes described are read or written; the file is never removed, and never made longer: where it has become too
-short for them, nothing more is written.
+Callers may be hostile. A file is opened only in one folder, by a name that matches one pattern, and used only if it is
+a regular file that only this user can open, and begins with the key that the caller names. The caller may truncate it
+at any moment, which would kill a process that has mapped it: so it is never mapped, but read and written by system
+calls. Only the described bytes are read or written. The file is never removed or extended: if it has become too short,
+nothing more is written.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from media.region_format import CONTENT_TYPE, HEADER, KEY, MAGIC, NAME, region_h
 from serving.errors import BadRequest, RegionUnavailable, shown
 
 LONGEST = 4096
-"""Bytes of a description."""
+"""Most bytes of a description."""
 STEP = 16 << 20
-"""Bytes written at once: before each the file's length is looked at."""
+"""Bytes per write; before each the file's length is checked."""
 FOREIGN = stat.S_IRWXG | stat.S_IRWXO
 
 Side = Annotated[int, Meta(ge=1, le=1 << 31)]
@@ -41,7 +41,7 @@ Offset = Annotated[int, Meta(ge=HEADER, le=1 << 48)]
 
 
 class Place(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where in a region something lies."""
+    """A place in a region: file, key and offset in bytes."""
 
     file: str
     key: str
@@ -49,15 +49,15 @@ class Place(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     offset: Offset
 
     @classmethod
-    def of_ticket(cls, told: dict[str, Any]) -> Self:
-        """A place that has travelled in a ticket. Raises BadRequest."""
+    def of_ticket(cls, value: dict[str, Any]) -> Self:
+        """Read a place from a ticket's options. Raises BadRequest."""
         try:
-            return msgspec.convert(told, cls)
+            return msgspec.convert(value, cls)
         except msgspec.ValidationError as error:
             raise _unreadable(error) from error
 
     def check_names(self, what: str) -> None:
-        """Raises BadRequest where file or key cannot be those of a region."""
+        """Raises BadRequest if file or key cannot be those of a region; `what`: what the message calls this place."""
         if not NAME.fullmatch(self.file):
             raise BadRequest(f"{what}.file is {shown(self.file)}: no name of a region")
         if not KEY.fullmatch(self.key):
@@ -68,11 +68,11 @@ class _Described(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, 
     dtype: Literal["uint8"]
     frames: Place
     answer: Place | None = None
-    """room for K-1 frames; None: the answer comes as an HTTP body"""
+    """where K-1 frames are written; None: they are the answer's body"""
 
 
 class RgbDescription(_Described, frozen=True, tag="rgb24"):
-    """What a request says of its region, of frames that lie there as RGB."""
+    """A request's description of a region with RGB frames."""
 
     shape: tuple[Side, Side, Side, Literal[3]]
     """[K, H, W, 3], of the frames"""
@@ -84,11 +84,11 @@ class RgbDescription(_Described, frozen=True, tag="rgb24"):
 
     @property
     def yuv(self) -> None:
-        """RGB."""
+        """None: the frames are RGB."""
 
 
 class PlanesDescription(_Described, frozen=True, tag="i420"):
-    """What a request says of its region, of frames that lie there as planes."""
+    """A request's description of a region with frames as planes."""
 
     shape: tuple[Side, Side, Side]
     """[K, H*3/2, W], of the frames"""
@@ -105,7 +105,7 @@ class PlanesDescription(_Described, frozen=True, tag="i420"):
 
     @property
     def yuv(self) -> YuvFormat:
-        """What the levels mean."""
+        """Format of the planes."""
         return YuvFormat(self.matrix, self.range)
 
 
@@ -114,26 +114,26 @@ Description = RgbDescription | PlanesDescription
 
 @dataclass(frozen=True)
 class RegionSource:
-    """A request's frames, where they lie; checked, but the file may change until they are read."""
+    """A request's frames in a region. They have been checked, but the file may change until they are read."""
 
     folder: RegionFolder
     description: Description
 
     def read(self) -> np.ndarray:
-        """The frames, uint8, as described, in memory of our own. Raises BadRequest, RegionUnavailable."""
+        """Copy the frames into an array, uint8, of the described shape. Raises BadRequest, RegionUnavailable."""
         return self.folder.read(self.description.frames, self.description.shape)
 
 
 @dataclass(frozen=True)
 class RegionFolder:
-    """Regions of this process's user in one folder."""
+    """The regions of this process's user in one folder."""
 
     path: Path
 
     def look_at(self, data: bytes) -> RegionSource:
-        """What a request's description stands for; no frame is read.
+        """Check a request's description of a region; no frame is read.
 
-        Raises BadRequest, naming what is wrong with it, or RegionUnavailable: no such region here.
+        Raises BadRequest, naming what is wrong with it, or RegionUnavailable if there is no such region here.
         """
         described = _parsed(data)
         described.frames.check_names("frames")
@@ -150,7 +150,7 @@ class RegionFolder:
         return RegionSource(self, described)
 
     def read(self, place: Place, shape: tuple[int, ...]) -> np.ndarray:
-        """An array of uint8 of its own. Raises BadRequest, RegionUnavailable."""
+        """Copy an array, uint8 of this shape, from a region. Raises BadRequest, RegionUnavailable."""
         made = np.empty(shape, np.uint8)
         left = made.reshape(-1).data
         with self._opened(place, made.nbytes) as file:
@@ -163,11 +163,9 @@ class RegionFolder:
         return made
 
     def write(self, place: Place, frames: np.ndarray, first: int = 0) -> bytes:
-        """Write `frames`, uint8 [n, H, W, 3] or planes [n, H*3/2, W], as those from number `first` on.
+        """Write `frames`, uint8 [n, H, W, 3] or planes [n, H*3/2, W], as the answer's frames from number `first` on.
 
-        Returns the answer, which says what was written.
-
-        Raises BadRequest, RegionUnavailable.
+        Returns the body of the answer: JSON that says what was written. Raises BadRequest, RegionUnavailable.
         """
         offset = place.offset + first * math.prod(frames.shape[1:])
         left = np.ascontiguousarray(frames).reshape(-1).data
@@ -182,12 +180,12 @@ class RegionFolder:
                     raise RegionUnavailable(f"the region cannot be written: {error.strerror}") from error
                 left, at = left[count:], at + count
         layout = "i420" if frames.ndim == 3 else "rgb24"
-        said = {"layout": layout, "dtype": "uint8", "shape": frames.shape, "offset": offset, "first": first}
-        return json.dumps(said).encode()
+        answer = {"layout": layout, "dtype": "uint8", "shape": frames.shape, "offset": offset, "first": first}
+        return json.dumps(answer).encode()
 
     @contextlib.contextmanager
     def _opened(self, place: Place, nbytes: int) -> Iterator[int]:
-        """The region's descriptor, if it is one that may be used, and holds so many bytes at that place."""
+        """Open a region, if it may be used and has `nbytes` bytes at this place; yields its file descriptor."""
         place.check_names("region")
         file = self._open(place.file)
         try:
@@ -215,7 +213,7 @@ class RegionFolder:
 
     def _open(self, name: str) -> int:
         try:
-            # O_NONBLOCK: to open a pipe would wait for its other end
+            # O_NONBLOCK: opening a pipe would otherwise wait for its other end
             return os.open(self.path / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             if error.errno == errno.ELOOP:
@@ -228,12 +226,12 @@ class RegionFolder:
 
 
 def is_region(content_type: str) -> bool:
-    """Whether a request's content type says that its body describes a region."""
+    """Whether a request with this content type describes a region."""
     return content_type.partition(";")[0].strip().lower() == CONTENT_TYPE
 
 
 def look_at_region(data: bytes, folder: RegionFolder | None) -> RegionSource:
-    """What a description stands for. Raises BadRequest, RegionUnavailable."""
+    """Check a description; `folder` is None if regions are not accepted. Raises BadRequest, RegionUnavailable."""
     if folder is None:
         raise RegionUnavailable("this server takes no shared memory regions: send the frames in the body")
     return folder.look_at(data)

@@ -1,4 +1,4 @@
-"""A request as its caller sent it, before anything in it is believed."""
+"""A request as its caller sent it, before anything in it is checked."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from media.terms import Priority
 from serving.errors import BadRequest
 
 ARRIVED = "arrived"
-"""Under which a ticket's options say when the encoder took the request up."""
+"""Key in a ticket's options: when the encoder took up the request, in seconds since the epoch."""
 
 
 class Caller(Enum):
-    """Who waits for the answer, and so in which form it may go."""
+    """The kind of caller, on which the form of the answer depends."""
 
     WORKFLOW = "workflow"
-    """the workflow's next node, or its caller: one message, no status"""
+    """the workflow: its next node, or its caller; one message, no status"""
     HTTP = "http"
-    """a caller of the node by itself: any number of messages"""
+    """an HTTP caller of this node alone; any number of messages"""
     GRPC = "grpc"
-    """a gRPC caller of the node by itself: one message"""
+    """a gRPC caller of this node alone; one message"""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Request:
     priority: Priority = "interactive"
     """known once its options are read"""
     id: str = ""
-    """TorchServe's, of this node's part in the call"""
+    """TorchServe's id of this call of this node"""
 
     @property
     def request(self) -> Request:
-        """Itself: a request is the first job that it becomes."""
+        """The request itself, so that a request is a Job too."""
         return self
 
 
@@ -61,14 +61,14 @@ class Job(Protocol):
 
 
 def as_bytes(name: str, value: object) -> bytes:
-    """A field's value. Raises BadRequest, naming the field, where it is text or was parsed: numbers, lists, null."""
+    """A field's bytes. Raises BadRequest, naming the field, if it came as text or as parsed JSON."""
     if isinstance(value, bytes | bytearray):
         return bytes(value)
     raise BadRequest(f"{name} came as {'text' if isinstance(value, str) else 'JSON'}: send the bytes of a file")
 
 
 def as_text(name: str, value: object) -> str:
-    """A field's value as text. Raises BadRequest, naming the field."""
+    """A field's value as text. Raises BadRequest, naming the field, if it is neither text nor UTF-8."""
     if isinstance(value, str):
         return value
     if isinstance(value, bytes | bytearray):

@@ -24,35 +24,35 @@ Side = Annotated[int, Meta(ge=MIN_SIDE, le=65536)]
 
 MAX_WAIT_S = 5.0
 LARGEST_PAYLOAD = 2 << 30
-"""Bytes of one clip's tokens, where neither max_payload_bytes nor a smaller budget says otherwise: two frames of
-8192x4352 in fp32 take 1.7 GB."""
+"""Most bytes of one clip's tokens, unless max_payload_bytes or a smaller budget limits them: two frames of 8192x4352 in
+fp32 take 1.7 GB."""
 
 
 class SettingsError(ValueError):
-    """A setting that is unknown, wrong, or contradicts another; the message names it."""
+    """A setting is unknown, wrong, or contradicts another one; the message names it."""
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a request may hold. None: as much as the hand-off can carry (see serving.limits)."""
+    """Limits of a request. None: as much as the hand-off can carry (see serving.limits)."""
 
     max_pixels: Count | None = None
-    """of one frame"""
+    """pixels of one frame"""
     max_frames: Annotated[int, Meta(ge=2)] = 512
-    """of one request"""
+    """frames of one request"""
     max_clip_pixels: Count | None = None
-    """of all frames of a clip together"""
+    """pixels of all frames of a clip together"""
     max_decode_bytes: Count = 4 << 30
-    """of memory that reading the requests of a batch may take"""
+    """bytes of memory that reading the requests of a batch may take"""
 
 
 class Tracing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Whose spans go to an OpenTelemetry collector (see serving.span_export)."""
+    """Export of spans to an OpenTelemetry collector (see serving.span_export)."""
 
     endpoint: str | None = None
-    """its address, as http://host:4318; None: what OTEL_EXPORTER_OTLP_ENDPOINT says, if anything"""
+    """the collector's address, such as http://host:4318; None: the environment's OTEL_EXPORTER_OTLP_ENDPOINT, if set"""
     sample: Annotated[float, Meta(ge=0, le=1)] = 0.1
-    """of the requests that bring no trace of their own, the part that is exported: all would cost some percent of what
-    a busy worker does (docs/operations.md)"""
+    """share of the requests without a trace of their own that is exported: exporting all would cost a busy worker some
+    percent of its throughput (docs/operations.md)"""
     queue: Count = 4096
     """spans that may wait for the collector; more are dropped, and counted"""
 
@@ -67,25 +67,25 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     limits: Limits = Limits()
     tracing: Tracing = Tracing()
     logs: Literal["text", "json"] = "text"
-    """what a worker's own lines in the log are"""
+    """format of a worker's own log lines"""
     jpeg: Literal["auto", "gpu", "cpu"] = "auto"
-    """auto: the GPU encodes a lone pair's JPEG, where its torchvision can; gpu: it decodes and encodes all of them,
-    which is only for callers who may see each other's frames (see serving.jpeg)"""
+    """auto: the GPU encodes the JPEG of a lone pair, if torchvision can; gpu: it decodes and encodes all JPEGs, which
+    is safe only if callers may see each other's frames (see serving.jpeg); cpu: it does neither"""
     threads: Count | None = None
-    """CPU threads a worker computes with; None: see `sensible_threads`"""
+    """CPU threads per worker; None: see `sensible_threads`"""
     workers: Count = 1
-    """of this node"""
+    """workers of this node"""
     max_queued: Count = 256
     """requests that may wait in TorchServe for the encoder"""
     max_wait_s: Seconds = MAX_WAIT_S
-    """seconds that a clip may have to wait for the decoder, once a batch of them does"""
+    """the longest that a clip may have to wait for the decoder, in seconds, if a batch of clips waits already"""
     grpc_streaming: bool = False
     """whether a gRPC caller who asks for a stream gets more than one message"""
     regions: bool | str = True
-    """whether callers of this host may give frames in shared memory (see serving.regions), or the folder for it if it
-    is not handoff.shared_folder"""
+    """whether callers on this host may send frames in shared memory (see serving.regions); or the folder for that, if
+    it is not handoff.shared_folder"""
     warm: tuple[tuple[Side, Side], ...] = ()
-    """(height, width) of frames to be ready for before the first request"""
+    """(height, width) of frames to warm up for before the first request"""
 
     @classmethod
     def read(cls, yaml: Mapping[str, Any], model_dir: Path) -> Settings:
@@ -120,16 +120,16 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def region_folder(self) -> RegionFolder | None:
-        """Where callers' regions lie; None: they are not taken."""
+        """The folder of callers' regions; None: they are not accepted."""
         if isinstance(self.regions, str):
             return RegionFolder(Path(self.regions))
         return RegionFolder(self.handoff.shared_folder) if self.regions else None
 
 
 def check_dialled(handoff: HandoffSettings, called_at: Mapping[str, str]) -> None:
-    """Raise SettingsError where tickets would name this host's loopback, and go to callers on other hosts.
+    """Raise SettingsError if tickets would name this host's loopback although callers on other hosts get them.
 
-    `called_at`: the hosts at which the server takes calls, by the setting that names them.
+    `called_at`: the hosts at which the server accepts calls, by the name of the setting.
     """
     if handoff.kind not in NETWORK or not handoff.names_loopback:
         return
@@ -144,8 +144,10 @@ def check_dialled(handoff: HandoffSettings, called_at: Mapping[str, str]) -> Non
 
 
 def sensible_threads(device: str, workers: int, nodes: int = 2) -> int:
-    """Where a GPU computes, two feed it. On a CPU all nodes' workers share the cores: more threads than cores, each
-    waiting busily for the others, cost most of the throughput."""
+    """CPU threads per worker: two beside a GPU; on a CPU a share of the cores, divided among the workers of all nodes.
+
+    More threads than cores, each waiting busily for the others, would cost most of the throughput.
+    """
     return 2 if device != "cpu" else max(1, cores() // (nodes * workers))
 
 

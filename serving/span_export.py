@@ -1,6 +1,6 @@
-"""Spans to an OpenTelemetry collector (OTLP, protobuf over HTTP), off the path of requests.
+"""Exports spans to an OpenTelemetry collector (OTLP, protobuf over HTTP); no request waits for it.
 
-OpenTelemetry's packages, an extra of the distribution (`tracing`), are imported only once spans are to be exported.
+OpenTelemetry's packages, the distribution's extra `tracing`, are imported only if spans are exported.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from tracing.spans import Span, Value
 logger = logging.getLogger(__name__)
 
 VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-"""OpenTelemetry's own: where spans go, in full; and where all goes, to which the path is added."""
+"""OpenTelemetry's variables: the full URL for spans; and the base URL for everything, to which PATH is added."""
 PATH = "/v1/traces"
 TOGETHER = 512
-"""Spans of one message."""
+"""Most spans per message."""
 EVERY = 1.0
 """Seconds that a span waits for others."""
 LAST = 2.0
-"""Seconds that a worker which ends gives to what it has not told yet."""
+"""Seconds that a worker spends on exporting the last spans before it ends."""
 EVENTS = ("exported", "dropped", "failed")
-"""What becomes of a span: told; not kept, as too many waited; not told, as the collector did not take it."""
+"""What becomes of a span: exported; dropped, as too many waited; failed, as the collector did not accept it."""
 
 Counted = Callable[[str, int], None]
 
 
 def endpoint(named: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Where spans go: what a setting names, or the environment; None where nothing does."""
+    """The URL for spans, from the setting or else the environment; None if neither names one."""
     if named:
         return named.rstrip("/") + PATH
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -47,17 +47,17 @@ def endpoint(named: str | None, environment: Mapping[str, str] = os.environ) -> 
 
 
 class SpanExport:
-    """Keeps spans in memory until a thread of its own has told them, or gives them up where too many wait.
+    """Keeps spans in memory until its thread has exported them; drops them if too many wait.
 
-    url      of the collector's traces
-    service  what says so of itself, `service.name`
-    place    attributes that all spans have: said once, of the resource, they cost nothing per span
+    url      where the collector accepts traces
+    service  the attribute `service.name`
+    place    attributes of all spans: sent once per message, as attributes of the resource
     most     spans that may wait
-    counted  told how many spans an event is of, see EVENTS; by any thread
+    counted  called with an event (see EVENTS) and a number of spans; from any thread
 
-    Headers, certificates, compression and the time limit are those of OpenTelemetry's variables (OTEL_EXPORTER_OTLP_*).
-    A collector on this host is reached without a proxy, whatever the environment names.
-    Raises ModuleNotFoundError where OpenTelemetry's packages are not installed.
+    Headers, certificates, compression and the time limit come from OpenTelemetry's variables (OTEL_EXPORTER_OTLP_*).
+    A collector on this host is reached without a proxy, whatever the environment says.
+    Raises ModuleNotFoundError if OpenTelemetry's packages are not installed.
     """
 
     def __init__(self, url: str, service: str, place: Mapping[str, Value], most: int, counted: Counted) -> None:
@@ -73,13 +73,13 @@ class SpanExport:
         self._counted = counted
         self._waiting: queue.Queue[Span | None] = queue.Queue(most)
         self._ended = threading.Event()
-        logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it says each attempt; we count
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it logs every try; here failures are counted
         self._told_of_failure = -60.0
         threading.Thread(target=self._run, name="spans", daemon=True).start()
         atexit.register(self.close)
 
     def __call__(self, spans: Sequence[Span]) -> None:
-        """Have these told."""
+        """Queue spans for export."""
         dropped = 0
         for span in spans:
             try:
@@ -90,7 +90,7 @@ class SpanExport:
             self._counted("dropped", dropped)
 
     def close(self) -> None:
-        """Tell what waits, if that is quick. What comes later is not told."""
+        """Export the spans that wait, within LAST seconds; later spans are not exported."""
         try:
             self._waiting.put_nowait(None)
         except queue.Full:
@@ -106,7 +106,7 @@ class SpanExport:
         self._ended.set()
 
     def _next(self) -> tuple[list[Span], bool]:
-        """Spans that came within a while of the first; whether there may be more."""
+        """(the next spans to export together; whether more may follow)."""
         spans: list[Span] = []
         ends = None
         while len(spans) < TOGETHER:
@@ -132,7 +132,7 @@ class SpanExport:
         self._counted("exported" if done else "failed", len(spans))
         if not done and time.monotonic() - self._told_of_failure >= 60:
             self._told_of_failure = time.monotonic()
-            logger.warning("the collector takes no spans at the moment: %d are lost", len(spans))
+            logger.warning("the collector did not accept %d spans: they are lost", len(spans))
 
     def _as_theirs(self, spans: Iterable[Span]) -> Iterable[Any]:
         from opentelemetry.sdk.trace import ReadableSpan

@@ -1,4 +1,4 @@
-"""What a node tells of its work while it works; TorchServe's metrics are one way to hear it."""
+"""What services report about their work while they run; TorchServe's metrics implement it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from serving.tracer import Tracer
 
 
 class Telemetry(Protocol):
-    """Told of each step of a batch."""
+    """Receives what happens to a batch."""
 
     tracer: Tracer
-    """What it tells of single requests."""
+    """Traces of single requests."""
 
     def stage(self, name: str, jobs: Sequence[Job]) -> AbstractContextManager[None]:
-        """Times one step of these: image_decode, encode, put, take, denoise_decode or image_encode."""
+        """A context that times one step of jobs: image_decode, encode, put, take, denoise_decode or image_encode."""
 
     def pairs(self, count: int) -> None:
-        """So many frames were drawn."""
+        """Count pairs whose frame between has been drawn."""
 
     def began(self, index: int, at: float) -> None:
-        """The workflow's first node took the request with this index up then (seconds since the epoch)."""
+        """Note when the workflow's first node took up the request with this index, in seconds since the epoch."""
 
 
 class Silent:
-    """Tells nobody but a caller who asks for the spans of its request."""
+    """Reports nothing; only the tracer works, for callers who ask for the spans of their request."""
 
     def __init__(self, tracer: Tracer | None = None) -> None:
         self.tracer = tracer or Tracer()

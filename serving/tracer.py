@@ -1,7 +1,7 @@
-"""The spans of the requests of a batch: of each by itself, though steps are done for many together.
+"""The spans of the requests of a batch: each request has its own, although steps are computed for many together.
 
-A request is traced where its caller sends a `traceparent`, asks for its spans (`X-Eden-Spans`), or where the operator
-has them exported. Of all others nothing is kept, and nothing is timed.
+A request is traced if its caller sends a `traceparent` or asks for spans (`X-Eden-Spans`), or if the operator exports
+them. For other requests nothing is recorded or timed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tracing.context import TraceContext
 from tracing.spans import Clock, Span, Value
 
 TICKET_KEY = "trace"
-"""Under which a ticket's options hold the trace: signed, as all of them are."""
+"""Key of the trace in a ticket's options."""
 SPANS = ("spans", "x-eden-spans")
-"""Field and header by which a caller asks for the spans of its request."""
+"""Form field and header by which a caller asks for the spans of its request."""
 Export = Callable[[Sequence[Span]], None]
 Tickets = Literal["gives", "takes"] | None
 
 
 @dataclass
 class _Open:
-    """A step that goes on."""
+    """A step that has begun and not ended."""
 
     name: str
     id: str
@@ -46,23 +46,23 @@ class _Open:
 
 @dataclass
 class _Trace:
-    """What is known of one request. `own`: of the node's span, the parent of its steps."""
+    """The trace of one request. `own`: the context of the node's span, the parent of its steps."""
 
     own: TraceContext
     parent: str | None
-    """of the node's span; None where the trace begins here"""
+    """span id of the node's span's parent; None if the trace begins here"""
     started: int
     exported: bool
     wanted: bool
-    """by the caller, with the answer"""
+    """whether the caller wants the spans with the answer"""
     others: list[Span] = field(default_factory=list)
-    """of other nodes, which have exported them themselves"""
+    """spans of other nodes, which export them themselves"""
     beside: list[Span] = field(default_factory=list)
-    """of this node, but not within its span"""
+    """spans of this node that are not children of its own span"""
     steps: list[Span] = field(default_factory=list)
     open: list[_Open] = field(default_factory=list)
     attributes: dict[str, Value] = field(default_factory=dict)
-    """of the node's span"""
+    """attributes of the node's span"""
     dropped: int = 0
     sealed: bool = False
 
@@ -77,18 +77,18 @@ class _Trace:
             self.dropped += 1
 
     def so_far(self, now: int) -> list[Span]:
-        """Steps, those that go on as if they ended now."""
+        """Spans of all steps; those that have not ended are given the end `now`."""
         return self.steps + [each.closed(self, now) for each in self.open]
 
 
 class Tracer:
-    """One worker's: the traces of the batch at hand.
+    """The traces of the current batch of one worker.
 
-    node     its name, as spans have it: encoder, dit_decoder, eden_fused
-    worker   its place among TorchServe's workers
-    tickets  what it does with tickets, if anything; who gives them has no frames to answer, and no spans go with those
-    export   takes the spans of each request once it is answered; None: nobody does
-    sample   of the requests that bring no trace, the part that is exported: 0 to 1
+    node     the node's name in spans: encoder, dit_decoder, eden_fused
+    worker   the worker's slot in TorchServe
+    tickets  "gives", "takes" or None; an answer that is a ticket has its spans inside, not attached
+    export   called with the spans of each request once it is answered; None: they are not exported
+    sample   share of the requests without a trace of their own that is exported: 0 to 1
     """
 
     def __init__(
@@ -107,32 +107,32 @@ class Tracer:
         self._traces: dict[int, _Trace] = {}
 
     def begin(self, requests: Sequence[Request]) -> None:
-        """A batch has come; those of the batch before are forgotten."""
+        """Begin a batch; the traces of the batch before are dropped."""
         self._traces.clear()
         first = True
         for request in requests:
             if request.caller is Caller.WORKFLOW and self._tickets == "takes":
                 continue  # its ticket says
-            said = context.parse(request.fields.get(context.HEADER, request.headers.get(context.HEADER)))
+            sent = context.parse(request.fields.get(context.HEADER, request.headers.get(context.HEADER)))
             wanted = _truth(request.fields.get(SPANS[0], request.headers.get(SPANS[1], "")))
-            if said or wanted or self._begins():
+            if sent or wanted or self._begins():
                 if first:
                     first = False
                     self._renew()
-                self._start(request, said, wanted)
+                self._start(request, sent, wanted)
 
     def trace_id(self, request: Request) -> str:
-        """Of a request, empty where it is not traced."""
+        """A request's trace id; empty if it is not traced."""
         trace = self._traces.get(request.index)
         return trace.own.trace_id if trace else ""
 
     def records(self, jobs: Sequence[Job]) -> bool:
-        """Whether spans of any of these are kept."""
+        """Whether any of these jobs is traced."""
         return bool(self._recorded(jobs))
 
     @contextmanager
     def step(self, name: str, jobs: Sequence[Job]) -> Iterator[None]:
-        """What is done inside is one step of all these requests."""
+        """A context for one step that is computed for all these jobs."""
         traces = self._recorded(jobs)
         if not traces:
             yield
@@ -157,56 +157,56 @@ class Tracer:
                 trace.add(step.closed(trace, now))
 
     def within(self, name: str, jobs: Sequence[Job], start_ns: int, end_ns: int, **attributes: Value) -> None:
-        """A part of the step that goes on, for all these requests; times are readings of time.monotonic_ns."""
+        """Record a part of the current step for all these jobs; times are those of time.monotonic_ns()."""
         for trace in self._recorded(jobs):
             if not trace.open:
                 continue
             step = trace.open[-1]
             start = max(step.start, self._clock.at(start_ns))
             end = max(start, self._clock.at(end_ns))
-            told = step.attributes | attributes
-            trace.add(Span(name, trace.own.trace_id, context.new_id(8), step.id, start, end, told))
+            values = step.attributes | attributes
+            trace.add(Span(name, trace.own.trace_id, context.new_id(8), step.id, start, end, values))
 
     def to_ticket(self, request: Request) -> dict[str, Any]:
-        """What a ticket says of the trace, under TICKET_KEY: the spans so far where the caller wants them."""
+        """The trace for a ticket's options, under TICKET_KEY; with the spans so far, if the caller wants them."""
         trace = self._traces.get(request.index)
         if not trace:
             return {}
         now = self._clock.now()
         parent = replace(trace.own, span_id=trace.parent or trace.own.span_id)
-        told: dict[str, Any] = {"parent": str(parent), "at": now}
+        values: dict[str, Any] = {"parent": str(parent), "at": now}
         if trace.wanted:
-            told["spans"] = spans.to_wire([self._node_span(trace, now, {}), *trace.so_far(now)])
-        return {TICKET_KEY: told}
+            values["spans"] = spans.to_wire([self._node_span(trace, now, {}), *trace.so_far(now)])
+        return {TICKET_KEY: values}
 
     def follow(self, request: Request, options: Mapping[str, Any]) -> None:
-        """Go on with the trace of a ticket whose signature is good.
+        """Continue the trace in the options of a verified ticket.
 
-        A caller of this node alone who brings a trace of its own is in that one, and says for itself whether spans are
-        to come with the answer.
+        If this node was called by itself, with a trace in the request, that trace counts, and the request alone says
+        whether spans are wanted with the answer.
         """
-        told = options.get(TICKET_KEY)
+        values = options.get(TICKET_KEY)
         by_workflow = request.caller is Caller.WORKFLOW
-        if told is None:
+        if values is None:
             if by_workflow and self._begins():
                 self._renew()
                 self._start(request, None, False)
             return
-        parent = context.parse(told["parent"])
+        parent = context.parse(values["parent"])
         trace = self._traces.get(request.index)
         if trace is None:
             if not self._traces:
                 self._renew()
-            trace = self._start(request, parent, by_workflow and "spans" in told)
-        if trace.wanted and "spans" in told and parent and parent.trace_id == trace.own.trace_id:
-            trace.others = spans.from_wire(parent.trace_id, told["spans"])
+            trace = self._start(request, parent, by_workflow and "spans" in values)
+        if trace.wanted and "spans" in values and parent and parent.trace_id == trace.own.trace_id:
+            trace.others = spans.from_wire(parent.trace_id, values["spans"])
         if by_workflow and trace.is_recorded and trace.parent:
-            waited = min(told["at"], trace.started), trace.started
+            waited = min(values["at"], trace.started), trace.started
             own = trace.own.trace_id
             trace.beside.append(Span("queue", own, context.new_id(8), trace.parent, *waited, dict(self._place)))
 
     def leave(self, request: Request, answer: Answer) -> Answer:
-        """The answer as it leaves this node: with the spans, where they are wanted. The request's trace ends here."""
+        """End a request's trace; returns its answer, with the spans attached if they are wanted."""
         trace = self._traces.get(request.index)
         if trace is None or trace.sealed:
             return answer
@@ -214,24 +214,24 @@ class Tracer:
         if not trace.is_recorded:
             return answer
         now = self._clock.now()
-        told: dict[str, Value] = {"http.response.status_code": answer.status, "eden.answer_bytes": len(answer.body)}
+        values: dict[str, Value] = {"http.response.status_code": answer.status, "eden.answer_bytes": len(answer.body)}
         if trace.dropped:
-            told["eden.spans_dropped"] = trace.dropped
+            values["eden.spans_dropped"] = trace.dropped
         if answer.status >= 400:
-            told["error.type"] = answer.reason or "error"
-        own = [self._node_span(trace, now, told), *trace.beside, *trace.so_far(now)]
+            values["error.type"] = answer.reason or "error"
+        own = [self._node_span(trace, now, values), *trace.beside, *trace.so_far(now)]
         if trace.exported and self._export is not None:
             self._export(own)
         if not trace.wanted or self._tickets == "gives":
             return answer
         return replace(answer, body=spans.attach(answer.body, trace.others + own))
 
-    def note(self, jobs: Iterable[Job], told: Callable[[Any], Mapping[str, Value]]) -> None:
-        """Something to know of each of these requests; what, is only asked where they are traced."""
+    def note(self, jobs: Iterable[Job], attributes_of: Callable[[Any], Mapping[str, Value]]) -> None:
+        """Add attributes to the spans of these jobs; `attributes_of` is called only for jobs that are traced."""
         if self._traces:
             for job in jobs:
                 if trace := self._traces.get(job.request.index):
-                    trace.attributes |= told(job)
+                    trace.attributes |= attributes_of(job)
 
     def _recorded(self, jobs: Sequence[Job]) -> list[_Trace]:
         if not self._traces:
@@ -240,11 +240,11 @@ class Tracer:
         return [trace for trace in found.values() if trace and trace.is_recorded and not trace.sealed]
 
     def _begins(self) -> bool:
-        """Whether a request that brings no trace is exported."""
+        """Whether a request without a trace of its own is exported, by the sample."""
         return self._export is not None and random.random() < self._sample
 
     def _renew(self) -> None:
-        """Once per batch: the time of day is read anew, since clocks are set while a worker lives."""
+        """Once per batch: read the time of day again, since the system's clock may be set while a worker lives."""
         self._clock = Clock()
         self._batch = f"{self._node}-{self._place['eden.worker']}-{next(self._batches)}"
 
@@ -263,16 +263,16 @@ class Tracer:
         return "split" if request.caller is Caller.WORKFLOW else "chain"
 
     def _node_span(self, trace: _Trace, end: int, attributes: Mapping[str, Value]) -> Span:
-        own, told = trace.own, self._place | trace.attributes | dict(attributes)
-        return Span(self._node, own.trace_id, own.span_id, trace.parent, trace.started, max(end, trace.started), told)
+        own, values = trace.own, self._place | trace.attributes | dict(attributes)
+        return Span(self._node, own.trace_id, own.span_id, trace.parent, trace.started, max(end, trace.started), values)
 
 
 def place_of(node: str, worker: str) -> dict[str, Value]:
-    """What all spans of a worker say."""
+    """Attributes of all spans of a worker."""
     return {"eden.node": node, "eden.worker": worker, "eden.clock": spans.this_clock()}
 
 
 def _truth(value: object) -> bool:
-    """Of an option that is judged later (serving.options): here it only counts whether it may be meant."""
+    """Whether an option may mean true; serving.options checks its value later."""
     text = bytes(value[:8]).decode("latin-1") if isinstance(value, bytes | bytearray) else value
     return isinstance(text, str) and text.strip().lower() in ("1", "true", "yes")

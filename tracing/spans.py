@@ -76,15 +76,15 @@ def to_wire(spans: Iterable[Span]) -> list[list[object]]:
     ]
 
 
-def from_wire(trace_id: str, told: object) -> list[Span]:
+def from_wire(trace_id: str, value: object) -> list[Span]:
     """The spans that `to_wire` made JSON of. Raises ValueError for anything else."""
-    if not isinstance(told, list):
+    if not isinstance(value, list):
         raise ValueError("no list of spans")
-    return [_span(trace_id, each) for each in told[: 4 * MOST]]
+    return [_span(trace_id, each) for each in value[: 4 * MOST]]
 
 
-def _span(trace_id: str, told: object) -> Span:
-    match told:
+def _span(trace_id: str, value: object) -> Span:
+    match value:
         case [str(name), str(span_id), str() | None as parent_id, int(start), int(end), dict(attributes)]:
             ids = [span_id] if parent_id is None else [span_id, parent_id]
             values = all(isinstance(key, str) and isinstance(value, Value) for key, value in attributes.items())
@@ -97,9 +97,9 @@ def attach(body: bytes, spans: Sequence[Span]) -> bytes:
     """A body with spans of one trace behind it; the first ones, where all would be too many."""
     room = list(spans)
     while True:
-        told = json.dumps([room[0].trace_id, to_wire(room)] if room else [], separators=(",", ":")).encode()
-        if len(told) <= LARGEST:
-            return b"".join((body, told, len(told).to_bytes(_LENGTH, "big"), MAGIC))
+        value = json.dumps([room[0].trace_id, to_wire(room)] if room else [], separators=(",", ":")).encode()
+        if len(value) <= LARGEST:
+            return b"".join((body, value, len(value).to_bytes(_LENGTH, "big"), MAGIC))
         room = room[: len(room) // 2]
 
 
@@ -112,7 +112,7 @@ def detach(body: bytes) -> tuple[bytes, list[Span]]:
     if start < 0 or end - start > LARGEST:
         return body, []
     try:
-        told = json.loads(body[start:end])
-        return body[:start], from_wire(*told) if told else []
+        value = json.loads(body[start:end])
+        return body[:start], from_wire(*value) if value else []
     except (ValueError, TypeError):
         return body, []

@@ -361,7 +361,7 @@ def test_a_video_that_states_what_cannot_be(client: Client, target: Target):
 
 def test_an_mp4_of_an_absurd_rate_is_told_to_name_another_and_then_served(client: Client):
     video = MP4["a rate of 2000"]
-    words = ("the video states 2000 frames a second: name its fps, from 1/1000 to 1000",)
+    words = ("the video states 2000 frames per second: set fps, from 1/1000 to 1000",)
     attack(client, ENCODER_TARGET, [Case("no fps", Call(video, content_type="video/mp4"), words=words)])
     slow = Call(video, [("X-Eden-Fps", "1/1000")], "video/mp4")
     for target in READ_FRAMES_BY_HTTP[::2]:

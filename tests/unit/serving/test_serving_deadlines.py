@@ -70,7 +70,7 @@ def never(monkeypatch):
 def is_dropped(answer, before: str) -> None:
     told = json.loads(answer.body)
     assert (answer.status, told["code"], told["type"], told["retry"]) == (504, 504, "DeadlinePassed", "later"), told
-    assert f"before the {before}, which was left undone" in told["message"]
+    assert f"before the {before}, which was not done" in told["message"]
 
 
 def frames(body: bytes) -> np.ndarray:

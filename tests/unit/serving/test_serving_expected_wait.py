@@ -96,5 +96,7 @@ def test_less_than_a_batch_may_always_wait():
     decoder.now += 100
     decoder.waiting.look()
     decoder.waiting.check(0)
-    with pytest.raises(OverCapacity, match=r"8 clips wait for the decoder, about 100\.0 s, at most 5 s are allowed"):
+    with pytest.raises(
+        OverCapacity, match=r"8 clips wait for the decoder, which takes about 100\.0 s; at most 5 s are allowed"
+    ):
         decoder.waiting.check(1)

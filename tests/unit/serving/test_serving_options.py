@@ -156,5 +156,5 @@ def test_a_videos_own_rate_is_kept_as_nearly_as_can_be(rate):
 
 @pytest.mark.parametrize("rate", [Fraction(1, 2**31 - 1), Fraction(90_000)])
 def test_a_video_of_an_absurd_rate_is_told_to_name_one(rate):
-    with pytest.raises(BadRequest, match=f"name its fps, {BOUNDS}"):
+    with pytest.raises(BadRequest, match=f"set fps, {BOUNDS}"):
         own_rate(rate)
