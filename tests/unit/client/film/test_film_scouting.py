@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, wait
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -44,9 +46,18 @@ def short_stretches(monkeypatch):
 
 def made(path: Path, codec: str, options: dict[str, str], held: int = 1) -> Path:
     """A film of drawings, each shown `held` times, with a key frame in twelve."""
-    pixel_format = "yuv420p10le" if options.get("profile") == "high10" else "yuv420p"
+    path.write_bytes(encoded(path.suffix, codec, tuple(options.items()), held))
+    return path
+
+
+@cache
+def encoded(suffix: str, codec: str, options: tuple[tuple[str, str], ...], held: int) -> bytes:
+    pixel_format = "yuv420p10le" if ("profile", "high10") in options else "yuv420p"
     frames = [each for each in drawings(SAMPLES // held) for _ in range(held)]
-    return film(path, codec, frames, pixel_format, {"g": str(GROUP), "sc_threshold": "0"} | options)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"film{suffix}"
+        film(path, codec, frames, pixel_format, {"g": str(GROUP), "sc_threshold": "0"} | dict(options))
+        return path.read_bytes()
 
 
 def at_once(job: ScoutJob) -> Future:
