@@ -13,6 +13,8 @@ from pathlib import Path
 import av
 from PIL import Image
 
+from media.signals import exit_when_told_to
+
 PANELS = 3
 APART = 4
 """Pixels between two panels, as `--compare` leaves them."""
@@ -52,4 +54,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()
