@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-import uvicorn
+try:
+    import uvicorn
 
-from eden_client.folder_lock import LockTaken
-from web.app import Service
-from web.idle import patient_protocol
-from web.live import LARGEST
-from web.security import is_loopback
-from web.settings import Limits, Settings
+    from eden_client.folder_lock import LockTaken
+    from web.app import Service
+    from web.idle import patient_protocol
+    from web.live import LARGEST
+    from web.security import is_loopback
+    from web.settings import Limits, Settings
+except ModuleNotFoundError as error:
+    raise SystemExit(f"web: {error.name} is missing: pip install 'eden-torchserve[web]'") from None
 
 _ENDING_S = 5
 """Seconds that unfinished answers get when the service ends."""

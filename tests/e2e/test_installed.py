@@ -82,7 +82,7 @@ def run(programs: Path, folder: Path, *call: str, **more: str) -> subprocess.Com
     """A command in a folder, with nothing of this process's paths but what the system has."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
     environment |= {"PATH": os.pathsep.join([str(programs), os.defpath])} | more
-    return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
+    return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_the_wheel_holds_all_of_its_packages_and_what_they_read(wheel: Path) -> None:
@@ -122,7 +122,7 @@ def test_what_is_missing_is_said_with_the_command_that_is_there(programs: Path, 
     assert not (tmp_path / "model_store").exists()
 
 
-@pytest.mark.timeout(900)  # eight commands, on a machine that may have other work
+@pytest.mark.timeout(1800)  # eight commands, on a machine that may have other work
 def test_the_first_run_of_the_page(programs: Path, home: Path) -> None:
     assert FIRST_RUN
     server: dict[str, str] = {}

@@ -169,6 +169,17 @@ def test_without_any_extra_every_other_module_can_be_imported() -> None:
     assert done.returncode == 0, done.stderr
 
 
+WITHOUT_UVICORN = "import runpy, sys; sys.modules['uvicorn'] = None; runpy.run_module('web', run_name='__main__')"
+
+
+@pytest.mark.slow
+def test_the_page_without_its_extra_says_what_is_missing() -> None:
+    call = [sys.executable, "-c", WITHOUT_UVICORN, "--help"]
+    done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "web: uvicorn is missing: pip install 'eden-torchserve[web]'\n"
+
+
 def pins() -> dict[str, str]:
     lines = (PROJECT / "requirements.txt").read_text().splitlines()
     return {canonicalize_name(name): pin for name, _, pin in (line.partition("==") for line in lines) if pin}

@@ -1,5 +1,6 @@
 """archive.sh and the making of .venv: what they say when something is wrong."""
 
+import errno
 import os
 import re
 import shutil
@@ -86,13 +87,26 @@ def test_told_to_end_it_leaves_nothing_behind(tmp_path):
     os.mkfifo(weights / "config.json")  # who reads it waits
     (weights / "weights.safetensors").touch()
     command = [str(PROJECT / "archive.sh"), "--checkpoint", str(weights), "--output", str(store)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as packing:
-        while not (store.exists() and list(store.iterdir())):
-            assert packing.poll() is None, packing.communicate()[1]
-            time.sleep(0.05)
-        packing.terminate()
-        assert packing.wait(120) == 128 + signal.SIGTERM
-        assert list(store.iterdir()) == []
+    with subprocess.Popen(command) as packing:
+        try:
+            writing = opened_for_writing(weights / "config.json", packing)
+            assert list(store.iterdir())
+            packing.terminate()
+            assert packing.wait() == 128 + signal.SIGTERM
+            assert list(store.iterdir()) == []
+            os.close(writing)
+        finally:
+            packing.kill()
+
+
+def opened_for_writing(fifo: Path, reader: subprocess.Popen) -> int:
+    """A FIFO's other end, once the process reads from it."""
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:  # ENXIO: nobody reads yet
+            assert error.errno == errno.ENXIO and reader.poll() is None
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
