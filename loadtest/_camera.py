@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 
 class Camera:
-    """Pairs fall due `rate` a second; one is in flight at a time, and those that fell due meanwhile are skipped.
+    """Pairs fall due `rate` times per second; one is in flight at a time, and those that fall due meanwhile are
+    skipped.
 
     With a rate of 0 the next pair is always due: as fast as the server answers. Times are `clock`'s seconds.
     phase  when the first pair falls due, as a share of the period: cameras that begin together do not tick together
@@ -30,8 +31,9 @@ class Camera:
         return due, skipped
 
     def answered(self) -> tuple[float | None, float | None]:
-        """Note an answer: (seconds from the stream's begin, if it is the first; else None,
-        by how many seconds its distance from the last one differs from the period, its jitter; None without a period).
+        """Note an answer. Returns (seconds since the stream began, for the first answer, else None; jitter in seconds).
+
+        Jitter is by how much the time since the last answer differs from the period; None without a period.
         """
         now = self._clock()
         last, self._answered = self._answered, now

@@ -1,6 +1,6 @@
 """Locust's own statistics, with rows for what counts here besides requests.
 
-FRAME    one for each frame that came: its rate is frames a second, its time since its request was sent
+FRAME    one per frame that arrived: its rate is frames per second, its time is counted from its request
 FIRST    time to the first frame: of a stream once, of a clip each time
 LATE     a camera's pair that came after its deadline: its time is how much too late
 SKIPPED  a camera's pair that was never sent, since the one before it was still in flight
@@ -30,7 +30,7 @@ def note(environment: Environment, kind: str, scenario: str, seconds: float = 0.
 
 
 def failed(environment: Environment, kind: str, name: str, seconds: float, error: Exception) -> None:
-    """Count a failure that is no request of Locust's own client."""
+    """Count a failure of a call that Locust's own client did not make."""
     environment.events.request.fire(
         request_type=kind, name=name, response_time=1e3 * seconds, response_length=0, exception=error, context={}
     )

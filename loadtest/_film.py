@@ -15,7 +15,7 @@ import media
 from media.images import ImageFormat
 
 RATE = Fraction(24)
-"""Frames a second of a clip that is sent as a video."""
+"""Frames per second of a clip that is sent as a video."""
 
 PARTS: dict[ImageFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 WHOLE = {"npy": "application/octet-stream", "mp4": "video/mp4"}
@@ -34,7 +34,7 @@ class Clip:
     body: bytes
     content_type: str
     fields: dict[str, bytes]
-    """the same for gRPC: one entry a frame, or one for all"""
+    """the same for gRPC: one entry per frame, or one for all"""
 
 
 class Scene:
@@ -91,7 +91,7 @@ class Film:
     frames: list[np.ndarray]
     sent_as: str
     encoded: list[bytes]
-    """one picture a frame; empty where all frames of a request make one body"""
+    """one picture per frame; empty if all frames of a request make one body"""
 
     @classmethod
     def draw(cls, scene: Scene, count: int, sent_as: str, breathe: Callable[[], None] = lambda: None) -> Film:

@@ -1,4 +1,4 @@
-"""What a load test can be told, on the command line or by environment variables; each has a default that runs."""
+"""The options of a load test, by command line or environment variables; each has a default that works."""
 
 from __future__ import annotations
 
@@ -16,79 +16,97 @@ if TYPE_CHECKING:  # Locust changes what Python's own modules do
 PROJECT = Path(__file__).resolve().parent.parent
 ANSWERS = ("png", "jpeg", "webp", "npy", "mp4")
 ROUTES = {"workflow": WORKFLOW_PATH, "fused": FUSED_PATH}
-"""Where a clip is answered with the frames between, by what `--route` calls it."""
+"""URL paths that answer a clip with the frames between, by the name that --route has for them."""
 SHAPES = ("none", "steps", "spike", "soak")
 
 
 def add_options(parser: Any) -> None:
-    """Add them to Locust's parser and web interface; the variable of --frame-size is EDEN_FRAME_SIZE, and so on."""
+    """Add the options to Locust's parser and web interface.
+
+    The variable for --frame-size is EDEN_FRAME_SIZE, and so on.
+    """
 
     def add(option: str, **how: Any) -> None:
         parser.add_argument(option, env_var="EDEN_" + option.removeprefix("--").replace("-", "_").upper(), **how)
 
     add("--frame-size", default="256x448", help="height x width of the frames")
-    add("--clip", type=int, default=4, help="frames in a clip (BatchUser, MixedUser, ChainUser, FusedUser, GrpcUser)")
+    add("--clip", type=int, default=4, help="frames per clip (BatchUser, MixedUser, ChainUser, FusedUser, GrpcUser)")
     add(
         "--route",
         choices=tuple(ROUTES),
         default="workflow",
-        help="of pairs and clips: the workflow, or the model that holds both halves",
+        help="how pairs and clips are sent: by the workflow, or to the fused model, which holds encoder and decoder",
     )
     add(
         "--rate",
         type=float,
         default=2.0,
-        help="pairs a second of each camera (StreamingUser, MixedUser); 0: as fast as answered",
+        help="pairs per second of each camera (StreamingUser, MixedUser); 0: the next pair as soon as one is answered",
     )
-    add("--deadline", type=float, default=0.0, help="seconds after which a camera's pair is late; 0: one period")
-    add("--send", choices=SENT_AS, default="png", help="how frames are sent")
-    add("--answer", choices=ANSWERS, default="png", help="the answer's format (several pictures: a zip of them)")
-    add("--mix", default="3:1", help="MixedUser: pairs to clips")
+    add(
+        "--deadline",
+        type=float,
+        default=0.0,
+        help="seconds after which a camera's pair is late; 0: one period of --rate",
+    )
+    add("--send", choices=SENT_AS, default="png", help="format in which frames are sent")
+    add("--answer", choices=ANSWERS, default="png", help="format of the answer (several pictures come as a zip)")
+    add("--mix", default="3:1", help="MixedUser: ratio of pairs to clips")
     add(
         "--film-frames",
         type=int,
         default=32,
-        help="frames that each process prepares, all different; at least twice --clip are",
+        help="different frames that each process prepares; at least twice --clip",
     )
     add(
         "--check-every",
         type=int,
         default=20,
-        help="compare every so many-th answer of a user with its reference; 0: none",
+        help="N: compare every N-th answer to a user with its reference; 0: none",
     )
     add("--failure-pause", type=float, default=0.25, help="seconds that a user waits after a request that failed")
     add(
         "--key-file",
         default="",
-        help="TorchServe's key_file.json (default: that of the server, if it was started from this folder)",
+        help="TorchServe's key_file.json (default: the server's, if that was started from the current folder)",
     )
     add(
         "--management",
         default="",
-        help="where tokens are renewed (default: the management address of the server that wrote the key file)",
+        help="the management address, where tokens are renewed (default: that of the server that wrote the key file)",
     )
-    add("--token", default="", is_secret=True, help="a token, in place of a key file")
-    add("--grpc", default="127.0.0.1:7070", help="GrpcUser: TorchServe's gRPC inference port")
+    add("--token", default="", is_secret=True, help="an inference token, instead of a key file")
+    add("--grpc", default="127.0.0.1:7070", help="GrpcUser: host:port of TorchServe's gRPC inference")
     add(
         "--shape",
         choices=SHAPES,
         default="none",
-        help="steps: up to the knee; spike: -u, --spike-users, -u; soak: -u for -t; none: plain -u -r -t",
+        help="steps: more users until throughput stops growing; spike: -u users, --spike-users, -u again; soak: -u "
+        "users "
+        "for -t; none: Locust's -u, -r and -t",
     )
-    add("--steps", default="1,2,4,8,16,32,64", help="users of each step")
+    add("--steps", default="1,2,4,8,16,32,64", help="users in each step of --shape steps")
     add(
-        "--phase-seconds", type=float, default=20.0, help="seconds that a step, a spike or a line of a soak is measured"
+        "--phase-seconds",
+        type=float,
+        default=20.0,
+        help="seconds over which a step, a spike or one line of a soak is measured",
     )
-    add("--settle-seconds", type=float, default=5.0, help="seconds before that, which are not measured")
-    add("--gain", type=float, default=0.05, help="steps end after two that raise throughput by less than this share")
-    add("--spike-users", type=int, default=32, help="users at the spike's height")
-    add("--enough", type=int, default=0, help="end once so many frames have come, before -t is over; 0: never")
-    add("--phases-file", default="", help="where a shape writes what it measured, a JSON object a line")
+    add("--settle-seconds", type=float, default=5.0, help="seconds before each measurement that are not measured")
+    add(
+        "--gain",
+        type=float,
+        default=0.05,
+        help="end the steps after two that each raise throughput by less than this fraction",
+    )
+    add("--spike-users", type=int, default=32, help="users during the spike")
+    add("--enough", type=int, default=0, help="N: end once N frames have arrived, even before -t is over; 0: never")
+    add("--phases-file", default="", help="file to which a shape writes its measurements, one JSON object per line")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The options that say what a request is, read once."""
+    """The options that define a request, parsed."""
 
     size: tuple[int, int]
     clip: int
@@ -99,7 +117,7 @@ class Asked:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Asked:
-        """Raises ValueError naming the option that makes no sense."""
+        """From Locust's options. Raises ValueError, which names the invalid option."""
         if options.clip < 2:
             raise ValueError(f"--clip {options.clip}: a clip has at least 2 frames")
         if options.rate < 0:
@@ -115,17 +133,17 @@ class Asked:
 
     @property
     def path(self) -> str:
-        """Where pairs and clips are sent."""
+        """The URL path to which pairs and clips are sent."""
         return ROUTES[self.route]
 
     @property
     def streamed(self) -> str:
-        """The format of a streamed answer: a video cannot come frame by frame."""
+        """The format of a streamed answer: a video cannot be sent frame by frame."""
         return "png" if self.answer == "mp4" else self.answer
 
 
 def parsed(environment: Environment) -> argparse.Namespace:
-    """What Locust was told, once it has read it."""
+    """Locust's options, once it has parsed them."""
     options: argparse.Namespace | None = environment.parsed_options
     assert options is not None
     return options

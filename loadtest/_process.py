@@ -24,11 +24,11 @@ CLIPS = 24
 DEFAULT_HOST = "http://127.0.0.1:8080"
 
 TOKEN_SECONDS = 5.0
-"""How long a token is used before its file is read again."""
+"""Seconds that a token is used before its file is read again."""
 
 
 class Shared:
-    """One a process; users of every scenario ask it."""
+    """One per process; users of every scenario share it."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment

@@ -1,4 +1,4 @@
-"""What has to be mended in Locust 2.47.0; importing it is enough."""
+"""Workarounds for Locust 2.47.0; importing it is enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all scenarios need once a process: options, tags, the shape of the load. Importing it is enough."""
+"""What all scenarios need once per process: options, tags, the shape of the load. Importing it is enough."""
 
 from __future__ import annotations
 

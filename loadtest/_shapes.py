@@ -91,7 +91,7 @@ class Phased(LoadTestShape):
 
 
 class Steps(Phased):
-    """More users step by step, until two steps in a row bring hardly more frames a second."""
+    """More users step by step, until two steps in a row bring hardly more frames per second."""
 
     def plan(self) -> Iterator[tuple[str, int]]:
         """As many as --steps names, or fewer."""
@@ -104,7 +104,7 @@ class Steps(Phased):
         super()._sum_up()
         if self.phases:
             at = self.phases[knee([phase.frames_per_second() for phase in self.phases])]
-            print(f"The knee: {at.users} users, {at.frames_per_second():.2f} frames a second.\n", flush=True)
+            print(f"The knee: {at.users} users, {at.frames_per_second():.2f} frames per second.\n", flush=True)
 
 
 class Spike(Phased):

@@ -124,7 +124,7 @@ def _arguments() -> argparse.Namespace:
         "--compare",
         type=int,
         default=2,
-        help="the other settings are measured by the first so many workloads (default: %(default)s)",
+        help="measure the other settings with this many of the first workloads (default: %(default)s)",
     )
     add(
         "--phase-seconds",
@@ -136,7 +136,7 @@ def _arguments() -> argparse.Namespace:
     add("--engine-seconds", type=float, default=10.0, help="that the engine is measured (default: %(default)s)")
     add("--processes", type=int, default=1, help="that make the load (default: %(default)s)")
     add("--latency-target", type=float, default=1.0, help="seconds that 19 of 20 pairs may take (default: %(default)s)")
-    add("--camera-rate", type=float, default=2.0, help="pairs a second of a camera (default: %(default)s)")
+    add("--camera-rate", type=float, default=2.0, help="pairs per second of a camera (default: %(default)s)")
     add(
         "--overload-seconds",
         type=float,

@@ -137,8 +137,10 @@ def _arguments() -> argparse.Namespace:
     add("--frames", type=int, default=1440, help="of the source of each film (default: %(default)s)")
     add("--presets", nargs="+", default=["ultrafast", "medium"], help="of libx264 (default: ultrafast medium)")
     add("--lanes", type=int, default=8, help="segments that an engine makes side by side (default: %(default)s)")
-    add("--seconds", type=float, default=45.0, help="that a row of films takes at most (default: %(default)s)")
-    add("--window", type=float, default=5.0, help="seconds that a row of pairs is measured (default: %(default)s)")
+    add("--seconds", type=float, default=45.0, help="most seconds that a row of films takes (default: %(default)s)")
+    add(
+        "--window", type=float, default=5.0, help="seconds over which a row of pairs is measured (default: %(default)s)"
+    )
     add("--limit-seconds", type=float, default=340.0, help="begin nothing after so long (default: %(default)s)")
     add("--out", type=lambda text: Path(text).absolute(), required=True, help="path of the results, without a suffix")
     args = parser.parse_args()

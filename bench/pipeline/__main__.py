@@ -146,7 +146,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--kinds", nargs="+", default=["cuda_ipc", "shared_memory"])
     parser.add_argument("--devices", nargs=2, default=["cuda:0", "cuda:1"], help="encoder, decoder")
     parser.add_argument("--second-decoder", help="also measure with a second decoder there, e.g. cuda:0")
-    parser.add_argument("--seconds", type=float, default=5, help="of each measurement, three a row")
+    parser.add_argument(
+        "--seconds", type=float, default=5, help="seconds per measurement, three per row (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(argv)
     devices = [args.devices[1], *([args.second_decoder] if args.second_decoder else [])]

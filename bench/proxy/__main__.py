@@ -186,7 +186,7 @@ def main() -> int:
     add = parser.add_argument
     add("--pause", type=float, default=20, help="seconds between two things that happen (default: %(default)s)")
     add("--frame-size", default="128x192", help="height x width (default: %(default)s)")
-    add("--rate", type=float, default=1, help="pairs a second of each camera (default: %(default)s)")
+    add("--rate", type=float, default=1, help="pairs per second of each camera (default: %(default)s)")
     add("--out", type=Path, default=Path("bench/results/proxy-cpu"))
     args = parser.parse_args()
     if haproxy.PROGRAM is None:

@@ -173,7 +173,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--minutes", type=float, default=65, help="default: %(default)s")
-    add("--rate", type=float, default=1.5, help="calls a second (default: %(default)s)")
+    add("--rate", type=float, default=1.5, help="calls per second (default: %(default)s)")
     add("--kill-every", type=float, default=60, help="seconds between kills of a worker (default: %(default)s)")
     add("--film-every", type=float, default=300, help="seconds between films (default: %(default)s)")
     add("--every", type=float, default=10, help="seconds between samples (default: %(default)s)")
