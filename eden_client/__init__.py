@@ -1,4 +1,4 @@
-"""What people run: a film in, a smoother film out, by an EDEN server; and the client that does it, for programs.
+"""The command that raises a film's frame rate by an EDEN server, and the client that it uses, for programs.
 
 from eden_client import EdenClient
 

@@ -1,1 +1,1 @@
-"""The client for programs: clips in, the frames between out, whatever the server goes through meanwhile."""
+"""The client for programs: sends clips and returns the frames between; it retries while a server is away or busy."""

@@ -1,4 +1,4 @@
-"""How long an answer may take, told from those that came before."""
+"""Timeouts that adapt to how long earlier answers took."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 LEAST = 30.0
-"""Seconds that an answer always gets."""
+"""Least seconds that an answer gets."""
 
 
 class AdaptiveTimeout:
-    """TorchServe can lose a call for good in the moment in which a worker dies, and a film would wait for the timeout.
+    """A shorter timeout for first attempts: TorchServe can lose a call for good when a worker dies.
 
-    So a call that takes far longer than any answer before it is given up early, once: the next attempt gets all of the
-    timeout, since the server may just have become slow. Both give the same frames.
+    A first attempt that takes far longer than earlier answers is given up; the next one gets the whole timeout, since
+    the
+    server may just have become slow. Both give the same frames.
 
-    timeout  seconds that an answer gets at most
-    window   calls side by side: one may wait for as many others
+    timeout  most seconds that an answer gets
+    window   calls at once: one may wait for as many others
     """
 
     def __init__(self, timeout: float, window: int) -> None:
@@ -27,7 +28,7 @@ class AdaptiveTimeout:
         self._slowest: float | None = None
 
     def answered(self, size: int, seconds: float) -> None:
-        """An answer to `size` bytes of pixels took so long."""
+        """Note that the answer to `size` bytes of pixels took `seconds`."""
         self._slowest = max(self._slowest or 0.0, seconds / size)
 
     def limit(self, size: int) -> float:
@@ -38,7 +39,7 @@ class AdaptiveTimeout:
 
 
 class Timed(Generic[T]):
-    """An iterator that adds up how long it was waited for: what is done with each item does not count."""
+    """An iterator that sums the seconds spent waiting for its items, without those spent on using them."""
 
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items

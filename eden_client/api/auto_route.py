@@ -1,4 +1,4 @@
-"""The route that a server offers, found out by asking it."""
+"""The best route that a server offers, found by asking it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from eden_client.trace.recording import UNTRACED, Step
 from media import Frame
 
 ANSWERED = ("BadRequest", "OverCapacity")
-"""What a handler of ours says to an empty request: that it is empty, or that too many wait before it."""
+"""Error types with which an EDEN handler refuses an empty request."""
 
 
 class AutoRoute:
-    """The first of several routes through one server that it offers; asked for again once the server says it does not.
+    """The first of several routes that a server offers. It is asked again once the server says that it lacks the route.
 
-    candidates  by the path that each calls, the best first; they share `server`'s connections
+    candidates  routes by the URL path that each calls, the best first; they share `server`'s connections
     """
 
     def __init__(self, server: HttpConnection, candidates: Mapping[str, Route]) -> None:
@@ -42,7 +42,7 @@ class AutoRoute:
         self._server.close()
 
     def _choose(self, within: float) -> Future[Route]:
-        """Of the threads that come at once one asks, and all get what it learns."""
+        """The chosen route. Of several threads at once, one asks the server and all get its result."""
         with self._lock:
             if self._choice is not None:
                 return self._choice
@@ -67,9 +67,9 @@ class AutoRoute:
 
 
 def is_offered(server: HttpConnection, path: str, within: float) -> bool:
-    """Whether a server knows the model or workflow at `path`, whose handler then refuses an empty request.
+    """Whether a server has the model or workflow at `path`: its handler then refuses an empty request.
 
-    Raises EdenError where that is not to be known: no server, a wrong token, one that is not ours.
+    within: seconds. Raises EdenError if that cannot be found out: no answer, a wrong token, not an EDEN server.
     """
     try:
         server.call(path, b"", {"Content-Type": "application/octet-stream"}, within)
@@ -79,4 +79,4 @@ def is_offered(server: HttpConnection, path: str, within: float) -> bool:
         if error.kind in ANSWERED:
             return True
         raise
-    raise ServerFailed(f"{server.url}{path} takes an empty request: is this an EDEN server?")
+    raise ServerFailed(f"{server.url}{path} accepts an empty request: is this an EDEN server?")

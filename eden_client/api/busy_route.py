@@ -1,4 +1,4 @@
-"""By the workflow, and by the chain while the workflow is busy."""
+"""A route by the workflow, and by the chain while the workflow is busy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from eden_client.trace.recording import UNTRACED, Step
 from media import Frame
 
 CALM = 16
-"""Clips answered in a row after which a server that was busy counts as busy no longer."""
+"""Clips answered in a row after which a server no longer counts as busy."""
 
 
 class BusyRoute:
-    """A workflow's refusal waits its turn at the decoder, for seconds; a chain's comes from the encoder, at once.
+    """Uses the chain while a server is busy: its encoder refuses at once, a workflow's refusal waits for the decoder.
 
-    workflow, chain  through the same server, so either may be closed for both
+    workflow, chain  routes through the same server, so closing either closes both
     """
 
     def __init__(self, workflow: Route, chain: Route) -> None:

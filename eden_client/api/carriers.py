@@ -1,4 +1,4 @@
-"""The two ways of frames to a server and back: in the bodies of HTTP, or beside it in shared memory."""
+"""How frames travel to a server and back: in HTTP bodies, or beside HTTP in shared memory."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ PAGE = 4096
 
 
 class Awaited(Protocol):
-    """The frames between of a clip that is being sent."""
+    """Reads the frames between from the answer to a clip."""
 
     @property
     def expected(self) -> int:
-        """How many come back."""
+        """How many frames come back."""
 
     def all(self, answer: bytes) -> list[Frame]:
-        """The frames of a whole answer. Raises ServerFailed."""
+        """The frames in a whole answer. Raises ServerFailed: it is damaged or not what was asked for."""
 
     def one(self, number: int, part: bytes) -> Frame:
-        """The frame of a streamed answer's part `number`. Raises ServerFailed."""
+        """The frame in part `number` (from 0) of a streamed answer. Raises ServerFailed."""
 
 
 class Carried(Awaited, Protocol):
@@ -39,21 +39,21 @@ class Carried(Awaited, Protocol):
 
     @property
     def request(self) -> Request:
-        """What to send of it by HTTP."""
+        """The HTTP request's body and headers."""
 
     def format(self, streamed: bool) -> str:
-        """What to ask for as X-Eden-Format."""
+        """The value of X-Eden-Format, for a streamed or a whole answer."""
 
 
 class Carrier(Protocol):
-    """A way of sending clips."""
+    """Sends clips."""
 
     def carry(
         self, frames: Sequence[Frame], traffic: Traffic, yuv: YuvFormat | None = None
     ) -> AbstractContextManager[Carried]:
-        """Frames of one size, RGB or planes of the format `yuv`. Raises EdenError.
+        """Prepare frames of one size: RGB [H, W, 3], or planes [H*3/2, W] of the format `yuv`. Raises EdenError.
 
-        What was carried is to be read before the block ends.
+        The answer must be read before the block ends.
         """
 
 
@@ -126,7 +126,7 @@ class InRegion:
         layout = layout_of(self.shape)
         wanted = {"shape": [count, *self.shape], "offset": start, "dtype": "uint8", "layout": layout}
         if not 0 <= first < self.expected or not _says(told, wanted):
-            raise ServerFailed(f"the answer does not say that {wanted} was written, is this an EDEN server?")
+            raise ServerFailed(f"the answer does not say that {wanted} was written: is this an EDEN server?")
         self.traffic.add(bytes_received=count * size)
         frames = self.region.bytes[start : start + count * size].reshape(count, *self.shape)
         return [frame.copy() for frame in frames]  # the region's next call overwrites them

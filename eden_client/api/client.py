@@ -1,4 +1,4 @@
-"""The client: frames in, the frames between out, whatever the server goes through meanwhile."""
+"""The client: sends frames and returns those between; it retries while a server is away or busy."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 """Seconds between attempts: the first pause, doubled each time up to the longest."""
 
 FAILURES = 6
-"""How often a request is tried over which the server failed: unlike an absence, this may be the request's doing."""
+"""Attempts at a request on which the server fails: unlike an absence, the request may be the cause."""
 
 JITTER = 1.25
-"""Times as long as it has to, a client waits at most: those that were refused together do not come back together."""
+"""A client waits up to this many times the required pause, so that clients refused together do not return together."""
 
 
 class EdenClient:
     """A client of one EDEN server, or of two: one that encodes, one that decodes.
 
     server          its inference address, e.g. "http://127.0.0.1:8080" (for `route="grpc"`: host:port of gRPC)
-    token           a token, where there is no key file to read it from
+    token           an inference token, if there is no key file to read it from
     key_file        TorchServe's key_file.json: read before each call, renewed when it has expired
     management      the management address, where tokens are renewed (default: what the key file's own server says,
                     if `server` is that one; else they are not renewed)
@@ -64,22 +64,21 @@ class EdenClient:
                     "auto": region where the server is at a loopback address and can open it, else npy; by gRPC npy
     region_folder   where regions are made: what the server's setting handler.regions names
     seed            of the noise: equal seeds give equal frames
-    priority        "live", "interactive" (the server's default) or "batch": who is served first of those that wait
-    timeout         seconds without a byte after which a call counts as lost; its first attempt gets fewer
-                    (see AdaptiveTimeout). The server is told, and does no work that comes too late
-    patience        seconds for which a server that has answered before, or whose gateway answers, may be away; how
-                    long a refusal says to wait is heeded within them
-    wait_for_server whether that holds for one that has never answered too: it may still have to start
-    window          calls that may run side by side
-    on_trouble      told of every attempt that failed and is tried again
-    trace           keeps the spans of all requests, and the server's of them (see trace.recording.Trace)
+    priority        place in the server's queue: "live" first, then "interactive" (the server's default), then "batch"
+    timeout         seconds without a byte after which a call counts as lost; the first attempt may get fewer
+                    (see AdaptiveTimeout). The server is told, and skips work that would come too late
+    patience        seconds to wait for a server that is away or busy, if it or its gateway has answered before
+    wait_for_server also wait these seconds for a server that has never answered, as it may still be starting
+    window          most calls at once
+    on_trouble      called with the error of every attempt that is tried again
+    trace           records the spans of all requests, with the server's (see trace.recording.Trace)
 
-    Warns of a token that travels in clear to another machine (TokenInClear).
+    Warns (TokenInClear) if a token would travel unencrypted to another machine.
 
-    Its methods may be called from any thread. Raises EdenError. Frames are RGB: arrays [H, W, 3] or Pillow's pictures.
-    With `yuv` they are planes of that format, arrays [H*3/2, W], and so are those between (see YuvFormat).
-    A clip that the server calls too large, saying how many such frames it takes, is sent as several that share a frame;
-    so are later ones of that size.
+    Methods may be called from any thread, and raise EdenError. Frames are RGB: arrays [H, W, 3] uint8 or Pillow images.
+    With `yuv` they are planes of that format, arrays [H*3/2, W] uint8, and so are the frames between (see YuvFormat).
+    If the server calls a clip too large and says how many such frames it accepts, this and later clips of that size are
+    sent as several that share a frame.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class EdenClient:
         self._pace = AdaptiveTimeout(timeout, window)
         self._closed = threading.Event()
         self._largest: dict[tuple[int, ...], int] = {}
-        """frames of a clip at most, by their shape, where the server has said"""
+        """most frames per clip, by their shape, as the server has said"""
         authorities = _path(ca_file)
         encoder = server, token_for(server, token, _path(key_file), management, authorities)
         _warn_in_clear(*encoder)
@@ -127,7 +126,7 @@ class EdenClient:
         if transport == "region" or (transport == "auto" and shares and Path(region_folder).is_dir()):
             self._regions = RegionPool(Path(region_folder))
         self.takes_planes = takes_planes(route, transport)
-        """Whether planes go to the server as they are, if that takes them; by gRPC and as PNGs they go as RGB."""
+        """Whether planes can be sent as they are; by gRPC and as PNG they are sent as RGB."""
         self._route = open_route(
             route, encoder, decoder, authorities, transport, self._regions, Terms(seed, priority), self.traffic, window
         )
@@ -138,14 +137,15 @@ class EdenClient:
         return frame
 
     def interpolate_clip(self, frames: Sequence[Picture], yuv: YuvFormat | None = None) -> Frame:
-        """The K-1 frames between K: [K-1, H, W, 3] uint8. They travel, and are encoded, together."""
+        """The K-1 frames between K ≥ 2 frames: [K-1, H, W, 3] uint8. All are sent and encoded in one call."""
         return np.stack(list(self.between(frames, yuv)))
 
     def stream(self, frames: Iterable[Picture], yuv: YuvFormat | None = None) -> Iterator[Frame]:
-        """The frames between those of a film of any length, in order, each as soon as it is the next one.
+        """The frames between the frames of a film of any length, in order, each as soon as it is available.
 
-        `frames` is read only as far ahead as `window` pairs; with fewer than two frames nothing comes. Leaving the loop
-        early waits for nothing: calls that are under way end by themselves, in daemon threads.
+        `frames` is read at most `window` pairs ahead; fewer than two frames give nothing. Leaving the loop early does
+        not
+        wait: calls under way end by themselves, in daemon threads.
         """
         pending: deque[Future[Frame]] = deque()
         left = threading.Event()
@@ -171,16 +171,16 @@ class EdenClient:
     def between(
         self, frames: Sequence[Picture], yuv: YuvFormat | None = None, within: Step | None = None
     ) -> Iterator[Frame]:
-        """The K-1 frames between K, each as soon as it is there; what gets lost on the way is asked for again.
+        """The K-1 frames between K ≥ 2 frames, each as soon as it is available; lost ones are asked for again.
 
-        within: the step of a trace that this is part of.
+        within: the trace's step that this is part of.
         """
         return self._between(frames, yuv, self._closed, within)
 
     def _between(
         self, frames: Sequence[Picture], yuv: YuvFormat | None, left: threading.Event, within: Step | None = None
     ) -> Iterator[Frame]:
-        """The same; once `left` is set, nobody waits for them and nothing is asked for again."""
+        """As `between`; once `left` is set, nobody waits for the frames, and nothing is asked for again."""
         clip = _as_clip(frames, yuv)
         with begun(self.trace, within, "request") as request:
             request.note(frames=len(clip), shape="x".join(map(str, clip[0].shape)))
@@ -236,7 +236,7 @@ class EdenClient:
         return seconds > self._patience or failures >= FAILURES
 
     def close(self) -> None:
-        """Let go of connections and regions. Calls that are under way in other threads are not made again."""
+        """Close connections and regions. Calls under way in other threads are not tried again."""
         self._closed.set()
         self._route.close()
         if self._regions:
@@ -252,7 +252,7 @@ class EdenClient:
 
 
 def _warn_in_clear(server: str, token: Token) -> None:
-    """TokenInClear where what this token is, or what renews it, can be read on the way."""
+    """Warn with TokenInClear if this token, or the key that renews it, would travel unencrypted."""
     places = list[str]()
     if isinstance(token, KeyFile):
         places += [server, token.management_url or ""]
@@ -268,7 +268,7 @@ def _path(named: str | Path | None) -> Path | None:
 
 
 def _as_clip(frames: Sequence[Picture], yuv: YuvFormat | None) -> list[Frame]:
-    """Frames of any kind as uint8 arrays of one size. Raises Refused, before anything is sent."""
+    """Frames of any kind as uint8 arrays of one size. Raises Refused: fewer than two, or not such arrays."""
     clip = [_pixels(frame) for frame in frames]
     if len(clip) < 2:
         raise Refused(f"{len(clip)} frame{'s' * (len(clip) != 1)}: at least two are needed")

@@ -1,20 +1,20 @@
 """What can go wrong between a client and its server.
 
 EdenError
-├── Refused              the request itself is at fault: sending it again is no use
+├── Refused              the request itself is at fault: do not send it again
 │   ├── TokenRejected    no token, a wrong one, or one that has expired and could not be renewed
-│   ├── RegionUnavailable  no shared memory between client and server: the frames have to travel in the body
-│   └── TooLarge         more than the server takes at once; it may have said how many such frames it does take
-└── ServerTrouble        may pass: the client tries again as long as its patience lasts
+│   ├── RegionUnavailable  no shared memory between client and server: send the frames in the body
+│   └── TooLarge         more than the server accepts at once; it may have said how many such frames it accepts
+└── ServerTrouble        temporary: the client tries again as long as its patience lasts
     ├── ServerLost       no connection, no answer in time, an answer that breaks off
-    │   ├── NotOffered   the server knows no such model or workflow: it is another one's, or the server still starts
-    │   └── ServerAway   who answers has nobody to pass the call on to: a gateway, or TorchServe without a worker
-    ├── ServerBusy       more work waits than the server takes, or than it could do while the client waited
-    ├── PayloadLost      the tokens that a ticket stands for are gone: the frames have to be encoded again
-    └── ServerFailed     the server, or one of its workers, failed over this request
+    │   ├── NotOffered   the server has no such model or workflow, or is still starting
+    │   └── ServerAway   a gateway answers without a server behind it, or TorchServe without a worker
+    ├── ServerBusy       more work waits than the server accepts, or than it could do in the client's time
+    ├── PayloadLost      the tokens that a ticket stands for are gone: encode the frames again
+    └── ServerFailed     the server, or one of its workers, failed on this request
 
-Where a server's envelope says whether to retry ("never", "later" or "encode"), that decides. The tables here are for
-TorchServe's own errors, and for servers that say nothing of it.
+If an error's JSON says whether to retry ("never", "later" or "encode"), that decides. The tables here are for
+TorchServe's own errors, and for servers that do not say it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 
 class EdenError(Exception):
-    """`code` is the server's (an HTTP status), None where none answered; `kind` is the server's name of the error."""
+    """An error of a call. `code`: HTTP status, None if there was no answer; `kind`: the server's name for the error."""
 
     def __init__(self, message: str, code: int | None = None, kind: str = "") -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class TokenRejected(Refused):
 
 
 class TooLarge(Refused):
-    """More than the server takes at once. `largest_clip`: how many such frames it takes, None where it did not say."""
+    """More than the server accepts at once. `largest_clip`: how many such frames it accepts, None if it did not say."""
 
     def __init__(self, message: str, code: int | None = None, kind: str = "", largest_clip: int | None = None) -> None:
         super().__init__(message, code, kind)
@@ -56,13 +56,13 @@ class RegionUnavailable(Refused):
 
 
 class ServerTrouble(EdenError):
-    """Something that may pass. `retry_after`: seconds after which to ask again, None where the server does not say."""
+    """A temporary error. `retry_after`: seconds after which to ask again, None if the server did not say."""
 
     retry_after: float | None = None
 
 
 class ServerLost(ServerTrouble):
-    """The server cannot be reached, or broke off."""
+    """The server cannot be reached, did not answer in time, or broke off its answer."""
 
 
 class NotOffered(ServerLost):
@@ -78,11 +78,11 @@ class ServerBusy(ServerTrouble):
 
 
 class PayloadLost(ServerTrouble):
-    """A ticket is worth nothing any more."""
+    """The tokens that a ticket stands for are gone: encode the frames again."""
 
 
 class ServerFailed(ServerTrouble):
-    """The server failed over a request that it should have served."""
+    """The server failed on a request that it should have served."""
 
 
 _BY_KIND: dict[str, type[EdenError]] = {
@@ -106,7 +106,7 @@ _UNSAID: dict[str, type[EdenError]] = {
     # Of a setting: it leads nowhere the next time, too.
     "Unreachable": Refused,
 }
-"""Of ours, where the envelope says nothing of a retry."""
+"""Errors by EDEN's own names, for answers that do not say whether to retry."""
 
 
 def error_told(
@@ -117,7 +117,7 @@ def error_told(
     largest_clip: object = None,
     retry_after: object = None,
 ) -> EdenError:
-    """The error that a server's envelope {"code", "type", "message", "retry", ...} stands for."""
+    """The exception for a server's error, JSON with {"code", "type", "message", "retry", ...}."""
     made = _BY_KIND.get(kind) or _by_retry(code, retry) or _UNSAID.get(kind) or _by_code(code)
     if made is Refused and code == 413:
         return TooLarge(message.strip(), code, kind, largest_clip if isinstance(largest_clip, int) else None)
@@ -138,7 +138,7 @@ def _by_code(code: int) -> type[EdenError]:
 
 
 def envelope_in(body: bytes) -> EdenError | None:
-    """The error in an answer's body, None if it is none: in a workflow it is the only sign, its status being 200."""
+    """The error in an answer's body, None if it holds none. (A workflow's error has status 200.)"""
     if body.lstrip()[:1] != b"{":
         return None
     try:

@@ -1,4 +1,4 @@
-"""By shared memory where that works, else in HTTP's bodies."""
+"""A route by shared memory where that works, else in HTTP bodies."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from media import Frame
 
 
 class FallbackRoute:
-    """A route by regions, and the same one by bodies: through the same server, so either may be closed for both.
+    """Sends clips by regions, and by bodies once regions failed. Both go through one server; closing one closes both.
 
-    Regions are given up for good once the server says that it cannot open them; also where it refuses the first of them
-    for another reason: it may be older than they are.
+    Regions are given up for good when the server says that it cannot open them, or refuses the first one for any
+    reason:
+    it may be too old to know them.
     """
 
     def __init__(self, by_regions: Route, by_bodies: Route) -> None:
@@ -25,7 +26,7 @@ class FallbackRoute:
     def between(
         self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
     ) -> Iterator[Frame]:
-        """The K-1 frames between; those that came before regions failed are not asked for again."""
+        """The K-1 frames between; those received before regions failed are not asked for again."""
         done = 0
         if not self._given_up:
             try:

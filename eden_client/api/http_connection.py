@@ -1,4 +1,4 @@
-"""Calls to one TorchServe over HTTP, with its token, and its errors as ours."""
+"""HTTP calls to one TorchServe, with its token; its errors become EdenErrors."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from eden_client.api.traffic import Traffic
 from eden_client.trace.recording import UNTRACED, Step
 
 BLOCK = 1 << 18
-"""Bytes pushed out and read at once; the library's 8 and 16 KB cost as much as the packing."""
+"""Bytes written and read at once; with the library's 8 and 16 KB this would cost as much as packing the frames."""
 
 GATEWAY = (429, 502, 503, 504)
-"""Statuses that a gateway or a load balancer gives where it cannot pass a call on, or takes no more."""
+"""Statuses of a gateway or load balancer that cannot pass a call on, or accepts no more."""
 
 
 class HttpConnection:
@@ -68,7 +68,7 @@ class HttpConnection:
     def streamed(
         self, path: str, body: bytes, headers: Mapping[str, str], within: float, step: Step = UNTRACED
     ) -> Iterator[Iterator[bytes]]:
-        """POST and hand out the answer's bytes as they come. A stale token is replaced once. Raises EdenError."""
+        """POST, and yield the answer's bytes as they arrive. An expired token is replaced once. Raises EdenError."""
         with step.child(f"POST {path}") as sending, self._reply(path, body, headers, within, sending) as reply:
             chunks = sending.overhear(self._chunks(reply))
             yield chunks
@@ -79,7 +79,7 @@ class HttpConnection:
     def _reply(
         self, path: str, body: bytes, headers: Mapping[str, str], within: float, step: Step
     ) -> requests.Response:
-        """A stale token is replaced once."""
+        """POST, and replace an expired token once."""
         token = self._token.current()
         try:
             return self._post(path, body, headers, token, within, step)
@@ -125,7 +125,7 @@ class HttpConnection:
         return error
 
     def _from_another(self, reply: requests.Response) -> EdenError:
-        """What an answer that is no server's of ours stands for."""
+        """The error for an answer that is not an EDEN server's: a proxy's, a gateway's, or TorchServe's."""
         code, proxy = reply.status_code, proxy_note(self.url)
         if code not in GATEWAY:
             return ServerFailed(f"{self.url} answered {code} {reply.reason}: is this an EDEN server?{proxy}")
@@ -163,7 +163,7 @@ def _until(date: str) -> float:
 
 
 class _Upload(io.BytesIO):
-    """A body that notes how long it took to be pushed out, and when it was."""
+    """A request body that measures how long it takes to be sent."""
 
     def __init__(self, body: bytes, traffic: Traffic, step: Step) -> None:
         super().__init__(body)

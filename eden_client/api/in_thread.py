@@ -1,4 +1,4 @@
-"""Calls that run beside the caller, and that no program has to wait for."""
+"""Calls in daemon threads, which do not keep a program from ending."""
 
 from __future__ import annotations
 

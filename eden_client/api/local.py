@@ -1,4 +1,4 @@
-"""TorchServes that run from a folder of this machine: their addresses, and the key file that belongs to each."""
+"""TorchServes that run from a folder on this machine: their addresses and key files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eden_client.api.sessions import host_and_port, is_loopback
 from eden_client.api.tokens import FixedToken, KeyFile, Token
 
 FOLDERS = (Path("run/server"), Path())
-"""Where TorchServe runs, seen from the project: started by `make serve`, or plainly."""
+"""TorchServe's working folders below the project: that of `make serve`, and that of a plain start."""
 
 KEY_FILE = "key_file.json"
 
@@ -25,10 +25,10 @@ class LocalServer:
     management: str
     """A URL: where its tokens are renewed."""
     metrics: str
-    """A URL: where it tells its metrics."""
+    """URL of its metrics."""
 
     def is_at(self, server: str) -> bool:
-        """Whether `server`, an HTTP or gRPC address, is this one. Another host may have the same port: that is not."""
+        """Whether `server`, an HTTP or gRPC address, is this one; not if it is another host's with the same port."""
         try:
             host, port = host_and_port(server)
         except ValueError:
@@ -58,7 +58,7 @@ def local_server(key_file: Path) -> LocalServer | None:
 
 
 def local_key_file(server: str, root: Path = Path()) -> Path | None:
-    """The key file of `server` if it runs from `root`; None for any other: a token goes only where it belongs."""
+    """The key file of `server` if it runs from `root`, else None: a token is sent only to its own server."""
     for folder in FOLDERS:
         local = local_server(root / folder / KEY_FILE)
         if local and local.is_at(server):
@@ -69,9 +69,10 @@ def local_key_file(server: str, root: Path = Path()) -> Path | None:
 def token_for(
     server: str, token: str | None, key_file: Path | None, management: str | None, ca_file: Path | None = None
 ) -> Token:
-    """The token for `server`: the one named, or a key file's, renewed at `management`.
+    """The token for `server`: `token`, or the one in `key_file`, renewed at the URL `management`.
 
-    By default that is where the key file's own server says, if `server` is that one; else it is not renewed.
+    management: default: the management address of the server that wrote the key file, if `server` is that one; else the
+    token is not renewed.
     """
     if token is not None or key_file is None:
         return FixedToken(token)
@@ -80,7 +81,7 @@ def token_for(
 
 
 def _configuration(folder: Path) -> Path | None:
-    """What the TorchServe in this folder reads: as `make serve` wrote it, else its last snapshot, else its own file."""
+    """The configuration that the TorchServe in this folder reads: `make serve`'s, its last snapshot or its own file."""
     snapshots = sorted(folder.glob("logs/config/*shutdown.cfg"), key=lambda path: path.stat().st_mtime, reverse=True)
     candidates = [folder / ".eden-server/config.properties", *snapshots, folder / "config.properties"]
     return next((path for path in candidates if path.is_file()), None)

@@ -1,4 +1,4 @@
-"""The route that a client's options name, with frames sent as they are to be."""
+"""Makes the route that a client's options name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from eden_client.api.transport import BodyFormat, Transport
 RouteName = Literal["auto", "workflow", "chain", "grpc", "fused"]
 ROUTES: tuple[RouteName, ...] = get_args(RouteName)
 Server = tuple[str, Token]
-"""An address, and the token for it."""
+"""A server's address, and the token for it."""
 
 
 def open_route(
@@ -46,8 +46,8 @@ def open_route(
 ) -> Route:
     """The route `name` through one server, or two.
 
-    authorities: certificates to trust; None: the usual ones. regions: None: frames go in bodies.
-    Raises ValueError for what cannot be had together, or is not installed.
+    authorities: file of certificates to trust; None: the default ones. regions: None: frames travel in bodies.
+    Raises ValueError: options that do not go together, or a package that is not installed.
     """
     in_body: BodyFormat = "png" if transport == "png" else "npy"
     if name == "grpc":
@@ -90,5 +90,5 @@ def open_route(
 
 
 def takes_planes(name: RouteName, transport: Transport) -> bool:
-    """Whether planes go to the server as they are; else they become RGB here: for gRPC, and as PNGs."""
+    """Whether planes can be sent as they are; for gRPC and PNG they are converted to RGB here."""
     return name != "grpc" and transport != "png"

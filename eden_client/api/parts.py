@@ -1,4 +1,4 @@
-"""A streamed answer (multipart/x-mixed-replace) taken apart while it comes."""
+"""Parses a streamed answer (multipart/x-mixed-replace) as it arrives."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Part:
 
 
 def read_parts(chunks: Iterable[bytes]) -> Iterator[Part]:
-    """The parts in a body that comes in chunks of any size, each as soon as it is complete.
+    """The parts of a body that arrives in chunks of any size, each as soon as it is complete.
 
-    Raises ServerLost where the body ends before its closing line.
+    Raises ServerLost if the body ends before its closing line.
     """
     buffer = _Buffer(iter(chunks))
     while not (line := buffer.line()).endswith(b"--"):
@@ -41,7 +41,7 @@ class _Buffer:
         self._chunks, self._held = chunks, bytearray()
 
     def line(self) -> bytes:
-        """Up to the next line end, without it."""
+        """The bytes up to the next line end, without it."""
         while (end := self._held.find(b"\r\n")) < 0:
             self._more()
         return self._take(end, skip=2)

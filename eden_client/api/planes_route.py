@@ -1,4 +1,4 @@
-"""Planes to servers that take them, and RGB to those that do not."""
+"""Sends planes to servers that accept them, and RGB to others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from media import Frame
 
 
 class PlanesRoute:
-    """A route on which planes are sent as RGB where its server refuses them: it may be older than they are.
+    """A route that sends planes as RGB if its server refuses them: it may be too old to know them.
 
-    takes_planes  False: they are not even offered, the route has no way to send them
+    takes_planes  False: planes are always sent as RGB, since the route cannot send them
     """
 
     def __init__(self, route: Route, takes_planes: bool = True) -> None:
@@ -23,7 +23,7 @@ class PlanesRoute:
     def between(
         self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
     ) -> Iterator[Frame]:
-        """The K-1 frames between; those that came before planes were refused are not asked for again."""
+        """The K-1 frames between; those received before planes were refused are not asked for again."""
         if yuv is None:
             yield from self._route.between(frames, within, None, step)
             return

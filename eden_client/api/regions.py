@@ -1,7 +1,7 @@
-"""Shared memory regions of this process: files in memory through which frames reach a server of the same host.
+"""Shared memory regions of this process: files in memory through which frames reach a server on the same host.
 
-media.region_format says how they look. A region is locked (flock) for as long as its process lives, so that one left
-behind by a process that was killed is known by its lock being free, and removed by the next client of this user.
+media.region_format defines their layout. A region is locked (flock) while its process lives. If the process is killed,
+the lock is free, and the next client of this user removes the region.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ if sys.platform != "win32":
 GRAIN = 1 << 20
 """Bytes; regions are made in multiples of it."""
 START_S = 60.0
-"""Seconds since a region was last written to from which on it counts as left behind, if nobody holds its lock."""
+"""Seconds without a write after which a region counts as left behind, if nobody holds its lock."""
 
 
 _made_here: weakref.WeakSet[Region] = weakref.WeakSet()
-"""Of this process."""
+"""All regions that this process has made."""
 
 
 class Region:
-    """One such file, mapped. Raises RegionUnavailable: the folder has no room for it, or it cannot be made there."""
+    """One region, mapped. `capacity`: bytes. Raises RegionUnavailable: no space in the folder, or it cannot be made."""
 
     def __init__(self, folder: Path, capacity: int) -> None:
         self.name = region_name(os.getuid(), secrets.token_hex(16))
@@ -64,17 +64,17 @@ class Region:
         _made_here.add(self)
 
     def discard(self) -> None:
-        """Remove the file; what others have open of it stays theirs."""
+        """Remove the file; who has it open keeps it."""
         self._remove()
 
 
 class RegionPool:
-    """The regions of one client: one for each call in flight, used again and again. Thread-safe."""
+    """The regions of one client, one per call in flight, which are reused. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises RegionUnavailable where the platform has no such memory."""
+        """Raises RegionUnavailable: the platform has no such memory."""
         if sys.platform == "win32":
-            raise RegionUnavailable("Windows has no shared memory regions: the transports npy and png go everywhere")
+            raise RegionUnavailable("Windows has no shared memory regions: use the transport npy or png")
         self._folder = folder
         self._free: list[Region] = []
         self._closed = False
@@ -85,7 +85,7 @@ class RegionPool:
     def lease(self, nbytes: int) -> Iterator[Region]:
         """A region of at least `nbytes`, header included, that no other call uses. Raises RegionUnavailable.
 
-        It is used again only if the block ends well: after anything else the server may be at work on it still.
+        It is reused only if the block ends without an error: otherwise the server may still be using it.
         """
         region = self._acquire(nbytes)
         try:
@@ -96,7 +96,7 @@ class RegionPool:
         self._give_back(region)
 
     def close(self) -> None:
-        """Remove all regions; those in use once they are given back."""
+        """Remove all regions; those in use are removed when they are returned."""
         with self._lock:
             self._closed = True
             for region in self._free:
@@ -123,7 +123,7 @@ class RegionPool:
 
 
 def discard_all() -> None:
-    """Remove all regions of this process, which is about to end without Python's doing (os._exit)."""
+    """Remove all regions of this process, which is about to end by os._exit, without Python's clean-up."""
     for region in list(_made_here):
         region.discard()
 
@@ -152,7 +152,10 @@ def _remove_if_abandoned(path: Path) -> None:
 
 
 def _made(path: Path, capacity: int) -> Frame:
-    """A new file's bytes; locked before it has its name, or it could pass for one left behind. Raises OSError."""
+    """Make a file and map it. It is locked before it gets its name, so that nobody takes it for abandoned.
+
+    Raises OSError.
+    """
     hidden = path.with_suffix(UNFINISHED)
     held = os.statvfs(path.parent)
     if capacity > held.f_bavail * held.f_frsize // 2:  # the server's hand-off lives there too

@@ -1,4 +1,4 @@
-"""The ways a clip can take through a server: K frames in, the K-1 frames between out, in order, as they come."""
+"""Routes of a clip through a server: K frames in, the K-1 frames between out, in order, as they arrive."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from media.terms import LATEST_MS, Priority
 ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
 WORKFLOW_PATH, FUSED_PATH = "/wfpredict/eden", "/predictions/eden_fused"
 LIVE_PATH = "/predictions/eden_live"
-"""The fused model, with workers and a queue of its own for who is live."""
+"""The fused model with workers and a queue of its own for live calls."""
 TICKET = b"EDEN-TICKET"
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What every call of a client asks for."""
+    """Options that every call of a client has."""
 
     seed: int = 0
     priority: Priority | None = None
 
     def options(self, seconds: float) -> dict[str, str]:
-        """Names and values of a server's options, for a call whose client is sure to be gone after `seconds`.
+        """Names and values of the server's options for a call whose client waits at most `seconds`.
 
         The server counts from when the call arrives, which is later than the client does.
         """
@@ -49,12 +49,12 @@ class Terms:
 
 
 def deadline_ms(seconds: float) -> int:
-    """Milliseconds as a server takes them."""
+    """Seconds as whole milliseconds, within the bounds of a server's deadline option."""
     return max(1, math.ceil(1000 * min(seconds, LATEST_MS / 1000)))
 
 
 class Route(Protocol):
-    """One attempt at a clip; what it raises is an EdenError."""
+    """Makes one attempt at a clip. Raises EdenError."""
 
     def between(
         self, frames: Sequence[Frame], within: float, yuv: YuvFormat | None, step: Step = UNTRACED
@@ -62,11 +62,11 @@ class Route(Protocol):
         """The K-1 frames between K of one size: RGB [H, W, 3], or planes [H*3/2, W] of the format `yuv`.
 
         within  seconds that the server may be silent
-        step    of a trace, that this is
+        step    the trace's step that this call is
         """
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class WorkflowRoute:
 class FusedRoute:
     """The model that holds both halves, in one call; a clip's frames are streamed back as they are drawn.
 
-    The frame between a pair comes as a plain answer: there is nothing to stream, and the server encodes whole clips
-    together with others, streamed ones each by itself.
+    The frame between a pair comes as a plain answer: there is nothing to stream, and the server batches plain answers
+    with others, but not streamed ones.
     """
 
     server: HttpConnection
@@ -166,12 +166,12 @@ def check_ticket(answer: bytes) -> bytes:
     if error := envelope_in(answer):
         raise error
     if not answer.startswith(TICKET):
-        raise ServerFailed("what the encoder answered is no ticket: is this an EDEN server?")
+        raise ServerFailed("the encoder's answer is not a ticket: is this an EDEN server?")
     return answer
 
 
 def frames_in(chunks: Iterator[bytes], awaited: Awaited) -> Iterator[Frame]:
-    """The frames of a streamed answer, each as soon as it is there. Raises EdenError."""
+    """The frames of a streamed answer, each as soon as it has arrived. Raises EdenError."""
     expected = awaited.expected
     count = 0
     for part in read_parts(chunks):

@@ -1,4 +1,4 @@
-"""How this machine's HTTP calls go out: never by a proxy to itself, and no token further than the server it is for."""
+"""HTTP sessions: no proxy for calls to this machine, and a token is sent only to the server it is for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TokenInClear(UserWarning):
 
 
 class Bearer(AuthBase):
-    """A token for one server. An `auth` object, since a plain header gives way to what a .netrc says."""
+    """A token for one server. It is an `auth` object, since a .netrc would replace a plain header."""
 
     def __init__(self, token: str | None) -> None:
         self._token = token
@@ -34,17 +34,17 @@ class Bearer(AuthBase):
 
 
 class _Session(requests.Session):
-    """One whose `verify` counts: by itself, `requests` would rather have what the environment names."""
+    """A session whose `verify` is used; `requests` would prefer the environment's variables."""
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         return super().merge_environment_settings(url, proxies, stream, self.verify, cert)
 
 
 def session_for(server: str, ca_file: Path | None = None) -> requests.Session:
-    """A session for calls to `server`. The environment's proxies are heeded, unless it is this machine.
+    """A session for calls to `server`. The environment's proxies are used, unless it is this machine.
 
-    ca_file  of the authorities to trust by https (default: the environment's, see `tls.ca_bundle`)
-    Raises ValueError where those are to be trusted, and there are none.
+    ca_file  certificates of the authorities to trust for https (default: the environment's, see `tls.ca_bundle`)
+    Raises ValueError: the file holds no certificates.
     """
     session = _Session()
     session.trust_env = not is_loopback(server)
@@ -54,20 +54,20 @@ def session_for(server: str, ca_file: Path | None = None) -> requests.Session:
 
 
 def with_scheme(server: str) -> str:
-    """An address that says how to speak to it: HTTP, where nothing is said."""
+    """An address with its scheme; http:// if it has none."""
     return server if "://" in server else f"http://{server}"
 
 
 def host_and_port(server: str) -> tuple[str, int]:
-    """Of an address such as http://host:port or host:port. Raises ValueError for a port that is none."""
+    """Host and port of an address such as http://host:port or host:port. Raises ValueError: the port is invalid."""
     parts = urlsplit(with_scheme(server))
     return parts.hostname or "", parts.port or (443 if parts.scheme in ("https", "grpcs") else 80)
 
 
 def is_loopback(server: str) -> bool:
-    """Whether an address is this machine's own, however it is spelt: 127.1, ::ffff:127.0.0.1, 0.0.0.0.
+    """Whether an address is this machine's own, in any spelling: 127.1, ::ffff:127.0.0.1, 0.0.0.0.
 
-    One that cannot be read is not: whoever dials it says what is wrong.
+    An invalid address is not: whoever connects to it reports that.
     """
     try:
         host = host_and_port(server)[0].rstrip(".")
@@ -92,7 +92,7 @@ def clear_note(server: str) -> str:
     """A warning about a token for this address, empty where it is encrypted or stays on this machine."""
     if is_tls(server) or is_loopback(server):
         return ""
-    return f"the token for {server} travels in clear: use https:// (gRPC: grpcs://) where the server has TLS"
+    return f"the token for {server} travels unencrypted: use https:// (gRPC: grpcs://) if the server has TLS"
 
 
 def proxy_note(server: str) -> str:
@@ -112,4 +112,4 @@ def grpc_proxy_note(target: str) -> str:
 
 def _note(names: Iterable[str]) -> str:
     variable = next((name for name in names if os.environ.get(name)), "the system's settings")
-    return f" ({variable} names a proxy for it; NO_PROXY lists the hosts that want none)"
+    return f" ({variable} names a proxy for it; NO_PROXY lists hosts to call without one)"

@@ -1,4 +1,4 @@
-"""Encrypted connections: whose certificates count, and what is wrong where one fails."""
+"""Encrypted connections: which certificates to trust, and why a connection failed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import certifi
 
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-"""Name a file of authorities, where no option does; the first that is set counts."""
+"""Environment variables that name a file of authorities if no option does; the first that is set is used."""
 
 
 def ca_bundle(named: Path | None) -> Path | None:
-    """The authorities to trust: the file named, or the environment's; None for those that `requests` brings along.
+    """The file of authorities to trust: `named`, or the environment's; None: those that come with `requests`.
 
     Raises ValueError where it holds no certificates.
     """
@@ -25,7 +25,7 @@ def ca_bundle(named: Path | None) -> Path | None:
         if not told.is_dir():  # of a folder, what is in it is read when it is wanted
             ssl.create_default_context(cafile=told)
     except OSError as error:
-        raise ValueError(f"{told}: no file of certificates in PEM ({error.strerror or error})") from error
+        raise ValueError(f"{told}: not a file of PEM certificates ({error.strerror or error})") from error
     return told
 
 
@@ -33,15 +33,18 @@ def root_certificates(named: Path | None) -> bytes:
     """The same as PEM. Raises ValueError: as above, and for a folder, which gRPC does not take."""
     bundle = ca_bundle(named) or Path(certifi.where())
     if bundle.is_dir():
-        raise ValueError(f"{bundle} is a folder: gRPC wants a file of certificates (--ca-file)")
+        raise ValueError(f"{bundle} is a folder: gRPC needs a file of certificates (--ca-file)")
     return bundle.read_bytes()
 
 
 def tls_note(error: object) -> str:
-    """What to add to a failure of TLS: whether the certificate is at fault, and what helps. Empty if it is another."""
+    """Text to add to a failed connection: whether its certificate is at fault, and what helps.
+
+    Empty: not TLS's fault.
+    """
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         why = re.search(r"CERTIFICATE_VERIFY_FAILED\]?:? ?(?:certificate verify failed: )?([^(\":]*[^(\":' ])", text)
         help_ = "" if "mismatch" in text else "; --ca-file names the authority that signed it"
         return f": its certificate is not trusted{f' ({why[1]})' if why else ''}{help_}"
-    return ": it speaks no TLS there" if "WRONG_VERSION_NUMBER" in text else ""
+    return ": it does not speak TLS there" if "WRONG_VERSION_NUMBER" in text else ""

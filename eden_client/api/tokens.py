@@ -17,24 +17,24 @@ from eden_client.api.tls import tls_note
 from eden_client.folder_lock import FolderLock
 
 NEARLY = 60.0
-"""Seconds before its end at which a token counts as expired."""
+"""A token counts as expired this many seconds before its end."""
 
 _RENEWING = threading.Lock()
-"""Taken before the lock among processes, which would stop all greenlets of a thread, the one that holds it too."""
+"""Taken before the lock among processes, which would block all greenlets of a thread, also the one that holds it."""
 
 
 class Token(Protocol):
-    """Where the token for a call comes from."""
+    """A source of the token for calls."""
 
     def current(self) -> str | None:
-        """The token to send now; None where the server wants none."""
+        """The token to send now; None if the server needs none."""
 
     def replace(self, rejected: str | None) -> None:
-        """Get another one than `rejected`, which the server did not take. Raises TokenRejected."""
+        """Replace the token `rejected`, which the server did not accept. Raises TokenRejected: there is no other."""
 
 
 class FixedToken:
-    """A token that was told once and cannot be renewed; None for a server that wants none."""
+    """A given token, which cannot be renewed; None for a server that needs none."""
 
     def __init__(self, token: str | None) -> None:
         self._token = token
@@ -43,7 +43,7 @@ class FixedToken:
         return self._token
 
     def replace(self, rejected: str | None) -> None:
-        what = "does not take this token" if rejected else "wants a token"
+        what = "rejects this token" if rejected else "needs a token"
         raise TokenRejected(
             f"the server {what}: name one (--token, EDEN_TOKEN) or its key_file.json (--key-file); "
             "for a second server, --decoder-token or --decoder-key-file",
@@ -55,8 +55,8 @@ class FixedToken:
 class KeyFile:
     """The inference token in TorchServe's key_file.json; without a management address it is not renewed.
 
-    Renewing a token voids the old one for everybody who uses it. So the file is read before each call, and renewed
-    under a lock, by whoever comes first; the others find the new token there.
+    Renewing a token makes the old one invalid for everybody. So the file is read before each call, and the token is
+    renewed under a lock by whoever comes first; the others find the new one in the file.
     """
 
     def __init__(self, path: Path, management_url: str | None, ca_file: Path | None = None) -> None:
@@ -76,7 +76,7 @@ class KeyFile:
     def _renew(self, old: str | None) -> None:
         if not self.management_url:
             raise TokenRejected(
-                f"the server does not take the token in {self.path}, and nothing says where that is renewed: name the "
+                f"the server rejects the token in {self.path}, and it is not known where to renew it: name the "
                 "server's management address (--management; for a second server, --decoder-management)"
             )
         with _RENEWING, FolderLock(self.path.parent, wait=True):
@@ -102,12 +102,12 @@ class KeyFile:
                     return keys
                 break
             except FileNotFoundError as error:
-                raise ServerLost(f"there is no {self.path}: is the server running?") from error
+                raise ServerLost(f"{self.path} does not exist: is the server running?") from error
             except OSError as error:
                 raise TokenRejected(f"{self.path} cannot be read: {error.strerror}") from error
             except ValueError:  # caught while TorchServe writes it
                 time.sleep(0.05 * (attempt + 1))
-        raise TokenRejected(f"{self.path} is no key file of TorchServe's")
+        raise TokenRejected(f"{self.path} is not a TorchServe key file")
 
 
 def _is_complete(keys: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What went over the line, and how long it took."""
+"""Counts of the bytes and seconds that calls took."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Traffic:
-    """Counts of all calls of one client; threads add to it. Seconds are summed over calls that run side by side."""
+    """Counts of all calls of one client. Thread-safe. Seconds are summed over calls at the same time."""
 
     calls: int = 0
     pairs: int = 0
@@ -20,7 +20,7 @@ class Traffic:
     """in bodies and in shared memory"""
     bytes_received: int = 0
     send_seconds: float = 0.0
-    """packing frames and pushing them out"""
+    """packing frames and sending them"""
     server_seconds: float = 0.0
     """from the last byte sent to the last one received"""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -41,5 +41,5 @@ class Traffic:
             self.add(**{name: time.perf_counter() - started})
 
     def counts(self) -> dict[str, float]:
-        """All of them by name."""
+        """All counts by name."""
         return {name: value for name, value in vars(self).items() if name != "_lock"}

@@ -1,4 +1,4 @@
-"""How frames travel, always lossless: in shared memory, or in HTTP bodies as .npy arrays or PNG pictures."""
+"""How frames travel, always lossless: in shared memory, or in HTTP bodies as .npy arrays or PNGs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRANSPORTS: tuple[Transport, ...] = get_args(Transport)
 """auto: region where client and server share memory, else npy."""
 
 ANY = 1 << 62
-"""No limit: the answer is from a server that the user trusts, to a request of known size."""
+"""No limit on pixels: the answer is from a server that the user trusts, to a request of known size."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Request:
 
 
 def layout_of(shape: Sequence[int]) -> FrameLayout:
-    """Of a frame with this shape: RGB [H, W, 3], or planes [H*3/2, W]."""
+    """The layout of a frame with this shape: RGB [H, W, 3], or planes [H*3/2, W]."""
     return "i420" if len(shape) == 2 else "rgb24"
 
 
@@ -46,7 +46,7 @@ def pack_fields(frames: Sequence[Frame], transport: BodyFormat) -> dict[str, byt
 
 
 def pack(frames: Sequence[Frame], transport: BodyFormat, yuv: YuvFormat | None = None) -> Request:
-    """Frames of one size, RGB or planes of the format `yuv`, as an HTTP body; planes go as npy alone."""
+    """Frames of one size, RGB or planes of the format `yuv`, as an HTTP body. Planes need the transport npy."""
     fields = pack_fields(frames, transport)
     if transport == "npy":
         headers = {"Content-Type": "application/octet-stream"}
@@ -64,14 +64,14 @@ def accepted(transport: BodyFormat, count: int) -> str:
 
 
 def unpack(body: bytes, expected: int, shape: tuple[int, ...]) -> list[Frame]:
-    """The frames of an answer, whichever format it came in.
+    """The frames of an answer in any of the formats.
 
     Raises ServerFailed: damaged, or not `expected` frames of `shape`, [H, W, 3] or [H*3/2, W].
     """
     try:
         frames = _read(body, layout_of(shape))
     except (MediaError, zipfile.BadZipFile) as error:
-        raise ServerFailed(f"the answer cannot be read, is this an EDEN server? ({error})") from error
+        raise ServerFailed(f"the answer cannot be read: is this an EDEN server? ({error})") from error
     if len(frames) != expected or any(frame.shape != shape for frame in frames):
         shapes = {frame.shape for frame in frames}
         raise ServerFailed(f"the answer holds {len(frames)} frames of {shapes}, not {expected} of {shape}")

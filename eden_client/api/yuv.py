@@ -1,4 +1,4 @@
-"""Frames as planes of 4:2:0, as films hold them, and their conversion for servers that take RGB alone."""
+"""Frames as planes of 4:2:0, as films hold them, and their conversion for servers that accept only RGB."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLORSPACES: dict[Matrix, Colorspace] = {
     "bt2020": Colorspace.BT2020,
 }
 _TAGS: dict[Matrix, int] = {"bt709": 1, "bt601": 6, "bt2020": 9}
-"""H.273's numbers."""
+"""H.273's numbers of the matrices."""
 _RANGES: dict[Range, ColorRange] = {"limited": ColorRange.MPEG, "full": ColorRange.JPEG}
 
 

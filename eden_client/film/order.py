@@ -1,4 +1,4 @@
-"""What is wanted of a film, and what was done."""
+"""The options for a film, and the summary of a run."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from eden_client.film.write.budget import DEFAULT as DEFAULT_MEMORY
 
 @dataclass(frozen=True)
 class Order:
-    """What is wanted of a film."""
+    """The options for a film; `eden-interpolate --help` describes them."""
 
     source: str
     """a file, a folder or pattern of pictures, or "-" for y4m from standard input"""
     target: str
     """a file, a folder (or folder/name%06d.png), or "-" for y4m to standard output"""
     times: int = 2
-    """frames for each one of the source: 2, 4 or 8"""
+    """output frames per source frame: 2, 4 or 8"""
     fps: Fraction | None = None
-    """in place of `times`: frames a second, evenly"""
+    """in place of `times`: a constant rate, in frames per second"""
     depth: int = 3
-    """with `fps`: frames come from positions that are multiples of 1 / 2**depth between two of the source"""
+    """with `fps`: frames are drawn at multiples of 1 / 2**depth between two source frames"""
     cuts: float | None = SENSITIVITY
-    """how readily a cut is seen, 0 to 1; None: never"""
+    """sensitivity of scene cut detection: 0 finds hardly any cut, 1 nearly everywhere; None: no detection"""
     duplicates: Literal["keep", "skip", "off"] = "keep"
-    """keep: repeated as they are; skip: left out, and the motion spread over their time; off: interpolated like all"""
+    """keep: repeat them; skip: drop them and spread the motion over their time; off: interpolate them like others"""
     source_fps: Fraction | None = None
-    """pictures a second of the source, in place of what it states; a folder of pictures states none, and has 24"""
+    """the source's frames per second, in place of the stated rate (a folder of pictures states none: 24)"""
     start: Fraction = Fraction(0)
-    """seconds of the source that are left out at its beginning; the sound is, too"""
+    """seconds of the source to skip at its beginning; then without sound"""
     duration: Fraction | None = None
-    """seconds of the source that are made, without sound; None: to its end"""
+    """seconds of the source to use, without sound; None: to its end"""
     slow: int = 1
-    """each picture of the source is shown so many times as long, without sound"""
+    """show each source frame so many times as long, without sound"""
     strict: bool = False
-    """a damaged source is refused, and one that changes its size; else there are notes on what is read past that"""
+    """refuse a source that is damaged or changes its size; else notes say what was repaired"""
     clip: int = 2
-    """frames that travel together: 2 is the streaming strategy, more are the batch strategy"""
+    """frames per call: 2 is the streaming strategy, more is the batch strategy"""
     codec: str | None = None
     crf: int | None = None
-    """for pictures as JPEG or WebP: their quality, 1 to 100"""
+    """the encoder's quality; for JPEG and WebP from 1 to 100"""
     preset: str | None = None
     pixel_format: str | None = None
     compare: bool = False
-    """make a comparison with repeating and blending"""
+    """show repeated, blended and drawn frames side by side"""
     resume: bool = False
     overwrite: bool = False
     processes: int | None = None
-    """of this machine that make the film; None: as many as its cores and `memory` make useful"""
+    """processes of this machine that make the film; None: by its cores and `memory`"""
     memory: int = DEFAULT_MEMORY
-    """bytes that the film's pictures and their encoders may take, about"""
+    """bytes that frames and encoders may use, roughly"""
 
 
 @dataclass
@@ -66,13 +66,13 @@ class Summary:
     frames_in: int = 0
     frames_out: int = 0
     resumed_at: int = 0
-    """frames that an earlier run had made already"""
+    """frames that an earlier run had made"""
     repeated: dict[str, int] = field(default_factory=dict)
     """gaps in which a frame was repeated, by reason"""
     seconds: dict[str, float] = field(default_factory=dict)
-    """total, to the first frame and to the first that is drawn, and by stage, summed over what runs side by side"""
+    """in total, to the first frame, to the first drawn frame, and per stage (summed over what runs at the same time)"""
     busy: dict[Stage, float] = field(default_factory=dict)
-    """of the time that each stage could be at work at most, the part that it was: 0 to 1"""
+    """per stage, the fraction of its available time that it was at work: 0 to 1"""
     limit: Stage | None = None
     """the stage that bounded the speed"""
     traffic: dict[str, float] = field(default_factory=dict)
@@ -80,20 +80,20 @@ class Summary:
 
 
 class Report(Protocol):
-    """Who is told how it goes."""
+    """Receives the progress of a run."""
 
     def begin(self, source: str, expected: int | None, done: int) -> None:
-        """`expected`: about how many frames there will be; `done`: how many are there from an earlier run."""
+        """The run begins. `expected`: about how many frames there will be; `done`: frames that an earlier run made."""
 
     def note(self, text: str) -> None:
-        """Something to know."""
+        """A note for the user, one line."""
 
     def progress(self, frames: int, limit: Stage | None) -> None:
-        """So many frames of the result are written; the stage that bounds the speed so far, if one does."""
+        """`frames` of the result are written; `limit`: the stage that bounds the speed so far, if any."""
 
 
 class Interrupted(Exception):
-    """The run ended early. `part` is what there is to be seen of what was done, if anything was."""
+    """The run ended early. `part`: a file with the finished part, if any; `frames`: how many are finished."""
 
     def __init__(self, part: Path | None, frames: int) -> None:
         super().__init__()

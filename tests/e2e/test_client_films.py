@@ -201,7 +201,7 @@ def test_no_server_is_one_clear_line(exact, tmp_path, capsys):
 def test_a_token_by_itself_will_do_and_a_wrong_one_is_one_clear_line(server, exact, tmp_path, capsys, monkeypatch):
     command = [str(exact), str(tmp_path / "out.mkv"), "--server", server.url]
     assert main([*command, "--token", "wrong"]) == 1
-    assert "does not take this token" in capsys.readouterr().err.splitlines()[-1]
+    assert "rejects this token" in capsys.readouterr().err.splitlines()[-1]
     monkeypatch.setenv("EDEN_TOKEN", server.token())
     assert main(command) == 0
 

@@ -76,7 +76,7 @@ class Multiply:
 
 
 class Constant:
-    """`rate` frames a second from the film's first picture to the end of its last: duration x rate, rounded.
+    """`rate` frames per second from the film's first picture to the end of its last: duration x rate, rounded.
 
     (One more, at most, where that would leave out a frame that is due before the last picture.)
     """

@@ -88,7 +88,7 @@ def is_animation(path: Path) -> bool:
 
 @contextmanager
 def open_animation(path: Path, rate: Fraction | None = None) -> Iterator[AnimationFilm]:
-    """Open a file that `is_animation`. `rate`: pictures a second, in place of the times that it states.
+    """Open a file that `is_animation`. `rate`: pictures per second, in place of the times that it states.
 
     Raises MediaError: damaged; OSError where it cannot be read.
     """

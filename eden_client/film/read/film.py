@@ -147,7 +147,7 @@ class VideoFormat:
     size: tuple[int, int]
     """(H, W) in pixels, as stored"""
     rate: Fraction
-    """pictures a second, on average"""
+    """pictures per second, on average"""
     pixel_format: str
     """FFmpeg's name"""
     bits: int = 8

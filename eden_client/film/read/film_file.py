@@ -237,7 +237,7 @@ def open_film_file(
 ) -> Iterator[FilmFile]:
     """Open a user's own file, or a pipe of the given FFmpeg format.
 
-    rate     pictures a second, in place of the rate and the time stamps that the file states
+    rate     pictures per second, in place of the rate and the time stamps that the file states
     strict   damaged samples, and pictures of another size than the first, end it; else there are notes on them
     known    of a file without a path, if somebody else has opened it; it need not hold more than is read of it
     Raises MediaError: no video in it, no rate, damaged, cut short; OSError where it cannot be read.

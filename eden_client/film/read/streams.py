@@ -1,4 +1,4 @@
-"""Which stream of a file is the film, what decodes it, and how many pictures a second it has."""
+"""Which stream of a file is the film, what decodes it, and how many pictures per second it has."""
 
 from __future__ import annotations
 

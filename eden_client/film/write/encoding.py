@@ -161,7 +161,7 @@ def _check_limits(encoder: str, video_format: VideoFormat) -> None:
         raise MediaError(f"{encoder} needs pictures of at least {columns}x{rows}, not {width}x{height}")
     most, rate = _MOST_PER_SECOND.get(encoder), video_format.rate
     if most is not None and rate > most:
-        raise MediaError(f"{encoder} takes {most} frames a second at most, not {float(rate):.6g}: --fps sets fewer")
+        raise MediaError(f"{encoder} takes {most} frames per second at most, not {float(rate):.6g}: --fps sets fewer")
 
 
 def _encoder(codec: str) -> str:

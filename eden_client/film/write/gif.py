@@ -29,7 +29,7 @@ def write_gif(segments: Sequence[Segment], video_format: VideoFormat, target: Pa
     notes = []
     if video_format.rate > 50:
         notes.append(
-            f"players show a GIF of {float(video_format.rate):.0f} frames a second at 10: 50 is the most they keep to"
+            f"players show a GIF of {float(video_format.rate):.0f} frames per second at 10: 50 is the most they keep to"
         )
     last = video_format.last_duration or 1 / video_format.rate
     delay = min(max(1, round(last / HUNDREDTH)), _LONGEST)

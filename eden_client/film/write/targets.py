@@ -107,7 +107,9 @@ def open_result(
     elif kind is Kind.GIF:
         _refuse(order, "a GIF", "codec", "crf", "preset", "pixel_format")
         if timing.rate > 1 / HUNDREDTH:
-            raise MediaError(f"a GIF holds 100 frames a second at most, not {float(timing.rate):.4g}: --fps sets fewer")
+            raise MediaError(
+                f"a GIF holds 100 frames per second at most, not {float(timing.rate):.4g}: --fps sets fewer"
+            )
         notes = _pictures_alone(film, look, "a GIF")
         look = replace(look, loops=gif_loops(film.container) if film.container else 0)
         encoding = Encoding("gif", "ffv1", "bgra" if look.alpha else "bgr0")

@@ -328,5 +328,5 @@ def test_a_key_file_that_cannot_be_used_says_so(told, tmp_path):
         use("none.json")
     for content in (b"{", b"[]", b'{"inference": {"key": "x"}}', b"\xff\xfe\0"):
         (tmp_path / "bad.json").write_bytes(content)
-        with pytest.raises(TokenRejected, match="no key file"):
+        with pytest.raises(TokenRejected, match="is not a TorchServe key file"):
             use("bad.json")

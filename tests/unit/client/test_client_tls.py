@@ -162,7 +162,7 @@ def test_a_token_is_renewed_by_tls_too(secure, authority, tmp_path):
 
 
 def test_a_server_without_tls_is_told_from_one_that_is_away(told):
-    with pytest.raises(ServerLost, match="speaks no TLS"):
+    with pytest.raises(ServerLost, match="does not speak TLS"):
         assert_draws(told.url.replace("http", "https"))
 
 
@@ -172,7 +172,7 @@ def test_a_file_that_holds_no_certificates_is_named(tmp_path, route, content):
     file = tmp_path / "authorities.pem"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ValueError, match=r"authorities\.pem: no file of certificates"):
+    with pytest.raises(ValueError, match=r"authorities\.pem: not a file of PEM certificates"):
         EdenClient("https://127.0.0.1:1", route=route, ca_file=file)
 
 
@@ -199,7 +199,7 @@ def test_an_address_that_is_none_for_grpc_is_refused(address):
 
 @pytest.mark.parametrize(("server", "route"), [("http://eden.invalid", "auto"), ("eden.invalid:7070", "grpc")])
 def test_a_token_in_clear_to_another_machine_is_warned_of(server, route):
-    with pytest.warns(TokenInClear, match=rf"{server} travels in clear: use https"):
+    with pytest.warns(TokenInClear, match=rf"{server} travels unencrypted: use https"):
         EdenClient(server, route=route, token=TOKEN).close()
 
 
@@ -229,4 +229,4 @@ def test_the_command_says_so_once(tmp_path, capsys):
     told = ["--server", "http://eden.invalid", "--token", TOKEN, "--plain"]
     assert main([str(tmp_path / "shots"), str(tmp_path / "film.mkv"), *told]) == 1
     said = capsys.readouterr().err
-    assert said.count("the token for http://eden.invalid travels in clear") == 1 and TOKEN not in said
+    assert said.count("the token for http://eden.invalid travels unencrypted") == 1 and TOKEN not in said

@@ -44,8 +44,8 @@ def place(tmp_path):
 @pytest.mark.parametrize(
     ("codec", "film", "wrong"),
     [
-        ("av1", {"rate": Fraction(241)}, "libsvtav1 takes 240 frames a second at most, not 241: --fps sets fewer"),
-        ("av1", {"rate": Fraction(240_001, 1000)}, "240 frames a second at most, not 240.001"),
+        ("av1", {"rate": Fraction(241)}, "libsvtav1 takes 240 frames per second at most, not 241: --fps sets fewer"),
+        ("av1", {"rate": Fraction(240_001, 1000)}, "240 frames per second at most, not 240.001"),
         ("hevc", {"size": (64, 48)}, "libx265 needs pictures of at least 64x16, not 48x64"),
         ("hevc", {"size": (14, 64)}, "libx265 needs pictures of at least 64x16, not 64x14"),
         ("rawvideo", {}, "raw video is not written to .mkv: ffv1 is lossless too, and OUTPUT - writes y4m"),
@@ -74,7 +74,7 @@ def test_a_default_is_within_its_limits(film):
 
 
 def test_the_rate_is_that_of_the_result(source, place):
-    with pytest.raises(MediaError, match=r"out\.mp4: libsvtav1 takes 240 frames a second at most, not 250"):
+    with pytest.raises(MediaError, match=r"out\.mp4: libsvtav1 takes 240 frames per second at most, not 250"):
         make(source, place / "out.mp4", codec="av1", fps=Fraction(250))
     assert not list(place.iterdir())
 

@@ -255,7 +255,7 @@ def test_a_strict_run_that_ended_at_damage_may_be_resumed_without(tmp_path):
 
 def test_a_gif_faster_than_gifs_are_is_refused_at_once(tmp_path, place):
     encode_video(FRAMES, Fraction(60), tmp_path / "in.mp4")
-    with pytest.raises(MediaError, match=r"a GIF holds 100 frames a second at most, not 120: --fps"):
+    with pytest.raises(MediaError, match=r"a GIF holds 100 frames per second at most, not 120: --fps"):
         make(tmp_path / "in.mp4", place / "out.gif")
     assert not list(place.iterdir())
     early, _ = make(tmp_path / "in.mp4", place / "out.gif", fps=Fraction(50))
