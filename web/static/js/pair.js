@@ -3,6 +3,7 @@
 import { Problem, call, json } from "./api.js";
 import { Compare } from "./compare.js";
 import { byId, one, say } from "./dom.js";
+import { number } from "./words.js";
 
 const LARGE = 1_500_000;
 const NAMES = { first: "Original, held", blended: "Blended" };
@@ -70,7 +71,7 @@ export class Pair {
       if (this._wanted) return;
       if (cut) await this._put(this._under, "first", "The first frame, held up to the cut");
       else await this._put(this._under, "eden", "The frame that EDEN draws between the two");
-      this._say(cut ? "A cut: nothing is drawn between these two" : `Drawn in ${Math.round(ms)} ms`);
+      this._say(cut ? "A cut: nothing is drawn between these two" : `Drawn in ${ms < 1000 ? `${number(ms)} ms` : `${number(ms / 1000)} s`}`);
       this._stage.classList.remove("waiting");
       this._stage.dataset.at = at;
     } catch (error) {
