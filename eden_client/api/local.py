@@ -75,7 +75,7 @@ def token_for(
     token is not renewed.
     """
     if token is not None or key_file is None:
-        return FixedToken(token)
+        return FixedToken(token, server)
     local = local_server(key_file)
     return KeyFile(key_file, management or (local.management if local and local.is_at(server) else None), ca_file)
 

@@ -36,8 +36,8 @@ class Token(Protocol):
 class FixedToken:
     """A given token, which cannot be renewed; None for a server that needs none."""
 
-    def __init__(self, token: str | None) -> None:
-        self._token = token
+    def __init__(self, token: str | None, server: str = "the server") -> None:
+        self._token, self._server = token, server
 
     def current(self) -> str | None:
         return self._token
@@ -45,7 +45,7 @@ class FixedToken:
     def replace(self, rejected: str | None) -> None:
         what = "rejects this token" if rejected else "needs a token"
         raise TokenRejected(
-            f"the server {what}: name one (--token, EDEN_TOKEN) or its key_file.json (--key-file); "
+            f"{self._server} {what}: name one (--token, EDEN_TOKEN) or its key_file.json (--key-file); "
             "for a second server, --decoder-token or --decoder-key-file",
             400,
             "InvalidKeyException",
