@@ -1,4 +1,4 @@
-"""From the encoder's process to the decoder's: put an `EncoderOutput` here, take it there, a small ticket in between.
+"""The hand-off: put an `EncoderOutput` in one process, take it in another; between them travels a small signed ticket.
 
 with open_handoff(HandoffSettings(kind="shared_memory"), device="cuda:1") as handoff:
     ticket = handoff.put(output, options={"seed": 3})
@@ -39,23 +39,23 @@ TRANSPORTS = {
     "in_process": "handoff.transports.in_process:InProcess",
     "torch_save": "handoff.transports.torch_save:TorchSave",
 }
-"""Each kind's module, and what in it makes its transport; imported when it is used: none needs another's libraries."""
+"""Per kind "module:name" of what makes its transport. It is imported, with the libraries it needs, at first use."""
 
 KINDS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in TRANSPORTS} | {
     "cuda_ipc": ("cuda_ipc", "shared_memory"),
     "auto": ("cuda_ipc", "shared_memory", "http"),
 }
-"""What the setting `kind` may be, and the transports that it uses, best first."""
+"""Values of the setting `kind`, and the transports that each uses, best first."""
 
 NETWORK = ("nccl", "http", "websocket", "grpc", "zeromq")
 """Kinds whose consumers dial an address that the ticket names."""
 
 
 def open_handoff(settings: HandoffSettings, device: torch.device | str = "cpu") -> Handoff:
-    """A hand-off of the kind that the settings name; `device` is where this process takes outputs to.
+    """Open a hand-off of the kind in the settings. `device`: where `take` puts outputs in this process.
 
-    Raises `HandoffError` for an unknown kind, or one that this machine cannot serve; `OverCapacity` while too many
-    files are open.
+    Raises `HandoffError` for an unknown kind or one that this machine cannot serve, `OverCapacity` if too many files
+    are open.
     """
     if settings.kind not in KINDS:
         raise HandoffError(f"unknown kind of hand-off {settings.kind!r}; known are {', '.join(KINDS)}")

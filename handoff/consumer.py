@@ -1,4 +1,4 @@
-"""The consumer's role: verify a ticket, and take its payload by the first of its routes that works from here."""
+"""The consumer's role: verify a ticket, and take its payload by the first of its routes that works in this process."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from handoff.transports.base import Transport, TransportContext
 
 _LOG = logging.getLogger(__name__)
 _CLOCKS_S = 5.0
-"""How far the clocks of two machines may be apart before it is said."""
+"""Most seconds by which the clocks of two machines may differ without a warning."""
 
 Usable = list[tuple[Transport, Mapping[str, Any]]]
-"""The routes of a ticket that can be tried here, best first, with what takes each."""
+"""The routes of a ticket that this process can try, best first, each with its transport."""
 
 
 class Consumer:
-    """What this process takes. Thread-safe."""
+    """Takes payloads. Thread-safe."""
 
     def __init__(self, context: TransportContext, transports: Mapping[str, Transport]) -> None:
         self._context = context
@@ -61,10 +61,10 @@ class Consumer:
                 given = max(given, frames - 1)
 
     def _fetch(self, ticket: Ticket, usable: Usable, into: torch.Tensor) -> Generator[int, None, None]:
-        """Fill `into` by the first transport that works; how many frames are complete, now and again."""
+        """Fill `into` by the first transport that works; yields how many frames are complete, as they come."""
         errors: list[TransportUnavailable] = []
         for transport, route in usable:
-            with self._falling_back(transport, errors):  # it is told before the first frame, if at all
+            with self._falling_back(transport, errors):  # a transport raises TransportUnavailable before any frame
                 yield from transport.fetch(ticket, route, into)
                 self._context.counters.transferred("take", transport.kind, ticket.layout.nbytes)
                 return
@@ -104,7 +104,7 @@ class Consumer:
 
     @contextlib.contextmanager
     def _falling_back(self, transport: Transport, errors: list[TransportUnavailable]) -> Iterator[None]:
-        """Note where a transport cannot be used, and go on."""
+        """A context that records that a transport cannot be used, and lets the next one be tried."""
         try:
             with out_of_descriptors():
                 yield

@@ -1,4 +1,4 @@
-"""What a hand-off did, counted; what is new is logged once."""
+"""Counters of a hand-off's events; the first event of each kind is logged."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class HandoffCounters(Counter[tuple[str, str]]):
-    """(event, route or reason) -> how often, or how many bytes.
+    """(event, transport or reason) -> count, or number of bytes.
 
-    put, put_bytes, take, take_bytes by route; refused by reason (ticket, capacity, request: a stranger's, at the port
-    of this process); fallback by the transport that could not be used; dropped, expired, abandoned.
+    put, put_bytes, take, take_bytes: by transport · refused: by reason, which is ticket, capacity, or request (one
+    without the key, at this process's port) · fallback: by the transport that could not be used · dropped, expired,
+    abandoned: payloads.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class HandoffCounters(Counter[tuple[str, str]]):
             _LOG.info("the first %s by %s, %d bytes", event, kind, nbytes)
 
     def fell_back(self, kind: str, why: object) -> None:
-        """Count that a transport could not be used, and another one will be."""
+        """Count that a transport could not be used, so that another one is."""
         with self._lock:
             self["fallback", kind] += 1
             first = self["fallback", kind] == 1

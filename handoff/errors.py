@@ -1,16 +1,16 @@
 """What can go wrong between `put` and `take`.
 
-HandoffError              anything below, and a hand-off that cannot be set up (the message says what to change)
-├── TicketRejected        forged, altered, expired, a stranger's, or not for this server: nothing was dialled
-├── PayloadGone           the ticket is good, its payload is held no longer: taken and dropped since, or expired
+HandoffError              any of these, or a hand-off that cannot be set up (the message says what to change)
+├── TicketRejected        forged, altered, expired, signed with another key, or not for this server; nothing was dialled
+├── PayloadGone           the ticket is valid, but its payload has been taken and dropped, or has expired
 ├── PeerLost              the process that holds the payload has died, ended, or cannot be reached
-│   └── Unreachable       no route of the ticket leads there from here: a setting has to change; the message names it
-├── OverCapacity          no room: too many payloads in flight, the byte budget spent, or one payload over its cap
-├── HandoffTimeout        the peer lives and does not answer in time
-└── TransportUnavailable  this process cannot use a transport: the next one of the ticket, or of the settings, may do
+│   └── Unreachable       no route of the ticket works from this process, until the setting in the message is changed
+├── OverCapacity          no room: too many payloads in flight, the byte budget used up, or one payload too large
+├── HandoffTimeout        the peer lives but did not answer in time
+└── TransportUnavailable  this process cannot use a transport; another one of the ticket or the settings may work
 
-PoolExhausted             what a transport tells the producer, not its caller: no room until others are dropped
-└── MachineExhausted      the same, and not for want of budget: another transport may have room
+PoolExhausted             within the producer only: no room in a transport's memory until payloads are dropped
+└── MachineExhausted      the same, for lack of memory and not of budget: another transport may have room
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 Bound = Literal["room", "in_flight", "queued", "wait", "draining"]
-"""Memory (or descriptors), payloads in flight, requests that wait for a node, seconds that one would have to wait;
-draining: of nothing, the server ends what it has, and is stopped."""
+"""The limit that was reached: room, of memory or file descriptors; in_flight, payloads not yet taken; queued, requests
+that wait for a node; wait, seconds that a request would wait; draining, none: the server is being stopped."""
 
 
 class HandoffError(Exception):
@@ -35,7 +35,7 @@ class TicketRejected(HandoffError):
 
 
 class PayloadGone(HandoffError):
-    """The payload of a good ticket is held no longer."""
+    """The payload of a valid ticket is no longer held."""
 
 
 class PeerLost(HandoffError):
@@ -43,13 +43,13 @@ class PeerLost(HandoffError):
 
 
 class Unreachable(PeerLost):
-    """The ticket's routes lead nowhere from this process, and will not before a setting is changed."""
+    """No route of the ticket works from this process until a setting is changed."""
 
 
 class OverCapacity(HandoffError):
-    """There is no room for the payload now; a later try may succeed, except where it is over `max_payload_bytes`.
+    """There is no room for the payload now. A later try may succeed, unless it is larger than `max_payload_bytes`.
 
-    bound: of what there is too much, in a word.
+    bound: the limit that was reached.
     """
 
     def __init__(self, message: str, bound: Bound = "room") -> None:
@@ -74,13 +74,13 @@ class MachineExhausted(PoolExhausted):
 
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
-"""How a file system says that it is full; ENOMEM: the memory of the machine, or of its control group, is."""
+"""Error numbers of a full file system; ENOMEM if the memory of the machine or of its control group is used up."""
 REMEDY = "make it larger (docker run --shm-size), budget_bytes smaller, or let other kinds help out (kind: auto)"
 
 
 @contextlib.contextmanager
 def out_of_descriptors() -> Iterator[None]:
-    """Say that there is no room now where a file or socket cannot be had because too many are open."""
+    """A context that raises `OverCapacity` where a file or socket cannot be opened because too many are open."""
     try:
         yield
     except OSError as error:
@@ -90,7 +90,7 @@ def out_of_descriptors() -> Iterator[None]:
 
 
 def require_descriptors(count: int) -> None:
-    """Raise `OverCapacity` unless so many files can be opened now: some libraries end the process if they cannot."""
+    """Raise `OverCapacity` unless `count` files can be opened now: some libraries end the process if they cannot."""
     held: list[int] = []
     try:
         with out_of_descriptors():

@@ -1,4 +1,4 @@
-"""`Handoff`: put an `EncoderOutput` here, take it there; the same for every kind."""
+"""`Handoff`: put an `EncoderOutput` in one process, take it in another; the same interface for every kind."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _LOG = logging.getLogger(__name__)
 
 
 class Handoff:
-    """Both roles, `Producer` and `Consumer`; a process uses one, or both. Thread-safe. A context manager.
+    """Producer and consumer in one; a process uses either role, or both. Thread-safe. A context manager.
 
-    `makers`: by kind, the transports that it may use, best first.
+    device: where `take` puts outputs · makers: functions that make the transports it may use, by kind, best first.
     """
 
     def __init__(
@@ -56,56 +56,56 @@ class Handoff:
                 _LOG.info("removed %d files that killed processes left in %s", swept, folder)
 
     def put(self, output: EncoderOutput, options: Options | None = None, *, by_caller: bool = False) -> bytes:
-        """Keep `output` (on any device) until it is taken or expires; the signed ticket to it.
+        """Keep `output` (on any device) until it is taken or expires; returns a signed ticket for it.
 
-        `options`: JSON values that travel along, signed; or what gives them once all else is done. `by_caller`: the
-        ticket goes to a caller, who may never come back with it; it may give way to others then (see `PayloadStore`).
-        Raises `OverCapacity` at once where there is no room, `HandoffError` where the options are no JSON values.
+        options: JSON values for the ticket; or a function that returns them, called after the payload is written ·
+        by_caller: the ticket goes to a caller, who may never bring it back: its payload may be dropped earlier (see
+        `PayloadStore`). Raises `OverCapacity` at once if there is no room, `HandoffError` if options are not JSON.
         """
         return self._producer.put(output, options or {}, by_caller)
 
     def refuse(self, text: bytes) -> bytes:
-        """What a producer that has no ticket to give sends in its place, signed."""
+        """Sign `text`, which a producer sends in place of a ticket, as when it refuses a request."""
         return sign_refusal(text, self._key)
 
     def read(self, ticket: bytes) -> Ticket:
-        """What a ticket says. Raises `TicketRejected` unless it is whole, in time, and of this server's key."""
+        """Verify and read a ticket. Raises `TicketRejected` if it is damaged, expired, or not of this server's key."""
         return self._consumer.read(ticket)
 
     def read_refusal(self, data: bytes) -> bytes | None:
-        """The text of a refusal, None if it is none. Raises `TicketRejected` if it is not of this server's key."""
+        """The text of a refusal; None if `data` is not one. Raises `TicketRejected` if another key has signed it."""
         return self._consumer.read_refusal(data)
 
     def take(self, ticket: bytes | Ticket) -> EncoderOutput:
-        """The output of a ticket (or of what `read` made of it), on this process's device. Raises `HandoffError`s."""
+        """Take the output of a ticket (bytes, or what `read` returned), on this process's device; `HandoffError`s."""
         return self._consumer.take(ticket)
 
     def stream(self, ticket: bytes | Ticket) -> Iterator[EncoderOutput]:
-        """The output pair by pair, each as soon as it is there. Raises like `take`, at any pair."""
+        """Take the output pair by pair, each as soon as it has arrived. Raises like `take`, before any of the pairs."""
         return self._consumer.stream(ticket)
 
     def in_flight(self) -> int:
-        """How many payloads were put here and are neither taken nor expired."""
+        """How many payloads of this process are neither taken nor expired."""
         store = self._producer.store
         return store.in_flight() if store else 0
 
     def in_flight_bytes(self) -> int:
-        """What those take together, of each kind of memory that holds them."""
+        """Bytes of the payloads that are neither taken nor expired."""
         store = self._producer.store
         return store.in_flight_bytes() if store else 0
 
     def room(self, by_caller: bool = True) -> int:
-        """How many more payloads may be put now, as far as `max_in_flight` goes."""
+        """How many more payloads `max_in_flight` allows now. `by_caller`: see `put`."""
         store = self._producer.store
         return store.room(by_caller) if store else self.settings.max_in_flight
 
     def queue(self) -> list[float]:
-        """When each of those was put (time.time()), the oldest first; abandoned ones are left out."""
+        """When each payload in flight was put (time.time()), the oldest first; abandoned ones are left out."""
         store = self._producer.store
         return store.queue() if store else []
 
     def close(self) -> None:
-        """Drop all payloads, close every transport. Tickets that are still out lead nowhere from now on."""
+        """Drop all payloads and close every transport. Payloads of tickets that were not taken are lost."""
         self._producer.close()
         for transport in self._transports.values():
             transport.close()

@@ -1,4 +1,4 @@
-"""The key with which both stages sign and verify tickets."""
+"""The secret key with which both nodes sign and verify tickets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SHORTEST = 16
 
 
 def load_key(folder: Path) -> bytes:
-    """The key from the environment, else from `folder`/handoff.key, which is made (mode 0600) where it is missing.
+    """The key from the environment, or from `folder`/handoff.key, which is created (mode 0600) if it is missing.
 
-    Workers start at the same time: whichever links its file first wins, and the others read that one.
-    Raises `HandoffError` where the key is too short to protect anything.
+    Workers start at the same time: the first one to link its file wins, and the others read that file.
+    Raises `HandoffError` if the key has less than SHORTEST characters.
     """
     text = os.environ.get(VARIABLE, "").strip()
     source = f"the environment's {VARIABLE}"

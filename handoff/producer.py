@@ -21,11 +21,11 @@ from handoff.ticket import Ticket, sign
 from handoff.transports.base import PutResult, Transport, TransportContext
 
 Options = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
-"""JSON values that travel with a ticket; or what gives them once the payload is written."""
+"""JSON values for a ticket; or a function that returns them, called once the payload is written."""
 
 
 class Producer:
-    """What this process puts, by the best of `transports` and by others where that is not sure. Thread-safe."""
+    """Puts payloads: by the best transport, and by others too until that one is proven to work. Thread-safe."""
 
     def __init__(self, context: TransportContext, transports: Mapping[str, Transport]) -> None:
         self._context = context
@@ -35,7 +35,7 @@ class Producer:
 
     @property
     def store(self) -> PayloadStore | None:
-        """What is held; None before the first put, since a process that only takes has no use for it."""
+        """The payloads held; None before the first put."""
         return self._store
 
     def put(self, output: EncoderOutput, options: Options, by_caller: bool) -> bytes:
@@ -89,7 +89,7 @@ class Producer:
     def _write(
         self, store: PayloadStore, payload: Payload, output: EncoderOutput, layout: Layout
     ) -> dict[str, PutResult]:
-        """By the best transport, and by others where they need no copy or the best one is not proven."""
+        """Write by the best transport; and by others that need no copy, or while the best is not proven to work."""
         results: dict[str, PutResult] = {}
         errors: dict[str, TransportUnavailable] = {}
         proven = False

@@ -1,4 +1,4 @@
-"""All that a hand-off can be told, in one frozen value that both stages share."""
+"""The settings of a hand-off, which both nodes share."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ _POSITIVE = ("budget_bytes", "max_payload_bytes", "max_in_flight", "time_to_live
 
 @dataclass(frozen=True)
 class HandoffSettings:
-    """Bytes in bytes, times in seconds. Raises `HandoffError` for a value that makes no sense."""
+    """Settings of a hand-off: sizes in bytes, times in seconds. Raises `HandoffError` for an impossible value."""
 
     kind: str = "shared_memory"
     """One of `handoff.KINDS`."""
     wire: str | None = None
-    """"fp32", "bf16" or "fp16": what tokens travel as; None: as the encoder computed them. Statistics stay float32."""
+    """Type in which tokens travel: "fp32", "bf16" or "fp16"; None: as computed. Statistics always travel as float32."""
     budget_bytes: int = 2 << 30
-    """What one producer holds at most in each kind of memory (a GPU's, shared, its own): what is free for the next
-    payload, and what was taken and stays for a retry, included."""
+    """Most bytes that one producer allocates in each kind of memory (GPU, shared, its own), including free buffers and
+    payloads that are kept for a retry after being taken."""
     max_payload_bytes: int = 1 << 30
-    """The largest payload that is put, or taken."""
+    """Most bytes of a payload, put or taken."""
     max_in_flight: int = 64
-    """How many payloads of one producer may be out and not yet taken; `put` refuses the next."""
+    """How many payloads of one producer may wait to be taken; `put` refuses the next."""
     keep_taken: int = 8
-    """How many taken payloads stay for a retry; the oldest make room for the next, whose memory is then warm."""
+    """How many payloads are kept for a retry after being taken; new payloads reuse the memory of the oldest."""
     time_to_live_s: float = 60.0
-    """How long after `put` a ticket is good."""
+    """How long after `put` a ticket is valid."""
     abandoned_after_s: float = 5.0
-    """A ticket that a caller keeps gives way to others, at the bounds, once one put so much later has been taken."""
+    """When a limit is reached, a caller's payload is dropped if another one, put so much later, has been taken."""
     timeout_s: float = 10.0
     """How long a consumer waits for a producer that does not answer, and for the next piece of a payload."""
     folder: Path = field(default_factory=lambda: Path("run/handoff"))
-    """This server's state: the key that both stages share."""
+    """Folder of this server's state: the key that both nodes share."""
     shared_folder: Path = Path("/dev/shm")
-    """Where segments and ledgers live: memory that looks like files."""
+    """Folder for segments and ledgers: a file system in memory."""
     bind: str = "127.0.0.1"
-    """Address that a producer's server listens on (network kinds); anything but loopback is seen by other machines."""
+    """Address that a producer's server listens on (network kinds). Any but a loopback one is open to other machines."""
     advertise: str = ""
-    """Host name or address that tickets tell consumers to dial; by default the same as `bind`. One that only this
-    host can dial has to be named here to be told to others: they take it for the end of a tunnel of theirs."""
+    """Host name or address in tickets, which consumers dial; by default that of `bind`. Set it to a loopback address
+    only for consumers that reach this producer by a tunnel: without it, other hosts refuse tickets with one."""
     port: int = 0
-    """First port to try, where a firewall wants it known (each producer takes the next free one); 0: any."""
+    """First port to try, for a firewall that must know it (each producer takes the next free one); 0: any port."""
     chunk_bytes: int | None = None
-    """The largest piece in which a network kind sends a payload; None: what measured best for that kind."""
+    """Most bytes per piece of a payload (network kinds); None: the size that measured best for the kind."""
     tls_certificate: Path | None = None
     """PEM file of a producer's certificate chain: http, websocket and grpc then serve over TLS."""
     tls_key: Path | None = None
     """PEM file of that certificate's key."""
     tls_authority: Path | None = None
-    """PEM file of whom a consumer trusts to have signed it; named on the consumer's side, TLS is insisted upon."""
+    """PEM file of the certificate authority that a consumer trusts; if it is set, consumers insist on TLS."""
     curve: bool = False
-    """zeromq's own encryption (CURVE), with keys that both stages derive from the shared one."""
+    """Whether zeromq encrypts (CURVE), with keys that both nodes derive from the shared key."""
     benchmark: bool = False
-    """Allows `torch_save`, which exists to be measured against."""
+    """Whether `torch_save` is allowed, the baseline of benchmarks."""
 
     def __post_init__(self) -> None:
         for name in _PATHS:  # a yaml has text
@@ -87,24 +87,24 @@ class HandoffSettings:
 
     @property
     def dialled(self) -> str:
-        """Where consumers are told to find a producer's server."""
+        """The address of a producer's server in its tickets."""
         return self.advertise or self.bind
 
     @property
     def names_loopback(self) -> bool:
-        """Whether tickets name this host's loopback though nobody said so (`advertise`): other hosts cannot dial it."""
+        """Whether tickets name a loopback address although `advertise` is not set: other hosts cannot dial it."""
         return not self.advertise and is_loopback(self.bind)
 
     @functools.cached_property
     def ledger_folders(self) -> tuple[Path, ...]:
-        """Where ledgers live: beside the segments; or in `folder`, without room for them there, or such memory."""
+        """Folders for ledgers, in the order to be tried: that of the segments; then `folder`, if the kind allows it."""
         if self.kind == "shared_memory" or self.shared_folder == self.folder:
             return (self.shared_folder,)
         return (self.shared_folder, self.folder) if self.shared_folder.is_dir() else (self.folder,)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this host can reach it."""
+    """Whether a host name or address is a loopback one, which only this host can reach."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"

@@ -1,13 +1,13 @@
-"""Tickets: what travels through TorchServe in place of the tensors.
+"""Tickets: they travel through TorchServe in place of the tensors.
 
     EDEN-TICKET  1 byte version  4 bytes length  JSON  32 bytes HMAC-SHA256  [payload, inline only]
 
-The signature covers all the rest, the payload too. Nothing in a ticket is looked at before the signature is verified.
+The signature covers everything else, including the payload. No value in a ticket is used before it is verified.
 
-What a producer sends in place of a ticket, where it could make none, is signed too, so that nobody else can have a
-consumer pass on what they like:
+A refusal, which a producer sends in place of a ticket, is signed as well, so that nobody else can make a consumer pass
+on a text:
 
-    EDEN-REFUSAL  1 byte version  32 bytes HMAC-SHA256 of all the rest  what the producer says
+    EDEN-REFUSAL  1 byte version  32 bytes HMAC-SHA256 of everything else  text of the producer
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from handoff.payload.layout import Layout, parse_layout
 MAGIC = b"EDEN-TICKET"
 REFUSAL = b"EDEN-REFUSAL"
 VERSION = b"\x02"
-"""Counted up with whatever a consumer of before could not read. `verify` then reads the one before too, since servers
-are replaced one after the other: tests/data/tickets keeps a ticket of each."""
+"""Raised with each change that older consumers cannot read. `verify` must then read the version before as well, since
+servers are replaced one by one: tests/data/tickets keeps a ticket of each version."""
 _FRONT = len(MAGIC) + len(VERSION) + 4
 _SIGNATURE = hashlib.sha256().digest_size
 LARGEST_JSON = 64 << 10
@@ -39,22 +39,22 @@ class Ticket:
     """A verified ticket, or one about to be signed."""
 
     id: str
-    """32 hexadecimal digits, unlike any other payload's."""
+    """Random id of the payload, 32 hexadecimal digits."""
     producer: str
-    """Which process holds the payload: 32 hexadecimal digits, the name of its ledger."""
+    """Random id of the process that holds the payload, 32 hexadecimal digits, as in the name of its ledger."""
     slot: int
-    """The payload's place in that ledger."""
+    """The payload's slot in that ledger."""
     put: float
     """When the payload was put: seconds since the epoch, by the producer's clock."""
     deadline: float
-    """Until when it is held, likewise; machines that share tickets keep their clocks in step."""
+    """Until when it is held, by the same clock; machines that share tickets must keep their clocks in step."""
     layout: Layout
     routes: tuple[Mapping[str, Any], ...]
-    """Ways to the payload, best first: `kind`, and what that kind needs to know."""
+    """Routes to the payload, best first: each has its `kind`, and what a consumer of that kind needs to know."""
     options: Mapping[str, Any]
     """The request's options, as `put` got them."""
     payload: memoryview = field(default=memoryview(b""), repr=False)
-    """Inline only."""
+    """The payload itself, for the kinds inline and torch_save only."""
 
     @property
     def length(self) -> int:
@@ -75,12 +75,12 @@ class Ticket:
         raise TicketRejected(message)
 
     def ahead(self) -> float:
-        """Seconds by which it comes from the future: the clock of the machine that made it is so far ahead at least."""
+        """Seconds by which `put` lies in the future of this machine's clock: usually negative, the ticket's age."""
         return self.put - time.time()
 
 
 def sign(ticket: Ticket, key: bytes) -> bytes:
-    """The ticket as bytes. Raises `HandoffError` where its options are no JSON values, or too many."""
+    """The signed ticket as bytes. Raises `HandoffError` if its options are not JSON values, or are too large."""
     fields = {
         "id": ticket.id,
         "producer": ticket.producer,
@@ -102,10 +102,10 @@ def sign(ticket: Ticket, key: bytes) -> bytes:
 
 
 def verify(data: bytes, key: bytes) -> Ticket:
-    """The ticket in `data`, if `key` signed it and its deadline has not passed; else `TicketRejected`."""
+    """The ticket in `data`. Raises `TicketRejected` unless `key` signed it and its deadline has not passed."""
     view = memoryview(data)
     if len(view) < _FRONT or view[: len(MAGIC)] != MAGIC:
-        raise TicketRejected("this is no ticket")
+        raise TicketRejected("this is not a ticket")
     if view[len(MAGIC) : len(MAGIC) + len(VERSION)] != VERSION:
         raise TicketRejected("the ticket is of another version of this software")
     length = int.from_bytes(view[_FRONT - 4 : _FRONT], "big")
@@ -114,7 +114,7 @@ def verify(data: bytes, key: bytes) -> Ticket:
         raise TicketRejected("the ticket is cut short")
     payload = view[end + _SIGNATURE :]
     if not hmac.compare_digest(_signature(key, view[:end], payload), view[end : end + _SIGNATURE]):
-        raise TicketRejected("the ticket's signature is not of this server's key: forged, altered, or a stranger's")
+        raise TicketRejected("the ticket's signature is not of this server's key: forged, altered, or another server's")
     fields = json.loads(bytes(view[_FRONT:end]))
     ticket = Ticket(
         id=fields["id"],
@@ -132,13 +132,13 @@ def verify(data: bytes, key: bytes) -> Ticket:
 
 
 def sign_refusal(text: bytes, key: bytes) -> bytes:
-    """What goes on in place of a ticket."""
+    """A signed refusal with this text, to be sent in place of a ticket."""
     front = REFUSAL + VERSION
     return front + _signature(key, front, memoryview(text)) + text
 
 
 def verify_refusal(data: bytes, key: bytes) -> bytes | None:
-    """The text in `data`, if `key` signed them; None if it is no refusal at all; else `TicketRejected`."""
+    """The text of a refusal; None if `data` is not one. Raises `TicketRejected` if another key has signed it."""
     front = REFUSAL + VERSION
     if not data.startswith(REFUSAL):
         return None

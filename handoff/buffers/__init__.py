@@ -1,1 +1,1 @@
-"""Memory that payloads wait in or arrive in: of the host, shared between processes, of a GPU."""
+"""Memory in which payloads wait or arrive: host memory, memory shared between processes, GPU memory."""

@@ -1,7 +1,7 @@
-"""The few calls of the CUDA runtime that PyTorch does not show: memory that another process can open.
+"""The few calls of the CUDA runtime that PyTorch does not offer: memory that another process can open (CUDA IPC).
 
-They go by NVIDIA's own bindings, which PyTorch's CUDA wheels bring. These have a runtime of their own, which works in
-the context that PyTorch has made current: that of `torch.cuda.device`.
+They use NVIDIA's Python bindings, which come with PyTorch's CUDA wheels, and work in PyTorch's current context, that of
+`torch.cuda.device`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ExportedSlab:
         self.bytes = torch.as_tensor(SimpleNamespace(__cuda_array_interface__=array), device=device)
 
     def free(self) -> None:
-        """Give it back. Nobody may use `bytes` any longer."""
+        """Free the memory. `bytes` must not be used afterwards."""
         with torch.cuda.device(self._device):
             call("cudaFree", self._pointer)
 
@@ -62,19 +62,22 @@ class OpenedSlab:
 
 
 def handle_to_bytes(handle: Any) -> bytes:
-    """A cudaIpcMemHandle_t as it travels; the bindings show no more of it than where it lies."""
+    """A cudaIpcMemHandle_t as bytes; the bindings offer only its address."""
     return ctypes.string_at(handle.getPtr(), _runtime().CUDA_IPC_HANDLE_SIZE)
 
 
 def handle_from_bytes(data: bytes) -> Any:
-    """The cudaIpcMemHandle_t that `handle_to_bytes` read."""
+    """The cudaIpcMemHandle_t that `handle_to_bytes` returned."""
     handle = _runtime().cudaIpcMemHandle_t()
     ctypes.memmove(handle.getPtr(), data, _runtime().CUDA_IPC_HANDLE_SIZE)
     return handle
 
 
 def call(name: str, *arguments: Any) -> Any:
-    """What a call of the runtime gives. Raises `CudaError`, or `torch.OutOfMemoryError` where there is no memory."""
+    """Call a function of the runtime and return its result, if it has one.
+
+    Raises `CudaError`, or `torch.OutOfMemoryError` if memory ran out.
+    """
     runtime = _runtime()
     error, *values = getattr(runtime, name)(*arguments)
     if error != runtime.cudaError_t.cudaSuccess:

@@ -1,11 +1,11 @@
-"""Device memory for payloads: a few slabs, made once and never given back before the end, cut to measure.
+"""Device memory for payloads: a few slabs, allocated once, from which payloads get pieces of any size.
 
-Slabs because what shows a piece of device memory to another process (a CUDA IPC handle) is costly to open: one handle
-serves all payloads of a slab. They stay because consumers keep them mapped, and memory that is freed while another
-process has it mapped, or whose handle comes back for other memory, is undefined behaviour of CUDA.
+Slabs, since a CUDA IPC handle, by which another process opens device memory, is costly to open: one handle serves all
+payloads of a slab. They are kept until the end, since consumers keep them mapped: freeing memory that another process
+has mapped, or reusing its handle for other memory, is undefined behaviour in CUDA.
 
-Each slab is as large as all before it together, so there are few. The last of the budget is never cut too small for
-the largest payload: either what is left can hold it, or a slab that is made already.
+Each slab is as large as all before it together, so there are few. The rest of the budget is never left too small for
+the largest payload, unless a slab can hold that already.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALIGNMENT = 512
 
 @dataclass(frozen=True)
 class Allocation:
-    """Where a payload lies."""
+    """The place of a payload: a slab, and an offset in bytes."""
 
     slab: int
     offset: int
@@ -37,10 +37,10 @@ class Allocation:
 class _Slab:
     bytes: torch.Tensor
     held: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(start, stop) by payload."""
+    """(start, stop) in bytes, by payload id."""
 
     def gap(self, length: int, without: Collection[str]) -> int | None:
-        """Where the first gap of this length begins, were the payloads `without` gone."""
+        """Start of the first gap of `length` bytes, if the payloads `without` were released; None if there is none."""
         start = 0
         taken = sorted(place for payload, place in self.held.items() if payload not in without)
         for begin, stop in [*taken, (len(self.bytes), 0)]:
@@ -51,10 +51,10 @@ class _Slab:
 
 
 class SlabAllocator:
-    """Allocations by payload. Thread-safe. `make(nbytes)` gives the memory of a slab (uint8, [nbytes]).
+    """Allocations by payload id. Thread-safe. `make(nbytes)` allocates the memory of a slab (uint8, [nbytes]).
 
-    Any payload of up to `largest` bytes fits once all others have been released, unless others use the device's memory:
-    slabs that are made stay as they are, and a larger one has to find its own.
+    Any payload of up to `largest` bytes fits once all others have been released, unless other programs use the device's
+    memory: slabs are never resized, and a larger payload may need a new one.
     """
 
     def __init__(self, budget: int, largest: int, make: Callable[[int], torch.Tensor]) -> None:
@@ -66,11 +66,11 @@ class SlabAllocator:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all slabs, the free included."""
+        """Bytes of all slabs, including free parts."""
         return sum(len(slab.bytes) for slab in self._slabs)
 
     def acquire(self, payload: str, nbytes: int) -> Allocation:
-        """A place for a payload. Raises `PoolExhausted` where there is none: within the budget, or on the device."""
+        """Allocate memory for a payload. Raises `PoolExhausted` if the budget or the device has none left."""
         length = _aligned(nbytes)
         with self._lock:
             found = next(self._gaps(length), None)
@@ -83,19 +83,19 @@ class SlabAllocator:
             return Allocation(number, start, slab.bytes[start : start + nbytes])
 
     def fits(self, nbytes: int, without: Collection[str]) -> bool:
-        """Whether `acquire`, which found none, would find a place, were the payloads `without` released."""
+        """Whether `acquire`, which has just failed, would succeed if the payloads `without` were released."""
         length = _aligned(nbytes)
         with self._lock:
             return any(self._gaps(length, without))
 
     def release(self, payload: str) -> None:
-        """The payload's place, if it has one, is free for the next."""
+        """Free the payload's allocation, if it has one."""
         with self._lock:
             for slab in self._slabs:
                 slab.held.pop(payload, None)
 
     def close(self) -> None:
-        """Forget all of it; the memory goes when its maker lets go."""
+        """Drop all slabs; their memory is freed by the code that `make` belongs to."""
         with self._lock:
             self._slabs.clear()
 
@@ -116,7 +116,7 @@ class SlabAllocator:
         left = self._budget - held
         if length > left:
             raise PoolExhausted(
-                f"{held} of {self._budget} bytes are made (budget_bytes), and none of it has {length} free in one piece"
+                f"{held} of {self._budget} bytes are allocated (budget_bytes), and no {length} are free in one piece"
             )
         size = min(max(_FIRST_SLAB, held, length), left)
         largest = max([size, *(len(slab.bytes) for slab in self._slabs)])

@@ -1,6 +1,6 @@
-"""Host memory for payloads, mapped once and used again and again: the first touch of a page costs more than copying it.
+"""Host memory for payloads, mapped once and reused: the first access to a page costs more than copying it.
 
-On a GPU machine it is registered with CUDA: copies from and to it are asynchronous and run at full speed.
+On a machine with a GPU it is registered with CUDA, so that copies are asynchronous and run at full speed.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ class HostBuffer:
         self._gpu = gpu if gpu and _register(self.bytes, gpu) else None
 
     def close(self) -> None:
-        """Give it back. It is unmapped with the last view of it: to close the map would pull it away under them."""
+        """Release the memory. It is unmapped when the last tensor that views it is gone."""
         if self._gpu:
             with torch.cuda.device(self._gpu):
                 _cudart().cudaHostUnregister(self.bytes.data_ptr())
         del self.bytes
 
     def remove(self) -> None:
-        """Close it, for other processes too; one that is reading it just now may finish."""
+        """Release the memory, for other processes too; a process that is reading it now may finish."""
         self.close()
 
     def discard(self) -> None:
-        """Remove it, knowing that nobody is reading it."""
+        """Like `remove`, if it is certain that nobody is reading it."""
         self.remove()
 
 
 def gpu_of(device: torch.device) -> torch.device | None:
-    """The device, if memory that it copies from and to is worth registering."""
+    """The device if it is a GPU, for which host memory is registered; else None."""
     return device if device.type == "cuda" else None
 
 
 def wait_for_copies(device: torch.device) -> None:
-    """Wait until what this thread queued on `device` is done; nothing to wait for on a CPU."""
+    """Wait until all work on the current stream of `device` is done; on a CPU return at once."""
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
 
 
 def private_buffer(capacity: int, gpu: torch.device | None) -> HostBuffer:
-    """Memory of this process alone, in huge pages where the kernel has them."""
+    """Memory of this process alone, in huge pages if the kernel has them. `gpu`: register the memory with it."""
     pages = mmap.mmap(-1, capacity)
     pages.madvise(mmap.MADV_HUGEPAGE)
     return HostBuffer(torch.frombuffer(pages, dtype=torch.uint8), gpu)
@@ -67,10 +67,10 @@ B = TypeVar("B", bound=HostBuffer)
 
 
 class BufferPool(Generic[B]):
-    """Buffers by payload, and free ones. Thread-safe.
+    """Buffers by payload id, and free ones. Thread-safe.
 
-    `make(capacity)` gives a new buffer, or raises `PoolExhausted`; `room()`, if given: how many bytes more it could.
-    Any payload within the budget fits once all others have been released.
+    make: returns a new buffer of a capacity in bytes, or raises `PoolExhausted` · room: returns how many more bytes
+    `make` could allocate. Any payload within the budget fits once all others have been released.
     """
 
     def __init__(self, budget: int, make: Callable[[int], B], room: Callable[[], int] | None = None) -> None:
@@ -83,11 +83,11 @@ class BufferPool(Generic[B]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all its buffers, the free included."""
+        """Bytes of all buffers, including free ones."""
         return sum(memory.capacity for memory in (*self._free, *self._held.values()))
 
     def acquire(self, payload: str, nbytes: int) -> B:
-        """At least `nbytes` for a payload. Raises `PoolExhausted` where neither budget nor machine has room."""
+        """A buffer of at least `nbytes` for a payload. Raises `PoolExhausted` if budget or machine has no room."""
         with self._lock:
             fitting = [memory for memory in self._free if _fits(memory, nbytes)]
             if fitting:
@@ -99,7 +99,7 @@ class BufferPool(Generic[B]):
             return memory
 
     def fits(self, nbytes: int, without: Collection[str]) -> bool:
-        """Whether budget and machine would have room, were the payloads `without` released."""
+        """Whether there would be room for `nbytes` if the payloads `without` were released."""
         with self._lock:
             free = [*self._free, *(memory for payload, memory in self._held.items() if payload in without)]
             if any(_fits(memory, nbytes) for memory in free):
@@ -110,14 +110,14 @@ class BufferPool(Generic[B]):
             return nbytes <= left + sum(memory.capacity for memory in free)
 
     def release(self, payload: str) -> None:
-        """The payload's buffer, if it has one, is free for the next."""
+        """Return the payload's buffer, if it has one, to the free ones."""
         with self._lock:
             memory = self._held.pop(payload, None)
             if memory:
                 self._free.append(memory)
 
     def close(self) -> None:
-        """Remove all of it."""
+        """Remove all buffers."""
         with self._lock:
             for memory in (*self._free, *self._held.values()):
                 memory.remove()
@@ -128,7 +128,7 @@ class BufferPool(Generic[B]):
         held = sum(memory.capacity for memory in self._held.values())
         if self._room is not None and nbytes > self._room() + self.nbytes:
             raise MachineExhausted(
-                f"others leave this machine no room for {nbytes} bytes, whatever is dropped: {REMEDY}"
+                f"other programs leave no room for {nbytes} bytes, even if all payloads here are dropped: {REMEDY}"
             )
         if held + nbytes > self._budget:
             message = f"{held} of {self._budget} bytes are held (budget_bytes), and {nbytes} more are wanted"
@@ -149,7 +149,10 @@ class BufferPool(Generic[B]):
 
 
 class ReceiveBufferPool:
-    """What a consumer receives payloads into, on the CPU: memory comes back when the last tensor in it is gone."""
+    """Host memory that a consumer receives payloads into; it is reused when the last tensor that views it is gone.
+
+    keep: most bytes of free memory that are kept · gpu: register the memory with it.
+    """
 
     def __init__(self, keep: int, gpu: torch.device | None) -> None:
         self._keep = keep
@@ -158,14 +161,14 @@ class ReceiveBufferPool:
         self._closed = False
 
     def acquire(self, nbytes: int) -> torch.Tensor:
-        """Uninitialised bytes (uint8, [nbytes]) that nothing else uses."""
+        """Uninitialised memory (uint8, [nbytes]) that nothing else uses."""
         memory = self._reuse(nbytes) or private_buffer(_rounded(nbytes), self._gpu)
         lease: memoryview = memory.bytes.numpy().data[:nbytes]
         weakref.finalize(lease, self._come_back, memory).atexit = False
         return torch.frombuffer(lease, dtype=torch.uint8)
 
     def close(self) -> None:
-        """Keep nothing any longer; tensors that are still in use keep their own."""
+        """Free the kept memory; tensors that are in use keep theirs."""
         self._closed = True
         while self._free:
             self._free.popleft().close()

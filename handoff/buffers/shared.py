@@ -1,4 +1,4 @@
-"""Memory that processes of one machine share: files in /dev/shm, named after their producer."""
+"""Memory shared by processes of one machine: files in /dev/shm, called segments and named after their producer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Segment(HostBuffer):
-    """One such file, mapped. It keeps no descriptor: a consumer may have hundreds of them mapped."""
+    """A segment, mapped. It keeps no file descriptor: a consumer may have hundreds of segments mapped."""
 
     def __init__(self, file: int, path: Path, number: int, gpu: torch.device | None) -> None:
         super().__init__(_map(file), gpu)
@@ -30,7 +30,7 @@ class Segment(HostBuffer):
 
     @property
     def unlinked(self) -> bool:
-        """Whether its producer has let go of it. No other file is ever given its name."""
+        """Whether its producer has removed the file. Its name is never used again."""
         return not self._path.exists()
 
     def remove(self) -> None:
@@ -39,14 +39,14 @@ class Segment(HostBuffer):
         self.close()
 
     def discard(self) -> None:
-        """Remove the file and its pages at once, though consumers keep it mapped: none of them reads it any more."""
+        """Remove the file and free its pages at once, even if consumers have it mapped: none may be reading it."""
         with contextlib.suppress(FileNotFoundError):
             os.truncate(self._path, 0)
         self.remove()
 
 
 def segment_maker(folder: Path, producer: str, gpu: torch.device | None) -> Callable[[int], Segment]:
-    """What makes a producer's next segment."""
+    """A function that makes a producer's next segment, of a capacity in bytes; it raises `MachineExhausted`."""
     numbers = iter(range(1 << 62))
 
     def make(capacity: int) -> Segment:
@@ -71,7 +71,7 @@ def segment_maker(folder: Path, producer: str, gpu: torch.device | None) -> Call
 
 
 class SegmentMaps:
-    """The consumer's side: segments of any producer, kept mapped for as long as their files exist. Thread-safe."""
+    """A consumer's mapped segments, of any producer; they stay mapped as long as their files exist. Thread-safe."""
 
     def __init__(self, folder: Path, gpu: torch.device | None) -> None:
         self._folder = folder
@@ -82,7 +82,7 @@ class SegmentMaps:
 
     @contextlib.contextmanager
     def mapped(self, producer: str, number: int) -> Iterator[torch.Tensor]:
-        """The bytes of a segment (uint8, on the CPU), mapped for the first time or still. `PeerLost` if it is gone."""
+        """A context with the bytes of a segment (uint8, on the CPU). Raises `PeerLost` if its file is gone."""
         key = (producer, number)
         with self._lock:
             segment = self._open(key)
@@ -119,7 +119,7 @@ class SegmentMaps:
 
 
 def check_folder(folder: Path, largest: int) -> None:
-    """Raise `HandoffError` where segments cannot be made; warn where one of the `largest` payload's bytes cannot."""
+    """Raise `HandoffError` if segments cannot be made in this folder; warn if `largest` bytes cannot fit."""
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise HandoffError(
             f"shared memory needs {folder}, which is missing or not writable here; mount a tmpfs there, "
@@ -132,19 +132,19 @@ def check_folder(folder: Path, largest: int) -> None:
 
 
 def size_of(folder: Path) -> int:
-    """How many bytes the folder has room for once it is empty."""
+    """How many bytes the folder's file system holds in all."""
     status = os.statvfs(folder)
     return status.f_blocks * status.f_frsize or sys.maxsize  # a tmpfs without a bound says 0
 
 
 def free_room(folder: Path) -> int:
-    """How many bytes more the folder has room for."""
+    """How many more bytes fit into the folder's file system."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize if status.f_blocks else sys.maxsize
 
 
 def _map(file: int) -> torch.Tensor:
-    """All of an open file, mapped; the file may be closed then, which Python's own mmap would not do without."""
+    """Map all of an open file; unlike with Python's mmap, no file descriptor stays open."""
     size = os.fstat(file).st_size
     try:
         return torch.from_file(f"/proc/self/fd/{file}", shared=True, size=size, dtype=torch.uint8)

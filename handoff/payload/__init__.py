@@ -1,1 +1,1 @@
-"""What a payload is: its layout and wire format, which of them a producer holds, and who reads them."""
+"""Payloads: their layout and wire format, which of them a producer holds, and who is reading them."""

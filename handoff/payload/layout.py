@@ -1,4 +1,4 @@
-"""Which tensors a payload holds, and where: a few values that travel in the ticket, the rest follows from them."""
+"""Which tensors a payload has, and where they lie: a few values travel in the ticket, everything follows from them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from handoff.errors import HandoffError, TicketRejected
 
 WIRE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TOKENS = ("cond_dit", "cond_dec")
-"""The tensors that the setting `wire` converts; the rest is a few bytes, or bytes already."""
+"""The tensors whose type the setting `wire` changes; the others are small, or uint8."""
 FRAME_BY_FRAME = (*TOKENS, "frames")
-"""The tensors that are sent in pieces, a frame after the other; the statistics go ahead of them."""
+"""The tensors that are sent in pieces, frame by frame, after the statistics."""
 _DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "U8": torch.uint8}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _ALIGNMENT = 256
-"""Where the first tensor begins: kernels load from the device copy in whole vectors."""
+"""Bytes to which the first tensor is aligned, so that GPU kernels can load whole vectors."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor: its place in the payload is bytes start .. stop - 1, the header included in the count."""
+    """One tensor: bytes start to stop - 1 of the payload, counted from the start of its header."""
 
     name: str
     dtype: torch.dtype
@@ -35,12 +35,12 @@ class Entry:
     start: int
     stop: int
     place: int | None
-    """`start` in elements; None where it cannot be viewed as it lies, after an odd number of 16-bit values."""
+    """`start` in elements; None if it is not a whole number of them, so that the tensor cannot be viewed in place."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes start .. stop - 1 of a payload; once they are there, so are its first `frames` frames."""
+    """Bytes start to stop - 1 of a payload; after this piece its first `frames` frames are complete."""
 
     start: int
     stop: int
@@ -49,16 +49,18 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which tensors, in which order. A server sees few different ones: what follows from them is remembered."""
+    """Which tensors a payload has, in which order. A server sees few layouts, so what follows from one is cached."""
 
     tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
     """(name, safetensors dtype, shape), in the order in which they travel."""
     grid: tuple[int, int]
+    """(ph, pw), in patches."""
     size: tuple[int, int]
+    """(H, W) of the source frames, in pixels."""
 
     @classmethod
     def of(cls, output: EncoderOutput, wire: str | None) -> Layout:
-        """The layout in which `output` travels. Raises `HandoffError` for a dtype that has no place on the wire."""
+        """The layout in which `output` travels. Raises `HandoffError` for a type that cannot be sent."""
         tensors = []
         for name, tensor in output.tensors().items():
             dtype = WIRE_DTYPES[wire] if wire is not None and name in TOKENS else tensor.dtype
@@ -69,7 +71,7 @@ class Layout:
 
     @property
     def text(self) -> str:
-        """It as JSON, for the ticket."""
+        """The layout as JSON, for the ticket."""
         return _text(self)
 
     @property
@@ -79,7 +81,7 @@ class Layout:
 
     @property
     def header(self) -> bytes:
-        """The safetensors header, its length in front, filled with spaces so that the first tensor is aligned."""
+        """The safetensors header, its length before it, spaces behind it, so that the first tensor is aligned."""
         return _header(self.tensors)
 
     @property
@@ -89,17 +91,20 @@ class Layout:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the payload, header and all."""
+        """Bytes of the payload, including the header."""
         return self.entries[-1].stop
 
     def pieces(self, largest: int) -> tuple[Piece, ...]:
-        """All of the payload in the order in which it is sent: header and statistics, then frame by frame."""
+        """The whole payload in the order in which it is sent: header, statistics, then frame by frame.
+
+        largest: most bytes per piece of a frame's tensor.
+        """
         return _pieces(self.tensors, largest)
 
 
 @functools.lru_cache(64)
 def parse_layout(text: str) -> Layout:
-    """Read back a layout's `text`. Raises `TicketRejected` for anything else."""
+    """Parse a layout's `text`. Raises `TicketRejected` for anything else."""
     try:
         data = json.loads(text)
         tensors = tuple((str(name), str(dtype), tuple(map(int, shape))) for name, dtype, shape in data["tensors"])

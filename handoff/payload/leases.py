@@ -1,13 +1,15 @@
-"""Which payloads a producer holds, who reads them, and whether the producer lives: one small file a producer.
+"""Which payloads a producer holds, who is reading them, and whether the producer lives: one small file per producer.
 
-    byte 0            locked by the producer for as long as it lives; the kernel lets go when it dies
-    bytes 1, 2        set by consumers: one could read the payload from the producer's GPU; one could not
-    slot i (32 bytes) the id of the payload held there (16, written by the producer alone),
-                      the id of the payload last taken there (16, written by consumers)
+The file is called its ledger:
 
-A consumer locks a slot (shared) while it reads that payload; the producer needs the lock (exclusive) to retire the
-slot, so memory is never reused under a reader, and a reader that is killed lets go at once. A payload counts as taken
-when both ids of its slot agree: a mark that comes late, on a slot since reused, means nothing.
+    byte 0            locked by the producer as long as it lives; the kernel releases the lock when it dies
+    bytes 1, 2        set by consumers: 1, one could read the producer's GPU memory; 2, one could not
+    slot i (32 bytes) the id of the payload held there (16 bytes, written by the producer only),
+                      the id of the payload last taken there (16 bytes, written by consumers)
+
+A consumer holds a shared lock on a slot while it reads that payload; the producer needs the exclusive lock to clear the
+slot. So memory is never reused while it is read, and the kernel releases the lock of a reader that is killed. A payload
+counts as taken when both ids of its slot are equal: a late mark, on a slot that has been reused, has no effect.
 
 The locks belong to the open file (`F_OFD_SETLK`), not to the process: threads of one process exclude each other too.
 """
@@ -38,22 +40,22 @@ _FIRST = 64
 _SLOT = 2 * _ID
 _NOTHING = bytes(_ID)
 _START_S = 60.0
-"""How old a ledger without a lock and a final name is before it counts as left behind."""
+"""Seconds after which a ledger that has neither lock nor final name counts as left behind."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _PRODUCER = re.compile("[0-9a-f]{32}")
 _SWEPT = re.compile(PREFIX + r"[0-9a-f]{32}\.(ledger|new|[0-9]+\.segment)")
 
 
 def ledger_path(folder: Path, producer: str) -> Path:
-    """Where a producer's ledger lies."""
+    """The path of a producer's ledger."""
     return folder / f"{PREFIX}{producer}.ledger"
 
 
 class PayloadLeases:
-    """The producer's side, in the first of `folders` that has room. Not thread-safe: `PayloadStore` locks it.
+    """The producer's ledger, in the first of `folders` that has room. Not thread-safe: `PayloadStore` locks it.
 
-    `slots`: how many are sure to find room later. Raises `OverCapacity` where no folder has room for them,
-    `HandoffError` where none may be written to.
+    slots: how many slots disk space is reserved for. Raises `OverCapacity` if no folder has room for them,
+    `HandoffError` if none is writable.
     """
 
     def __init__(self, folders: Sequence[Path], slots: int = 1) -> None:
@@ -63,7 +65,7 @@ class PayloadLeases:
         self._slots = 0
 
     def enter(self, payload: str) -> int:
-        """Write a payload into a free slot; its number. Raises `OverCapacity` where the file cannot grow."""
+        """Write a payload's id into a free slot; returns the slot. Raises `OverCapacity` if the file cannot grow."""
         slot = self._free[-1] if self._free else self._slots
         with _growing(self.path.parent):
             os.pwrite(self._file, bytes.fromhex(payload) + _NOTHING, _FIRST + slot * _SLOT)
@@ -74,7 +76,7 @@ class PayloadLeases:
         return slot
 
     def taken(self) -> set[int]:
-        """The slots whose payloads consumers have taken."""
+        """The slots whose payloads have been taken."""
         records = os.pread(self._file, _SLOT * self._slots, _FIRST)
         starts = range(0, len(records), _SLOT)
         return {
@@ -85,20 +87,20 @@ class PayloadLeases:
 
     @property
     def proved(self) -> bool:
-        """Whether a consumer could read from this producer's GPU."""
+        """Whether a consumer has reported that it can read this producer's GPU memory."""
         return os.pread(self._file, 1, _PROVED) == b"\1"
 
     @property
     def refused(self) -> bool:
-        """Whether a consumer could not."""
+        """Whether a consumer has reported that it cannot read this producer's GPU memory."""
         return os.pread(self._file, 1, _REFUSED) == b"\1"
 
     def being_read(self, slot: int) -> bool:
-        """Whether a consumer reads the slot's payload just now."""
+        """Whether a consumer is reading the slot's payload."""
         return not _unlocked(self._file, _FIRST + slot)
 
     def retire(self, slot: int) -> bool:
-        """Clear the slot, unless its payload is being read just now. Afterwards nobody can begin to read it."""
+        """Clear the slot and return True, unless its payload is being read. Afterwards nobody can begin to read it."""
         if not _lock(self._file, fcntl.F_WRLCK, _FIRST + slot):
             return False
         os.pwrite(self._file, bytes(_SLOT), _FIRST + slot * _SLOT)
@@ -107,20 +109,20 @@ class PayloadLeases:
         return True
 
     def close(self) -> None:
-        """Remove the ledger: whoever holds a ticket finds its producer gone."""
+        """Remove the ledger; to consumers this producer has then ended."""
         self.path.unlink(missing_ok=True)
         os.close(self._file)
 
 
 def _create(folders: Sequence[Path], producer: str, nbytes: int) -> tuple[Path, int]:
-    """A new ledger's path, and its open file."""
+    """Create a ledger; returns its path and its file descriptor."""
     for folder in folders:
         try:
             return _create_in(folder, producer, nbytes)
         except HandoffError as error:
             if folder == folders[-1]:
                 raise
-            _LOG.warning("%s; what this process puts goes by no shared memory until it is started anew", error)
+            _LOG.warning("%s; this process sends nothing by shared memory until it is restarted", error)
     raise AssertionError("no folder was named")
 
 
@@ -133,7 +135,7 @@ def _create_in(folder: Path, producer: str, nbytes: int) -> tuple[Path, int]:
         try:
             os.posix_fallocate(file, 0, nbytes)
             _lock(file, fcntl.F_WRLCK, 0)
-            hidden.rename(path)  # seen only once it is locked, so no sweep takes it for a dead one's
+            hidden.rename(path)  # visible only once it is locked, so that no sweep removes it
         except BaseException:
             os.close(file)
             hidden.unlink()
@@ -162,23 +164,23 @@ class Lease:
     payload: bytes
 
     def mark_taken(self) -> None:
-        """Tell the producer that the payload has arrived; it stays until its room is wanted."""
+        """Tell the producer that the payload has been taken; it is kept until its memory is needed."""
         os.pwrite(self.file, self.payload, _FIRST + self.slot * _SLOT + _ID)
 
     def report(self, *, usable: bool) -> None:
-        """Tell the producer whether its GPU's memory can be read from here."""
+        """Tell the producer whether this process can read its GPU memory."""
         os.pwrite(self.file, b"\1", _PROVED if usable else _REFUSED)
 
     def producer_lives(self) -> bool:
-        """Whether the payload's memory is still somebody's."""
+        """Whether the process that holds the payload is alive."""
         return not _unlocked(self.file, 0)
 
 
 @contextlib.contextmanager
 def read_lease(folders: Sequence[Path], producer: str, slot: int, payload: str) -> Iterator[Lease]:
-    """Hold a payload of another process (or of this one) while it is read.
+    """A context in which a payload, of this or another process of this machine, is not dropped.
 
-    Raises `PeerLost` if its producer is gone, `PayloadGone` if the slot holds another payload, or none.
+    Raises `PeerLost` if its producer is gone, `PayloadGone` if the slot holds another payload or none.
     """
     if not _PRODUCER.fullmatch(producer):
         raise PeerLost(f"{producer!r} is no producer")
@@ -204,14 +206,14 @@ def _open(folders: Sequence[Path], producer: str) -> int:
 
 
 def sweep(folder: Path) -> int:
-    """Remove what dead producers left in `folder`, their segments too; how many files that were."""
+    """Remove ledgers and segments of dead producers in `folder`; returns how many files were removed."""
     return sum(_remove(path) for path in left_behind(folder))
 
 
 def left_behind(folder: Path) -> list[Path]:
-    """Files of dead producers in `folder`, their segments first.
+    """Files of dead producers in `folder`, segments first.
 
-    What is not ours (another user's, no regular file, not to be opened or removed) is left out.
+    Files that are another user's, or not regular files, are left out.
     """
     found = [path for path in sorted(folder.glob(f"{PREFIX}*")) if _SWEPT.fullmatch(path.name)]
     ours = [path for path in found if _is_ours(path)]
@@ -222,7 +224,7 @@ def left_behind(folder: Path) -> list[Path]:
     dead = [path for path in ledgers if _abandoned(path)]
     segments = {path: path.with_name(f"{path.name.split('.')[0]}.ledger") for path in ours if path.suffix == ".segment"}
     left = [path for path, ledger in segments.items() if ledger in dead or not ledger.exists()]
-    return [*left, *dead]  # a ledger last: it tells whose the segments were
+    return [*left, *dead]  # ledgers last: they show whose the segments were
 
 
 def _is_ours(path: Path) -> bool:
@@ -253,7 +255,7 @@ def _abandoned(path: Path) -> bool:
         return False
     try:
         starting = path.suffix == ".new" and time.time() - os.fstat(file).st_mtime < _START_S
-        # asked, not locked: a lock held for an instant could make a consumer take a dead producer for a living one
+        # tested, not taken: even a brief lock could make a consumer believe that a dead producer lives
         return _unlocked(file, 0) and not starting
     finally:
         os.close(file)

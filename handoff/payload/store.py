@@ -1,4 +1,4 @@
-"""What one producer holds: admission, deadlines, and whose room is taken first."""
+"""The payloads that one producer holds: admission, deadlines, and which are dropped first when there is no room."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from handoff.payload.leases import PayloadLeases
 from handoff.settings import HandoffSettings
 
 _LETTING_GO_S = 0.05
-"""How long a payload that has just been taken may still be held by whoever sent or read it."""
+"""Seconds for which a payload that has just been taken may still be locked by its reader."""
 
 
 @dataclass
@@ -28,28 +28,30 @@ class Payload:
     nbytes: int
     deadline: float
     held: bool = True
-    """Whether it is lost when it is dropped: False where its ticket has all of it."""
+    """Whether dropping it loses the data; False if its ticket contains them."""
     by_caller: bool = False
-    """Whether its ticket went to a caller, who may never come back with it."""
+    """Whether its ticket went to a caller, who may never bring it back."""
     slot: int | None = None
-    """Its slot among the leases, once it is whole."""
+    """Its slot in the ledger, once it has been written."""
     body: torch.Tensor | None = None
-    """Its bytes (uint8, [>= nbytes]) where a transport holds them; another one may send them from there."""
+    """Its bytes (uint8, [>= nbytes]) in a transport's memory; other transports may send them from there."""
     layout: Layout | None = None
-    """What the body holds."""
+    """The layout of the body."""
 
 
 class PayloadStore:
     """The payloads of one producer, oldest first. Thread-safe.
 
-    A payload whose ticket went to a caller counts as abandoned once one that was put `abandoned_after_s` later has been
-    taken: as a queue keeps its order, nobody is coming for it. Where the bounds are reached, abandoned payloads give
-    way, the oldest first. Where nothing was put or taken for so long, one more is let in: a slow consumer takes the
-    older ones first, an idle one takes it at once, and so tells that the others were abandoned. What a caller's ticket
-    holds itself gives way at once: nothing is lost, and a consumer on another machine cannot say that it took it.
+    When a limit is reached, payloads are dropped, the oldest first, of these:
 
-    Work that is sure to be taken does not wait for that: where callers hold more than half of a bound, their oldest
-    tickets give way to it at once. Whoever takes tickets and never comes back fills the callers' half, and no more.
+    - Abandoned ones. A payload whose ticket went to a caller counts as abandoned once another one that was put
+      `abandoned_after_s` later has been taken: queues keep their order, so nobody will come for it. If nothing was put
+      or taken for `abandoned_after_s`, one more payload is admitted: a slow consumer takes the older ones first, an
+      idle one takes the new one at once, which shows that the older ones were abandoned.
+    - Those that a caller's ticket contains: dropping them loses nothing, and a consumer on another machine cannot
+      report that it took them.
+    - For a payload that goes to no caller, and so is sure to be taken: those of callers beyond half of the limit. So
+      callers who never bring their tickets back use up half of a limit and no more.
     """
 
     def __init__(
@@ -63,11 +65,11 @@ class PayloadStore:
         self._reached = 0.0
         """Deadline of the newest payload that was ever taken."""
         self._heard = 0.0
-        """When that was noticed."""
+        """When that payload's being taken was noticed, in seconds since the epoch."""
         self.leases = PayloadLeases(settings.ledger_folders, settings.max_in_flight + settings.keep_taken + 1)
 
     def admit(self, nbytes: int, by_caller: bool = False) -> Payload:
-        """A place for a payload that is about to be written. Raises `OverCapacity` where there is none."""
+        """Admit a payload that is about to be written. Raises `OverCapacity` if a limit is reached."""
         with self._lock:
             if nbytes > self._settings.max_payload_bytes:
                 raise OverCapacity(
@@ -93,13 +95,13 @@ class PayloadStore:
             return payload
 
     def keep(self, payload: Payload) -> int:
-        """The payload is written: from now on it can be taken. Its slot among the leases."""
+        """The payload has been written, and can be taken from now on; returns its slot in the ledger."""
         with self._lock:
             payload.slot = self.leases.enter(payload.id)
             return payload.slot
 
     def withdraw(self, payload: Payload) -> None:
-        """The payload could not be written."""
+        """Forget a payload that could not be written."""
         with self._lock:
             del self._payloads[payload.id]
             if payload.slot is not None:
@@ -107,12 +109,12 @@ class PayloadStore:
             self._drop(payload)
 
     def make_room(self, fits: Callable[[Collection[str]], bool], by_caller: bool = True) -> bool:
-        """Drop payloads that were taken, or else abandoned, and that nobody is reading: no more than make room.
+        """Drop payloads that nobody is reading, taken ones first, then abandoned ones, as few as make room.
 
-        Of each kind the oldest go first. But where nothing was put or taken for a while, which are abandoned is not
-        known: then the newest that may be, since it has the longest to wait if it is not.
-        `fits(ids)` tells whether there is room once those are dropped. False, with nothing dropped, where all of them
-        would not be enough.
+        The oldest are dropped first. But if nothing was put or taken for a while, it is not known which are abandoned:
+        then the newest of callers' payloads is dropped, whose caller would have to wait longest.
+        fits: tells whether there is room once the payloads with these ids are dropped. Returns False, with nothing
+        dropped, if dropping all of them would not make room.
         """
         end = time.monotonic() + _LETTING_GO_S
         while True:
@@ -123,7 +125,7 @@ class PayloadStore:
                     return False
                 idle = [each for each in spare if each.slot is not None and not self.leases.being_read(each.slot)]
                 dropped = {payload.id for payload in taken}
-                chosen = _enough(idle, fits)
+                chosen = _fewest(idle, fits)
                 if [each for each in chosen if self._retire(each, "dropped" if each.id in dropped else "abandoned")]:
                     return True
             if time.monotonic() > end:
@@ -131,7 +133,7 @@ class PayloadStore:
             time.sleep(0.001)
 
     def find(self, payload: str) -> Payload | None:
-        """The payload of that id, if it is held and can be taken."""
+        """The payload with this id, if it is held and can be taken."""
         found = self._payloads.get(payload)
         return found if found is not None and found.slot is not None else None
 
@@ -141,12 +143,12 @@ class PayloadStore:
             return len(self._waiting())
 
     def in_flight_bytes(self) -> int:
-        """Bytes of those. What was taken and is kept for a retry is not among them: it gives way."""
+        """Bytes of payloads neither taken nor expired. Taken ones that are kept for a retry do not count."""
         with self._lock:
             return sum(payload.nbytes for payload in self._waiting())
 
     def room(self, by_caller: bool = True) -> int:
-        """How many more payloads would be admitted now, by their number."""
+        """How many more payloads `max_in_flight` allows now."""
         with self._lock:
             waiting = self._waiting()
             spare = {each.id for each in (*self._abandoned(waiting), *self._over_half(waiting, by_caller))}
@@ -154,11 +156,11 @@ class PayloadStore:
             return free if free > 0 else int(self._stands_still())
 
     def queue(self) -> list[float]:
-        """When each of those was put (time.time()) that may be waiting its turn, the oldest first.
+        """When each payload was put (time.time()) that may be waiting for the decoder, the oldest first.
 
-        Not those that are older than one that was taken: nobody is coming for them, as a queue keeps its order. And
-        none before one was taken at all: by some ways no producer ever hears of it. Nor, where nothing was taken for
-        `abandoned_after_s`, what callers hold: a few who bring no tickets would keep everybody else out.
+        Left out are payloads older than one that was taken, since queues keep their order; all payloads until the first
+        is taken, since with some transports a producer never learns of that; and, if nothing was taken for
+        `abandoned_after_s`, those of callers: a few who bring no tickets back would otherwise keep all others out.
         """
         with self._lock:
             waiting = [payload for payload in self._waiting() if payload.deadline > self._reached > 0]
@@ -190,7 +192,7 @@ class PayloadStore:
         return [each for each in waiting if each.by_caller and (each.deadline < latest or not each.held)]
 
     def _over_half(self, waiting: list[Payload], by_caller: bool) -> list[Payload]:
-        """The oldest of what callers hold beyond half of the bounds; none where a caller asks."""
+        """The oldest payloads of callers beyond half of the limits; none if the new payload is for a caller too."""
         held = [payload for payload in waiting if payload.by_caller and payload.slot is not None]
         if by_caller:
             return []
@@ -206,7 +208,7 @@ class PayloadStore:
         return over
 
     def _giving_way(self, by_caller: bool) -> list[Payload]:
-        """What may be dropped to make room, the first first."""
+        """Payloads that may be dropped to make room, in the order in which they are dropped."""
         waiting = self._waiting()
         abandoned = self._abandoned(waiting)
         known = {payload.id for payload in abandoned}
@@ -216,7 +218,7 @@ class PayloadStore:
         return [payload for payload in reversed(waiting) if payload.by_caller and payload.slot is not None]
 
     def _stands_still(self) -> bool:
-        """Whether nothing was put and nothing taken for a while."""
+        """Whether nothing was put or taken for `abandoned_after_s`."""
         put = [self._put_at(payload) for payload in self._payloads.values() if payload.slot is not None]
         return time.time() - max([self._heard, *put]) > self._settings.abandoned_after_s
 
@@ -224,7 +226,7 @@ class PayloadStore:
         return payload.deadline - self._settings.time_to_live_s
 
     def _expire(self) -> list[Payload]:
-        """Drop what has expired; what is left of that, since somebody is reading it."""
+        """Drop expired payloads; returns those that cannot be dropped yet, since they are being read or written."""
         now = time.time()
         expired = [payload for payload in self._payloads.values() if payload.deadline <= now]
         taken = self._taken() if expired else []
@@ -245,10 +247,10 @@ class PayloadStore:
         return True
 
 
-def _enough(in_turn: list[Payload], fits: Callable[[Collection[str]], bool]) -> list[Payload]:
-    """The payloads to drop so that there is room; none where all together are not enough."""
-    for count in range(1, len(in_turn) + 1):
-        chosen = in_turn[:count]
+def _fewest(candidates: list[Payload], fits: Callable[[Collection[str]], bool]) -> list[Payload]:
+    """The fewest of `candidates` (in the order to be dropped) that make room; none if all together do not."""
+    for count in range(1, len(candidates) + 1):
+        chosen = candidates[:count]
         if fits({payload.id for payload in chosen}):
             break
     else:

@@ -1,7 +1,7 @@
-"""The wire format: safetensors, laid out by a `Layout` that the signed ticket carries.
+"""The wire format: safetensors, laid out as the `Layout` in the signed ticket says.
 
-Both sides derive the same header from the same layout, so a header is valid if it is equal, byte for byte: nothing that
-came over a transport is ever parsed.
+Both sides derive the same header from the same layout, and the consumer compares it byte for byte: nothing that comes
+over a transport is ever parsed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from handoff.payload.layout import Entry, Layout
 
 
 def write(output: EncoderOutput, layout: Layout, payload: torch.Tensor) -> None:
-    """Write `output` into `payload` (uint8, [>= layout.nbytes], any device); on the CPU with a header.
+    """Write `output` into `payload` (uint8, [>= layout.nbytes], any device); with the header if that is on the CPU.
 
-    Work on a GPU is only queued: wait for it before the payload is read. From a GPU to the CPU the tensors are laid out
-    on the GPU first and go down in one copy.
+    Work on a GPU is only queued: wait for it before the payload is read. From a GPU to the CPU, the tensors are packed
+    on the GPU first, and copied at once.
     """
     source = output.cond_dit.device
     if payload.is_cuda:
@@ -34,18 +34,18 @@ def write(output: EncoderOutput, layout: Layout, payload: torch.Tensor) -> None:
 
 
 def write_header(payload: torch.Tensor, layout: Layout) -> None:
-    """Write what makes the payload (uint8, on the CPU) a safetensors file."""
+    """Write the safetensors header into the payload (uint8, on the CPU)."""
     payload[: len(layout.header)] = torch.frombuffer(bytearray(layout.header), dtype=torch.uint8)
 
 
 def check_header(payload: torch.Tensor, layout: Layout) -> None:
-    """Raise `HandoffError` unless the payload (uint8, on the CPU) begins with the header that its ticket calls for."""
+    """Raise `HandoffError` unless the payload (uint8, on the CPU) begins with the header of its ticket's layout."""
     if len(payload) < layout.nbytes or payload[: len(layout.header)].numpy().tobytes() != layout.header:
         raise HandoffError(f"the payload is not what its ticket says: {layout.nbytes} bytes of {layout.tensors}")
 
 
 def read(payload: torch.Tensor, layout: Layout) -> EncoderOutput:
-    """The output whose tensors are views of `payload` (uint8, [>= layout.nbytes], any device)."""
+    """The output in `payload` (uint8, [>= layout.nbytes], any device); its tensors are views where possible."""
     tensors = {
         entry.name: _copy_out(payload, entry) if view is None else view for entry, view in _views(payload, layout)
     }
@@ -65,7 +65,7 @@ def _fill(output: EncoderOutput, layout: Layout, payload: torch.Tensor) -> None:
 
 
 def _views(payload: torch.Tensor, layout: Layout) -> list[tuple[Entry, torch.Tensor | None]]:
-    """Each tensor where it lies; None where it cannot be viewed. One operation for each: small payloads are common."""
+    """A view of each tensor; None if it is not aligned. One operation per tensor, since small payloads are common."""
     flat: dict[torch.dtype, tuple[torch.Tensor, int]] = {}
     views: list[tuple[Entry, torch.Tensor | None]] = []
     for entry in layout.entries:

@@ -1,4 +1,4 @@
-"""What every transport implements: a means for a payload's bytes to travel from a producer to a consumer."""
+"""The base of all transports: how the bytes of a payload travel from a producer to a consumer."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from handoff.ticket import Ticket
 
 @dataclass(frozen=True)
 class TransportContext:
-    """What a transport needs to know of the process that it works in."""
+    """What a transport needs to know about its process."""
 
     settings: HandoffSettings
     device: torch.device
-    """Where this process takes outputs to."""
+    """Where `take` puts outputs in this process."""
     key: bytes = field(repr=False)
     counters: HandoffCounters
     receive_buffers: ReceiveBufferPool
     """Host memory to receive into."""
 
     def lease(self, ticket: Ticket) -> AbstractContextManager[Lease]:
-        """Hold a ticket's payload, of a process of this machine, while it is read. Raises `PeerLost`, `PayloadGone`."""
+        """Keep a payload of a process of this machine while it is read. Raises `PeerLost`, `PayloadGone`."""
         return read_lease(self.settings.ledger_folders, ticket.producer, ticket.slot, ticket.id)
 
     def mark_taken_if_known(self, ticket: Ticket) -> None:
-        """Mark a payload taken that is here already, whatever became of its producer."""
+        """Mark a payload taken that has arrived already; without effect if its producer is gone or elsewhere."""
         with contextlib.suppress(HandoffError), self.lease(ticket) as lease:
             lease.mark_taken()
 
@@ -57,39 +57,39 @@ class PutResult:
     """Where a consumer finds a payload."""
 
     route: Mapping[str, Any]
-    """What it has to know beside the kind; it travels in the ticket, signed."""
+    """What the consumer needs to know besides the kind; it travels in the signed ticket."""
     inline: bytes = b""
-    """The payload itself, where it travels behind the ticket."""
+    """The payload itself, if it travels behind the ticket."""
 
 
 class Pool(Protocol):
-    """Buffers by payload. Thread-safe."""
+    """Buffers by payload id. Thread-safe."""
 
     def acquire(self, payload: str, nbytes: int) -> Any:
-        """What holds `bytes` (uint8, [>= nbytes]) for a payload. Raises `PoolExhausted`."""
+        """A buffer for a payload, with memory `bytes` (uint8, [>= nbytes]). Raises `PoolExhausted`."""
 
     def fits(self, nbytes: int, without: Collection[str]) -> bool:
-        """Whether `acquire` would find room, were the payloads `without` released."""
+        """Whether `acquire` would find room if the payloads `without` were released."""
 
     def release(self, payload: str) -> None:
-        """The payload's buffer, if it has one, is free for the next."""
+        """Free the payload's buffer, if it has one."""
 
     def close(self) -> None:
-        """Give all of it back."""
+        """Free all memory."""
 
 
 class Transport(ABC):
-    """One kind of hand-off, both halves; the resources of each are made when it is first used. Thread-safe.
+    """One kind of hand-off, for producer and consumer; resources of either are made at first use. Thread-safe.
 
-    A transport is `serve`, `route` and `fetch`, and `make_pool` where payloads wait in memory of its own kind. One
-    whose payloads wait in no buffer has its own `put` instead.
+    A transport implements `serve`, `route` and `fetch`, and `make_pool` if payloads wait in its own kind of memory. If
+    they wait in no buffer at all, it implements `put` instead.
     """
 
     kind: str
     holds: ClassVar[bool] = True
-    """Whether the producer holds the payload; else the ticket does, and the producer only counts it."""
+    """Whether the producer holds the payload; if not, the ticket contains it, and the producer only counts it."""
     sends_any_body: ClassVar[bool] = False
-    """Whether it can serve a payload from where another transport keeps it."""
+    """Whether it can send a payload from the memory of another transport."""
 
     def __init__(self, context: TransportContext) -> None:
         self.context = context
@@ -97,17 +97,17 @@ class Transport(ABC):
         self._lock = threading.Lock()
 
     def make_pool(self, store: PayloadStore, device: torch.device) -> Pool:
-        """Where payloads from `device` wait: by default host memory of this process."""
+        """The memory in which payloads from `device` wait: by default host memory of this process."""
         gpu = gpu_of(device)
         return BufferPool(self.context.settings.budget_bytes, lambda nbytes: private_buffer(nbytes, gpu))
 
     def serve(self, store: PayloadStore, device: torch.device, nbytes: int) -> None:  # noqa: B027
-        """Be ready for consumers of a payload of `nbytes` from `device`. Raises `TransportUnavailable`."""
+        """Get ready to serve a payload of `nbytes` from `device`. Raises `TransportUnavailable`."""
 
     def route(self, buffer: Any) -> Mapping[str, Any]:
-        """What a consumer has to know to fetch what lies in `buffer`, beside the ticket itself.
+        """What a consumer needs to know to fetch the payload, besides the ticket itself: JSON values.
 
-        `buffer` is one of the pool's; None where another transport keeps the payload (`sends_any_body`).
+        buffer: where the payload lies, from this transport's pool; None if another transport holds it.
         """
         return {}
 
@@ -115,16 +115,16 @@ class Transport(ABC):
     def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Iterator[int]:
         """Fill `into` (uint8, [nbytes], on this process's device) and mark the payload taken.
 
-        Says how many frames are complete, now and again; a transport that has all of them at once says so once.
-        Raises `TransportUnavailable` where this process cannot reach the payload this way, and other `HandoffError`s.
+        Yields the number of complete frames as it grows; a transport that gets all of them at once yields once.
+        Raises `TransportUnavailable` if this process cannot reach the payload this way, and other `HandoffError`s.
         """
 
     def is_proven(self, store: PayloadStore) -> bool:
-        """Whether a payload that it serves needs no other copy."""
+        """Whether this transport is known to work, so that a payload needs no other one besides."""
         return True
 
     def put(self, payload: Payload, output: EncoderOutput, layout: Layout, store: PayloadStore) -> PutResult:
-        """Keep `output` under `payload`, complete when this returns. Raises `PoolExhausted`, `TransportUnavailable`."""
+        """Write `output` for `payload`; complete on return. Raises `PoolExhausted`, `TransportUnavailable`."""
         device = output.cond_dit.device
         self.serve(store, device, layout.nbytes)
         buffer = None
@@ -139,11 +139,11 @@ class Transport(ABC):
         return PutResult(self.route(buffer))
 
     def fits(self, nbytes: int, without: Collection[str]) -> bool:
-        """Whether a payload would find room here, were the payloads with the ids `without` dropped."""
+        """Whether there would be room for `nbytes` if the payloads with the ids `without` were dropped."""
         return self._pool is None or self._pool.fits(nbytes, without)
 
     def drop(self, payload: Payload) -> None:
-        """Let go of what `put` kept, if it kept anything. No consumer reads it, and none can begin to."""
+        """Free the payload's memory, if it has any here. No consumer is reading it, and none can begin to."""
         if self._pool is not None:
             self._pool.release(payload.id)
 

@@ -1,4 +1,4 @@
-"""`cuda_ipc`: the decoder copies straight from the encoder's GPU, over NVLink or PCIe. GPUs of one host."""
+"""`cuda_ipc`: the decoder copies from the encoder's GPU memory, over NVLink or PCIe. For GPUs of one host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from handoff.transports.base import Transport, TransportContext
 
 
 class CudaIpc(Transport):
-    """Until a consumer has shown that it can open the handles, payloads go by the next kind as well."""
+    """Until a consumer has reported that it can open the handles, payloads go by the next transport as well."""
 
     kind = "cuda_ipc"
 
@@ -49,7 +49,7 @@ class CudaIpc(Transport):
 
     def fetch(self, ticket: Ticket, route: Mapping[str, Any], into: torch.Tensor) -> Iterator[int]:
         if route["host"] != host_id():
-            raise TransportUnavailable("the payload is in the GPU of another machine")
+            raise TransportUnavailable("the payload is in the GPU memory of another machine")
         with self.context.lease(ticket) as lease:
             try:
                 slab, first = self._open(ticket.producer, route)
@@ -84,7 +84,7 @@ class CudaIpc(Transport):
         return slab.bytes
 
     def _open(self, producer: str, route: Mapping[str, Any]) -> tuple[OpenedSlab, bool]:
-        """The slab, and whether this is its first use here."""
+        """(the slab, mapped; whether it has been mapped just now)."""
         device = self.context.device
         if device.type != "cuda":
             raise CudaError(f"this process takes payloads to {device}")

@@ -1,4 +1,4 @@
-"""`in_process`: both halves in one process; a payload is the encoder's tensors themselves, copied when it is taken."""
+"""`in_process`: producer and consumer in one process; the encoder's tensors are kept, and copied when taken."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from handoff.ticket import Ticket
 from handoff.transports.base import PutResult, Transport, TransportContext
 
 _HELD: dict[str, EncoderOutput] = {}
-"""Of all hand-offs of this process: the one that takes need not be the one that put."""
+"""Outputs by payload id, of all hand-offs of this process: one may put, and another take."""
 
 
 class InProcess(Transport):
-    """What is put must not be changed afterwards: nothing is copied until it is taken."""
+    """Tensors that are put must not be changed until they are taken, since they are copied only then."""
 
     kind = "in_process"
 

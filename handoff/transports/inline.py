@@ -1,4 +1,4 @@
-"""`inline`: the payload travels behind its ticket, through TorchServe itself. Anywhere; for small frames only."""
+"""`inline`: the payload travels behind its ticket, through TorchServe. Works everywhere; for small frames only."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from handoff.transports.base import PutResult, Transport
 
 
 class Inline(Transport):
-    """Nothing is held here; the payload's lease only counts it as in flight until it is taken.
+    """Holds no data; the payload's lease only counts it as in flight until it is taken.
 
-    A consumer on another machine cannot mark that. What callers carry there gives way to the next at the bounds, and
-    can be taken nevertheless.
+    A consumer on another machine cannot mark it taken. So when a limit is reached, payloads of callers are dropped from
+    the count; they can be taken nevertheless.
     """
 
     kind = "inline"

@@ -1,4 +1,4 @@
-"""`shared_memory`: one copy into a pooled segment of /dev/shm, one copy out of it. Processes of one machine."""
+"""`shared_memory`: one copy into a segment in /dev/shm, one copy out of it. For processes of one machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from handoff.transports.base import Transport, TransportContext
 
 
 class SharedMemory(Transport):
-    """Tokens on a GPU go down by asynchronous copies, and up by one."""
+    """Payloads wait in pooled segments. Copies from and to GPUs are asynchronous."""
 
     kind = "shared_memory"
 

@@ -1,6 +1,6 @@
-"""`torch_save`: the baseline that the others are measured against: tensors pickled to bytes that travel in the ticket.
+"""`torch_save`: the baseline of benchmarks: tensors are pickled, and travel behind the ticket.
 
-Refused unless `benchmark` is set. Even here nothing is unpickled that is not a tensor (`weights_only`).
+Refused unless `benchmark` is set. Only tensors are unpickled (`weights_only`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from handoff.transports.base import PutResult, Transport, TransportContext
 
 
 class TorchSave(Transport):
-    """As `inline`, but for the format."""
+    """Like `inline`, with another format."""
 
     kind = "torch_save"
 

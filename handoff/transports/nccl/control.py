@@ -1,4 +1,4 @@
-"""JSON lines over a TCP connection, by which a consumer asks a producer to send, and the two join a group."""
+"""JSON lines over a TCP connection: a consumer asks a producer to send, and both join a process group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from handoff.transports.network.server import hang_up
 
 
 class Control:
-    """One end of it."""
+    """One end of a control connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -30,18 +30,18 @@ class Control:
         self.send_text(json.dumps(message))
 
     def send_text(self, message: str) -> None:
-        """The same, of a message that is JSON already."""
+        """Send a message that is JSON already."""
         self._connection.sendall(message.encode() + b"\n")
 
     def receive(self) -> dict[str, Any]:
-        """The next message. Raises `PeerLost` where the connection ended, `TicketRejected` where it is no message,
-        or the error that the other side reports.
+        """The next message. Raises `PeerLost` if the connection has ended, `TicketRejected` if it is not a message, and
+        the error that the other side reports.
         """
         return read_answer(read_line(self._lines))
 
     @contextlib.contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
-        """Wait so long for each message, not as long as otherwise."""
+        """A context in which `receive` waits up to `seconds` for each message."""
         before = self._connection.gettimeout()
         self._connection.settimeout(seconds)
         try:
@@ -59,17 +59,17 @@ class Control:
             return True
 
     def close(self) -> None:
-        """Hang up, under whoever is reading from it as well, and give the socket back."""
+        """Close the connection, even while another thread reads from it."""
         hang_up(self._connection)
         self._lines.close()
         self._connection.close()
 
 
 class ControlStore(Store):
-    """The store in which the two members of a group find each other: what either sets, both have.
+    """The store by which the two members of a process group find each other: both see every value that either sets.
 
-    It needs no port of its own, which strangers could dial: values travel over the connection on which the consumer
-    has proven that it holds the key. torch.distributed calls it, from any thread; after `close` it is of this process.
+    It needs no port that strangers could dial: values travel over the connection on which the consumer has proven that
+    it holds the key. torch.distributed calls it from any thread; after `close` values stay in this process.
     """
 
     def __init__(self, control: Control) -> None:
@@ -81,34 +81,34 @@ class ControlStore(Store):
         self._receiving = threading.Lock()
 
     def set(self, key: str, value: bytes) -> None:  # type: ignore[override]  # its stub says str
-        """Give the other side a value."""
+        """Set a value here, and send it to the other side."""
         self._values[key] = value
         with self._sending:
             if not self._closed:
                 self._control.send(key=key, value=value.hex())
 
     def get(self, key: str) -> bytes:
-        """The value, once it is set. Raises `PeerLost` where the other side ended, `LookupError` after `close`."""
+        """Wait for a value. Raises `PeerLost` if the other side has ended, `LookupError` after `close`."""
         with self._receiving:
             while key not in self._values and self._receive():
                 pass
         return self._values[key]
 
     def wait(self, keys: list[str], timeout: timedelta | None = None) -> None:
-        """Return once all are set."""
+        """Wait until all values are set."""
         for key in keys:
             self.get(key)
 
     def check(self, keys: list[str]) -> bool:
-        """Whether all are set, as far as is known here."""
+        """Whether all values are set, as far as this side knows."""
         return all(key in self._values for key in keys)
 
     def clone(self) -> ControlStore:
-        """The same: it is for several threads."""
+        """This store itself, which several threads may use."""
         return self
 
     def close(self) -> None:
-        """The group is joined: what the other side has set and nobody asked for is no message to come upon later."""
+        """The group is complete: read what the other side has still sent, so that no later `receive` gets it."""
         with self._sending:
             self._closed = True
             self._control.send()
@@ -117,7 +117,7 @@ class ControlStore(Store):
                 pass
 
     def _receive(self) -> bool:
-        """Take in what the other side sets next; False once it has closed."""
+        """Receive the next value of the other side; False once it has closed its store."""
         if not self._ended:
             message = self._control.receive()
             self._ended = "key" not in message

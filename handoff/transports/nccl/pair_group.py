@@ -19,7 +19,7 @@ from handoff.transports.nccl.control import Control, ControlStore
 
 CONSUMER, PRODUCER = 1, 0
 _JOIN_S = 60.0
-"""How long both may take to find each other: NCCL looks at every link of the machine first."""
+"""Seconds in which both sides must have found each other: NCCL examines every link of the machine first."""
 _SPIN_S = 0.005
 _FOR_NCCL = {
     # the watchdog would end the whole worker when the other one dies; here the control connection tells of that
@@ -33,9 +33,9 @@ _FOR_NCCL = {
 
 
 class PairGroup:
-    """The group, joined and warmed up: afterwards nothing is left to be set up by the first payload.
+    """A process group of two, joined and warmed up, so that the first payload has nothing to set up.
 
-    The two find each other by `control`, which tells afterwards whether the other side is gone. Raises `PeerLost` or
+    The two sides find each other by `control`, which later shows whether the other side is gone. Raises `PeerLost` or
     `HandoffTimeout`, like its methods.
     """
 
@@ -58,18 +58,18 @@ class PairGroup:
             _while_it_lives(join, self._broken)
 
     def send(self, payload: torch.Tensor, meanwhile: Callable[[], object]) -> None:
-        """Send bytes to the other side; they have left when this returns.
+        """Send `payload` (uint8) to the other side; on return it may be reused.
 
-        `meanwhile` is done as soon as it holds nothing up: on GPUs while the bytes are on their way.
+        meanwhile: called as soon as it delays nothing: on GPUs while the bytes are being sent.
         """
         self._move(payload, self._timeout_s, meanwhile, sending=True)
 
     def receive(self, payload: torch.Tensor, meanwhile: Callable[[], object]) -> None:
-        """Fill `payload` with what the other side sends. If `meanwhile` raises, the group has to be given up."""
+        """Receive into `payload` (uint8). If `meanwhile` raises, the group must be given up."""
         self._move(payload, self._timeout_s, meanwhile, sending=False)
 
     def give_up(self) -> None:
-        """Leave the group, whatever is still under way in it."""
+        """Leave the group, aborting transfers."""
         if self._group is not None:
             leaving = threading.Thread(target=self._group.abort, daemon=True)
             leaving.start()
@@ -98,7 +98,7 @@ class PairGroup:
             raise PeerLost(f"the other side is gone: {error}") from error
 
     def _poll(self, done: torch.cuda.Event, timeout_s: float) -> None:
-        """NCCL's own wait knows nothing of a peer that died: over NVLink nobody tells it."""
+        """Wait for `done`. NCCL's own wait does not notice over NVLink that the other process has died."""
         began = time.monotonic()
         while not done.query():
             waited = time.monotonic() - began
@@ -130,16 +130,16 @@ def _gloo(store: Store, rank: int, settings: HandoffSettings) -> Any:
 
 
 def _while_it_lives(action: Callable[[], None], broken: Callable[[], bool]) -> None:
-    """Do what may block for long, but no longer than the other side lives."""
+    """Run `action`, which may block, in a thread; give up when the other side has ended, or after _JOIN_S."""
     errors: list[Exception] = []
 
-    def attempt() -> None:
+    def run() -> None:
         try:
             action()
         except Exception as error:  # raised below, in the caller's thread
             errors.append(error)
 
-    thread = threading.Thread(target=attempt, name="handoff-nccl-join", daemon=True)
+    thread = threading.Thread(target=run, name="handoff-nccl-join", daemon=True)
     thread.start()
     end = time.monotonic() + _JOIN_S
     while thread.is_alive():

@@ -1,10 +1,10 @@
-"""`nccl`: torch.distributed, point to point between two workers, asked for by a control message. Several hosts.
+"""`nccl`: torch.distributed, point to point between two workers, on one or several hosts.
 
 A consumer's connection to a producer is a session: a small TCP connection for control, and a process group of the two,
-a GPU each. When either side ends or is killed the TCP connection breaks, the other gives the group up, and the next
-take dials anew: that is the whole of the rendezvous after a restart. On CPUs the same goes by gloo, which is how it is
-tested without a GPU. Nothing is encrypted, and NCCL and gloo listen on ports of their own: for a network of your own
-only. Their rendezvous needs no port: it goes over the control connection, once the consumer has proven itself.
+with one GPU each. When either side ends, the TCP connection breaks, the other side leaves the group, and the next take
+dials anew; a restart needs nothing else. On CPUs gloo takes NCCL's place, so it can be tested without a GPU. Nothing is
+encrypted, and NCCL and gloo listen on ports of their own: only for networks that you trust. The rendezvous needs no
+port: it uses the control connection, after the consumer has proven that it holds the key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from handoff.transports.network.pool import Address, ConnectionPool
 from handoff.transports.network.server import ConnectionServer, listen
 
 _DESCRIPTORS = 32
-"""How many have to be free on either side before the two find each other: gloo ends a process that runs out of them."""
+"""File descriptors that must be free on either side before a group is joined: gloo ends a process that has none."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _hang_up(session: Session) -> None:
 
 @dataclass(frozen=True)
 class Sender:
-    """Meets each consumer on a connection of its own, and sends what it asks for."""
+    """The producer's side: joins a group with each consumer, and sends the payloads that it requests."""
 
     settings: HandoffSettings
     payloads: PayloadServer
@@ -118,7 +118,7 @@ class Sender:
             group = self._meet(control, proven)
             while True:
                 self._send(control, group)
-        except HandoffError as error:  # the consumer is gone, or is none of ours
+        except HandoffError as error:  # the consumer is gone, or does not hold the key
             self.payloads.refused(error)
         finally:
             control.close()

@@ -1,1 +1,1 @@
-"""Kinds whose consumers dial the producer and ask: payloads wait in host memory and travel in pieces."""
+"""Kinds whose consumers connect to the producer and request payloads, which travel in pieces from host memory."""

@@ -1,4 +1,4 @@
-"""What is hung up on unless it is heard of in time: peers that prove nothing, consumers that take nothing."""
+"""Deadlines of connections: those of peers that prove nothing, or that take nothing, are closed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Hashable
 
 
 class Deadlines:
-    """Connections or calls, each with a deadline `seconds` after it was last heard of. Thread-safe.
+    """Connections or calls, each with a deadline `seconds` after its last activity. Thread-safe.
 
-    `most`: how many there may be; one more, and the one that has been silent longest is hung up on. So whoever opens
-    many connections loses them, and keeps nobody out.
+    most: how many there may be; with one more, the one that has been silent longest is closed. So a peer that opens
+    many connections loses them, and does not keep others out.
     """
 
     def __init__(self, seconds: float, most: int) -> None:
@@ -25,7 +25,7 @@ class Deadlines:
         self._thread.start()
 
     def begin(self, key: Hashable, hang_up: Callable[[], None]) -> None:
-        """From now on `hang_up` is called unless `renew` or `end` is, in time."""
+        """Add `key`: `hang_up` is called unless `renew` or `end` is called in time."""
         over = []
         with self._changed:
             self._waiting.pop(key, None)
@@ -38,19 +38,19 @@ class Deadlines:
             each()
 
     def renew(self, key: Hashable) -> None:
-        """It was heard of."""
+        """There was activity: the deadline is `seconds` from now."""
         with self._changed:
             if key in self._waiting:
                 self._waiting[key] = (time.monotonic() + self._seconds, self._waiting[key][1])
                 self._waiting.move_to_end(key)
 
     def end(self, key: Hashable) -> None:
-        """It has no deadline any more: it has proven itself, or is over."""
+        """Remove the deadline of `key`: it has proven that it holds the key, or has ended."""
         with self._changed:
             self._waiting.pop(key, None)
 
     def close(self) -> None:
-        """Hang up on all."""
+        """Close all."""
         with self._changed:
             self._closed = True
             self._changed.notify()

@@ -1,7 +1,7 @@
-"""`grpc`: a server-streaming pull. Several hosts; a clip arrives frame by frame.
+"""`grpc`: a server-streaming call, on one or several hosts; a clip arrives frame by frame.
 
-/eden.handoff.Handoff/Pull, metadata: payload (the ticket's id) and authorization (the proof), no message; the answer
-is a message per piece, of the payload's plain bytes, in the order that both sides know from the layout.
+/eden.handoff.Handoff/Pull with the metadata payload (the ticket's id) and authorization (the proof), and an empty
+request. The answer is one message of raw bytes per piece, in the order that both sides know from the layout.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _THREADS = 16
 _CALLS = 256
 """Calls that wait for one of those, or are sent; the next is refused."""
 _IDLE_MS = 60_000
-"""How long a connection without a call is kept: to dial anew costs a consumer little."""
+"""Milliseconds for which a connection without a call is kept: dialling anew costs a consumer little."""
 _LARGEST_MESSAGE = LARGEST_CHUNK + (1 << 10)
 _PAYLOAD, _PROOF = "payload", "authorization"
 _ERRORS = {
@@ -53,7 +53,7 @@ def transport(context: TransportContext) -> NetworkTransport[grpc.Channel]:
 
 
 class Grpc(WireProtocol[grpc.Channel]):
-    """One channel kept for each take that runs at the same time."""
+    """The wire protocol over gRPC: as many channels are kept as takes run at the same time."""
 
     kind = "grpc"
     chunk = 256 << 10
@@ -95,7 +95,7 @@ class Grpc(WireProtocol[grpc.Channel]):
 
 
 class Patience(threading.Thread):
-    """Cancels a call that lets its reader wait for `seconds`. gRPC's own deadlines are for a whole call."""
+    """Cancels a call if its next piece does not come within `seconds`; gRPC's own deadlines are for whole calls."""
 
     def __init__(self, call: Any, seconds: float) -> None:
         super().__init__(name="handoff-grpc-patience", daemon=True)
@@ -107,7 +107,7 @@ class Patience(threading.Thread):
         self.start()
 
     def pieces(self) -> Iterator[bytes]:
-        """What the call brings. The time that its reader takes between two pieces does not count."""
+        """The pieces of the call. The time that its reader takes between two pieces does not count."""
         with contextlib.suppress(StopIteration):
             while True:
                 self._waiting_since = time.monotonic()
@@ -126,13 +126,13 @@ class Patience(threading.Thread):
                 return
 
     def end(self) -> None:
-        """The call has ended."""
+        """Stop watching: the call has ended."""
         self._ended.set()
         self.join()
 
 
 class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """grpcio's server, on threads of its own: none waits for what a stranger has begun to say."""
+    """grpcio's server, on threads of its own; a request that is not complete occupies none of them."""
 
     def __init__(self, settings: HandoffSettings, payloads: PayloadServer, chunk: int) -> None:
         self._payloads = payloads
@@ -151,7 +151,7 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._server.start()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        """Who answers a call, decided by its headers, before a thread is spent on it."""
+        """The handler of a call, chosen by its metadata, before a thread is used for it."""
         if handler_call_details.method != _METHOD:
             return None
         try:
@@ -202,7 +202,7 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 def _asked(metadata: Sequence[tuple[str, str | bytes]]) -> tuple[str, str]:
-    """The payload that is asked for, and the proof that is shown."""
+    """(id of the requested payload, proof) in a call's metadata."""
     fields = dict(metadata)
     return str(fields.get(_PAYLOAD)), str(fields.get(_PROOF))
 
@@ -213,5 +213,5 @@ def _refuse(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterato
 
 
 def _keepalive(settings: HandoffSettings) -> list[tuple[str, int]]:
-    """A side that is silent is asked for a sign; what it does not acknowledge in `timeout_s` ends the connection."""
+    """Keep-alive options: a silent side is pinged, and disconnected if it does not acknowledge in `timeout_s`."""
     return [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", int(settings.timeout_s * 1000))]

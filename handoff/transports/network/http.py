@@ -1,4 +1,4 @@
-"""`http`: the consumer pulls a payload with GET from a small server in the producer's process. Several hosts."""
+"""`http`: the consumer pulls a payload with GET from a small server in the producer's process; on any hosts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def transport(context: TransportContext) -> NetworkTransport[http.client.HTTPCon
 
 
 class Http(WireProtocol[http.client.HTTPConnection]):
-    """GET /payloads/ID with the proof as a bearer token; connections are kept alive."""
+    """The wire protocol over HTTP: GET /payloads/ID with the proof as a bearer token; connections are kept alive."""
 
     kind = "http"
     chunk = 1 << 20
@@ -87,7 +87,7 @@ def _answer(payloads: PayloadServer, chunk: int, connection: socket.socket, prov
 
 
 def _read_request(requests: io.BufferedReader) -> tuple[str, str]:
-    """Which payload is asked for, and the proof that is shown. Raises `TicketRejected` for anything else."""
+    """(id of the requested payload, proof) of a request. Raises `TicketRejected` for anything else."""
     head: list[bytes] = []
     left = LARGEST_REQUEST
     while (line := requests.readline(left)).strip():
@@ -96,10 +96,10 @@ def _read_request(requests: io.BufferedReader) -> tuple[str, str]:
     if not line:
         raise ConnectionError("the consumer is gone")
     if not line.endswith(b"\n"):
-        raise TicketRejected(f"no request of at most {LARGEST_REQUEST} bytes")
+        raise TicketRejected(f"the request is not complete within {LARGEST_REQUEST} bytes")
     first = head[0].split() if head else []
     if len(first) != 3 or first[0] != b"GET" or not first[1].startswith(b"/payloads/"):
-        raise TicketRejected("no request of a hand-off: nothing but GET /payloads/ID is answered")
+        raise TicketRejected("not a request of a hand-off: only GET /payloads/ID is answered")
     fields = dict(line.strip().lower().partition(b":")[::2] for line in head[1:])
     token = fields.get(b"authorization", b"").strip().removeprefix(b"bearer ")
     return first[1].removeprefix(b"/payloads/").decode("latin-1"), token.decode("latin-1")

@@ -20,7 +20,7 @@ from handoff.transports.network.pool import Address, warn_of_unknown
 
 _LOG = logging.getLogger(__name__)
 _PAUSE_S = 10.0
-"""How long a server that could not start is not tried again: puts go on by other transports meanwhile."""
+"""Seconds before a server that could not start is tried again; meanwhile other transports are used."""
 
 
 class Server(Protocol):
@@ -28,14 +28,14 @@ class Server(Protocol):
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
 
     def close(self) -> None:
         """Stop serving; its port and threads are free afterwards."""
 
 
 class ServerOnDemand:
-    """One kind's server of this process. `make` starts it, for payloads from a device. Thread-safe."""
+    """The server of one kind in this process, started when needed. `make`: starts it. Thread-safe."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class ServerOnDemand:
         self.running: Server | None = None
 
     def start(self, store: PayloadStore, device: torch.device) -> None:
-        """Start it unless it runs. Raises `TransportUnavailable` where it cannot start."""
+        """Start the server unless it runs. Raises `TransportUnavailable` if it cannot start."""
         with self._lock:
             if self.running is not None:
                 return
@@ -63,13 +63,13 @@ class ServerOnDemand:
                 raise TransportUnavailable(self._error)
             bind = self._context.settings.bind
             if not is_loopback(bind) and not self._encrypted:
-                _LOG.warning("%s serves on %s unencrypted: for a network of your own only", self._kind, bind)
+                _LOG.warning("%s serves on %s without encryption: only for networks that you trust", self._kind, bind)
             payloads = PayloadServer(self._context.key, store, self._context.counters)
             try:
                 with out_of_descriptors():
                     warn_of_unknown(self._context.settings)
                     self.running = self._make(payloads, device)
-            except OverCapacity as error:  # it passes: the next put tries again
+            except OverCapacity as error:  # temporary: the next put tries again
                 raise TransportUnavailable(f"its server cannot start: {error}") from error
             except Exception as error:  # libraries have their own: no port, a bad certificate, no thread
                 self._error = f"its server cannot start: {error}"
@@ -77,24 +77,24 @@ class ServerOnDemand:
                 raise TransportUnavailable(self._error) from error
 
     def route(self, **more: Any) -> Mapping[str, Any]:
-        """Where consumers find it."""
+        """The route to the server, for tickets; `more`: further values of it."""
         assert self.running is not None
         settings = self._context.settings
         route = {"host": settings.dialled, "port": self.running.port, **more}
         return {**route, "loopback": loopback_id()} if settings.names_loopback else route
 
     def close(self) -> None:
-        """Stop it, if it runs."""
+        """Stop the server, if it runs."""
         if self.running is not None:
             self.running.close()
 
 
 def address_of(route: Mapping[str, Any]) -> Address:
-    """Where to dial. Raises `Unreachable` where that is another host's name for itself."""
+    """The address to dial. Raises `Unreachable` if it is a loopback address of another host or container."""
     if route.get("loopback", here := loopback_id()) != here:
         raise Unreachable(
-            f"the ticket comes from another host, or container, and names {route['host']}, which is this one: where it "
-            "was made, set handoff.advertise to the address by which that host is reached, and handoff.bind to one "
-            "that it listens on"
+            f"the ticket comes from another host or container, but names {route['host']}, which is this one: on "
+            "the host that made it, set handoff.advertise to the address by which others reach that host, and "
+            "handoff.bind to one that it listens on"
         )
     return route["host"], route["port"]

@@ -1,4 +1,4 @@
-"""What a producer's server gives to whoever proves to hold the key: the same for every kind that is asked."""
+"""The payloads of a producer for consumers who prove that they hold the key: the same for every network kind."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from handoff.payload.wire import write_header
 
 _LOG = logging.getLogger(__name__)
 LARGEST_REQUEST = 4096
-"""Bytes of a request at most, before anything is read out of it."""
+"""Most bytes of a request; a longer one is not parsed."""
 _ERRORS = {kind.__name__: kind for kind in (HandoffTimeout, OverCapacity, PayloadGone, PeerLost, TicketRejected)}
 
 
 @dataclass(frozen=True)
 class OutgoingPayload:
-    """A payload that cannot be dropped while it is sent."""
+    """A payload that is being sent, and so is not dropped."""
 
     body: torch.Tensor
-    """uint8, [nbytes], where it is kept"""
+    """uint8, [nbytes], in the memory where it waits."""
     layout: Layout
     lease: Lease
 
     def pieces(self, largest: int) -> Iterator[memoryview]:
-        """Its bytes, on the CPU, in the order in which they travel; it counts as taken just before the last ones leave.
+        """Its bytes, on the CPU, in the order in which they travel. It is marked taken just before the last piece.
 
-        largest: bytes of a piece at most.
+        largest: most bytes per piece.
         """
         body = self.body
         if body.is_cuda:
@@ -62,7 +62,7 @@ class OutgoingPayload:
 
 
 class PayloadServer:
-    """The payloads of one producer, for whoever proves to hold the key."""
+    """The payloads of one producer, for consumers who prove that they hold the key."""
 
     def __init__(self, key: bytes, store: PayloadStore, counters: HandoffCounters) -> None:
         self._key = key
@@ -76,9 +76,9 @@ class PayloadServer:
 
     @contextlib.contextmanager
     def payload(self, name: str, shown: str, proven: Callable[[], None] = lambda: None) -> Iterator[OutgoingPayload]:
-        """A payload, held while this lasts. `proven` is called once the proof has been found good.
+        """A context with the payload `name`, which is not dropped inside. `proven` is called once `shown` is verified.
 
-        Raises `TicketRejected` for a bad proof, `PayloadGone`, or `OverCapacity` where it cannot be held just now.
+        Raises `TicketRejected` for a wrong proof, `PayloadGone`, and `OverCapacity` if too many files are open.
         """
         self.check(name, shown)
         proven()
@@ -92,37 +92,37 @@ class PayloadServer:
             yield OutgoingPayload(payload.body[: payload.layout.nbytes], payload.layout, held)
 
     def refused(self, error: Exception) -> None:
-        """Count a request that was answered with `error`, where it was none of a consumer of ours."""
+        """Count a request that was refused with `error`, if its sender does not hold the key."""
         if not isinstance(error, TicketRejected):
             return
         self._counters["refused", "request"] += 1
         if self._counters["refused", "request"] == 1:
-            _LOG.warning("refused what a stranger asked for at the hand-off's port: %s", error)
+            _LOG.warning("refused a stranger's request at the hand-off's port: %s", error)
 
 
 def proof(key: bytes, payload: str) -> str:
-    """What a consumer shows to be given a payload: only who holds the key can make it."""
+    """The proof by which a consumer shows that it holds the key: an HMAC of the payload's id."""
     return hmac.new(key, b"pull " + payload.encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
 def write_request(key: bytes, payload: str) -> str:
-    """What a consumer sends to be given a payload."""
+    """A consumer's request for a payload, as JSON."""
     return json.dumps({"payload": payload, "proof": proof(key, payload)})
 
 
 def read_request(text: bytes | str) -> tuple[str, str]:
-    """Which payload is asked for, and the proof that is shown. Raises `TicketRejected` for anything else."""
+    """(id of the requested payload, proof) of a request. Raises `TicketRejected` for anything else."""
     request = read_object(text)
     return str(request.get("payload")), str(request.get("proof"))
 
 
 def write_error(error: HandoffError) -> str:
-    """What a producer answers in place of a payload."""
+    """A producer's answer in place of a payload, as JSON."""
     return json.dumps({"error": type(error).__name__, "message": str(error)})
 
 
 def read_answer(text: bytes | str) -> dict[str, Any]:
-    """A message of a producer. Raises the error that it tells, `TicketRejected` where it is no message."""
+    """A producer's message. Raises the error that it reports, or `TicketRejected` if it is not a message."""
     answer = read_object(text)
     if "error" in answer:
         raise_error(str(answer["error"]), str(answer.get("message")))
@@ -130,7 +130,7 @@ def read_answer(text: bytes | str) -> dict[str, Any]:
 
 
 def read_line(stream: io.BufferedReader) -> bytes:
-    """The next message, of a side that sends lines. Raises `PeerLost` where it has ended."""
+    """The next line of the other side. Raises `PeerLost` if the connection has ended."""
     line = stream.readline(LARGEST_REQUEST)
     if not line.endswith(b"\n") and len(line) < LARGEST_REQUEST:
         raise PeerLost("the other side has ended")
@@ -138,7 +138,7 @@ def read_line(stream: io.BufferedReader) -> bytes:
 
 
 def raise_error(name: str, message: str) -> None:
-    """Raise what the producer raised."""
+    """Raise the producer's error of this type."""
     raise _ERRORS.get(name, HandoffError)(message)
 
 

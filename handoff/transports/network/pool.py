@@ -1,4 +1,4 @@
-"""Connections from a consumer to producers, kept between takes."""
+"""A consumer's connections to producers, kept between takes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from handoff.settings import HandoffSettings
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 32
-"""Idle connections that a consumer keeps, of all producers together."""
+"""Most idle connections that a consumer keeps, to all producers together."""
 
 C = TypeVar("C")
 T = TypeVar("T")
 Address = tuple[str, int]
-"""Host and port; for a pool of other connections whatever tells two producers apart."""
+"""Host and port."""
 
 
 class ConnectionPool(Generic[C]):
@@ -33,7 +33,7 @@ class ConnectionPool(Generic[C]):
         self._lock = threading.Lock()
 
     def use(self, address: Address, receive: Callable[[C], Iterator[T]]) -> Generator[T, None, None]:
-        """What `receive` yields on a connection to `address`. A kept one that turns out dead is dialled anew, once.
+        """Yield what `receive` yields on a connection to `address`. If a kept one is dead, a new one is dialled, once.
 
         Raises `PeerLost` and `HandoffTimeout` for network errors.
         """
@@ -50,14 +50,14 @@ class ConnectionPool(Generic[C]):
                     raise
 
     def close(self) -> None:
-        """Hang up all that are idle."""
+        """Close all idle connections."""
         with self._lock:
             while self._idle:
                 self._hang_up(self._idle.popleft()[1])
 
     @contextlib.contextmanager
     def _borrow(self, address: Address, fresh: bool) -> Iterator[tuple[C, bool]]:
-        """A connection, and whether it was kept. It is kept again unless the block ends by an error."""
+        """A context with (a connection, whether it was kept); afterwards it is kept, unless an error was raised."""
         connection, kept = self._find(address, fresh)
         try:
             yield connection, kept
@@ -82,7 +82,7 @@ class ConnectionPool(Generic[C]):
 
 
 def warn_of_unknown(settings: HandoffSettings) -> None:
-    """Say so where a name that consumers are told to dial is unknown on this host: it may be known on theirs."""
+    """Warn if this host cannot resolve the name in its tickets; consumers' hosts may be able to."""
     try:
         look_up(settings.dialled)
     except PeerLost as error:
@@ -90,7 +90,7 @@ def warn_of_unknown(settings: HandoffSettings) -> None:
 
 
 def look_up(host: str) -> None:
-    """Raise `Unreachable` for a name that is unknown, `PeerLost` where nobody answers who would know it."""
+    """Raise `Unreachable` if a host name does not exist, `PeerLost` if it cannot be resolved now."""
     try:
         socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""Where a producer listens: sockets, ports, TLS, and a TCP server with a thread per connection."""
+"""A producer's sockets, ports and TLS, and a TCP server with one thread per connection."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _PORTS = 64
 """How many ports from the first one on are tried."""
 _BACKLOG = 1024
 STRANGERS = 32
-"""How many connections may be there that have proven nothing; one more, and the oldest of them is hung up on."""
+"""Most connections that have not proven that they hold the key; with one more, the oldest of them is closed."""
 IDLE_S = 3600.0
-"""How long a producer keeps the connection of a consumer that asks for nothing."""
+"""Seconds for which a connection without requests is kept."""
 STALLED_S = 60.0
-"""How long a consumer may take none of what is on its way to it."""
+"""Seconds after which a consumer that receives nothing of what is being sent to it is disconnected."""
 _PAUSE_S = 0.1
 _GONE_S = 5.0
 
 T = TypeVar("T")
 Answer = Callable[[socket.socket, Callable[[], None]], None]
-"""Serves a connection; calls the second argument as soon as the other side has proven that it holds the key."""
+"""A function that serves a connection, and calls its second argument once the peer has proven that it holds the key."""
 
 
 class ConnectionServer:
-    """Has `answer` serve each connection on a thread of its own, until it returns or raises.
+    """Calls `answer` for each connection, on a thread of its own; closes the connection when it returns or raises.
 
-    It serves from the moment it is made, at `listener`, which it owns; over TLS where `tls` is given. Whoever has not
-    proven within `timeout_s` that they hold the key is hung up on, and strangers are few at a time.
+    It serves as soon as it is made, on `listener`, which it owns; over TLS if `tls` is given. A peer that has not
+    proven within `timeout_s` that it holds the key is disconnected; there are at most STRANGERS of these at a time.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ConnectionServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         port: int = self._listener.getsockname()[1]
         return port
 
@@ -95,7 +95,7 @@ class ConnectionServer:
             try:
                 thread.start()
             except RuntimeError as error:  # no thread is to be had now; the next consumer may fare better
-                _LOG.warning("a consumer could not be served: %s", error)
+                _LOG.warning("a consumer could not be served, since no thread could be started: %s", error)
                 self._forget(thread)
 
     def _serve(self, connection: socket.socket) -> None:
@@ -127,13 +127,13 @@ class ConnectionServer:
 
 
 def hang_up(connection: socket.socket) -> None:
-    """End a connection under whoever is reading from it, or writing to it."""
+    """Shut a connection down, even while another thread reads or writes."""
     with contextlib.suppress(OSError):
         socket.socket.shutdown(connection, socket.SHUT_RDWR)  # TLS's own would say farewell first
 
 
 def listen(settings: HandoffSettings) -> socket.socket:
-    """A listening TCP socket where the settings want it. Raises `HandoffError` where there is no free port."""
+    """A TCP socket that listens on the address and port in the settings. Raises like `at_free_port`."""
 
     def at(port: int) -> socket.socket:
         listener = socket.socket(socket.AF_INET6 if ":" in settings.bind else socket.AF_INET, socket.SOCK_STREAM)
@@ -152,10 +152,10 @@ def listen(settings: HandoffSettings) -> socket.socket:
 
 
 def at_free_port(settings: HandoffSettings, listen_at: Callable[[int], T]) -> T:
-    """What `listen_at(port)` gives for the first port that is free; 0 stands for any.
+    """The result of `listen_at(port)` for the first free port; port 0 means any.
 
-    It raises `OSError` where it cannot. Raises `HandoffError` where no port is free, or the host has no such address,
-    `OverCapacity` where too many files are open.
+    listen_at: raises `OSError` if it cannot listen on the port. Raises `HandoffError` if no port is free or the host
+    does not have the address, `OverCapacity` if too many files are open.
     """
     for port in range(settings.port, settings.port + _PORTS) if settings.port else (0,):
         try:
@@ -168,12 +168,12 @@ def at_free_port(settings: HandoffSettings, listen_at: Callable[[int], T]) -> T:
 
 
 def bracketed(host: str) -> str:
-    """A host as it stands in an address with a port."""
+    """A host as it is written before a port: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def server_tls(settings: HandoffSettings) -> ssl.SSLContext | None:
-    """What a producer's server proves itself with, or None."""
+    """TLS context with a producer's certificate; None without TLS."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -182,7 +182,7 @@ def server_tls(settings: HandoffSettings) -> ssl.SSLContext | None:
 
 
 def client_tls(settings: HandoffSettings) -> ssl.SSLContext | None:
-    """What a consumer checks a producer's server against, or None."""
+    """TLS context with which a consumer verifies a producer's server; None without TLS."""
     if settings.tls_authority is None:
         return None
     return ssl.create_default_context(cafile=settings.tls_authority)

@@ -1,7 +1,7 @@
 """The transport of all network kinds: payloads wait in host memory and travel in pieces.
 
 Both sides know the order of the pieces from the layout: header and statistics, then frame by frame. Each piece is
-received into its place, and goes up to the GPU while the next one comes; a clip can be decoded from its first pair on.
+received in place, and copied to the GPU while the next one arrives; decoding can start with the first pair.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ C = TypeVar("C")
 
 
 class WireProtocol(Generic[C]):
-    """How one kind asks for a payload and sends it; C is a consumer's connection."""
+    """How one network kind requests and sends a payload; C is the type of a consumer's connection."""
 
     kind: str
     chunk: int
-    """The size of piece that measured best, in bytes."""
+    """Most bytes per piece; the class has the size that measured best."""
 
     def __init__(self, context: TransportContext) -> None:
         self.settings = context.settings
@@ -40,7 +40,7 @@ class WireProtocol(Generic[C]):
 
     @property
     def encrypted(self) -> bool:
-        """Whether the settings have its server encrypt."""
+        """Whether its server encrypts, by the settings."""
         return self.settings.tls_certificate is not None
 
     def serve(self, payloads: PayloadServer) -> Server:
@@ -48,7 +48,7 @@ class WireProtocol(Generic[C]):
         raise NotImplementedError
 
     def connection_server(self, answer: Answer) -> ConnectionServer:
-        """A server where the settings want it, with a thread per connection."""
+        """A TCP server on the address and port in the settings, with one thread per connection."""
         tls = server_tls(self.settings)
         return ConnectionServer(listen(self.settings), self.kind, answer, self.settings.timeout_s, tls)
 
@@ -57,15 +57,15 @@ class WireProtocol(Generic[C]):
         raise NotImplementedError
 
     def hang_up(self, connection: C) -> None:
-        """Close it."""
+        """Close a connection."""
         raise NotImplementedError
 
     def receive(self, connection: C, ticket: Ticket, views: Sequence[memoryview]) -> Iterator[None]:
-        """Ask for a payload and fill the views in order, saying so after each."""
+        """Request a payload and fill the views in order; yields after each."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Release what connections share."""
+        """Release resources that connections share."""
 
 
 class NetworkTransport(Transport, Generic[C]):
@@ -106,7 +106,7 @@ class NetworkTransport(Transport, Generic[C]):
                         into[part].copy_(received[part], non_blocking=True)
                     yield piece.frames
         finally:
-            wait_for_copies(into.device)  # what was received into is used again as soon as it is let go
+            wait_for_copies(into.device)  # the host memory is reused as soon as it is released
 
     def close(self) -> None:
         self.server.close()
@@ -116,7 +116,7 @@ class NetworkTransport(Transport, Generic[C]):
 
 
 def fill(view: memoryview, piece: bytes | memoryview) -> None:
-    """Copy a piece to its place. Raises `HandoffError` for one of another size."""
+    """Copy a piece to its place. Raises `HandoffError` if their sizes differ."""
     if len(piece) != len(view):
-        raise HandoffError(f"a piece of {len(piece)} bytes came where {len(view)} belong")
+        raise HandoffError(f"a piece of {len(piece)} bytes came, expected {len(view)}")
     view[:] = piece

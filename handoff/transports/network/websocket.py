@@ -1,4 +1,4 @@
-"""`websocket`: one connection kept, payloads as binary messages, a piece each. Several hosts."""
+"""`websocket`: connections are kept, and each piece of a payload is a binary message; on one or several hosts."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _SILENT = logging.getLogger("handoff.websocket.server")
 _FRAMES = (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE)
 _SILENT.setLevel(logging.CRITICAL)  # every consumer that goes away would be a traceback in the log
 _DESCRIPTORS = 8
-"""How many have to be free before a producer is dialled. A connection takes four: the last one in a thread of the
-library's, which ends without a word where there is none, as if the producer were gone. The others are to spare."""
+"""File descriptors that must be free before a producer is dialled. A connection takes four, the last one in a thread of
+the library; without it the thread ends silently, as if the producer were gone. The others are a reserve."""
 
 
 def transport(context: TransportContext) -> NetworkTransport[ClientConnection]:
@@ -42,7 +42,7 @@ def transport(context: TransportContext) -> NetworkTransport[ClientConnection]:
 
 
 class WebSocket(WireProtocol[ClientConnection]):
-    """The consumer sends {"payload", "proof"}; the answer is {} and the pieces, or {"error", "message"}."""
+    """The consumer sends {"payload", "proof"}; the answer is {} and the pieces, or {"error", "message"}, as JSON."""
 
     kind = "websocket"
     chunk = 1 << 20
@@ -109,7 +109,7 @@ class _Consumer:
         self._protocol = ServerProtocol(max_size=LARGEST_REQUEST, logger=_SILENT)
 
     def requests(self) -> Iterator[bytes]:
-        """What the other side sends, until it leaves. It is greeted first."""
+        """Answer the opening handshake, then yield the messages of the other side until it leaves."""
         while data := self._connection.recv(1 << 16):
             self._protocol.receive_data(data)
             for event in self._protocol.events_received():

@@ -1,8 +1,8 @@
-"""`zeromq`: ROUTER in the producer, DEALER in the consumer, pieces sent from where they lie. Several hosts.
+"""`zeromq`: a ROUTER socket in the producer, a DEALER socket in the consumer; pieces are sent without a copy.
 
-A consumer shows that it holds the key as it connects (PLAIN), before a message of it is read. CURVE, ZeroMQ's
-encryption, is switched on by `curve`; the producer's key pair follows from the key that both stages
-share, so there is nothing to hand out.
+A consumer proves that it holds the key when it connects (PLAIN), before any message of it is read. The setting `curve`
+switches on CURVE, ZeroMQ's encryption; the producer's key pair is derived from the key that both nodes share, so no
+other key has to be distributed.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE
 _LOST |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _LOG = logging.getLogger(__name__)
 ADMISSION = "connection by zeromq"
-"""What a consumer proves its key for as it connects."""
+"""What a consumer's proof is for when it connects: it takes the place of a payload's id."""
 _UNSENT_MS = 2
-"""How often pieces that are being sent are looked after."""
+"""Milliseconds between two checks whether pieces have been sent."""
 
 
 def transport(context: TransportContext) -> NetworkTransport[Connection]:
@@ -52,14 +52,14 @@ def transport(context: TransportContext) -> NetworkTransport[Connection]:
 
 @dataclass(frozen=True)
 class Connection:
-    """A consumer's socket, and what tells that its connection broke: ZeroMQ itself would quietly dial for ever."""
+    """A consumer's socket, and a monitor that shows if its connection broke: ZeroMQ itself would reconnect for ever."""
 
     socket: zmq.Socket[bytes]
     monitor: zmq.Socket[bytes]
 
 
 class ZeroMQ(WireProtocol[Connection]):
-    """The consumer sends {"payload", "proof"}; the answer is {} and a message a piece, or {"error", "message"}."""
+    """The consumer sends {"payload", "proof"}; the answer is {} and one message per piece, or {"error", "message"}."""
 
     kind = "zeromq"
     chunk = 4 << 20
@@ -124,13 +124,13 @@ class ZeroMQ(WireProtocol[Connection]):
         if connection.monitor in ready:
             event = recv_monitor_message(connection.monitor)["event"]
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                raise TicketRejected("the producer does not let in who does not hold its key")
+                raise TicketRejected("the producer refused the connection: this process does not hold its key")
             raise PeerLost(f"the producer is gone: {zmq.Event(event).name}")
         raise HandoffTimeout("the producer did not answer in time")
 
 
 class ZeroMQServer:
-    """One thread: it queues pieces without copying them and holds each payload until ZeroMQ has sent the last."""
+    """A server with one thread: it queues pieces without a copy, and keeps each payload until all of it is sent."""
 
     def __init__(self, protocol: ZeroMQ, payloads: PayloadServer) -> None:
         settings = protocol.settings
@@ -205,12 +205,12 @@ class ZeroMQServer:
         stop.close()
         _wait_for(sending)
 
-    def _let_in(self, version: bytes, number: bytes, *asked: bytes) -> None:
-        """Answer whether a peer may go on: `asked` is domain, address, identity, mechanism, and what it shows."""
-        mechanism, *shown = asked[3:]
+    def _let_in(self, version: bytes, number: bytes, *request: bytes) -> None:
+        """Decide whether a peer may connect. `request`: domain, address, identity, mechanism, and its credentials."""
+        mechanism, *shown = request[3:]
         code, text = b"200", b""
         try:
-            if mechanism != b"CURVE":  # there a handshake alone takes the key
+            if mechanism != b"CURVE":  # with CURVE the handshake itself proves the key
                 self._payloads.check(ADMISSION, shown[-1].decode(errors="replace") if shown else "")
         except TicketRejected as error:
             self._payloads.refused(error)
@@ -252,6 +252,6 @@ def _wait_for(sending: list[tuple[contextlib.ExitStack, list[zmq.MessageTracker]
 
 
 def _curve_keys(key: bytes) -> tuple[bytes, bytes]:
-    """The producer's public and secret key."""
+    """The producer's (public key, secret key)."""
     secret = z85.encode(hashlib.sha256(b"zeromq curve " + key).digest())
     return zmq.curve_public(secret), secret
