@@ -19,6 +19,7 @@ LONGEST_FIRST = (
     "e2e/test_load_scenarios.py",
     "e2e/test_client_formats.py",
     "e2e/test_client_faults.py",
+    "e2e/test_installed.py",
     "security/",
     "e2e/test_drain.py",
     "e2e/test_installed.py",
