@@ -16,8 +16,8 @@ from server.settings import COMMAND, FOLDER, MODEL_STORE
 from server.torchserve import RunsAlready, Server, ServerError
 
 PLACES = """\
-The model store and the server's own folder are model_store/ and run/server/: of the checkout, where this runs in one;
-of the current folder, where it is installed. --model-store, --output and --folder name others."""
+By default the model store is model_store/ and the server's folder is run/server/, both in the checkout, or in the
+current folder if this is installed. --model-store (pack: --output) and --folder name others."""
 HELP = {
     "start": "start it, and return once it has answered a real call",
     "run": "start it and stay until told to end: for containers",

@@ -59,7 +59,7 @@ def liveliest_compared(gaps: Iterable[Gap], draw: Callable[[Frame, Frame], Frame
     """The film's pair with the most motion, repeated, blended and drawn. Raises MediaError: nothing moves."""
     gap = liveliest(gaps)
     if gap is None or gap.right is None:
-        raise MediaError(f"{name}: nothing moves, there is nothing to compare")
+        raise MediaError(f"{name}: nothing moves, so there is nothing to compare")
     left, right = gap.left.pixels, gap.right.pixels
     blended = ((left.astype(int) + right + 1) // 2).astype(left.dtype)
     return side_by_side([left, blended, draw(left, right)])

@@ -1,4 +1,4 @@
-"""The folder where a result is made: its finished segments, and a journal that says which film they are of.
+"""The folder in which a result is made: its finished segments, and a journal of which film they belong to.
 
 It lies beside the result (film.mp4.parts) until the result is complete. An interrupted run leaves it behind; the next
 one, told to resume, makes the segments that are missing in it.
@@ -19,10 +19,10 @@ from typing import Any, Self
 from eden_client.folder_lock import FolderLock, LockTaken
 
 JOURNAL_VERSION = 4
-"""Of segments that go together: a run cannot go on with those of another."""
+"""Version of the segments: a run cannot continue with those of another version."""
 
 LONGEST_NAME = 255
-"""Bytes of a file's name, on nearly every file system."""
+"""Most bytes of a file's name, on nearly every file system."""
 _ENDING = ".parts"
 
 
@@ -50,7 +50,7 @@ class Entry:
 
 
 class ResumeJournal:
-    """The parts of one result. Made by `open_journal`."""
+    """The finished segments of one result, and their journal. Made by `open_journal`."""
 
     def __init__(self, folder: Path, order: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -61,7 +61,7 @@ class ResumeJournal:
         try:
             self._lock = FolderLock(folder, wait=False)
         except LockTaken as error:
-            raise JournalError(f"another run is at work in {folder}") from error
+            raise JournalError(f"another run is using {folder}") from error
 
     @property
     def entries(self) -> list[Entry]:
@@ -80,7 +80,7 @@ class ResumeJournal:
         return sum(entry.frames for entry in self.entries)
 
     def record(self, entry: Entry) -> None:
-        """Note a finished segment, for good. Threads may do so at once."""
+        """Record a finished segment durably. Thread-safe."""
         with self._recording:
             self._entries[entry.number] = entry
             self._write()
@@ -91,16 +91,16 @@ class ResumeJournal:
         self.close()
 
     def close(self) -> None:
-        """Let go; what is there stays."""
+        """Release the folder; its files stay."""
         self._lock.release()
 
     def begin(self) -> None:
-        """Start with nothing."""
+        """Start anew, without finished segments."""
         self._clear(keep=set())
         self._write()
 
     def resume(self) -> None:
-        """Take over what an earlier run of the same order finished. Raises JournalError."""
+        """Take over what an earlier run with the same options finished. Raises JournalError: the options differ."""
         if not self._journal.exists():
             self.begin()
             return
@@ -130,7 +130,7 @@ class ResumeJournal:
 
 
 def parts_folder(result: Path) -> Path:
-    """Beside the result; its name is cut and marked where no name can be as long."""
+    """The folder of a result's segments, beside it; a name that is too long is cut, and gets a hash."""
     name = result.name + _ENDING
     if len(os.fsencode(name)) > LONGEST_NAME:
         mark = f"~{hashlib.sha256(os.fsencode(result.name)).hexdigest()[:8]}{_ENDING}"
@@ -139,12 +139,12 @@ def parts_folder(result: Path) -> Path:
 
 
 def rescued_part(result: Path) -> Path:
-    """Where that part of a result can be seen that a run which ended early has finished."""
+    """The file with the finished part of a result whose run ended early."""
     return parts_folder(result) / f"so-far{result.suffix}"
 
 
 def finished_segments(result: Path) -> list[Entry]:
-    """Those of a result that is being made, or was begun, up to the first that is missing: for who looks on."""
+    """The finished segments of a result up to the first missing one; may be called while another process makes it."""
     try:
         told = json.loads((parts_folder(result) / "journal.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -156,18 +156,16 @@ def finished_segments(result: Path) -> list[Entry]:
 def open_journal(result: Path, order: Mapping[str, Any], resume: bool, overwrite: bool) -> ResumeJournal:
     """The journal of `result`, with what an interrupted run left in it if `resume`.
 
-    order   what decides how the result looks: a run with another one cannot go on with these parts
-    Raises JournalError: parts are there and nobody said what to do with them, or another run is using them.
+    order   the options that decide how the result looks: a run with others cannot continue with these segments
+    Raises JournalError: segments exist and neither `resume` nor `overwrite` is set, or another run is using them.
     """
     folder = parts_folder(result)
     left_over = (folder / "journal.json").exists()
     if left_over and not (resume or overwrite):
-        raise JournalError(
-            f"{folder} is there from an interrupted run: --resume goes on with it, --overwrite starts over"
-        )
+        raise JournalError(f"{folder} is left from an interrupted run: --resume continues it, --overwrite starts over")
     folder.mkdir(parents=True, exist_ok=True)
     if not left_over and any(folder.iterdir()):
-        raise JournalError(f"{folder} is in the way: it was not made by an earlier run")
+        raise JournalError(f"{folder} exists, but was not made by an earlier run: move it away")
     journal = ResumeJournal(folder, order)
     try:
         journal.resume() if resume else journal.begin()

@@ -95,7 +95,7 @@ class FilmFile:
         self._decoded = self._decoder().pictures()
         self._first = list(islice(self._decoded, LOOKED_AT if rate is None and in_doubt(stated) else 1))
         if not self._first:
-            raise MediaError(f"{name}: the video holds not a single picture")
+            raise MediaError(f"{name}: the video has no pictures")
         if known is None:
             self._crop = crop_of(path, stream) if path else None
             self.look = self._looked_at(stated, rate, path)

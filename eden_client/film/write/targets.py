@@ -27,7 +27,7 @@ from media import MediaError
 
 
 class Kind(Enum):
-    """Of what kind a result is."""
+    """The kinds of results."""
 
     VIDEO = "video"
     GIF = "gif"
@@ -37,7 +37,7 @@ class Kind(Enum):
 
 
 def kind_of(target: str) -> Kind:
-    """By OUTPUT's name. Raises MediaError: none that is known, or a name that no file can have."""
+    """The kind of result, by OUTPUT's name. Raises MediaError: an unknown kind, or a name that is too long."""
     path = Path(target)
     if target == PIPE:
         return Kind.PIPE
@@ -62,19 +62,22 @@ def kind_of(target: str) -> Kind:
 
 
 def check_target(order: Order) -> None:
-    """Refuse what would end badly, before any work. Raises MediaError."""
+    """Check OUTPUT before any work is done.
+
+    Raises MediaError: it exists, has no folder, or cannot be made like this.
+    """
     kind = kind_of(order.target)
     if kind is Kind.PIPE:
         if order.resume:
-            raise MediaError("what went to standard output is gone: there is nothing to resume")
+            raise MediaError("a run to standard output cannot be resumed")
         return
     if kind is Kind.PICTURE and not order.compare:
         raise MediaError(f"{order.target}: a single picture is made by --compare only; pictures go to a folder/")
     place = _place(order.target)
     if not order.overwrite and (any(place.iterdir()) if place.is_dir() else place.exists()):
-        raise MediaError(f"{place} is there already: --overwrite replaces it")
+        raise MediaError(f"{place} exists already: --overwrite replaces it")
     if not place.absolute().parent.is_dir():
-        raise MediaError(f"{place.parent}: there is no such folder")
+        raise MediaError(f"{place.parent}: no such folder")
 
 
 def open_result(
@@ -87,9 +90,9 @@ def open_result(
     at_once: int,
     waiting: int,
 ) -> tuple[Result, list[str]]:
-    """Where the frames go, and what a user should know about it.
+    """The result that frames are written to, and notes for the user.
 
-    at_once, waiting   segments encoded at the same time, and frames that may wait for that
+    at_once, waiting   most segments encoded at once, and most frames that may wait for their encoders
     Raises MediaError or JournalError.
     """
     kind, place = kind_of(order.target), _place(order.target)
