@@ -11,7 +11,7 @@ FrameLayout = Literal["rgb24", "i420"]
 """rgb24: [K, H, W, 3], red, green and blue of each pixel.
 
 i420: [K, H*3/2, W] with even H and W: H rows of luma, then two planes of H/2 x W/2 samples of chroma (Cb, Cr), one
-after the other in rows of W. What that means in colours is said beside it.
+after the other in rows of W. Matrix and range of the colours are given separately.
 """
 SHAPES: dict[FrameLayout, str] = {"rgb24": "[K, H, W, 3]", "i420": "[K, H*3/2, W] with even H and W"}
 

@@ -42,7 +42,7 @@ _STORED: dict[int, Callable[[Frame], Frame]] = {
 """By EXIF orientation: a view of the upright frame whose rows and columns are those of the stored picture."""
 _Tile = tuple[int, int, int, int]
 _DEEP_FORMATS = {"gray16be": 1, "ya16be": 2, "rgb48be": 3, "rgba64be": 4}
-"""What FFmpeg makes of a PNG of 16 bits a channel, and the channels of it."""
+"""FFmpeg's pixel formats for PNGs of 16 bits per channel, and their number of channels."""
 
 
 def decode_image(data: bytes, *, max_pixels: int, formats: tuple[str, ...] = READABLE) -> Frame:
@@ -50,8 +50,8 @@ def decode_image(data: bytes, *, max_pixels: int, formats: tuple[str, ...] = REA
 
     Transparent pictures are composited on black, 16-bit ones scaled to the nearest of 256 levels, grey, palette and
     CMYK ones converted; of an animation the first frame is taken. Colour profiles are not applied.
-    `media.peek` tells what it needs of memory.
-    Raises MediaError: no bytes, not one of `formats`, damaged, or more than `max_pixels` (told from the header alone).
+    `media.peek` tells how much memory it needs.
+    Raises MediaError: no bytes, not one of `formats`, damaged, or more than `max_pixels` (by its header alone).
     """
     header = readable_header(data, formats)
     if header is not None:
@@ -143,7 +143,7 @@ def encode_image(frame: Frame, format: ImageFormat, quality: int | None = None) 
         buffer = io.BytesIO()
         Image.fromarray(frame).save(buffer, format, **options)
         return buffer.getvalue()
-    except (OSError, ValueError) as error:  # WebP ends at 16383 pixels a side, JPEG at 65500
+    except (OSError, ValueError) as error:  # WebP ends at 16383 pixels per side, JPEG at 65500
         raise MediaError(f"a {format} cannot hold {frame.shape[1]}x{frame.shape[0]} pixels: {error}") from error
 
 
@@ -207,12 +207,12 @@ def _rgb(image: Image.Image) -> Callable[[_Tile], Frame]:
 
 
 def is_deep_png(data: bytes) -> bool:
-    """Whether these bytes are a PNG of 16 bits a channel."""
+    """Whether these bytes are a PNG of 16 bits per channel."""
     return data[:8] == PNG_MAGIC and data[24:25] == b"\x10"
 
 
 def _deep_rgb(data: bytes, size: tuple[int, int]) -> Callable[[_Tile], Frame]:
-    """A PNG of 16 bits a channel. Pillow keeps colour's high byte and clips grey; FFmpeg keeps all 16."""
+    """A PNG of 16 bits per channel. Pillow keeps colour's high byte and clips grey; FFmpeg keeps all 16."""
     (picture,) = av.CodecContext.create("png", "r").decode(av.Packet(data))
     assert isinstance(picture, VideoFrame)
     channels = _DEEP_FORMATS[picture.format.name]

@@ -1,4 +1,4 @@
-"""Files as FFmpeg has to be told them: by their names, whatever is in these, and with tags in any encoding."""
+"""Opens files with FFmpeg: names with any characters, and tags in any encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a picture, a .npy or a video holds, and what decoding it will need of memory, told from its header alone."""
+"""Size of a picture, a .npy or a video, and how much memory decoding it needs, from its header alone."""
 
 from __future__ import annotations
 

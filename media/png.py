@@ -1,6 +1,6 @@
 """A fast PNG writer: three to four times as fast as Pillow's on camera-like frames, files of about the same size.
 
-What takes Pillow's time is trying five filters a row and looking for repeated strings, of which camera-like frames
+Pillow spends its time on trying five filters per row and looking for repeated strings, of which camera-like frames
 hold none. Here every row is written as its difference from the row above, and only runs and Huffman codes pack it.
 NumPy and zlib let other threads run meanwhile.
 """

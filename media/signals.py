@@ -1,4 +1,4 @@
-"""Being told to end: a signal becomes an exception, so that whatever was begun is undone on the way out."""
+"""Signals to end become an exception, so that whatever was begun is cleaned up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller may say of a call beside its pictures: how urgent it is, and how long it waits."""
+"""What a caller may state about a call besides its pictures: its priority and its deadline."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Video:
         if not rate or rate < 0:
             raise MediaError("the video states no frame rate")
         self.rate: Fraction = Fraction(rate)
-        """Frames a second, on average: any that the file states, so it need not be one that `encode_video` takes."""
+        """Average frames per second, as the file states it; `encode_video` may not accept it."""
         self._pictures = _decoded(container, stream.index)
         self._first = next(self._pictures, None)
         if self._first is None:
@@ -156,7 +156,7 @@ def open_video(
     Of bytes, which anyone may have sent, FFmpeg sees nothing before their header has been read and found within the
     limits; what the decoder then takes stays within what `media.peek` tells.
     `containers` limits what FFmpeg may take the data for (None: everything it knows, for a user's own files only).
-    Raises MediaError: not a video, damaged, cut short, without a frame, or over a limit (size is told from the header);
+    Raises MediaError: not a video, damaged, cut short, without a frame, or over a limit (the header states the size);
     OSError where the file cannot be read.
     """
     header, options = None, dict[str, str]()

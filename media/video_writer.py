@@ -18,7 +18,7 @@ from media.names import file_url
 from media.video_reader import SCALING
 
 SLOWEST, FASTEST = Fraction(1, 1000), Fraction(2000)
-"""Frames a second of what `encode_video` writes."""
+"""Frames per second of a video that `encode_video` writes."""
 LARGEST_TERM = 20_000_000
 """Of a rate's numerator and denominator. With B-frames FFmpeg's mp4 writer fails on terms near 2^31, or on 1/100000."""
 LARGEST_SIDE = 16384
@@ -35,7 +35,7 @@ def encode_video(
     crf: int = 17,
     preset: str = "veryfast",
 ) -> int:
-    """Write `frames` [H, W, 3] as an mp4 of `rate` frames a second to a path or a seekable file; return their count.
+    """Write `frames` [H, W, 3] as an mp4 of `rate` frames per second to a path or a seekable file; return their count.
 
     4:2:0 halves both sides, so an odd width or height gets one more column or row, a copy of the last.
     Raises MediaError: no frames, frames of different sizes or over LARGEST_SIDE, a rate outside SLOWEST to FASTEST, or
