@@ -76,6 +76,6 @@ def test_awkward_values_are_read_as_they_were_written(tmp_path):
         ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
     ],
 )
-def test_a_server_is_called_where_it_listens(address, url):
+def test_a_server_is_called_where_it_listens(address, url, tmp_path):
     assert dialled(address) == url
-    assert Server(config={"inference_address": address}).url == url
+    assert Server(folder=tmp_path, config={"inference_address": address}).url == url
