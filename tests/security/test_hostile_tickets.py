@@ -179,19 +179,19 @@ def test_json_of_a_strangers_is_a_bad_ticket_and_no_more(client: Client, target:
         case
         for name, body in STRANGE.items()
         for case in (
-            rejected(name, body, "no ticket"),
+            rejected(name, body, "not a ticket"),
             Case(
                 f"{name}, of JSON's type",
                 Call(body, content_type="application/json"),
                 REJECTED,
-                ("no ticket",),
+                ("not a ticket",),
                 "TicketRejected",
             ),
             Case(
                 f"{name}, in a form",
                 Call((Part("ticket", body, "application/json", "ticket"),)),
                 REJECTED,
-                ("no ticket",),
+                ("not a ticket",),
             ),
         )
     ]
