@@ -1,10 +1,12 @@
 """What TorchServe reads from a worker's socket: every answer once and whole, large ones ahead of the rest."""
 
+import os
 import socket
 import struct
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from ts.context import Context, RequestProcessor
@@ -227,6 +229,15 @@ def test_no_call_is_ended_before_its_answer_could_be_lost(wire, monkeypatch):
     replies = Replies(context, CALLERS)
     replies.finish(1, Answer(b"soon", "image/png"))
     assert waited == [replies._started]
+
+
+@pytest.mark.parametrize(("load", "times"), [(0.1, 1), (1, 1), (3, 3), (200, 10)])
+def test_on_a_busy_machine_answers_come_later(monkeypatch, load, times):
+    slept = []
+    monkeypatch.setattr(os, "getloadavg", lambda: (load * os.cpu_count(), 0.0, 0.0))
+    monkeypatch.setattr(quirks, "time", SimpleNamespace(monotonic=lambda: 5.001, sleep=slept.append))
+    quirks.pause_until(5.0)
+    assert slept == [pytest.approx(times * quirks.LEAST_SECONDS - 0.001)]
 
 
 def test_a_refusal_says_when_to_come_back(wire):
