@@ -92,9 +92,9 @@ def test_told_to_end_it_leaves_nothing_behind(tmp_path):
             writing = opened_for_writing(weights / "config.json", packing)
             assert list(store.iterdir())
             packing.terminate()
+            os.close(writing)  # told just before it reads, it would read for ever
             assert packing.wait() == 128 + signal.SIGTERM
             assert list(store.iterdir()) == []
-            os.close(writing)
         finally:
             packing.kill()
 
