@@ -35,14 +35,19 @@ class Muon:
         }
 
     @torch.no_grad()
-    def step(self, rate: Tensor) -> None:
-        """One step by every matrix's gradient at this learning rate, a number on the device."""
+    def step(self, rate: Tensor, skipped: Tensor) -> None:
+        """One step by every matrix's gradient at this learning rate, a number on the device.
+
+        `skipped`: 1.0 where the gradients are no numbers and nothing may change, else 0.0, on the device.
+        """
+        taken = 1 - skipped
         for shape, group in self._groups.items():
             matrices, momentum = list[Tensor](group.values()), self._momenta[shape]
             gradients = torch.stack([cast(Tensor, matrix.grad) for matrix in matrices])
-            momentum.lerp_(gradients, 1 - MOMENTUM)
+            gradients = torch.where(skipped > 0, 0, gradients)
+            momentum.lerp_(gradients, taken * (1 - MOMENTUM))
             update = orthogonalised(gradients.lerp_(momentum, MOMENTUM))
-            scaled = update.float() * (rate * (-0.2 * math.sqrt(max(shape))))
+            scaled = update.float() * (taken * rate * (-0.2 * math.sqrt(max(shape))))
             torch._foreach_add_(matrices, list(scaled.unbind()))
 
     def momenta(self) -> Iterator[tuple[str, Tensor]]:

@@ -27,9 +27,12 @@ class Optimiser:
         some = next(iter(self._others.values()))
         self.rate = torch.zeros((), device=some.device)
         """The learning rate, on the device: to be filled before a step, which a CUDA graph may have recorded."""
+        self.skipped = torch.zeros((), device=some.device)
+        """1.0 to have a step change nothing, its gradients being no numbers; else 0.0. On the device, like the rate."""
         self.adamw = torch.optim.AdamW(
             self._others.values(), lr=self.rate, betas=BETAS, weight_decay=0, fused=True, capturable=some.is_cuda
         )
+        self.adamw.found_inf = self.skipped  # type: ignore[attr-defined]  # as GradScaler tells it
         for each in self._others.values():
             self.adamw.state[each] = {
                 "step": torch.zeros((), device=some.device),
@@ -39,9 +42,9 @@ class Optimiser:
         self.muon = Muon((name, each) for name, each in named if _in_a_block(name, each))
 
     def step(self) -> None:
-        """One step, at the learning rate that `rate` holds."""
+        """One step, at the learning rate that `rate` holds, unless `skipped`."""
         self.adamw.step()
-        self.muon.step(self.rate * MATRICES)
+        self.muon.step(self.rate * MATRICES, self.skipped)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it knows, by name: views, to read and to write."""

@@ -25,9 +25,12 @@ from training.settings import Settings
 from training.state import AVERAGE, NETWORK, export, read_export, read_state, set_tensors, tensors_of, write_state
 from training.stepping import LossOf, Stepper, own_stream
 
+MOST_SKIPPED = 0.02
+"""Share of the steps since the last report whose loss or gradients may be no numbers: such a step changes nothing."""
+
 
 class Diverged(RuntimeError):
-    """The loss is no longer a number. The last state file and export are from before."""
+    """Loss or gradients are no longer numbers. The last state file and export are from before."""
 
 
 class Run:
@@ -130,9 +133,8 @@ class Run:
                 continue
             if going and not look and not report.due():
                 continue
-            loss, norm = torch.stack(pending).mean(dim=0).tolist()  # waits for the device, as nothing above does
-            if not math.isfinite(loss + norm):
-                raise Diverged(f"loss {loss}, gradients {norm} before step {progress.step}")
+            looked_at = torch.stack(pending).tolist()  # waits for the device, as nothing above does
+            loss, norm = mean_of_taken(looked_at, seen.step)
             log.trained(progress, seen, self.position, loss, norm)
             pending, seen = [], replace(progress)
             if going and save.due():
@@ -176,3 +178,19 @@ class Every:
             return False
         self._begun = time.monotonic()
         return True
+
+
+def mean_of_taken(looked_at: list[list[float]], since: int) -> tuple[float, float]:
+    """Mean loss and norm of the gradients over the steps after `since` that were taken; the others are told of.
+
+    Raises Diverged where these are too many.
+    """
+    taken = [each for each in looked_at if math.isfinite(sum(each))]
+    skipped = {since + number: each for number, each in enumerate(looked_at) if not math.isfinite(sum(each))}
+    if len(skipped) > MOST_SKIPPED * len(looked_at):
+        step, (loss, norm) = next(iter(skipped.items()))
+        raise Diverged(f"{len(skipped)} of {len(looked_at)} steps, the first one {step}: loss {loss}, gradients {norm}")
+    for step, (loss, norm) in skipped.items():
+        print(f"step {step} was skipped: loss {loss}, gradients {norm}", flush=True)
+    losses, norms = zip(*taken, strict=True)
+    return sum(losses) / len(taken), sum(norms) / len(taken)

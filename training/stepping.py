@@ -123,9 +123,10 @@ class Stepper:
         return loss.detach()
 
     def update(self) -> Tensor:
-        """From gradients to weights and their average: the gradients' norm."""
+        """From gradients to weights and their average: the gradients' norm; if that is no number, nothing changes."""
         self.ranks.average(self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimiser.skipped.copy_(~norm.isfinite())
         self.optimiser.step()
         with torch.no_grad():
             averaged = list[Tensor](self.average.parameters())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from dataclasses import asdict, replace
 
@@ -19,7 +20,7 @@ from training.muon import Muon
 from training.network import Window, seen_through
 from training.optimising import Optimiser
 from training.progress import Progress
-from training.run import Run
+from training.run import Diverged, Run, mean_of_taken
 from training.state import read_export, read_state, write_state
 from training.stepping import Stepper
 from training.trials import TRIALS, run_trial
@@ -42,7 +43,7 @@ def test_muon_takes_the_steps_that_pytorch_takes():
         before = [each.detach().clone() for each in theirs]
         for one, other, gradient in zip(ours, theirs, drawn(1e-3), strict=True):
             one.grad, other.grad = gradient, gradient.clone()
-        muon.step(torch.tensor(rate))
+        muon.step(torch.tensor(rate), torch.zeros(()))
         reference.param_groups[0]["lr"] = rate
         reference.step()
         for one, other, was in zip(ours, theirs, before, strict=True):
@@ -105,6 +106,30 @@ def test_the_average_keeps_as_much_of_itself_as_told(network, pair):
     stepper.step(Batch(first, last, last), noise, 1e-3, 0.75)
     for was, now, trained in zip(before, stepper.average.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(now, 0.75 * was + 0.25 * trained)
+
+
+def test_a_step_whose_loss_is_no_number_changes_nothing(network, pair):
+    first, last, noise = pair
+    stepper = stepper_for(network)
+    stepper.step(Batch(first, last, last), noise, 1e-3, 0.75)
+
+    def known():
+        return [*network.parameters(), *stepper.optimiser.tensors().values()]
+
+    before = [each.detach().clone() for each in known()]
+    loss, norm = stepper.step(Batch(first, last * float("nan"), last), noise, 1e-3, 0.75).tolist()
+    assert math.isnan(loss) and math.isnan(norm)
+    assert all(torch.equal(was, now) for was, now in zip(before, known(), strict=True))
+    assert stepper.step(Batch(first, last, last), noise, 1e-3, 0.75).isfinite().all()
+    assert not all(torch.equal(was, now) for was, now in zip(before, known(), strict=True))
+
+
+def test_one_step_in_many_may_be_skipped_and_not_more(capsys):
+    nan = float("nan")
+    assert mean_of_taken([[1.0, 2.0]] * 99 + [[nan, nan]], since=200) == (1.0, 2.0)
+    assert "step 299 was skipped" in capsys.readouterr().out
+    with pytest.raises(Diverged, match="3 of 100 steps, the first one 207: loss nan"):
+        mean_of_taken([[1.0, 2.0]] * 7 + [[nan, nan]] * 3 + [[1.0, 2.0]] * 90, since=200)
 
 
 def frame_with(column):
