@@ -4,10 +4,12 @@
     python weights/make_random.py run/published --published
     python -m bench.film --checkpoint run/published --precision bf16 --presets medium veryfast   # and all with it
     python -m bench.film -- --server http://127.0.0.1:8080 --key-file FILE
+    python -m bench.film --checkpoint weights/demo --sizes 480x854 --frames 7500 --rows engine served written
 
 With a checkpoint the model is measured in process, and then by a server of its own of the fused topology, on all GPUs,
-else on the CPU. What follows -- goes to the command, whose server is then asked instead. OUT.json, OUT.md and OUT.png
-are written anew after each row.
+else on the CPU. What random values draw is noise, which takes an encoder several times as long as film does; what
+weights/demo draws looks like film. What follows -- goes to the command, whose server is then asked instead. OUT.json,
+OUT.md and OUT.png are written anew after each row.
 """
 
 from __future__ import annotations
@@ -34,6 +36,15 @@ from server.settings import PROJECT
 SIZES = ("480x854", "1080x1920")
 PRESETS = ("medium", "ultrafast")
 RATE = Fraction(24)
+ROWS = {
+    "ffmpeg": "ffmpeg",
+    "writing": "all cores writing",
+    "alone": "client alone",
+    "engine": "engine",
+    "served": "served",
+    "written": report.DRAWN,
+}
+"""What is measured, in this order, by the name that --rows has for it. `written` needs what is served."""
 COMPILED = ("eden_client", "media", "bench")
 """What the command consists of here."""
 ENGINE_S = 3.0
@@ -49,6 +60,7 @@ class Run:
         if args.checkpoint:
             self.weights = model.Weights(args.checkpoint, args.precision, args.devices)
         self.found: dict[str, Any] = {"machine": machine.describe(), "memory": args.memory, "rows": []}
+        self.found["weights"] = args.checkpoint.name if args.checkpoint else None
 
     def all(self) -> None:
         """Everything: first what needs no server, since that would take some of the cores."""
@@ -64,23 +76,31 @@ class Run:
         for size, film in films:
             for way, measured in self.without_server(size, film):
                 self.add(size, film, way, measured)
+        if not self.wants("served", "written"):
+            return
         made = {film: self.folder / f"{number}.mp4" for number, (_, film) in enumerate(films)}
         with self.server() as command:
             if not command:
                 return
             for size, film in films:
-                self.add(size, film, "served", ways.served(film, made[film], self.args.memory, command))
-        for size, film in films:  # without the server, which might take some of the cores
-            self.add(size, film, report.DRAWN, ways.writing(film, self.folder, made[film]))
+                self.add(size, film, ROWS["served"], ways.served(film, made[film], self.args.memory, command))
+        for size, film in films if self.wants("written") else []:  # without the server, which might take some cores
+            self.add(size, film, ROWS["written"], ways.writing(film, self.folder, made[film]))
+
+    def wants(self, *rows: str) -> bool:
+        """Whether one of these is asked for."""
+        return any(row in self.args.rows for row in rows)
 
     def without_server(self, size: str, film: ways.Film) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each way's name, and what it took."""
-        if (measured := ways.ffmpeg(film, self.folder)) is not None:
-            yield "ffmpeg", measured
-        yield "all cores writing", ways.writing(film, self.folder)
-        yield "client alone", ways.alone(film, self.folder, self.args.memory)
-        if self.weights:
-            yield "engine", self.engine(size)
+        if self.wants("ffmpeg") and (measured := ways.ffmpeg(film, self.folder)) is not None:
+            yield ROWS["ffmpeg"], measured
+        if self.wants("writing"):
+            yield ROWS["writing"], ways.writing(film, self.folder)
+        if self.wants("alone"):
+            yield ROWS["alone"], ways.alone(film, self.folder, self.args.memory)
+        if self.wants("engine") and self.weights:
+            yield ROWS["engine"], self.engine(size)
 
     def engine(self, size: str) -> dict[str, Any]:
         """The model in process, measured once per size."""
@@ -115,6 +135,7 @@ def main() -> None:
     add("--sizes", nargs="+", default=SIZES, metavar="HxW")
     add("--presets", nargs="+", default=PRESETS)
     add("--frames", nargs="+", type=int, default=[480, 120], help="of the source, for each size (default: 480 120)")
+    add("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what is measured (default: all)")
     add("--memory", type=int, default=2 << 30, help="bytes that the command may take (default: 2 GiB)")
     add("--checkpoint", type=lambda text: Path(text).absolute(), help="the model is measured too, with these weights")
     add("--precision", default="fp32")

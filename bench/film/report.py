@@ -103,7 +103,8 @@ def _rates(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
 def _machine(found: dict[str, Any]) -> str:
     of = found["machine"]
     gpus = f"{len(of['gpus'])} x {of['gpus'][0]}, " if of["gpus"] else ""
+    weights = f" Weights: {found['weights']}." if found["weights"] else ""
     return (
         f"{gpus}{of['cpu']}, {of['cores']} cores, {of['date']}. Twice the frames, libx264, crf 17; the start of each "
-        "program included."
+        f"program included.{weights}"
     )

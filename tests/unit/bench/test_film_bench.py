@@ -38,6 +38,10 @@ def test_each_way_is_measured_and_told(tmp_path, monkeypatch):
     assert alone["seconds"] > alone["stages"]["total"] > 0
 
 
+def test_rows_are_chosen(tmp_path, monkeypatch):
+    assert set(measured(tmp_path / "film", monkeypatch, "--rows", "writing")) == {"all cores writing"}
+
+
 HOLDS = """
 import json, sys
 from pathlib import Path
@@ -65,8 +69,9 @@ def test_the_most_memory_that_a_command_held_is_told(tmp_path, monkeypatch):
 def test_with_weights_the_model_is_measured_and_served(tmp_path, monkeypatch):
     write_random(tmp_path / "weights", TINY)
     monkeypatch.setattr(bench, "ENGINE_S", 0.3)
-    rows = measured(tmp_path / "film", monkeypatch, "--checkpoint", str(tmp_path / "weights"), "--devices", "cpu")
-    assert set(rows) == {"all cores writing", "client alone", "engine", "served", DRAWN}
+    options = ["--checkpoint", str(tmp_path / "weights"), "--devices", "cpu", "--rows", "engine", "served", "written"]
+    rows = measured(tmp_path / "film", monkeypatch, *options)
+    assert set(rows) == {"engine", "served", DRAWN}
     assert (rows["served"]["frames"], rows["served"]["pairs"]) == (99, 49)
 
 
@@ -81,6 +86,7 @@ def test_shares_are_of_the_same_size_and_preset():
         for preset, times in ways.items()
         for way, seconds in times.items()
     ]
-    text = markdown({"machine": machine, "memory": 2 << 30, "rows": rows})
+    text = markdown({"machine": machine, "weights": "demo", "memory": 2 << 30, "rows": rows})
+    assert "Weights: demo." in text
     assert "| client alone | 50.0 | 0.50 |  |  |" in text and "| ffmpeg | 25.0 | 1.00 | 0.50 | 1.25 |" in text
     assert "| served | 12.5 | 0.50 | 0.25 | 0.62 |" in text
