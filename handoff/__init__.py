@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from handoff.errors import (
     HandoffError,
@@ -22,10 +21,14 @@ from handoff.errors import (
     Unreachable,
     out_of_descriptors,
 )
-from handoff.handoff import Handoff
 from handoff.settings import HandoffSettings
-from handoff.ticket import MAGIC, Ticket
-from handoff.transports.base import Transport, TransportContext
+
+if TYPE_CHECKING:
+    import torch
+
+    from handoff.handoff import Handoff
+    from handoff.ticket import MAGIC, Ticket
+    from handoff.transports.base import Transport, TransportContext
 
 TRANSPORTS = {
     "inline": "handoff.transports.inline:Inline",
@@ -57,6 +60,10 @@ def open_handoff(settings: HandoffSettings, device: torch.device | str = "cpu") 
     Raises `HandoffError` for an unknown kind or one that this machine cannot serve, `OverCapacity` if too many files
     are open.
     """
+    import torch  # here, since it takes seconds to import: a stop of the server needs only the settings
+
+    from handoff.handoff import Handoff
+
     if settings.kind not in KINDS:
         raise HandoffError(f"unknown kind of hand-off {settings.kind!r}; known are {', '.join(KINDS)}")
     kinds = KINDS[settings.kind]
@@ -77,6 +84,16 @@ def _maker(kind: str) -> Callable[[TransportContext], Transport]:
         return transport
 
     return make
+
+
+_MODULES = {"MAGIC": "ticket", "Handoff": "handoff", "Ticket": "ticket"}
+"""Modules by the name that they define, each imported at first use, since they need PyTorch."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'handoff' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"handoff.{_MODULES[name]}"), name)
 
 
 __all__ = [

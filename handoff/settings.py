@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from handoff.errors import HandoffError
-from handoff.payload.layout import WIRE_DTYPES
 
+WIRE_TYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Names of PyTorch's types by the values of the setting `wire`."""
 _PATHS = ("folder", "shared_folder", "tls_certificate", "tls_key", "tls_authority")
 LARGEST_CHUNK = 32 << 20
 _ADDRESSES = ("bind", "advertise")
@@ -68,8 +69,8 @@ class HandoffSettings:
         for name in _PATHS:  # a yaml has text
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
-        if self.wire is not None and self.wire not in WIRE_DTYPES:
-            raise HandoffError(f"wire is {self.wire!r}; known are {', '.join(WIRE_DTYPES)}, or none for as computed")
+        if self.wire is not None and self.wire not in WIRE_TYPES:
+            raise HandoffError(f"wire is {self.wire!r}; known are {', '.join(WIRE_TYPES)}, or none for as computed")
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise HandoffError(f"{name} is {getattr(self, name)}; it has to be more than 0")

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from handoff.key import FILE
+from handoff.payload.leases import left_behind
 from server import checks, host
 from server.finding import Finding, failure, ok
 from server.settings import CONFIG, PACK, PROJECT
@@ -17,9 +19,7 @@ MARKS = {"ok": "ok     ", "warning": "WARNING", "failure": "FAILURE"}
 
 def examine(server: Server) -> list[Finding]:
     """All checks, for a server that is running or is to be started."""
-    from handoff.key import FILE  # here, since PyTorch takes seconds to import
-    from handoff.payload.leases import left_behind
-    from server.packed import PackedModel, packed_models
+    from server.packed import PackedModel, packed_models  # here, since PyTorch takes seconds to import
     from serving.settings import SettingsError
 
     place, java_pid = server.place, server.java_pid if server.is_running() else None

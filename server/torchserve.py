@@ -12,6 +12,8 @@ from typing import Literal, Self
 import psutil
 import requests
 
+from handoff import HandoffSettings
+from handoff.payload.leases import sweep
 from server import checks, processes
 from server.api import Api
 from server.drain import wait_until_idle
@@ -315,9 +317,6 @@ def _sweep_shared_memory(folder: Path, shared_folder: str | None) -> None:
 
     folder: the server's. shared_folder: the setting in the archives that it served; None: the default.
     """
-    from handoff import HandoffSettings  # here, since it takes a second to import and only a stop needs it
-    from handoff.payload.leases import sweep
-
     settings = HandoffSettings(kind="auto", folder=folder)
     if shared_folder:
         settings = dataclasses.replace(settings, shared_folder=Path(shared_folder))

@@ -12,8 +12,9 @@ import torch
 
 from eden.output import TENSORS, EncoderOutput
 from handoff.errors import HandoffError, TicketRejected
+from handoff.settings import WIRE_TYPES
 
-WIRE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+WIRE_DTYPES = {wire: getattr(torch, name) for wire, name in WIRE_TYPES.items()}
 TOKENS = ("cond_dit", "cond_dec")
 """The tensors whose type the setting `wire` changes; the others are small, or uint8."""
 FRAME_BY_FRAME = (*TOKENS, "frames")

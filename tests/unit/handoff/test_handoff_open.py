@@ -142,19 +142,18 @@ def test_memory_comes_back_when_the_last_tensor_in_it_is_gone() -> None:
     assert int(kept.sum()) == 3 << 20
 
 
-def test_no_kind_loads_the_libraries_of_another() -> None:
+def test_a_kind_loads_neither_the_libraries_of_another_nor_the_network(tmp_path: Path) -> None:
     code = (
-        "import sys, handoff; from pathlib import Path; import tempfile\n"
-        "folder = Path(tempfile.mkdtemp())\n"
-        "handoff.open_handoff(handoff.HandoffSettings(kind='shared_memory', folder=folder)).close()\n"
-        "print([name for name in ('grpc', 'zmq', 'websockets', 'requests')"
-        " if name in sys.modules])"
+        "import sys, handoff; from pathlib import Path\n"
+        "handoff.open_handoff(handoff.HandoffSettings(kind='shared_memory', folder=Path(sys.argv[1]))).close()\n"
+        "others = ('grpc', 'zmq', 'websockets', 'requests')\n"
+        "print(sorted(name for name in sys.modules if name in others or name.partition('.')[0] == 'eden'))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_importing_the_handoff_loads_no_network() -> None:
-    code = "import sys, handoff; print(sorted(name for name in sys.modules if name.partition('.')[0] == 'eden'))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['eden', 'eden.output']"
+
+
+def test_what_a_stop_of_the_server_needs_loads_no_pytorch() -> None:
+    code = "import sys, server.torchserve; print('handoff' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True False"
