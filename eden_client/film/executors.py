@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -97,6 +97,8 @@ class _Worker(ABC):
     def __init__(self, tell: Callable[[_Worker, Message | None], None]) -> None:
         self._tell = tell
         self.job: SegmentJob | _Wanted | None = None
+        self.made: int | None = None
+        """number of the segment that it has made last"""
         self.ready = False
         self.frames = 0
         """that it has encoded for this job"""
@@ -329,7 +331,7 @@ class _Run:
             case Finished(entry, traffic, spans):
                 if self.client.trace:
                     self.client.trace.add(spans)
-                worker.job, worker.frames = None, 0
+                worker.job, worker.frames, worker.made = None, 0, entry.number
                 if not worker.lasts:
                     self._workers.remove(worker)
                 self._plan.make_room()
@@ -368,7 +370,12 @@ class _Run:
                 idle = self._another() if self._begun else self._first()
             if idle is None:
                 return
-            idle.give(self._waiting.pop(0))
+            idle.give(self._waiting.pop(self._next_for(idle)))
+
+    def _next_for(self, worker: _Worker) -> int:
+        numbers = [job.number for job in self._waiting]
+        in_hand = {each.job.number for each in self._workers if isinstance(each.job, SegmentJob)}
+        return next_for(worker.made, numbers, in_hand, self.count)
 
     def _first(self) -> _Worker:
         self._begun = True
@@ -383,6 +390,19 @@ class _Run:
 
     def _tell(self, worker: _Worker, message: Message | None) -> None:
         self._events.put((worker, message))
+
+
+def next_for(made: int | None, waiting: Sequence[int], in_hand: Collection[int], count: int) -> int:
+    """The place of the job that a worker gets, which has made segment `made` last.
+
+    The one behind that, if it waits: its pictures are decoded from where the worker has left off, and not from the key
+    frame before them. And so, as long as there are jobs for all `count`, none that follows on one in hand.
+    """
+    if made is not None and made + 1 in waiting:
+        return waiting.index(made + 1)
+    if len(waiting) <= count:
+        return 0
+    return next((place for place, number in enumerate(waiting) if number - 1 not in in_hand), 0)
 
 
 def _ended(code: int) -> str:

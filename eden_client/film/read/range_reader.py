@@ -33,6 +33,8 @@ class RangeReader:
         self._coming: Iterator[Picture] = iter(())
         self._next: int | None = None
         """number of the picture that comes next, where that is known"""
+        self._last: Picture | None = None
+        """the one before it: a range may begin with what another one ends with"""
 
     def read(self, wanted: Sequence[PlannedPicture]) -> Iterator[Picture]:
         """These pictures, each the next one after the one before it, with the plan's numbers and times."""
@@ -55,7 +57,7 @@ class RangeReader:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._film, self._next = None, None
+        self._film, self._next, self._last = None, None, None
         self._open.close()
 
     def _reached(self, first: PlannedPicture) -> Iterator[Picture]:
@@ -63,6 +65,8 @@ class RangeReader:
         film = self._film or self._opened()
         if isinstance(film, ImageFilm):
             return film.pictures(first.number)
+        if self._last is not None and self._next is not None and first.number == self._next - 1:
+            return self._counted(itertools.chain([self._last], self._coming), first.number)
         if self._next is not None and 0 <= first.number - self._next <= NEAR:
             return self._counted(itertools.islice(self._coming, first.number - self._next, None), first.number)
         if isinstance(film, FilmFile) and first.stamp is not None and film.seek(first.stamp):
@@ -83,10 +87,10 @@ class RangeReader:
 
     def _counted(self, pictures: Iterable[Picture], number: int) -> Iterator[Picture]:
         """As they are; where reading is left off is known afterwards."""
-        self._next = None
+        self._next = self._last = None
         for picture in pictures:
             number += 1
-            self._next = number
+            self._next, self._last = number, picture
             yield picture
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from eden_client.film.jobs import PlannedPicture
+from eden_client.film.read.film_file import FilmFile
 from eden_client.film.read.range_reader import RangeReader
 from eden_client.film.read.sources import LocalSource, identity, open_film
 from media import MediaError
@@ -70,6 +71,16 @@ def test_damage_that_no_error_tells_of_does_not_end_a_film(tmp_path, codec, endi
         ranges = (12, len(plan)), (0, 4), (6, len(plan))
         found = read(path, identity(str(path)), plan, *ranges)
         assert [each.number for each in found] == [number for each in ranges for number in range(*each)]
+
+
+def test_a_range_that_begins_with_the_end_of_another_is_read_on(tmp_path, monkeypatch):
+    path = film(tmp_path / "film.mp4")
+    plan, pixels = planned(path)
+    monkeypatch.setattr(FilmFile, "seek", lambda *_: pytest.fail("decoded from a key frame"))
+    ranges = (0, 7), (6, 18), (17, 20), (21, 24)
+    found = read(path, identity(str(path)), plan, *ranges)
+    assert [each.number for each in found] == [number for each in ranges for number in range(*each)]
+    assert all(np.array_equal(each.pixels, pixels[each.number]) for each in found)
 
 
 def test_another_film_of_the_same_name_and_times_is_refused(tmp_path):
