@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from tests.e2e.servers import TAKEN, moving_frames, pack
+from tests.e2e.servers import TAKEN, moving_frames, pack, running_server
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +29,14 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(model_store, folder=tmp_path_factory.mktemp("server"), ports="free") as running:
+    with running_server(model_store, tmp_path_factory.mktemp("server")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def own_server(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """For tests that stop it, start it and kill its workers: it runs and answers after each of them."""
-    with Server(model_store, folder=tmp_path_factory.mktemp("own"), ports="free") as running:
+    with running_server(model_store, tmp_path_factory.mktemp("own")) as running:
         yield running
 
 
@@ -55,7 +55,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     }
     options = [part for key, value in limits.items() for part in ("--set", f"{key}={value}")]
     store = pack(tmp_path_factory.mktemp("store"), "--topology", "both", "--batch-size", "4", *options)
-    with Server(store, folder=tmp_path_factory.mktemp("both"), ports="free") as running:
+    with running_server(store, tmp_path_factory.mktemp("both")) as running:
         yield running
 
 

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,23 @@ def pack(folder: Path, *options: str, in_place: bool = True) -> Path:
     built = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert built.returncode == 0, built.stdout + built.stderr
     return folder
+
+
+@contextmanager
+def running_server(store: Path, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server on free ports, killed with its workers in the end, and what they leave removed.
+
+    Told to end, TorchServe takes five seconds: tests of how a server ends tell it so themselves.
+    """
+    with Server(store, folder=folder, ports="free", env=env) as running:
+        try:
+            yield running
+        finally:
+            if running.is_running():
+                java = psutil.Process(running.java_pid)
+                for process in (java, *java.children(recursive=True)):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

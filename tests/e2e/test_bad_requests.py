@@ -19,7 +19,7 @@ from PIL import Image
 import media
 from server import Server
 from server.api import BINARY
-from tests.e2e.servers import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, pack
+from tests.e2e.servers import PREDICT, WORKFLOW, assert_no_thread_leaked, moving_frames, pack, running_server
 
 
 def png(frame: np.ndarray) -> bytes:
@@ -141,7 +141,7 @@ def server_with(folder: Path, **most: int) -> Iterator[Server]:
     """A server with batches of two whose encoder lets so many wait, or so long."""
     settings = [option for name, value in most.items() for option in ("--set", f"encoder:{name}={value}")]
     store = pack(folder / "store", "--batch-size", "2", *settings)
-    with Server(store, folder=folder / "server", ports="free") as running:
+    with running_server(store, folder / "server") as running:
         yield running
 
 

@@ -15,7 +15,6 @@ from PIL import Image
 
 from eden_client import NotOffered, Refused, TokenRejected
 from eden_client.cli.main import main
-from server import Server
 from tests.e2e.client_films import (
     CLIP,
     beep_start,
@@ -30,7 +29,7 @@ from tests.e2e.client_films import (
     told,
     write_film,
 )
-from tests.e2e.servers import assert_same
+from tests.e2e.servers import assert_same, running_server
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +224,7 @@ def test_a_token_voided_in_mid_film_is_noticed(server):
 def test_one_server_encodes_another_decodes(server, model_store, exact, doubled, tmp_path):
     """Two TorchServes of one machine that share a hand-off: the same folder for its state, and so the same key."""
     environment = {"EDEN_SERVER_FOLDER": str(server.folder)}
-    with Server(model_store, folder=tmp_path / "cloud", ports="free", env=environment) as cloud:
+    with running_server(model_store, tmp_path / "cloud", environment) as cloud:
         second = ["--decoder-server", server.url, "--decoder-key-file", str(server.tokens.path)]
         second += ["--decoder-management", server.management_url]
         target = tmp_path / "two.mkv"

@@ -14,13 +14,13 @@ from bench.quality.methods import average
 from bench.quality.scenes import Scene, held_out
 from server import Server
 from server.settings import PROJECT
-from tests.e2e.servers import WORKFLOW, pack
+from tests.e2e.servers import WORKFLOW, pack, running_server
 
 
 @pytest.fixture(scope="module")
 def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     store = pack(tmp_path_factory.mktemp("demo_store"), "--checkpoint", str(PROJECT / "weights" / "demo"))
-    with Server(store, folder=tmp_path_factory.mktemp("demo_server"), ports="free") as running:
+    with running_server(store, tmp_path_factory.mktemp("demo_server")) as running:
         yield running
 
 

@@ -13,8 +13,7 @@ from bench.capacity.plan import Plan, Setting, Workload
 from bench.capacity.report import write_report
 from bench.capacity.run import Run
 from eden.random_weights import write_random
-from server import Server
-from tests.e2e.servers import pack
+from tests.e2e.servers import pack, running_server
 
 WAITING = 8
 """Clips that may wait for the decoder."""
@@ -26,7 +25,7 @@ def small_server(tmp_path_factory):
         tmp_path_factory.mktemp("store"),
         *("--set", f"encoder:handoff.max_in_flight={WAITING}", "--set", "threads=1", "--batch-size", "4"),
     )
-    with Server(store, folder=tmp_path_factory.mktemp("server"), ports="free") as running:
+    with running_server(store, tmp_path_factory.mktemp("server")) as running:
         yield running
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from tests.e2e.servers import assert_no_thread_leaked, pack
+from tests.e2e.servers import assert_no_thread_leaked, pack, running_server
 from tests.security.group import CALLERS, INNOCENT, made
 from tests.security.targets import ENCODER_TARGET, READ_FRAMES, Client, client_of
 
@@ -31,7 +31,7 @@ def server(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     settings += (f"encoder:regions={shared}", f"dit_decoder:regions={shared}", f"eden_fused:regions={shared}")
     options = (option for setting in settings for option in ("--set", setting))
     store = pack(tmp_path_factory.mktemp("model_store"), "--topology", "both", *options)
-    with Server(store, folder=tmp_path_factory.mktemp("server"), ports="free") as running:
+    with running_server(store, tmp_path_factory.mktemp("server")) as running:
         yield running
 
 
