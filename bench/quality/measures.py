@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from skimage.metrics import structural_similarity
 
 from bench.quality.methods import Method
 from bench.quality.report import EXACT
@@ -25,6 +24,8 @@ def psnr(frame: Frame, truth: Frame) -> float:
 
 def ssim(frame: Frame, truth: Frame) -> float:
     """Structural similarity as its authors define it: Gaussian windows of deviation 1.5, colour by colour."""
+    from skimage.metrics import structural_similarity  # here, since it takes half a second to import
+
     similarity = structural_similarity(
         frame, truth, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )

@@ -26,7 +26,6 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from skimage.registration import optical_flow_tvl1
 
 from bench.quality.scenes import Scene
 from media import Frame
@@ -120,6 +119,8 @@ def triplets(path: Path, gap: int, size: tuple[int, int], count: int) -> list[Sc
 
 def displacement(first: Frame, last: Frame) -> float:
     """Pixels that the fastest twentieth of a frame moves, by optical flow between frames made smaller."""
+    from skimage.registration import optical_flow_tvl1  # here, since it takes half a second to import
+
     height, width = first.shape[0] // SMALL, first.shape[1] // SMALL
     one, other = (
         np.asarray(Image.fromarray(frame).convert("L").resize((width, height), Image.Resampling.BOX), np.float32) / 255

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 BLOCKS, FEWEST = 12, 4
 """Into which a run is cut, and without which nothing is said."""
@@ -51,6 +50,8 @@ def line(times: Sequence[float], values: Sequence[float], correlated: bool = Tru
 
     correlated  neighbours may go together: widens the interval by what their residuals show
     """
+    from scipy import stats  # here, since it takes a second to import, and each process of tests imports this
+
     hours, heights = np.asarray(times, float) / HOUR, np.asarray(values, float)
     count = len(hours)
     centred = hours - hours.mean()

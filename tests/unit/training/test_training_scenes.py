@@ -10,7 +10,6 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from skimage.registration import phase_cross_correlation
 from torch import Tensor
 
 from training.scenes import Scenes, Triplets
@@ -107,6 +106,8 @@ def test_things_turn_further_in_half_of_the_scenes() -> None:
 
 def test_the_displacement_told_is_the_one_to_be_seen(scenes: Scenes) -> None:
     """A background's pan, measured by phase correlation; the shift that registers `last` is what it moved by."""
+    from skimage.registration import phase_cross_correlation  # here, since it takes half a second to import
+
     found = []
     for velocity in ((12.0, 0.0), (-7.0, 5.0), (3.0, -14.0)):
         drawn = scenes.film(bare(panning(scenes, velocity)), HEIGHT, WIDTH)
