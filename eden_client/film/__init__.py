@@ -1,1 +1,1 @@
-"""A whole film: read, planned, asked for, written, joined with its sound."""
+"""Interpolates a whole film: reads and plans it, has frames drawn, encodes them, joins the result with its sound."""

@@ -1,4 +1,4 @@
-"""Side by side: what a film becomes by repeating its frames, by blending them, and by EDEN."""
+"""Compares three results side by side: frames repeated, frames blended, and frames drawn by EDEN."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _GAP = 4
 
 
 def look_of(look: VideoFormat) -> VideoFormat:
-    """How a comparison looks, of films that look like `look`."""
+    """The format of a comparison of a film with the format `look`."""
     height, width = look.size
     return replace(look, size=(height, 3 * width + 2 * _GAP), alpha=False, bits=8)
 
 
 def compared(frames: Iterable[tuple[Gap, Iterable[Made]]]) -> Iterator[tuple[Gap, Iterator[Made]]]:
-    """Each gap, its frames as three panels, each as soon as it is there."""
+    """Each gap, with its frames as three panels; yields each frame as soon as it is drawn."""
     for gap, made in frames:
         yield gap, (replace(each, position=Fraction(1, 2), pixels=panels(each), alpha=None) for each in made)
 
 
 def panels(made: Made) -> Frame:
-    """The frame repeated, blended and made, with their names: [H, 3 W + 8, 3]."""
+    """A frame repeated, blended and drawn, side by side with their names: [H, 3 W + 8, 3] uint8."""
     left, right = made.gap.left.pixels, (made.gap.right or made.gap.left).pixels
     if made.position in (LEFT, RIGHT):
         picture = left if made.position == LEFT else right
@@ -44,7 +44,7 @@ def panels(made: Made) -> Frame:
 
 
 def side_by_side(pictures: list[Frame]) -> Frame:
-    """Three frames of one size in a row, named."""
+    """Three frames [H, W, 3] side by side with their names: [H, 3 W + 8, 3] uint8."""
     bar = np.full((pictures[0].shape[0], _GAP, 3), 255, np.uint8)
     canvas = Image.fromarray(np.hstack([pictures[0], bar, pictures[1], bar, pictures[2]]))
     draw = ImageDraw.Draw(canvas)
@@ -56,7 +56,12 @@ def side_by_side(pictures: list[Frame]) -> Frame:
 
 
 def liveliest_compared(gaps: Iterable[Gap], draw: Callable[[Frame, Frame], Frame], name: str) -> Frame:
-    """The film's pair with the most motion, repeated, blended and drawn. Raises MediaError: nothing moves."""
+    """The film's pair with the most motion, repeated, blended and drawn: [H, 3 W + 8, 3].
+
+    draw   returns the frame between two
+    name   of the film, for the error
+    Raises MediaError: nothing moves.
+    """
     gap = liveliest(gaps)
     if gap is None or gap.right is None:
         raise MediaError(f"{name}: nothing moves, so there is nothing to compare")
@@ -66,7 +71,7 @@ def liveliest_compared(gaps: Iterable[Gap], draw: Callable[[Frame, Frame], Frame
 
 
 def liveliest(gaps: Iterable[Gap]) -> Gap | None:
-    """The gap with the most motion in it, of those that frames are made for; None if there is none."""
+    """The gap with the most motion, among those that need a drawn frame; None: there is none."""
     best: tuple[float, Gap] | None = None
     for gap in gaps:
         if gap.missing and gap.right is not None:

@@ -25,7 +25,7 @@ from eden_client.film.order import Order
 from eden_client.film.plan.scouting import Scouted, ScoutJob
 from eden_client.film.plan_ahead import PlanAhead, Planned
 from eden_client.film.read.film import Film
-from eden_client.film.read.sound import Doubtful
+from eden_client.film.read.intact import Doubtful
 from eden_client.film.resume_journal import Entry
 from eden_client.film.segment_maker import FilmTask, SegmentMaker
 from eden_client.film.stages import Stage, StageTimes

@@ -1,4 +1,4 @@
-"""A film's plan as plain data: segments that any process can make, from the file that it reads itself."""
+"""A film's plan as data that can be pickled: jobs for segments, which any process can make from the source."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from eden_client.film.read.film import Picture
 
 @dataclass(frozen=True)
 class PlannedPicture:
-    """A picture of the source, as the plan knows it."""
+    """What a plan holds of a picture of the source."""
 
     number: int
-    """in the source, from 0 on"""
+    """its index in the source, from 0"""
     time: Fraction
     """when it is shown, in seconds"""
     stamp: int | None
-    """its time stamp in the file, where that has any"""
+    """its time stamp in the file; None: it has none"""
     checksum: int
-    """of some of its rows: whoever reads it elsewhere can tell that it is the same"""
+    """`Picture.checksum`, by which another process checks that it has read the same picture"""
 
     @classmethod
     def of(cls, picture: Picture) -> PlannedPicture:
-        """What is to be known of a picture that has been read."""
+        """The entry for a picture that has been read."""
         return cls(picture.number, picture.time, picture.stamp, picture.checksum())
 
     def is_shown_by(self, picture: Picture) -> bool:
@@ -37,7 +37,7 @@ class PlannedPicture:
 
 @dataclass(frozen=True)
 class PlannedGap:
-    """A gap between two pictures, named by their numbers."""
+    """A gap between two pictures, given by their indices."""
 
     index: int
     left: int
@@ -53,18 +53,18 @@ class PlannedGap:
 
 @dataclass(frozen=True)
 class SegmentJob:
-    """All that is to be known to make one segment, but for what is the same for the whole film."""
+    """What is needed to make one segment, beyond what all segments share (`FilmTask`)."""
 
     number: int
     pictures: tuple[PlannedPicture, ...]
-    """all of them, from the first that is needed to the last"""
+    """consecutive pictures, from the first to the last that are needed"""
     gaps: tuple[PlannedGap, ...]
 
 
 class Planner:
-    """Turns gaps, as they are found, into jobs; pictures are forgotten as soon as they are planned.
+    """Turns gaps into jobs as they are found, and keeps no picture that is planned.
 
-    done  segments that need no job
+    done  indices of segments that are finished already, and need no job
     """
 
     def __init__(self, segments: Segmentation, done: frozenset[int]) -> None:
@@ -73,7 +73,7 @@ class Planner:
         self._planned: dict[int, PlannedPicture] = {}
 
     def seen(self, film: Iterable[tuple[Picture, Relation]]) -> Iterator[tuple[Picture, Relation]]:
-        """The pictures and their relations as they are, noted on their way to where gaps are made of them."""
+        """The pictures and their relations unchanged. The planner notes them; iterate them to find the gaps."""
         for picture, relation in film:
             self._seen[picture.number] = picture
             yield picture, relation
@@ -107,6 +107,6 @@ class Planner:
 
 
 def _forget(pictures: dict[int, Any], first: int) -> None:
-    """Drop what comes before picture number `first`."""
+    """Drop the pictures before index `first`."""
     for number in [each for each in pictures if each < first]:
         del pictures[number]

@@ -1,4 +1,4 @@
-"""What a program and the processes that make its film's segments tell each other: pickles on pipes."""
+"""The messages between a program and the processes that make its film's segments: pickles on pipes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tracing.spans import Span
 
 @dataclass(frozen=True)
 class Start:
-    """The first thing that a process is told."""
+    """To a process: the first message."""
 
     task: FilmTask
     connect: Callable[[], EdenClient]
@@ -28,47 +28,47 @@ class Start:
 
 @dataclass(frozen=True)
 class Ready:
-    """The process has started, and makes what it is told to."""
+    """From a process: it has started, and takes jobs."""
 
 
 @dataclass(frozen=True)
 class Wrote:
-    """Frames are encoded, or what an encoder held back."""
+    """From a process: frames are encoded, or an encoder was flushed."""
 
     what: Written
     times: dict[Stage, float]
-    """seconds of other stages' work in this process since it last told"""
+    """seconds of work per other stage, since the last such message of this process"""
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """A call is tried again."""
+    """From a process: a call failed, and is tried again."""
 
     error: ServerTrouble
 
 
 @dataclass(frozen=True)
 class Saw:
-    """A stretch of the film is looked at."""
+    """From a process: a stretch of the film has been compared."""
 
     found: list[Scouted] | None
-    """None: there is something doubtful in it"""
+    """None: the stretch is irregular"""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A segment is made."""
+    """From a process: a segment is finished."""
 
     entry: Entry
     traffic: dict[str, float]
-    """of this process since it last told"""
+    """counts of requests and bytes (`Traffic`), since the last such message of this process"""
     spans: Sequence[Span] = ()
-    """likewise"""
+    """spans of a trace, since the last such message of this process"""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A segment cannot be made."""
+    """From a process: a segment cannot be made."""
 
     error: Exception
 
@@ -77,10 +77,10 @@ Message = Ready | Wrote | Trouble | Saw | Finished | Failed
 
 
 def portable(error: Exception) -> Exception:
-    """The error, if it comes through a pickle whole; else its words."""
+    """The error, if it can be pickled and unpickled; else one with its text."""
     try:
         if str(pickle.loads(pickle.dumps(error))) == str(error):
             return error
-    except Exception:  # whatever a class makes of it
+    except Exception:  # unpickling calls the error's class, which may raise anything
         pass
     return MediaError(str(error))

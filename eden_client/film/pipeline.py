@@ -1,4 +1,4 @@
-"""Reading, asking and writing side by side, in order, with a bound on how much is in the air."""
+"""Reads pictures, asks for frames and gives them out in order, all at once, with a bound on what is held."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Made:
-    """A frame of the result. `pixels` is None where it is the gap's own left or right picture; RGB, or planes."""
+    """A frame of the result. `pixels`: RGB or planes; None where it is the gap's own left or right picture."""
 
     gap: Gap
     number: int
-    """in the result, from 0 on"""
+    """its index in the result, from 0"""
     position: Fraction
     time: Fraction
     pixels: Frame | None = None
@@ -39,7 +39,7 @@ class Made:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A frame that the server has drawn, and its transparency, if the film has any."""
+    """A frame that the server has drawn, and its transparency; None where the film has none."""
 
     pixels: Frame
     alpha: np.ndarray | None
@@ -47,29 +47,31 @@ class _Drawn:
 
 @dataclass
 class _Run:
-    """Neighbouring gaps that one thread asks for, and the frames of theirs that have come, in order."""
+    """Neighbouring gaps that one thread asks for, and their frames so far, in order."""
 
     gaps: list[Gap]
     answers: queue.SimpleQueue[_Drawn | BaseException] = field(default_factory=queue.SimpleQueue)
 
 
 PATIENCE = 10.0
-"""Seconds that the reading thread gets to end."""
+"""Seconds to wait for the end of the reading thread."""
 
 
 FrameOf = Callable[[Picture], Frame]
 
 
 def pixels_of(picture: Picture) -> Frame:
-    """RGB."""
+    """A picture as RGB [H, W, 3] uint8."""
     return picture.pixels
 
 
 def asking(client: EdenClient, planes: FrameConverter | None, within: Step = UNTRACED) -> tuple[Between, FrameOf]:
-    """How a client is asked for frames, and what it is sent of a picture: planes, or RGB where those are None.
+    """The functions `between` and `frame_of` of a `Pipeline` that asks `client`.
 
-    A picture lies between two gaps, which different calls may be for.
-    within: the step of a trace that calls are part of.
+    planes   converts pictures to the planes that are sent; None: RGB is sent
+    within   the step of a trace that the calls are part of
+
+    A picture belongs to two gaps, which different calls may ask for: it is converted once.
     """
     known: dict[str, Any] = {"within": within} if within.recorded else {}
     if planes is None:
@@ -82,15 +84,15 @@ class Stopped(Exception):
 
 
 class Pipeline:
-    """The frames of a film's gaps, made by several calls at once and given out in order.
+    """The frames of a film's gaps, drawn by several calls at once and given out in order.
 
-    between   asks the server
-    window    runs in the air at once: read, but not yet given out
-    clip      frames sent in one call; a run is as many gaps as fit
-    at_first  calls at once until there are answers, each of which adds one, up to `window`: what is shown first does
-              not queue behind what is shown later
-    times     told how long there was reading and asking
-    frame_of  what is sent of a picture
+    between   asks the server for the frames between K frames
+    window    runs at once: read, but not yet given out; a run is as many gaps as fit into a clip
+    clip      frames sent per call
+    at_first  calls at once at the beginning; each answer adds one, up to `window`, so that the first frames do not
+              queue behind later ones
+    times     adds up the seconds of reading and asking
+    frame_of  converts a picture to the frame that is sent
     """
 
     def __init__(
@@ -113,9 +115,9 @@ class Pipeline:
         self._stop = threading.Event()
 
     def frames(self) -> Generator[tuple[Gap, Iterator[Made]], None, None]:
-        """Each gap and its frames, in order, each as soon as it is next. What a thread raised is raised here.
+        """Each gap and its frames, in order, each as soon as it is there. Raises what a thread raises.
 
-        The frames of a gap are to be taken before the next one is; those that are not are left out.
+        Take a gap's frames before you take the next gap: the rest of them is dropped.
         """
         self._times.begin("reading")
         reader = _started(self._read, "read")
@@ -131,10 +133,10 @@ class Pipeline:
                 self._room.release()
         finally:
             self._stop.set()
-            self._room.release()  # a reader that waits for room has to see the stop
+            self._room.release()  # wakes a reader that waits for room, so that it sees the stop
             for _ in range(self._window):
                 self._open.put(None)
-            reader.join(PATIENCE)  # it reads from the film, which is closed next; the others end when their calls do
+            reader.join(PATIENCE)  # it reads the film, which is closed next; the other threads end when their calls do
 
     def _read(self) -> None:
         try:
@@ -162,7 +164,7 @@ class Pipeline:
                 return
 
     def _ask_more(self) -> None:
-        """Another thread that asks, unless there are enough."""
+        """Start another thread that asks, unless there are enough."""
         with self._counting:
             if self._asking < self._window:
                 self._asking += 1
@@ -191,7 +193,7 @@ class Pipeline:
 
 
 def _made(gap: Gap, answers: queue.SimpleQueue[_Drawn | BaseException]) -> Iterator[Made]:
-    """The frames of a gap, each as soon as it is next: its own left and right picture wait for no answer."""
+    """The frames of a gap, in order; its own left and right picture wait for no answer."""
     for number, shown in enumerate(gap.shown, gap.before):
         if shown.position in (LEFT, RIGHT):
             yield Made(gap, number, shown.position, shown.time)
@@ -201,7 +203,7 @@ def _made(gap: Gap, answers: queue.SimpleQueue[_Drawn | BaseException]) -> Itera
 
 
 def _drawn(gaps: list[Gap], between: Between, clip: int, frame_of: FrameOf) -> Iterator[_Drawn]:
-    if not any(gap.missing for gap in gaps):  # nothing to ask for: no picture has to be converted
+    if not any(gap.missing for gap in gaps):  # nothing to ask for: convert no picture
         return
     with_alpha = any(side.alpha is not None for gap in gaps for side in (gap.left, gap.right or gap.left))
     sides = [(frame_of(gap.left), frame_of(gap.right or gap.left)) for gap in gaps]
@@ -209,7 +211,7 @@ def _drawn(gaps: list[Gap], between: Between, clip: int, frame_of: FrameOf) -> I
     if not with_alpha:
         yield from (_Drawn(pixels, None) for pixels in colours)
         return
-    # Transparency is a picture of its own to the model: grey, asked for like any other.
+    # Transparency is sent to the model as a grey picture of its own.
     greys = [(_grey(gap.left), _grey(gap.right or gap.left)) for gap in gaps]
     for pixels, grey in zip(colours, synthesise(gaps, greys, between, clip), strict=True):
         yield _Drawn(pixels, np.rint(grey.mean(axis=2)).astype(np.uint8))

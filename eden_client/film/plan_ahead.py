@@ -1,4 +1,4 @@
-"""A film planned on a thread of its own, a little ahead of those who make it."""
+"""Plans a film on a thread of its own, a bounded number of jobs ahead."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Planned(Generic[T]):
-    """There is another job, there are no more (None), or planning has failed."""
+    """The next job; None: there are no more; an exception: planning has failed."""
 
     job: T | BaseException | None
 
 
 class PlanAhead(Generic[T]):
-    """Tells jobs as they are planned, as many as there is room for.
+    """Passes on jobs as they are planned, at most `room` of them before they are finished.
 
-    jobs   plans as it is iterated
-    tell   takes what there is to know, on the thread that plans
-    room   for so many jobs that are told and not made
+    jobs   the jobs; iterating it does the planning
+    tell   takes each `Planned`; called by the planning thread
+    room   jobs that may be passed on and not finished
     """
 
     def __init__(self, jobs: Iterator[T], tell: Callable[[Planned[T]], None], room: int) -> None:
@@ -31,11 +31,11 @@ class PlanAhead(Generic[T]):
         threading.Thread(target=self._plan, name="plan", daemon=True).start()
 
     def make_room(self, count: int = 1) -> None:
-        """So many more: jobs are made, or there are more who make them."""
+        """Let `count` more jobs be planned: jobs are finished, or more workers have come."""
         self._room.release(count)
 
     def stop(self) -> None:
-        """No more jobs are wanted; what is being planned is not waited for."""
+        """Stop planning. Does not wait for the job that is being planned."""
         self._stopped = True
         self._room.release()
 

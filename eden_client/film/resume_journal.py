@@ -36,7 +36,7 @@ class Entry:
 
     number: int
     name: str
-    """of its file, or empty where it shows nothing"""
+    """of its file; empty: the segment has no frames"""
     start: str
     """time of its first frame, in seconds, as a fraction"""
     frames: int
@@ -45,7 +45,7 @@ class Entry:
 
     @classmethod
     def empty(cls, number: int) -> Self:
-        """Of a segment that shows nothing."""
+        """The entry of a segment without frames."""
         return cls(number, "", "0", 0)
 
 
@@ -76,7 +76,7 @@ class ResumeJournal:
 
     @property
     def frames(self) -> int:
-        """How many frames are done."""
+        """Frames in the finished segments."""
         return sum(entry.frames for entry in self.entries)
 
     def record(self, entry: Entry) -> None:

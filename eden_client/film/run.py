@@ -1,4 +1,4 @@
-"""A whole film: read, planned, asked for, written, all at the same time."""
+"""Runs the whole interpolation of a film: reading, planning, asking and writing, all at the same time."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from media import MediaError, encode_image
 from media.machine import cores
 
 MANY_CORES = 4
-"""From which on several processes make a film sooner than the threads of one."""
+"""Cores from which on several processes are faster than the threads of one."""
 SCOUTING = 8
-"""Segments made at once from which on half as many parts of the film may be decoded and compared at once by those who
-make them, to be planned (plan/scouting.py)."""
+"""Where at least this many segments are made at once, the workers also compare stretches of the film for the planner
+(plan/scouting.py), half as many at once."""
 SCOUTS = 16
-"""Such parts, at most."""
+"""Stretches that are compared at once, at most."""
 WORTH_IT = 192
-"""Frames of the result that are worth starting processes for."""
+"""Frames of the result from which on starting processes pays."""
 
 
 def interpolate_film(
@@ -61,12 +61,12 @@ def interpolate_film(
     connect: Callable[[], EdenClient] | None = None,
     cluster: Cluster | None = None,
 ) -> Summary:
-    """Make the film that `order` asks for.
+    """Make the film that `order` describes.
 
-    connect   makes such a client in another process: plain data; None keeps all work in this one
-    cluster   makes the film's segments, in place of this machine
-    Raises MediaError, JournalError, EdenError or OSError, and KeyboardInterrupt; those that come in the middle of the
-    work have an `Interrupted` as their cause.
+    connect   makes a client like `client` in another process, and can be pickled; None: work in this process alone
+    cluster   makes the film's segments instead of this machine
+    Raises MediaError, JournalError, EdenError, OSError or KeyboardInterrupt; once frames have been made, with an
+    `Interrupted` as its cause.
     """
     check_target(order)
     with (
@@ -87,7 +87,7 @@ def interpolate_film(
 def _rescued(result: Result) -> Interrupted:
     try:
         part = result.rescue()
-    except MediaError:  # the error that led here is the one to tell
+    except MediaError:  # the error that led here is the one to report
         part = None
     return Interrupted(part, result.frames)
 
@@ -154,7 +154,7 @@ class _Run:
         return self._finished(result.frames)
 
     def _executor(self) -> tuple[Executor, int] | None:
-        """Who makes the film, and how many share a server's calls; None: this process alone. Raises MediaError."""
+        """What makes segments, and how many workers share a server's calls; None: this process. Raises MediaError."""
         if self._cluster is None:
             count = self._processes()
             return (LocalProcesses(count, self._connect, self._client), count) if self._connect and count > 1 else None
@@ -168,7 +168,7 @@ class _Run:
         return executor, self._cluster.side_by_side
 
     def _processes(self) -> int:
-        """How many make the film; 1: this one alone."""
+        """The number of processes that make the film; 1: this one alone."""
         film: object = self._film.film if isinstance(self._film, SlowFilm) else self._film
         again = isinstance(film, FilmFile | ImageFilm) and self._order.source != PIPE
         if self._connect is None or not again or kind_of(self._order.target) is Kind.PIPE:
@@ -210,14 +210,14 @@ class _Run:
         executor.run(task, planned, self)
 
     def _encoders(self) -> int:
-        """How many threads of this process can encode at the same time: no more than there are segments."""
+        """Threads of this process that can encode at once: no more than there are segments."""
         if kind_of(self._order.target) is Kind.PIPE:
             return 1
         most, expected = self._budget.segments, self._film.expected
         return most if expected is None else min(most, self._segments.number(max(expected - 1, 0)) + 1)
 
     def _planes(self, result: Result) -> FrameConverter | None:
-        """What makes planes of pictures, if the film travels as such; None: it travels as RGB."""
+        """What converts pictures to the planes that are sent; None: RGB is sent."""
         needs_pixels = self._order.compare or isinstance(self._film, RotatedFilm)
         return None if needs_pixels or not self._client.takes_planes else result.planes
 
@@ -230,7 +230,7 @@ class _Run:
             yield job
 
     def _write(self, frames: Iterator[tuple[Gap, Iterator[Made]]], result: Result) -> None:
-        """Hand all frames to the result, segment by segment."""
+        """Write all frames to the result, segment by segment."""
         open_: int | None = None
         encoding = UNTRACED
         for gap, made in frames:
@@ -249,7 +249,7 @@ class _Run:
             encoding.end()
 
     def wrote(self, what: Written, times: Mapping[Stage, float] | None = None) -> None:
-        """A frame is encoded, or what an encoder held back; other stages' work of another process comes with it."""
+        """Frames are encoded, or an encoder was flushed. `times`: seconds per other stage, of another process."""
         for stage, seconds in (*(times or {}).items(), ("encoding", what.seconds)):
             self._times.add(stage, seconds)
         with self._counting:
@@ -261,28 +261,28 @@ class _Run:
             self._report.progress(self._written, limit_of(self._times.busy()))
 
     def lost(self, frames: int) -> None:
-        """So many of them have to be made again."""
+        """`frames` that were encoded have to be made again."""
         with self._counting:
             self._written -= frames
 
     def joined(self) -> None:
-        """Another process is at work: it reads, has its calls, and encodes by one thread."""
+        """Another process is at work: it reads, makes calls, and encodes with one thread."""
         self._times.begin("reading")
         self._times.begin("server", self._calls_of_each)
         self._times.begin("encoding")
 
     def finished(self, entry: Entry, traffic: dict[str, float]) -> None:
-        """Another process has made a segment, and sent and received so much for it."""
+        """Another process has finished a segment. `traffic`: its counts of requests and bytes."""
         self._client.traffic.add(**traffic)
         self._result.record(entry)
 
     def trouble(self, error: ServerTrouble) -> None:
-        """Another process tries a call again."""
+        """A call of another process failed, and is tried again."""
         if self._client.on_trouble:
             self._client.on_trouble(error)
 
     def _compare_one(self) -> Summary:
-        """The pair with the most motion, as one picture."""
+        """Make one picture that compares the pair with the most motion."""
         gaps = self._gaps(self._classified())
         picture = liveliest_compared(gaps, self._client.interpolate_pair, self._film.name)
         self._summary.seconds["to_first_frame"] = self._summary.seconds["to_first_new_frame"] = (
@@ -302,7 +302,7 @@ class _Run:
     def _classified(
         self, threads: int = 1, scouting: tuple[Scout, int] | None = None
     ) -> Iterator[tuple[Picture, Relation]]:
-        """The film's pictures, compared by so many threads of this process, and by so many others."""
+        """The film's pictures with their relations. `scouting`: starts a scout, and how many may work at once."""
         order, film = self._order, self._film
         asked = order.cuts is not None, order.duplicates != "off"
         found = differences.steps(self._numbered(), *asked, threads)
@@ -335,14 +335,14 @@ class _Run:
             raise MediaError(f"{self._film.name}: a single picture, so there is no frame between")
 
     def _tick(self) -> Fraction:
-        """Of which every time stamp of the result is a multiple."""
+        """Seconds; every time stamp of the result is a multiple of it."""
         film, order = self._film, self._order
         if order.fps:
             return common_tick([1 / order.fps, *film.ticks])
         return common_tick([tick / order.times for tick in (1 / film.look.rate, *film.ticks)])
 
     def _fingerprint(self) -> dict[str, Any]:
-        """What decides how the result looks, by the option's name."""
+        """All that decides how the result looks, by the option's name."""
         told: dict[str, Any] = {
             f"--{name.replace('_', '-')}": value if isinstance(value, int | float | None) else str(value)
             for name, value in asdict(self._order).items()
@@ -352,7 +352,7 @@ class _Run:
         return told | {"INPUT": identity(self._order.source), "--seed": self._client.seed}
 
     def note(self, *notes: str) -> None:
-        """Pass on these notes, and what the film has to say since the last time."""
+        """Report these notes, and the film's new warnings."""
         of_film = self._film.warnings[self._told :]
         self._told += len(of_film)
         for note in (*of_film, *notes):

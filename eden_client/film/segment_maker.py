@@ -1,4 +1,4 @@
-"""One segment of a film, made in whatever process: its pictures read, the frames between asked for, all encoded."""
+"""Makes one segment of a film, in any process: reads its pictures, asks for the frames between, encodes them all."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ from tracing.context import TraceContext
 
 
 class Sinks(Protocol):
-    """Opens what takes the frames of segments; plain data."""
+    """Opens the sinks that take the frames of segments. It can be pickled."""
 
     @property
     def folder(self) -> Path:
-        """Where they become files."""
+        """The folder that their files lie in."""
 
     def into(self, folder: Path) -> Self:
-        """The same into another folder."""
+        """The same, with another folder."""
 
     def open(self, number: int, wrote: Wrote) -> SegmentSink[FilmFrame]:
-        """For the segment with this number."""
+        """The sink of the segment with this index. `wrote` is called for each frame that is encoded."""
 
 
 @dataclass(frozen=True)
 class FilmTask:
-    """What is the same for all segments of a film: plain data."""
+    """What all segments of a film share. It can be pickled."""
 
     source: Source
     sinks: Sinks
     window: int
-    """calls side by side"""
+    """calls at once"""
     clip: int
-    """frames that are sent together"""
+    """frames that are sent per call"""
     compare: bool
     planes: FrameConverter | None = None
-    """what makes planes of pictures; None: frames travel as RGB"""
+    """converts pictures to the planes that are sent; None: RGB is sent"""
     step: TraceContext | None = None
-    """of a trace, that this film is, if there is one"""
+    """the film's step in a trace; None: it is not traced"""
 
 
 class SegmentMaker:
     """Makes segments of one film, one after the other.
 
-    times   told how long there was reading and asking
-    stop    once it is set, `make` gives up with Stopped, as soon as a frame comes
+    times   adds up the seconds of reading and asking
+    stop    once it is set, `make` raises Stopped when the next frame comes
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class SegmentMaker:
         self._reader = RangeReader(task.source)
 
     def make(self, job: SegmentJob) -> Entry:
-        """Make a segment; returns what is to be noted of it. Raises MediaError, EdenError or OSError."""
+        """Make a segment, and return its entry for the journal. Raises MediaError, EdenError or OSError."""
         if not any(gap.shown for gap in job.gaps):
             return Entry.empty(job.number)
         trace = self._client.trace
@@ -106,12 +106,12 @@ class SegmentMaker:
             raise
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
         self._reader.close()
 
 
 def _with_pictures(gaps: Sequence[PlannedGap], pictures: Iterable[Picture]) -> Iterator[Gap]:
-    """The gaps with their pictures, each as soon as those are there."""
+    """The gaps with their pictures, each as soon as these are read."""
     coming = iter(pictures)
     held: dict[int, Picture] = {}
 

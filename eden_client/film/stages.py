@@ -1,4 +1,4 @@
-"""Which stage of a film bounds its speed: how long each was at work, of what its threads could be at most."""
+"""Finds the stage that bounds a film's speed, by the fraction of the time that each stage's threads were busy."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from typing import Literal
 
 Stage = Literal["planning", "reading", "server", "encoding"]
-"""planning: reading the whole film once, for other processes to read and make its parts."""
+"""planning: reading the whole film once, where other processes read its parts again and make them."""
 
 CLEAR = 0.25
-"""The part of its time that a stage has to be at work for it to be named as the limit."""
+"""The fraction of its time for which a stage has to be busy to be named as the limit."""
 
 
 class StageTimes:
-    """Adds up the seconds that stages are at work, over threads and processes; several threads add to it.
+    """Adds up the seconds for which stages are at work, over threads and processes. Thread-safe.
 
-    clock   gives seconds
+    clock   returns the time in seconds
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -28,18 +28,18 @@ class StageTimes:
         self._begun: dict[Stage, list[float]] = {}
 
     def begin(self, stage: Stage, threads: int = 1) -> None:
-        """From now on so many more threads can be at work on a stage."""
+        """From now on, `threads` more can work on a stage."""
         with self._lock:
             self._begun.setdefault(stage, []).extend([self._clock()] * threads)
 
     def add(self, stage: Stage, seconds: float) -> None:
-        """A thread was at work for so long."""
+        """A thread worked on a stage for `seconds`."""
         with self._lock:
             self._worked[stage] = self._worked.get(stage, 0.0) + seconds
 
     @contextmanager
     def at_work(self, stage: Stage) -> Iterator[None]:
-        """What is done inside is a stage's work."""
+        """A context whose time counts as work on a stage."""
         begun = self._clock()
         try:
             yield
@@ -47,20 +47,20 @@ class StageTimes:
             self.add(stage, self._clock() - begun)
 
     def seconds(self, *stages: Stage) -> float:
-        """Spent on these stages."""
+        """Seconds of work on these stages together."""
         with self._lock:
             return sum(self._worked.get(stage, 0.0) for stage in stages)
 
     def taken(self) -> dict[Stage, float]:
-        """The seconds of all stages, which are counted from zero again."""
+        """The seconds per stage since the last call of this method."""
         with self._lock:
             worked, self._worked = self._worked, {}
         return worked
 
     def busy(self) -> dict[Stage, float]:
-        """By stage, 0 to 1: of the time that its threads could be at work until now, the part that they were.
+        """Per stage, the fraction (0 to 1) of the time until now for which its threads were at work.
 
-        Planning and reading are told as one, the busier of them: both wait for the source.
+        Planning counts as reading, since both wait for the source: the busier of the two is given.
         """
         with self._lock:
             now, parts = self._clock(), dict[Stage, float]()

@@ -1,4 +1,4 @@
-"""Midpoints of midpoints: all frames that a run of gaps needs, asked for in the order shown, in clips of neighbours."""
+"""Asks for the frames that a run of gaps needs, as midpoints of midpoints, in the order shown, in clips."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from eden_client.film.plan.timeline import Gap
 from media import Frame
 
 Between = Callable[[Sequence[Frame]], Iterable[Frame]]
-"""K frames in, the K-1 between them out, in order."""
+"""Returns the K-1 frames between K frames, in order."""
 
 LEFT, RIGHT = Fraction(0), Fraction(1)
 
 
 @dataclass(frozen=True)
 class Midpoint:
-    """A frame to make: at `position` in gap number `gap` of the run, halfway between two that are there."""
+    """A frame to draw, at `position` in gap number `gap` of the run: halfway between two others."""
 
     gap: int
     position: Fraction
@@ -34,7 +34,7 @@ class Midpoint:
 
 
 def needed(positions: Iterable[Fraction]) -> list[Fraction]:
-    """These positions and all that they are made of, coarse ones first, from left to right."""
+    """These positions and all positions that they are drawn from, coarse ones first, from left to right."""
     found: set[Fraction] = set()
     open_ = set(positions) - {LEFT, RIGHT}
     while open_:
@@ -47,11 +47,12 @@ def needed(positions: Iterable[Fraction]) -> list[Fraction]:
 def synthesise(
     run: Sequence[Gap], sources: Sequence[tuple[Frame, Frame]], between: Between, clip: int
 ) -> Iterator[Frame]:
-    """The frames that are shown in the run's gaps and are not sides of one, in order, each as soon as it is there.
+    """The frames to draw in the run's gaps, in the order shown, each as soon as it is there.
 
     sources   each gap's left and right frame
-    between   asked with at most `clip` frames at a time
-    What the next frame is made of is asked for first, with as many of its neighbours as a clip holds.
+    between   is called with at most `clip` frames
+
+    The frames that the next one is drawn from are asked for first, with as many of their neighbours as a clip holds.
     """
     synthesis = _Synthesis(run, sources, between, clip)
     coming: Iterator[None] = iter(())
@@ -68,7 +69,7 @@ def synthesise(
 
 
 class _Synthesis:
-    """The frames of a run that are there, and what is still to be asked for."""
+    """The frames of a run so far, and those still to be asked for."""
 
     def __init__(self, run: Sequence[Gap], sources: Sequence[tuple[Frame, Frame]], between: Between, clip: int) -> None:
         self._run, self._between, self._clip = run, between, clip
@@ -81,7 +82,7 @@ class _Synthesis:
         self._missing = dict.fromkeys(sorted(every, key=lambda mid: (mid.gap, mid.position)))
 
     def ask(self, wanted: Midpoint) -> Iterator[None]:
-        """One call that leads to a frame: each step of the iterator, another frame is there."""
+        """Make one call towards a frame. Each step of the iterator adds a frame."""
         part = self._part(self._first(wanted))
         asked = [self.frames[part[0].left], *(self.frames[mid.right] for mid in part)]
         for mid, frame in zip(part, self._between(asked), strict=True):
@@ -90,12 +91,12 @@ class _Synthesis:
             yield
 
     def _first(self, wanted: Midpoint) -> Midpoint:
-        """What can be made now and leads to a frame: itself, or one that it is made of."""
+        """The frame to ask for now: `wanted`, or one that it is drawn from."""
         side = next((side for side in (wanted.left, wanted.right) if side not in self.frames), None)
         return wanted if side is None else self._first(side)
 
     def _part(self, first: Midpoint) -> list[Midpoint]:
-        """A frame to be made and those after it that can be asked for in the same clip: neighbours as far apart."""
+        """`first`, and the frames after it that fit into the same clip: neighbours with equal distances."""
         part = [first]
         step = first.position.denominator
         for mid in self._missing:
@@ -110,7 +111,7 @@ class _Synthesis:
 
 
 def _meet(first: Midpoint, second: Midpoint, run: Sequence[Gap]) -> bool:
-    """Whether the first one's right side is the second one's left side."""
+    """Whether the right frame of the first is the left frame of the second."""
     if first.gap == second.gap:
         return first.right == second.left
     next_to = second.gap == first.gap + 1 and run[first.gap].right is run[second.gap].left

@@ -1,6 +1,6 @@
-"""A process that makes segments: told what to do on standard input, it tells what became of it on standard output.
+"""A process that makes segments: it takes jobs on standard input, and reports on standard output.
 
-Both are pickles (messages.py), between a program and the processes that it started itself (executors.py).
+Both carry pickles (messages.py), between a program and the processes that it started itself (executors.py).
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from eden_client.film.stages import StageTimes
 from eden_client.film.write.results import Written
 
 EVERY_S = 0.1
-"""How often it is told how many frames are written."""
+"""Seconds between reports of how many frames are written."""
 
 
 def main() -> None:
-    """Work until standard input ends: whoever started this is gone then."""
+    """Work until standard input ends, which means that the program that started this is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that started this
-    warnings.simplefilter("ignore", TokenInClear)  # who started this has said so
+    warnings.simplefilter("ignore", TokenInClear)  # the program that started this has warned
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not come between
+    os.dup2(2, 1)  # what libraries print must not get between the messages
     inbox = queue.SimpleQueue[Start | SegmentJob | ScoutJob]()
     threading.Thread(target=_read, args=(sys.stdin.buffer, inbox), daemon=True).start()
     try:
         _work(inbox, _Outbox(out))
-    except BrokenPipeError:  # nobody listens any more
+    except BrokenPipeError:  # the program that started this is gone
         pass
     except BaseException:
         traceback.print_exc()
@@ -58,20 +58,20 @@ class _Outbox:
 
 
 class _Progress:
-    """What has been written since it was last told."""
+    """Frames that were written since the last report."""
 
     def __init__(self, outbox: _Outbox, times: StageTimes) -> None:
         self._outbox, self._times = outbox, times
         self._told, self._written = -EVERY_S, Written(0.0, frames=0)
 
     def wrote(self, what: Written) -> None:
-        """A frame is written; it is told with others, so that who listens has time for something else."""
+        """A frame is written. Several are reported together, so that the other side has fewer messages to read."""
         self._written += what
         if time.monotonic() - self._told >= EVERY_S:
             self.tell()
 
     def tell(self) -> None:
-        """Tell it now."""
+        """Report now."""
         self._outbox.tell(Wrote(self._written, self._times.taken()))
         self._told, self._written = time.monotonic(), Written(0.0, frames=0)
 
@@ -83,7 +83,7 @@ def _read(source: BinaryIO, inbox: queue.SimpleQueue[Start | SegmentJob | ScoutJ
         except EOFError:
             discard_all()
             os._exit(0)
-        except BaseException:  # whoever waits for an answer is to know that none comes
+        except BaseException:  # tells the thread that waits for a job that none will come
             traceback.print_exc()
             os._exit(1)
 
@@ -119,7 +119,7 @@ def _work(inbox: queue.SimpleQueue[Start | SegmentJob | ScoutJob], outbox: _Outb
 def _found(job: ScoutJob) -> list[Scouted] | None:
     try:
         return job.run()
-    except Exception:  # whatever it is, who reads the film in its order meets it too, and says so
+    except Exception:  # whatever it is, the planner meets it again and reports it
         return None
 
 

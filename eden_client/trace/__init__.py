@@ -1,1 +1,1 @@
-"""Request traces as a client keeps them, and as people look at them."""
+"""Keeps request traces in the client, and writes them for people to look at."""

@@ -1,4 +1,4 @@
-"""A trace as a file: what browsers' trace viewers open (.json), or a page by itself (.html)."""
+"""Writes a trace to a file: one for browsers' trace viewers (.json), or a self-contained page (.html)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ ENDINGS = (".json", ".html")
 
 
 def write_trace(path: str | Path, spans: Sequence[Span], dropped: int = 0) -> None:
-    """Write spans as the name's ending says: .json or .html. Raises ValueError for another, OSError."""
+    """Write spans as .json or .html, by the path's ending. `dropped`: spans that were too many to keep.
+
+    Raises ValueError: another ending; OSError: it cannot be written.
+    """
     path = Path(path)
     if path.suffix not in ENDINGS:
         raise ValueError(f"{path}: a trace is written as {' or '.join(ENDINGS)}")
@@ -28,15 +31,15 @@ def write_trace(path: str | Path, spans: Sequence[Span], dropped: int = 0) -> No
 
 
 def process_of(span: Span) -> str:
-    """Who measured it."""
+    """The process that measured a span: the client, or a node and its worker."""
     node, worker = str(span.attributes.get(NODE, "")), span.attributes.get("eden.worker")
     return node if worker is None else f"{node} {worker}"
 
 
 def as_chrome(spans: Sequence[Span], dropped: int = 0) -> dict[str, Any]:
-    """The Trace Event Format, which Perfetto (ui.perfetto.dev) and chrome://tracing open: microseconds.
+    """The spans in the Trace Event Format, in microseconds, for Perfetto (ui.perfetto.dev) and chrome://tracing.
 
-    A row of theirs holds only what nests, so what runs side by side in a process gets several.
+    A row of these viewers holds nested spans only, so a process with concurrent spans gets several rows.
     """
     events: list[dict[str, Any]] = []
     by_process: dict[str, list[Span]] = defaultdict(list)
@@ -72,7 +75,7 @@ class _Row:
 
 
 def _rows(spans: Sequence[Span]) -> list[int]:
-    """The row of each; best the parent's."""
+    """The row of each span, the parent's where it has room."""
     rows: list[_Row] = []
     of: dict[str, int] = {}
     for span in spans:

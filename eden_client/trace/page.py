@@ -1,4 +1,4 @@
-"""A trace as a page by itself: a waterfall of bars, without scripts; each step opens to its parts and what is known."""
+"""Draws a trace as a self-contained page: a waterfall of bars, without scripts, where each step opens to its parts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from html import escape
 from tracing.spans import Span
 
 MOST = 20_000
-"""Spans of a page; a film has more. The .json holds all that were kept."""
+"""The most spans on a page; a film has more, which only the .json holds."""
 ALIKE = 100
-"""Up to so many parts of a step stand below it one by one."""
+"""The most parts of a step that are listed one by one; more are grouped."""
 OPEN = 40
-"""Up to so many spans a page comes with all of them opened."""
+"""On a page with at most so many spans, all of them are open at first."""
 SCALES = ("request", "segment")
-"""Steps whose parts are drawn to a scale of their own, where there are many."""
+"""Steps whose parts are drawn to a scale of their own, on a page with many spans."""
 
 STYLE = """
 :root { color-scheme: light dark; --line: light-dark(#d4d4d8, #3f3f46); --dim: light-dark(#52525b, #a1a1aa);
@@ -47,7 +47,7 @@ dl { margin: .25rem 0 .5rem calc(var(--depth) * .9rem + 1.5rem); display: grid; 
 
 
 def as_page(spans: Sequence[Span], dropped: int = 0) -> str:
-    """An HTML page of one trace, complete in itself: to be opened from a file, by keyboard too, in light or dark."""
+    """A self-contained HTML page of one trace, for mouse and keyboard, light and dark. `dropped`: as `write_trace`."""
     kept = sorted(spans, key=lambda span: (span.start_ns, -span.end_ns))
     left_out = max(0, len(kept) - MOST)
     kept = kept[:MOST]
@@ -67,7 +67,7 @@ def as_page(spans: Sequence[Span], dropped: int = 0) -> str:
             f"<h1>{escape(_title(parts[None]))}</h1>",
             f"<p>{len(kept)} spans in {_duration(whole)}{_legend(kept)}</p>",
             "<p>Steps that requests of a batch share have one <code>eden.batch</code> and the same beginning and end.",
-            " Each opens to its parts and to what is known of it (Tab, Enter)."
+            " Each opens to its parts and attributes (Tab, Enter)."
             + (" Parts of a request or segment are drawn to its own scale.</p>" if scaled else "</p>"),
             "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes if note) + "</ul>" if any(notes) else "",
             f'<main style="--o:0;--w:{whole}">',
@@ -104,7 +104,7 @@ def _rows(
 
 
 def _bunches(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
-    """Each by itself; where they are too many to be looked through, some together."""
+    """Groups of the spans: one each, or larger ones where there are too many to look through."""
     size = 1 if len(spans) <= ALIKE else ALIKE
     return (spans[start : start + size] for start in range(0, len(spans), size))
 
@@ -136,7 +136,7 @@ def _legend(spans: Sequence[Span]) -> str:
 
 
 def _clocks(spans: Sequence[Span]) -> Iterator[str]:
-    """Where hosts differ: their clocks do too, which is told, and not hidden by moving spans."""
+    """Notes on hosts with another clock than the client's. Spans are never moved to hide that."""
     by_id = {span.span_id: span for span in spans}
     off: dict[str, int] = {}
     for span in spans:

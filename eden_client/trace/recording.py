@@ -1,4 +1,4 @@
-"""The client's spans, and the servers' that come with its answers."""
+"""Records the client's spans, and those of servers, which come with their answers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tracing.spans import Clock, Span, Value, detach, this_clock
 T = TypeVar("T")
 
 MOST = 200_000
-"""Spans that are kept; what comes after them is counted."""
+"""The most spans that are kept; those after them are only counted."""
 NODE = "eden.node"
-"""Attribute that says who measured a span: `client`, or the server's node."""
+"""The attribute that says where a span was measured: `client`, or the server's node."""
 
 
 class Trace:
-    """What is known of one trace: the client's own spans, and those that servers sent. Thread-safe.
+    """One trace: the client's own spans, and those that servers sent. Thread-safe.
 
-    traceparent  of a span that is to be the parent of all this (W3C trace context); a malformed one is ignored, and a
-                 new trace begins, as with None
+    traceparent  the span that is the parent of this trace's (W3C trace context); with None, or a malformed one, a new
+                 trace begins
     """
 
     def __init__(self, traceparent: str | None = None) -> None:
@@ -35,16 +35,16 @@ class Trace:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Trace], tuple[str]]:
-        """In another process it is the same trace, of which nothing is kept yet."""
+        """Unpickled, it is the same trace, without spans yet."""
         return Trace, (str(self._context or TraceContext(self.trace_id, new_id(8))),)
 
     def begin(self, name: str, within: TraceContext | None = None, **attributes: Value) -> Step:
-        """A step within that of another process, or else within the caller's own."""
+        """Begin a step. `within`: its parent, in another process; None: the parent of the trace, if there is one."""
         parent = within or self._context
         return _Recorded(self, name, parent.span_id if parent else None, attributes)
 
     def add(self, spans: Iterable[Span]) -> None:
-        """Keep spans that somebody else has measured."""
+        """Add spans that were measured elsewhere."""
         with self._lock:
             for span in spans:
                 if len(self._spans) < MOST:
@@ -53,61 +53,61 @@ class Trace:
                     self.dropped += 1
 
     def taken(self) -> list[Span]:
-        """The spans so far, which are forgotten here."""
+        """Remove and return the spans so far."""
         with self._lock:
             spans, self._spans = self._spans, []
         return spans
 
     @property
     def spans(self) -> list[Span]:
-        """All spans so far, in the order of their beginnings."""
+        """All spans so far, in the order of their start."""
         with self._lock:
             return sorted(self._spans, key=lambda span: (span.start_ns, -span.end_ns))
 
 
 class Step:
-    """Something that the client does; this one is not recorded. As a context manager it ends with its block."""
+    """A step of the client's work; one of this class is not recorded. As a context manager, it ends with its block."""
 
     recorded = False
 
     def child(self, name: str, **attributes: Value) -> Step:
-        """A step that is part of this one."""
+        """Begin a step that is part of this one."""
         return self
 
     def note(self, **attributes: Value) -> None:
-        """Add to what is known of it."""
+        """Add attributes to its span."""
 
     def end(self, error: BaseException | None = None) -> None:
-        """It is over; what comes later does not count."""
+        """End the step, with an error if it failed. Only the first call counts."""
 
     @property
     def context(self) -> TraceContext | None:
-        """For who does part of this step in another process."""
+        """The parent for spans of other processes that do part of this step; None: it is not recorded."""
         return None
 
     @property
     def headers(self) -> dict[str, str]:
-        """Of a call that is this step: under which a server's spans are told, and that they are wanted."""
+        """The headers of a call: the parent for the server's spans, and that they are to be sent back."""
         return {}
 
     @property
     def fields(self) -> dict[str, bytes]:
-        """The same as fields of a form."""
+        """The same as form fields."""
         return {}
 
     def heard(self, body: bytes) -> bytes:
-        """An answer's body without the spans behind it, which are kept."""
+        """Strip the server's spans from the end of an answer's body, and keep them."""
         return body
 
     def overhear(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """An answer in chunks as they come, of which the spans at its end are kept."""
+        """Pass on an answer's chunks as they come, and keep the server's spans at its end."""
         return chunks
 
     def sent(self) -> None:
-        """The request has gone out in full."""
+        """The whole request has been sent."""
 
     def within(self, name: str, start_ns: int, end_ns: int, **attributes: Value) -> None:
-        """A part of it that is over."""
+        """Add a finished part of the step. `start_ns`, `end_ns`: of the trace's clock, in nanoseconds."""
 
     def __enter__(self) -> Self:
         return self
@@ -186,7 +186,7 @@ class _Recorded(Step):
         mine = [span.start_ns for span in own if span.parent_id == self._context.span_id]
         same = {span.attributes.get("eden.clock") for span in own} == {this_clock()}
         if self._sent is not None and mine and same and min(mine) > self._sent:
-            # from the last byte sent to the first thing that a node did: TorchServe tells no handler when a call came
+            # from the last byte sent to a node's first span: TorchServe does not tell handlers when a call arrived
             self.within("queue", self._sent, min(mine))
 
     def _add(
@@ -196,7 +196,7 @@ class _Recorded(Step):
 
 
 class _Tail:
-    """The last bytes of something that comes in chunks: as many as spans can take."""
+    """Keeps the last bytes of a sequence of chunks: as many as spans can take."""
 
     MOST = 1 << 18
 
@@ -215,7 +215,8 @@ class _Tail:
 
 
 def observed(step: Step, name: str, items: Iterator[T]) -> Iterator[T]:
-    """The items as they come; waiting for all of them is a part of `step`, in which `busy_s` seconds were spent."""
+    """Pass on the items as they come. The whole time becomes a part of `step`, with the seconds spent waiting for items
+    as `busy_s`."""
     if not step.recorded:
         yield from items
         return
@@ -233,7 +234,7 @@ def observed(step: Step, name: str, items: Iterator[T]) -> Iterator[T]:
 
 @contextmanager
 def begun(trace: Trace | None, parent: Step | None, name: str, **attributes: Value) -> Iterator[Step]:
-    """A step within `parent`, or else the trace's own; not recorded where there is neither."""
+    """A step within `parent`, or else within `trace`; not recorded where both are None."""
     if parent is not None:
         step = parent.child(name, **attributes)
     else:

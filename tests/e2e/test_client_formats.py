@@ -521,7 +521,7 @@ def bad_files(folder):
         "one.mp4": (write_film(folder / "1.mp4", SMALL[:1]).read_bytes(), "a single picture"),
         "picture.png": (encode_image(SMALL[0], "png"), "a single picture"),
         "rateless.mjpeg": (3 * encode_image(SMALL[0], "jpeg"), "no frame rate (--source-fps"),
-        "letter.txt": (b"this is a letter, not a film\n" * 50, "a text, not a video"),
+        "letter.txt": (b"this is a letter, not a film\n" * 50, "it is a text, not a video"),
         "text.mp4": (b"this is a letter, not a film\n" * 50, "not a readable video"),
         "empty.mp4": (b"", "empty"),
     }

@@ -1,1 +1,1 @@
-"""Films made by the nodes of a Ray cluster. Nothing in here is imported unless that is asked for (--ray)."""
+"""Makes films on the nodes of a Ray cluster. Imported only with --ray."""

@@ -1,4 +1,4 @@
-"""Both halves of EDEN in a process that makes segments itself, on a GPU if it has one: no server, and no hand-off."""
+"""Both halves of EDEN in the process that makes segments, on a GPU if there is one: without a server and hand-off."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from media import Frame, MediaError
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """Which weights draw, and how."""
+    """The weights and settings of an engine."""
 
     checkpoint: str
-    """where every node has it"""
+    """a path that is valid on every node"""
     precision: str
     """fp32, tf32 or bf16"""
     seed: int
     window: int
     lanes: int = 8
-    """segments that the processors beside a GPU encode side by side, at most"""
+    """segments that are made at once per GPU, at most"""
 
     @property
     def name(self) -> str:
-        """The same for engines that draw the same."""
+        """A name that is equal for engines that draw equal frames."""
         return f"{self.checkpoint} {self.precision} {self.seed}"
 
 
 class FusedEngine:
-    """The networks, loaded when first used. Threads share it, and take turns.
+    """The networks, loaded when first used. Thread-safe: one thread draws at a time.
 
     device  "cuda", "cpu", or None: a GPU if there is one
     """
@@ -51,9 +51,9 @@ class FusedEngine:
         self._halves: tuple[Any, Any] | None = None
 
     def between(self, frames: Sequence[Frame], yuv: YuvFormat | None) -> list[Frame]:
-        """The K-1 frames between K: RGB [H, W, 3] uint8, or planes [H*3/2, W].
+        """The K-1 frames between K: RGB [H, W, 3] uint8, or planes [H*3/2, W] uint8 where `yuv` is given.
 
-        Raises MediaError: there is no model on this node, or no such checkpoint.
+        Raises MediaError: the model is not installed on this node, or the checkpoint cannot be loaded.
         """
         with self._lock:
             encoder, decoder = self._halves = self._halves or self._loaded()
@@ -87,7 +87,7 @@ class FusedEngine:
 
 
 class EngineClient:
-    """As much of an EdenClient as a segment needs, whose frames an engine of this process draws."""
+    """The part of an EdenClient that a segment needs, with frames drawn by an engine of this process."""
 
     takes_planes, trace = True, None
 
@@ -99,7 +99,7 @@ class EngineClient:
     def between(
         self, frames: Sequence[Frame], yuv: YuvFormat | None = None, within: Step | None = None
     ) -> Iterator[Frame]:
-        """The K-1 frames between K."""
+        """The K-1 frames between K, as `FusedEngine.between` draws them."""
         for frame in self._engine.between(frames, yuv):
             self.traffic.add(pairs=1)
             yield frame
@@ -112,19 +112,19 @@ class EngineClient:
 
 
 class EngineHolder:
-    """An actor that makes segments, several side by side: while one encodes, another draws."""
+    """A Ray actor with an engine. It makes several segments at once: while one encodes, another draws."""
 
     def __init__(self, choice: EngineChoice) -> None:
         self._choice, self._engine = choice, FusedEngine(choice)
 
     def ready(self) -> bool:
-        """Ray has found a place for it."""
+        """True, once Ray has started the actor."""
         return True
 
     def make(
         self, film: tuple[SentFilm, Connect], head: Sequence[Range], job: SegmentJob, sent: Sent
     ) -> Made | NotMade | NeedsAll:
-        """Make a segment."""
+        """Make a segment, as `make_segment` does."""
         import ray
 
         def connect(_: int) -> AbstractContextManager[EdenClient]:

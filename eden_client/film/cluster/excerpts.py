@@ -1,7 +1,7 @@
-"""The part of a source that a segment is made of, for nodes that do not see the source: its compressed bytes, as is.
+"""Takes from a source the compressed bytes that a segment needs, for nodes that cannot read the source.
 
-Of a file, that is whatever is read of it in opening it, in going to a segment's key frame and in taking its packets:
-a node that does the same finds the same bytes, in any format. Nothing is decoded for it but a first picture.
+For a file, these are all bytes that are read when it is opened, sought to the segment's key frame, and its packets are
+read. A node that does the same reads the same bytes, in any format. Only the first picture is decoded for that.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from eden_client.film.plan.scouting import ScoutJob
 from eden_client.film.read.film import Film, VideoFormat
 from eden_client.film.read.film_file import FilmFile, Known, open_film_file
 from eden_client.film.read.image_film import ImageFilm, PartOfImages
+from eden_client.film.read.intact import skim
 from eden_client.film.read.range_reader import NEAR
-from eden_client.film.read.sound import skim
 
 Range = tuple[int, bytes]
-"""Where bytes lie in a file, and they themselves."""
+"""An offset in a file, and the bytes there."""
 
 
 @dataclass(frozen=True)
 class FileExcerpt:
-    """What a segment needs of a film's file, and is not in the file's head."""
+    """What a segment needs of a film's file, beyond the file's head."""
 
     ranges: Sequence[Range]
 
 
 @dataclass(frozen=True)
 class ImagesExcerpt:
-    """The pictures that a segment needs, of a film that is a row of them: names and files' bytes, in order."""
+    """The pictures that a segment needs of a film of numbered pictures: names and bytes of the files, in order."""
 
     first: int
-    """number of the first of them in the film"""
+    """index of the first of them in the film"""
     files: Sequence[tuple[str, bytes]]
 
 
 class Excerpts(Protocol):
-    """Takes from a source what segments need of it."""
+    """Takes excerpts of a source for segments."""
 
     @property
     def head(self) -> Sequence[Range]:
-        """What all segments need of a file; known once a job was cut."""
+        """What all segments need of a file; known after the first `cut`."""
 
     def cut(self, job: SegmentJob) -> FileExcerpt | ImagesExcerpt | None:
-        """What a job needs beside the head; None: all of it, for all one knows. Raises MediaError, OSError."""
+        """What a job needs besides the head; None: unknown, send the whole source. Raises MediaError or OSError."""
 
 
 class FileExcerpts:
-    """Of a video file."""
+    """Takes excerpts of a video file for segments."""
 
     def __init__(self, path: Path, known: Known, rate: Fraction | None, strict: bool) -> None:
         self._path, self._known, self._rate, self._strict = path, known, rate, strict
@@ -81,15 +81,15 @@ class FileExcerpts:
 
 
 class StretchExcerpts:
-    """Of a video file, for scouts (plan/scouting.py)."""
+    """Takes excerpts of a video file for scouts (plan/scouting.py)."""
 
     def __init__(self, path: Path, known: Known) -> None:
         self._path, self._known = path, known
         self.head: Sequence[Range] = ()
-        """what all stretches need, known once one was cut"""
+        """what all stretches need; known after the first `cut`"""
 
     def cut(self, job: ScoutJob) -> FileExcerpt:
-        """What a stretch needs beside the head. Raises Doubtful, OSError."""
+        """What a stretch needs besides the head. Raises Doubtful or OSError."""
         with self._path.open("rb", buffering=0) as file:
             recorder = _Recorder(file)
 
@@ -104,7 +104,7 @@ class StretchExcerpts:
 
 
 class ImageExcerpts:
-    """Of numbered pictures."""
+    """Takes excerpts of a film of numbered pictures."""
 
     head: Sequence[Range] = ()
 
@@ -117,11 +117,11 @@ class ImageExcerpts:
 
 
 class Missing(OSError):
-    """What is read lies in no range that is here."""
+    """The bytes that are read were not sent to this node."""
 
 
 class Ranges:
-    """Opens a file of which only some ranges are there. `missed`: whether anything else was wanted."""
+    """Opens a file of which only some ranges are here. `missed`: whether other bytes were read for."""
 
     def __init__(self, known: Known, ranges: Sequence[Range]) -> None:
         self._known, self.missed = known, False
@@ -129,7 +129,7 @@ class Ranges:
         self._starts = [start for start, _ in self._ranges]
 
     def open(self) -> BinaryIO:
-        """For one reading."""
+        """Open the file, to be read once."""
         return cast(BinaryIO, _File(self._known, self._bytes))
 
     def _bytes(self, start: int, length: int) -> bytes:
@@ -138,13 +138,13 @@ class Ranges:
             part = next(self._holding(start), None)
             if part is None:
                 self.missed = True
-                raise Missing(f"{self._known.name}: byte {start} is not here")
+                raise Missing(f"{self._known.name}: byte {start} was not sent to this node")
             parts.append(part[: end - start])
             start += len(parts[-1])
         return b"".join(parts)
 
     def _holding(self, at: int) -> Iterator[bytes]:
-        """What there is from a place on, by the ranges that hold it: they may overlap."""
+        """The bytes from offset `at` on, of each range that holds it: ranges may overlap."""
         for number in range(bisect.bisect(self._starts, at) - 1, -1, -1):
             start, data = self._ranges[number]
             if at < start + len(data):
@@ -152,14 +152,14 @@ class Ranges:
 
 
 class Pieces:
-    """Opens a whole file that lies in pieces of equal length, each fetched when it is wanted."""
+    """Opens a whole file that is kept in pieces of `length` bytes, each fetched when it is read."""
 
     def __init__(self, known: Known, length: int, fetch: Callable[[int], bytes]) -> None:
         self._known, self._length, self._fetch = known, length, fetch
         self._held: tuple[int, bytes] = -1, b""
 
     def open(self) -> BinaryIO:
-        """For one reading."""
+        """Open the file, to be read once."""
         return cast(BinaryIO, _File(self._known, self._bytes))
 
     def _bytes(self, start: int, length: int) -> bytes:
@@ -174,7 +174,7 @@ class Pieces:
 
 
 class FileOpened:
-    """A film's file on a node, whose bytes `opened` gives. Fulfils Source."""
+    """A `Source` on a node: a film's file, whose bytes `opened` returns."""
 
     def __init__(self, known: Known, rate: Fraction | None, strict: bool, opened: Callable[[], BinaryIO]) -> None:
         self.name = known.name
@@ -193,10 +193,7 @@ class FileOpened:
 
 
 class ImagesOpened:
-    """Some pictures on a node. Fulfils Source.
-
-    look  of the film's pictures
-    """
+    """A `Source` on a node: some pictures of a film with the format `look`."""
 
     def __init__(self, name: str, look: VideoFormat, excerpt: ImagesExcerpt) -> None:
         self.name, self._look, self._excerpt = name, look, excerpt
@@ -204,7 +201,7 @@ class ImagesOpened:
     @contextmanager
     def open(self) -> Iterator[Film]:
         with tempfile.TemporaryDirectory(prefix="eden-pictures-") as folder:
-            # Of a pattern such as */1.png, several have one name.
+            # With a pattern such as */1.png, several pictures have the same name.
             paths = [Path(folder, str(number), name) for number, (name, _) in enumerate(self._excerpt.files)]
             for path, (_, data) in zip(paths, self._excerpt.files, strict=True):
                 path.parent.mkdir()
@@ -216,11 +213,11 @@ class ImagesOpened:
 
 
 class _File(io.RawIOBase):
-    """A file for FFmpeg. `read` gives so many of its bytes from a place on, all of which the file has."""
+    """A file for FFmpeg. `read` returns bytes of it, by offset and length, which lie inside the file."""
 
     def __init__(self, known: Known, read: Callable[[int, int], bytes]) -> None:
         super().__init__()
-        self.name = known.name  # its ending is a hint to the format
+        self.name = known.name  # FFmpeg takes its ending as a hint to the format
         self._size, self._bytes, self._place = known.size, read, 0
 
     def readable(self) -> bool:
@@ -244,7 +241,7 @@ class _File(io.RawIOBase):
 
 
 class _Recorder:
-    """Reads a file, and notes what."""
+    """Reads a file, and records which ranges were read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._noted = file, list[tuple[int, int]]()
@@ -254,7 +251,7 @@ class _Recorder:
         return self._at(start, length)
 
     def taken(self) -> list[Range]:
-        """What was read since it was last asked, put together where it meets."""
+        """The ranges read since the last call, with adjoining ones merged."""
         joined = list[list[int]]()
         for start, stop in sorted(self._noted):
             if joined and start <= joined[-1][1]:
@@ -265,7 +262,7 @@ class _Recorder:
         return [(start, self._at(start, stop - start)) for start, stop in joined]
 
     def forget(self) -> None:
-        """What was read until now is not wanted."""
+        """Drop the ranges recorded so far."""
         self._noted = []
 
     def _at(self, start: int, length: int) -> bytes:

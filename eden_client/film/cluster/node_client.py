@@ -1,4 +1,4 @@
-"""Which server a node asks: its own, or one of those that the command names."""
+"""Chooses the server that a node asks: its own, or one of those that the command names."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from eden_client.api.local import local_key_file
 
 @dataclass(frozen=True)
 class NodeClient:
-    """Makes the client of a segment on its node: plain data.
+    """Makes the client for a segment, on the node that makes the segment. It can be pickled.
 
-    EDEN_SERVER, EDEN_TOKEN and EDEN_KEY_FILE count as the node has them, for its own server; else what is here.
+    Where a node sets EDEN_SERVER, EDEN_TOKEN or EDEN_KEY_FILE, it asks that server; else those named here.
     """
 
     make: partial[EdenClient]
-    """takes the server, its token and its key file"""
+    """makes a client from a server's address, its token and its key file"""
     servers: tuple[str, ...]
-    """that segments take in turn"""
+    """addresses, which segments take in turn"""
     token: str | None
     key_file: Path | None
     folder: Path
-    """in which the command runs, and servers of its own machine may have been started"""
+    """the command's working folder, in which servers of its machine may have been started"""
 
     def __call__(self, number: int) -> EdenClient:
-        """For the segment with this number."""
+        """The client for the segment with this index."""
         server = os.environ.get("EDEN_SERVER") or self.servers[number % len(self.servers)]
         token, key_file = os.environ.get("EDEN_TOKEN"), os.environ.get("EDEN_KEY_FILE")
         if token or key_file:

@@ -1,4 +1,4 @@
-"""A segment made on a node: what it needs comes with it, what it becomes goes back. Plain data both ways."""
+"""Makes a segment on a node: what it needs is sent along, and its files are sent back, both as data for pickle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from eden_client.film.messages import portable
 from eden_client.film.plan.scouting import Scouted, ScoutJob
 from eden_client.film.read.film import VideoFormat
 from eden_client.film.read.film_file import Known
-from eden_client.film.read.sound import Doubtful
+from eden_client.film.read.intact import Doubtful
 from eden_client.film.read.sources import Source
 from eden_client.film.resume_journal import JOURNAL_VERSION, Entry
 from eden_client.film.segment_maker import FilmTask, SegmentMaker
@@ -39,25 +39,25 @@ from media import MediaError
 from tracing.spans import Span
 
 Connect = Callable[[int], AbstractContextManager[EdenClient]]
-"""The client for the segment with this number, on whatever node that is made."""
+"""Makes the client for the segment with this index, on the node that makes the segment."""
 
 
 @dataclass(frozen=True)
 class WholeFile:
-    """All of a film's file, in objects of the cluster."""
+    """All of a film's file, as objects of the cluster."""
 
     length: int
-    """bytes of each but the last"""
+    """bytes per object, except the last"""
     pieces: Sequence[Any]
-    """references to them"""
+    """references to these objects"""
 
 
 @dataclass(frozen=True)
 class SharedFile:
-    """A film's file where every node sees it."""
+    """A film's file that every node can read."""
 
     address: str
-    """a path, or what fsspec takes (s3://...)"""
+    """a path, or an address for fsspec (s3://...)"""
 
 
 Sent = FileExcerpt | ImagesExcerpt | WholeFile | SharedFile
@@ -65,49 +65,49 @@ Sent = FileExcerpt | ImagesExcerpt | WholeFile | SharedFile
 
 @dataclass(frozen=True)
 class SentFilm:
-    """What is the same for all segments of a film."""
+    """What all segments of a film share."""
 
     task: FilmTask
-    """its source is not looked at"""
+    """its source is not used"""
     known: Known | None
-    """of a film that is a file"""
+    """the facts about the film's file; None: it is no file"""
     look: VideoFormat
     rate: Fraction | None
     strict: bool
     software: Mapping[str, str]
-    """that plans the film: what its segments look like depends on its versions"""
+    """of the process that plans the film, as `software` returns it: the encoded bytes depend on these versions"""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A segment that is made."""
+    """A finished segment."""
 
     entry: Entry
     files: Mapping[str, bytes]
-    """by name, to lie in the folder of its sinks"""
+    """bytes by name, to be written to the folder of the film's sinks"""
     what: Written
     times: Mapping[Stage, float]
-    """seconds of stages' work"""
+    """seconds of work per stage"""
     traffic: Mapping[str, float]
     troubles: Sequence[ServerTrouble]
-    """over which calls were tried again"""
+    """errors after which calls were tried again"""
     spans: Sequence[Span]
 
 
 @dataclass(frozen=True)
 class NotMade:
-    """A segment that cannot be made, wherever one tries."""
+    """A segment that cannot be made on any node."""
 
     error: Exception
 
 
 @dataclass(frozen=True)
 class NeedsAll:
-    """The excerpt does not hold all that it takes: there is no short way to its first picture, or there is damage."""
+    """The excerpt is not enough: the file cannot be sought to the segment's first picture, or is damaged."""
 
 
 def software() -> dict[str, str]:
-    """What decides how a segment is coded, and its version here."""
+    """The versions on this machine of all that decides how a segment is encoded, by name."""
     return {"PyAV": av.__version__, "eden-interpolate": str(JOURNAL_VERSION)}
 
 
@@ -119,10 +119,11 @@ def make_segment(
     connect: Connect,
     fetch: Callable[[Any], bytes],
 ) -> Made | NotMade | NeedsAll:
-    """Make it.
+    """Make a segment.
 
     head    what all segments need of the film's file
-    fetch   gives an object of the cluster by its reference
+    sent    the excerpt for this one, or the whole file
+    fetch   returns an object of the cluster by its reference
     """
     ranges: Ranges | None = None
     try:
@@ -148,9 +149,9 @@ def make_segment(
 
 
 def look_at(film: tuple[Known, Sequence[Range]], job: ScoutJob, sent: FileExcerpt) -> list[Scouted]:
-    """Compare a stretch of a film. Raises Doubtful, also where more of the film is read than was sent.
+    """Compare a stretch of a film. Raises Doubtful: it is irregular, or more of the film is needed than was sent.
 
-    film   what is known of its file, and what all stretches need of that
+    film   the facts about its file, and the ranges that all stretches need
     """
     known, head = film
     ranges = Ranges(known, [*head, *sent.ranges])
@@ -185,11 +186,11 @@ def _check_software(wanted: Mapping[str, str]) -> None:
     here = software()
     for name, version in wanted.items():
         if here[name] != version:
-            raise MediaError(f"{platform.node()} has {name} {here[name]}, the film is planned with {version}")
+            raise MediaError(f"{platform.node()} has {name} {here[name]}, but the film is planned with {version}")
 
 
 def _shared(address: str, known: Known) -> Callable[[], BinaryIO]:
-    """Opens the file at an address. Raises MediaError where it is another one, or cannot be had."""
+    """A function that opens the file at an address. Raises MediaError: it is another file, or cannot be read."""
     try:
         import fsspec
     except ModuleNotFoundError as error:
@@ -199,14 +200,14 @@ def _shared(address: str, known: Known) -> Callable[[], BinaryIO]:
     try:
         system, path = fsspec.core.url_to_fs(address)
         size = system.size(path)
-    except Exception as error:  # every kind of storage has errors of its own
+    except Exception as error:  # every kind of storage raises errors of its own
         raise MediaError(f"{address} cannot be read on {platform.node()}: {error}") from error
     if size != known.size:
         raise MediaError(f"{address} has {size} bytes on {platform.node()}, INPUT has {known.size}")
 
     def opened() -> BinaryIO:
         file = system.open(path, "rb")
-        file.name = known.name  # FFmpeg guesses by it
+        file.name = known.name  # FFmpeg takes its ending as a hint to the format
         return file  # type: ignore[no-any-return]
 
     return opened

@@ -1,7 +1,7 @@
-"""A Ray cluster that makes the segments of films: each a task of its own, or a call of an actor that holds an engine.
+"""Makes the segments of films on a Ray cluster: each segment is a task, or a call of an actor that holds an engine.
 
-What plans a film, keeps its journal and joins it is this process; where segments are made, and where again if a node is
-lost, Ray decides. A node needs this package and sees neither the source nor the result, unless `shared` says so.
+This process plans a film, keeps its journal and joins it. Ray decides on which node a segment is made, and where again
+if a node is lost. A node needs this package, but not the source or the result, unless `shared` is set.
 """
 
 from __future__ import annotations
@@ -49,34 +49,34 @@ from eden_client.film.plan_ahead import PlanAhead, Planned
 from eden_client.film.read.film import Film
 from eden_client.film.read.film_file import FilmFile
 from eden_client.film.read.image_film import ImageFilm
-from eden_client.film.read.sound import Doubtful
+from eden_client.film.read.intact import Doubtful
 from eden_client.film.segment_maker import FilmTask
 from eden_client.trace.recording import Trace
 from media import MediaError
 
 AUTO = "auto"
-"""The cluster that a node of this machine is part of."""
+"""As an address: the cluster that this machine is a node of."""
 LOST = 8
-"""How often a segment is begun again whose process or node was lost: more may be the segment's doing."""
+"""How often a segment is begun again whose process or node was lost. After more, the segment may be the cause."""
 _REACHED = 5.0
-"""Seconds in which a cluster's address has to answer."""
+"""Seconds within which a cluster's address has to answer."""
 _SETTINGS = 4
-"""HTTP/2's type of a frame of settings."""
+"""The type of HTTP/2's SETTINGS frame."""
 _WATCH = 2.0
-"""Seconds between looks at which nodes there are."""
+"""Seconds between two checks of which nodes there are."""
 _PIECE = 32 << 20
-"""Bytes of an object that holds a part of a whole file."""
+"""Bytes per object that holds a piece of a whole file."""
 _NAMESPACE = "eden"
-"""In which engines have their names."""
+"""Ray's namespace for the names of engines."""
 
 
 class RayCluster:
     """Connects this process to a cluster.
 
-    address   of its head, host:port, of whose cluster a node runs here; AUTO; or ray://host:port
-    connect   makes a segment's client on a node, where no engine does
-    engine    what nodes draw with, in place of a server
-    shared    a folder, or an address for fsspec, under which every node sees the film's file by its name
+    address   host:port of its head, if this machine is a node of it; AUTO; or ray://host:port
+    connect   makes a segment's client on a node; not used with an engine
+    engine    draws frames on the nodes instead of a server; None: servers do
+    shared    a folder, or an address for fsspec, where every node finds the film's file by its name; None: it is sent
     Raises ValueError: Ray is not installed, or there is no such cluster.
     """
 
@@ -86,32 +86,32 @@ class RayCluster:
         self._ray = _connected(address)
         self.connect, self.shared = connect, shared
         self.stopped = threading.Event()
-        """Once it is set, all films end as Ctrl-C ends them."""
+        """Once it is set, all films end with KeyboardInterrupt."""
         self._engines = _Engines(self._ray, engine) if engine else None
-        # By module and name, so that a node takes it from its own installation.
+        # Passed by module and name, so that a node imports it from its own installation.
         self._task = self._ray.remote(num_cpus=1, max_retries=LOST, scheduling_strategy="SPREAD")(_make)
-        # Scouts take none: engines may hold all, and a scout is waited for.
+        # Scouts reserve no CPU: engines may hold all, and planning waits for scouts.
         self._scouting = self._ray.remote(num_cpus=0, max_retries=LOST, scheduling_strategy="SPREAD")(look_at)
 
     @property
     def side_by_side(self) -> int:
-        """Segments that one node makes at the same time, at most."""
+        """The most segments that one node makes at once."""
         return max((_processors(node) for node in self.nodes()), default=1)
 
     def nodes(self) -> list[dict[str, Any]]:
-        """Those that are alive, as Ray describes them."""
+        """Ray's descriptions of the nodes that are alive."""
         return [node for node in self._ray.nodes() if node["Alive"]]
 
     def slots(self) -> int:
-        """Segments that all nodes make at the same time."""
+        """Segments that all nodes together make at once."""
         return max(1, self._engines.slots() if self._engines else sum(map(_processors, self.nodes())))
 
     def put(self, value: Any) -> Any:
-        """A reference to an object that any node can have."""
+        """Put an object into the cluster; returns a reference by which any node can fetch it."""
         return self._ray.put(value)
 
     def make(self, film: Any, head: Any, job: SegmentJob, sent: Sent, tell: Callable[[Any], None]) -> Any:
-        """Have a segment made, and tell what came of it, or the exception; returns what `cancel` takes."""
+        """Start making a segment, and call `tell` with its result or exception. Returns a handle for `cancel`."""
         task = self._engines.least_busy() if self._engines else self._task
         made = task.remote(film, head, job, sent)
 
@@ -124,31 +124,31 @@ class RayCluster:
         return made
 
     def look_at(self, film: Any, job: ScoutJob, sent: FileExcerpt) -> Future[list[Scouted]]:
-        """Have a stretch of a film compared; `film` is what `put` gave for what look_at of node_task.py takes."""
+        """Start comparing a stretch of a film. `film`: a reference to the first argument of `node_task.look_at`."""
         future: Future[list[Scouted]] = self._scouting.remote(film, job, sent).future()
         return future
 
     def cancel(self, made: Any) -> None:
-        """Nobody waits for it any more."""
-        with suppress(Exception):  # it is done, or Ray is
+        """Cancel a segment that `make` started."""
+        with suppress(Exception):  # the segment is done, or the connection to Ray is lost
             self._ray.cancel(made)
 
     def executor(self, film: Film, order: Order, trace: Trace | None) -> FilmOnCluster:
-        """What makes the segments of a film. Raises MediaError: none of a kind that can be sent in parts."""
+        """An executor for a film. Raises MediaError: the film is of a kind that cannot be sent in parts."""
         return FilmOnCluster(self, film, order, trace)
 
     def lost(self, error: BaseException) -> bool:
-        """Whether an engine was lost, on whose calls Ray gives up."""
+        """Whether an error means that an engine was lost: Ray does not repeat its calls elsewhere."""
         return isinstance(error, self._ray.exceptions.RayActorError)
 
     def close(self) -> None:
-        """Disconnect: what is still being made is dropped."""
-        with _as_it_was(signal.SIGTERM):  # to which Ray gives back the system's meaning
+        """Disconnect. Segments that are still being made are dropped."""
+        with _as_it_was(signal.SIGTERM):  # Ray resets its handler to the system's default
             self._ray.shutdown()
 
 
 class FilmOnCluster:
-    """Makes the segments of one film. Fulfils Executor."""
+    """The executor that makes the segments of one film on a cluster."""
 
     def __init__(self, cluster: RayCluster, film: Film, order: Order, trace: Trace | None) -> None:
         self._cluster, self._film, self._order, self._trace = cluster, film, order, trace
@@ -163,14 +163,14 @@ class FilmOnCluster:
         elif isinstance(film, ImageFilm) and not cluster.shared:
             self._excerpts = ImageExcerpts(film)
         else:
-            raise MediaError(f"{film.name}: nodes cannot be given parts of such a film; a video file they can")
+            raise MediaError(f"{film.name}: nodes cannot be sent parts of such a film; use a video file")
 
     @property
     def at_once(self) -> int:
         return self._cluster.slots()
 
     def scout(self, job: ScoutJob) -> Future[list[Scouted]]:
-        """Have a stretch looked at by a node, which is sent its bytes."""
+        """Have a node compare a stretch; it is sent the bytes of that stretch."""
         assert self._known is not None
         if self._stretches is None:
             self._stretches = StretchExcerpts(job.path, self._known)
@@ -197,7 +197,7 @@ class FilmOnCluster:
 
 @dataclass(frozen=True)
 class _Answered:
-    """What became of a segment."""
+    """The result of a segment, or its exception."""
 
     number: int
     answer: Made | NotMade | NeedsAll | BaseException
@@ -205,7 +205,7 @@ class _Answered:
 
 @dataclass
 class _Open:
-    """A segment in the making."""
+    """A segment that is being made."""
 
     job: SegmentJob
     made: Any
@@ -259,14 +259,14 @@ class _Run:
             self.cluster.cancel(each.made)
 
     def _taken(self, job: SegmentJob) -> Sent:
-        """What travels with a job."""
+        """What is sent with a job."""
         sent: Sent | None = self.shared or self._whole or self.excerpts.cut(job)
         if self._head is None:
             self._head = self.cluster.put(self.excerpts.head)
         return sent or self._all()
 
     def _all(self) -> WholeFile:
-        """All of the film's file. Once it had to be sent, the segments that follow are made of it too."""
+        """All of the film's file. Once it had to be sent, it is used for all later segments too."""
         if self._whole is None:
             with open(self.film.task.source.name, "rb") as file:  # noqa: PTH123  (INPUT, as it is named)
                 pieces = []
@@ -310,7 +310,7 @@ class _Run:
         self._plan.make_room()
 
     def _look(self) -> None:
-        """Note nodes that came and went, and have the planner keep a little ahead of all that there are."""
+        """Report nodes that joined or were lost, and let the planner keep ahead of all nodes."""
         self._looked = time.monotonic()
         nodes = {
             node["NodeID"]: f"{node['NodeManagerHostname']}, {node['NodeManagerAddress']}"
@@ -328,27 +328,27 @@ class _Run:
 
 
 class _Engines:
-    """Actors that hold an engine each: one per GPU, or per node where no node has any. Threads share them.
+    """Actors that hold an engine each: one per GPU, or per node where no node has a GPU. Thread-safe.
 
-    So do commands with the same engine: an actor is found by its name, and ends with whichever of them began it.
+    Commands with the same engine share the actors, by name. An actor ends with the command that started it.
     """
 
     def __init__(self, ray: Any, choice: EngineChoice) -> None:
         self._ray, self._choice, self._lock = ray, choice, threading.Lock()
         self._open: dict[Any, int] = {}
-        """Calls of this command under way, by actor"""
+        """unfinished calls of this command, by actor"""
         self._numbers: dict[Any, int] = {}
-        """By which the actors' names differ"""
+        """the numbers in the actors' names"""
         self._ready = set[Any]()
         self._ended = queue.SimpleQueue[tuple[Any, bool]]()
-        """Calls that have, and whether their actor was lost"""
+        """actors whose call has ended, and whether the actor was lost"""
 
     def slots(self) -> int:
         count, lanes, _ = self._wanted()
         return count * lanes
 
     def least_busy(self) -> Any:
-        """The method of an actor, begun if Ray has a place for another."""
+        """The method `make` of the least busy actor. Starts another actor where there is room for one."""
         with self._lock:
             self._count_ended()
             count, lanes, gpus = self._wanted()
@@ -358,16 +358,16 @@ class _Engines:
                 shared = {"name": f"{number} {self._choice.name}", "namespace": _NAMESPACE, "get_if_exists": True}
                 holder = self._ray.remote(**options, **shared, scheduling_strategy="SPREAD")(EngineHolder)
                 actor = holder.remote(self._choice)
-                make = actor.make  # another object each time
+                make = actor.make  # a new object at each access
                 self._open[make], self._numbers[make] = 0, number
                 self._note_ready(actor, make)
-            # Ray may be long in finding a place for one: calls of others do not wait for that.
+            # Ray may take long to start an actor: calls of the others do not wait for that.
             method = min(self._open, key=lambda make: (make not in self._ready, self._open[make]))
             self._open[method] += 1
             return method
 
     def answered(self, method: Any, error: BaseException | None) -> None:
-        """A call has ended. Waits for nothing: Ray's own thread calls this, for whose answers `least_busy` waits."""
+        """A call has ended. Never blocks: Ray's own thread calls this, and `least_busy` waits for that thread."""
         self._ended.put((method, isinstance(error, self._ray.exceptions.RayActorError)))
 
     def _count_ended(self) -> None:
@@ -389,7 +389,7 @@ class _Engines:
         actor.ready.remote().future().add_done_callback(ready)
 
     def _wanted(self) -> tuple[int, int, bool]:
-        """How many actors, segments that each makes side by side, and whether each has a GPU."""
+        """The number of actors, the segments that each makes at once, and whether each has a GPU."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         with_gpus = [node for node in nodes if node.get("GPU", 0) >= 1]
         if not with_gpus:
@@ -399,14 +399,14 @@ class _Engines:
 
 
 def _make(film: tuple[SentFilm, Connect], head: Sequence[Range], job: SegmentJob, sent: Sent) -> Any:
-    """The task."""
+    """The task that makes a segment."""
     import ray
 
     return make_segment(film[0], head, job, sent, film[1], ray.get)
 
 
 def _connected(address: str) -> Any:
-    """Ray, connected. Raises ValueError."""
+    """The module `ray`, connected to the cluster. Raises ValueError: it is not installed, or there is no cluster."""
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -416,7 +416,7 @@ def _connected(address: str) -> Any:
     if address != AUTO:
         _check_reached(address.removeprefix("ray://"))
     try:
-        with _as_it_was(signal.SIGTERM):  # which Ray makes its own
+        with _as_it_was(signal.SIGTERM):  # Ray sets a handler of its own
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = "on this machine" if address == AUTO else f"at {address}"
@@ -426,7 +426,7 @@ def _connected(address: str) -> Any:
 
 @contextmanager
 def _as_it_was(number: signal.Signals) -> Iterator[None]:
-    """What a signal does is afterwards what it was; only the main thread can see to that."""
+    """Restore a signal's handler after the context. Does nothing outside the main thread, which alone can."""
     handler = signal.getsignal(number)
     try:
         yield
@@ -436,7 +436,7 @@ def _as_it_was(number: signal.Signals) -> Iterator[None]:
 
 
 def _check_reached(address: str) -> None:
-    """ValueError where nobody listens, or nobody who speaks gRPC: Ray would look for minutes."""
+    """Raise ValueError if no gRPC server listens at an address: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"--ray {address}: neither {AUTO} nor host:port")
@@ -449,7 +449,7 @@ def _check_reached(address: str) -> None:
 
 
 def _speaks_http2(connection: socket.socket) -> bool:
-    """Whether the other side answers as gRPC's does: with settings, as its first frame (RFC 9113, 3.4 and 6.5)."""
+    """Whether the other side speaks HTTP/2, as gRPC does: its first frame is SETTINGS (RFC 9113, 3.4 and 6.5)."""
     no_settings = bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
     connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_settings)
     came, deadline = b"", time.monotonic() + _REACHED
@@ -466,7 +466,7 @@ def _processors(node: dict[str, Any]) -> int:
 
 
 def _told(error: BaseException) -> str:
-    """The line that says something: Ray's errors are long, and those of a task are whole tracebacks."""
+    """The line of an error that says what is wrong: Ray's errors are long, those of a task whole tracebacks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -1,1 +1,1 @@
-"""Segments, sound, subtitles and all the rest into one file."""
+"""Joins segments, sound, subtitles and all the rest into one file."""

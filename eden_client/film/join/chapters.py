@@ -1,4 +1,4 @@
-"""Chapters that every container takes: in order, inside the film, none of them empty."""
+"""Fits chapters to a film: in order, inside the film, none of them empty, as every container takes them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from av.container.core import Chapter
 
 TICK = Fraction(1, 1000)
-"""Of a chapter's times, in seconds."""
+"""Seconds per unit of a chapter's times."""
 
 
 def fitted(chapters: list[Chapter], start: Fraction, end: Fraction | None) -> list[Chapter]:
-    """Chapters moved so that the file's time `start` becomes 0, and then cut at 0 and at `end`, in seconds.
+    """Chapters moved so that the file's time `start` becomes 0, then cut to between 0 and `end` (None: open).
 
-    One that ends before it begins lasts until the next one. What remains empty is left out.
+    Times are in seconds. A chapter that ends before it begins lasts until the next one. Empty ones are left out.
     """
     last = None if end is None else int(end / TICK)
     spans = sorted((_ticks(c["start"], c, start), _ticks(c["end"], c, start), n) for n, c in enumerate(chapters))

@@ -1,4 +1,4 @@
-"""A sound track encoded anew: with the rates and loudspeakers that the encoder has, whatever changes on the way."""
+"""Encodes a sound track anew, with a sample rate and channel layout of the encoder, even where the source's change."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from av.container import OutputContainer
 from av.packet import Packet
 
 SLACK = Fraction(1, 20)
-"""Seconds by which time stamps may be off the count of samples (containers round them) before they are believed."""
+"""Seconds by which time stamps may differ from the count of samples: containers round them. Beyond, they count."""
 
 _LAYOUTS = {
     "aac": ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"),
     "libopus": ("mono", "stereo", "3.0", "quad", "5.1", "7.1"),
 }
-"""Those that every player knows, small ones first; not Opus' 5.0 and 6.1, whose channels FFmpeg mixes up."""
+"""Channel layouts that every player knows, small ones first; without Opus' 5.0 and 6.1, which FFmpeg mixes up."""
 
 _USUAL = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 _ORDER = [channel.name for channel in AudioLayout("22.2").channels]
-"""Loudspeakers in the order in which FFmpeg has them, unless a file has an order of its own."""
+"""FFmpeg's order of channels, which holds unless a file has an order of its own."""
 
 
 class SoundEncoder:
     """Decodes a track's packets and encodes them for `target`, which `add_sound` made.
 
-    Sound lasts as long as its samples do; where the time stamps leave a gap, it is kept, and what they say lies before
-    the end of what there is already is dropped. The file's time `start` becomes 0.
+    Times follow from the count of samples. A gap in the time stamps is kept; frames that lie before the end of those
+    already encoded are dropped. The file's time `start`, in seconds, becomes 0.
     """
 
     def __init__(self, source: AudioStream, target: AudioStream, start: Fraction) -> None:
@@ -43,18 +43,18 @@ class SoundEncoder:
         self._rate = target.codec_context.sample_rate
         self._resampler: AudioResampler | None = None
         self._kind: tuple[str, str, int] | None = None
-        self._end: Fraction | None = None  # of what came so far, in seconds
+        self._end: Fraction | None = None  # of the sound so far, in seconds
         self._position = 0  # of the next frame, in samples of the target
-        self._hole = False  # something is missing since the last frame
+        self._hole = False  # a packet since the last frame was damaged
         self.frames = 0
-        """How many frames were decoded."""
+        """Frames decoded."""
         self.damaged = 0
-        """How many packets could not be decoded."""
+        """Packets that could not be decoded."""
         self.dropped = 0
-        """How many frames lay before the end of those before them."""
+        """Frames dropped because they lie before the end of those before them."""
 
     def encoded(self, packet: Packet[Any] | None) -> Iterator[Packet[Any]]:
-        """The packets that this one becomes; None flushes. Raises av.FFmpegError or ValueError: cannot be encoded."""
+        """The encoded packets for a packet; None flushes. Raises av.FFmpegError or ValueError: it cannot be encoded."""
         try:
             frames = self._source.decode(packet)
         except av.FFmpegError:
@@ -109,7 +109,7 @@ class SoundEncoder:
 
 
 def add_sound(target: OutputContainer, encoder: str, source: AudioStream) -> AudioStream:
-    """A new track for the sound of `source`. Raises av.FFmpegError or ValueError: the encoder cannot take it."""
+    """Add a track to `target` for the sound of `source`. Raises av.FFmpegError, ValueError: the encoder refuses it."""
     new = target.add_stream(encoder, rate=_rate(encoder, source.codec_context.sample_rate))
     assert isinstance(new, AudioStream)
     layout = usual_layout(source)
@@ -121,7 +121,7 @@ def add_sound(target: OutputContainer, encoder: str, source: AudioStream) -> Aud
 
 
 def usual_layout(stream: AudioStream) -> str:
-    """Which loudspeakers the channels are for: the usual ones, where the file does not say (PCM in Matroska)."""
+    """The name of the channel layout: the usual one for their number where the file states none (PCM in Matroska)."""
     layout = layout_of(stream)
     return _USUAL.get(layout.nb_channels, layout.name) if layout.name.endswith(" channels") else layout.name
 
@@ -129,8 +129,8 @@ def usual_layout(stream: AudioStream) -> str:
 def layout_of(stream: AudioStream) -> AudioLayout:
     """The layout of a track's channels.
 
-    Where a file has an order of channels of its own, PyAV frees that twice, and the process ends: such a layout is kept
-    for good, past the end of the interpreter.
+    Where a file has an order of channels of its own, PyAV frees the layout twice, which ends the process: such a layout
+    is never freed.
     """
     layout = stream.codec_context.layout
     if not _is_usual(layout):
@@ -139,19 +139,19 @@ def layout_of(stream: AudioStream) -> AudioLayout:
 
 
 def can_be_decoded(stream: AudioStream) -> bool:
-    """Not so where the channels have an order of their own: each frame would have such a layout (see `layout_of`)."""
+    """False where the channels have an order of their own: each frame would hold such a layout (see `layout_of`)."""
     return _is_usual(layout_of(stream))
 
 
 def _is_usual(layout: AudioLayout) -> bool:
-    if layout.name.endswith(" channels"):  # of which nothing is known
+    if layout.name.endswith(" channels"):  # the file does not state a layout
         return True
     places = [_ORDER.index(channel.name) if channel.name in _ORDER else -1 for channel in layout.channels]
     return places[:1] >= [0] and all(a < b for a, b in pairwise(places))
 
 
 def _rate(encoder: str, rate: int) -> int:
-    """The nearest rate that keeps everything, or else the highest, a whole part of the source's if there is one."""
+    """The encoder's lowest sample rate that loses nothing; else its highest, preferably a divisor of the source's."""
     if encoder == "libopus":
         return 48000
     offered = av.Codec(encoder, "w").audio_rates or [rate]
@@ -161,7 +161,7 @@ def _rate(encoder: str, rate: int) -> int:
 
 
 def _layout(encoder: str, wanted: str) -> str:
-    """The smallest of the encoder's layouts that has a place for every loudspeaker of the one wanted."""
+    """The encoder's smallest channel layout that holds every channel of the one wanted."""
     source, names = AudioLayout(wanted), _LAYOUTS[encoder]
     for name in names:
         if _has_all(AudioLayout(name), source):
@@ -171,7 +171,7 @@ def _layout(encoder: str, wanted: str) -> str:
 
 
 def _has_all(layout: AudioLayout, source: AudioLayout) -> bool:
-    """Both sides may stand at the back where nothing else does, and what is in the middle of it on both sides of it."""
+    """Whether `layout` has a place for every channel of `source`: back ones for the sides, both for the back centre."""
     there, wanted = ({channel.name for channel in each.channels} for each in (layout, source))
     if "BC" in wanted - there:
         wanted = wanted - {"BC"} | {"BL", "BR"}

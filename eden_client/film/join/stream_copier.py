@@ -1,4 +1,4 @@
-"""What goes with the pictures from one file into another: sound, subtitles, attachments, chapters, tags."""
+"""Carries over what goes with the pictures: sound, subtitles, attachments, chapters, tags."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from av.subtitles.stream import SubtitleStream
 
 from eden_client.film.join.chapters import fitted
 from eden_client.film.join.sound import can_be_decoded, layout_of
-from eden_client.film.join.tracks import Copied, Encoded, Retold, TrackCarrier
+from eden_client.film.join.tracks import ConvertedText, CopiedTrack, EncodedSound, TrackCarrier
 from eden_client.film.read.packets import packets_of
 from eden_client.film.read.restarts import Leaps, Restarts, streams_with_clock
 from eden_client.film.read.streams import film_stream
 from media.video_reader import reason
 
 Part = int | Literal["chapters", "tags"]
-"""What can be carried over or left out by itself: a stream, by its index, or one of these."""
+"""What is carried over or left out as one: a stream, by its index, the chapters, or the tags."""
 
 _SOUND = {"mp4": "aac", "mov": "aac", "matroska": "libopus", "webm": "libopus"}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_CODECS = ("mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text")
 _UNPLAYED = {"mp4": "pcm_"}
-"""Codecs, by the beginning of their names, that a container holds and hardly any player plays there."""
+"""The start of the names of codecs that a container can hold, but that few players play from it."""
 _KINDS = {"audio": "sound track", "subtitle": "subtitles"}
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
 _TRIED = 64
-"""Packets of a track that show whether it can be carried over."""
+"""Packets per track that are written to see whether it can be carried over."""
 _TRIED_BYTES = 32 << 20
-"""How much of a file is read for that, at most."""
+"""Bytes of a file that are read for that, at most."""
 
 
 class PartError(Exception):
-    """A part that cannot be carried over in the way chosen."""
+    """A part cannot be carried over in the mode chosen. `reason` says why."""
 
     def __init__(self, part: Part, reason: str) -> None:
         super().__init__(reason)
         self.part, self.reason = part, reason
 
 
-class Way(Enum):
-    """How a part is carried over."""
+class CarryMode(Enum):
+    """How a part is carried over: copied as it is, or encoded with another codec."""
 
     COPY = "copy"
     ENCODE = "encode"
 
 
-class Plan:
-    """How each part of a source goes into the container `holder`: in the best way that has not failed yet."""
+class CarryPlan:
+    """How each part of a source is carried over into the container `holder`: in the best mode that has not failed."""
 
     def __init__(self, source: InputContainer, holder: str) -> None:
         self._holder = holder
         self._unplayed: set[Part] = set()
-        self._ways: dict[Part, list[Way]] = {}
+        self._modes: dict[Part, list[CarryMode]] = {}
         self._codecs: dict[Part, str] = {}
         self._names: dict[Part, str] = {"chapters": "chapters are", "tags": "title and other tags are"}
         self._why: dict[Part, str] = {}
@@ -72,46 +72,46 @@ class Plan:
                 continue  # MP4 keeps chapters in a stream of their own
             self._add(stream)
         if source.chapters():
-            self._ways["chapters"] = [Way.COPY]
-        self._ways["tags"] = [Way.COPY]
+            self._modes["chapters"] = [CarryMode.COPY]
+        self._modes["tags"] = [CarryMode.COPY]
 
     @property
-    def ways(self) -> dict[Part, Way]:
-        """The parts that are carried over, and how."""
-        return {part: ways[0] for part, ways in self._ways.items() if ways}
+    def modes(self) -> dict[Part, CarryMode]:
+        """The mode of each part that is carried over."""
+        return {part: modes[0] for part, modes in self._modes.items() if modes}
 
     def give_up(self, part: Part, why: str) -> None:
-        """The way chosen for a part has failed."""
-        way = self._ways[part].pop(0)
+        """Drop the mode chosen for a part, which failed because of `why`; the next best is taken, if there is one."""
+        mode = self._modes[part].pop(0)
         codec = self._codecs.get(part)
         self._why[part] = (
-            f"{codec} cannot be {'copied' if way is Way.COPY else 'encoded anew'} ({why})" if codec else why
+            f"{codec} cannot be {'copied' if mode is CarryMode.COPY else 'encoded anew'} ({why})" if codec else why
         )
 
     def notes(self) -> list[str]:
-        """What a user should know: one line for each part that is encoded anew or left out."""
+        """Notes for the user: one line for each part that is encoded anew, or left out, or that few players play."""
         notes = []
-        for part, ways in self._ways.items():
+        for part, modes in self._modes.items():
             name, why = self._names[part], self._why.get(part, "")
-            if not ways:
+            if not modes:
                 notes.append(f"{name} left out{': ' if why else ''}{why}")
-            elif ways[0] is Way.COPY and part in self._unplayed:
+            elif modes[0] is CarryMode.COPY and part in self._unplayed:
                 notes.append(f"{name} copied: {why}")
-            elif ways[0] is Way.ENCODE and name.startswith("sound"):
+            elif modes[0] is CarryMode.ENCODE and name.startswith("sound"):
                 notes.append(f"{name} encoded anew as {_SOUND[self._holder]}: {why}")
-            elif ways[0] is Way.ENCODE:
+            elif modes[0] is CarryMode.ENCODE:
                 notes.append(f"{name} turned into {_TEXT[self._holder]}, styles may be lost: {why}")
         return notes
 
     def _add(self, stream: Stream) -> None:
         part, context = stream.index, _context(stream)
-        ways: list[Way] = []
-        self._ways[part] = ways
+        modes: list[CarryMode] = []
+        self._modes[part] = modes
         if stream.type not in ("audio", "subtitle"):
             what = stream.metadata.get("filename") or stream.metadata.get("handler_name") or stream.type
             self._names[part] = f"stream {part} ({stream.type}: {what}) is"
             if stream.type == "attachment" and self._holder == "matroska" and _holds(stream, self._holder):
-                ways.append(Way.COPY)
+                modes.append(CarryMode.COPY)
             return
         self._names[part] = f"{_KINDS[stream.type]} {part} {'is' if stream.type == 'audio' else 'are'}"
         if context is None:
@@ -122,23 +122,24 @@ class Plan:
             return
         self._codecs[part] = context.name
         if _holds(stream, self._holder):
-            ways.append(Way.COPY)
+            modes.append(CarryMode.COPY)
         else:
             self._why[part] = f"{self._holder} cannot hold {context.name}"
         if can_be_decoded(stream) if isinstance(stream, AudioStream) else context.name in _TEXT_CODECS:
-            ways.append(Way.ENCODE)
-        if ways and context.name.startswith(_UNPLAYED.get(self._holder, "\0")):
+            modes.append(CarryMode.ENCODE)
+        if modes and context.name.startswith(_UNPLAYED.get(self._holder, "\0")):
             self._unplayed.add(part)
             self._why[part] = f"few players play {context.name} in {self._holder} (.mov and .mkv keep it)"
-            ways.reverse()
+            modes.reverse()
 
 
 class StreamCopier:
-    """What goes from `source` to `target` beside the pictures. Made before the target's header is written.
+    """Copies everything but the pictures from `source` to `target`. Make it before the target's header is written.
 
+    modes   the parts to carry over, and how
     start   the source's time that becomes 0, in seconds
-    end     of the film, in its own time, where it is known
-    trial   the first packets of each track are enough
+    end     when the result ends, in seconds from its start; None: unknown
+    trial   stop after the first packets of each track
     Raises PartError, here and while packets are read.
     """
 
@@ -146,7 +147,7 @@ class StreamCopier:
         self,
         source: InputContainer,
         target: OutputContainer,
-        ways: dict[Part, Way],
+        modes: dict[Part, CarryMode],
         start: Fraction,
         end: Fraction | None,
         trial: bool,
@@ -158,7 +159,7 @@ class StreamCopier:
         self._clocks: dict[int, Restarts] = {}
         self._spans: dict[int, tuple[Fraction | None, Fraction]] = {}
         self._offset = Fraction(0)
-        for part, way in ways.items():
+        for part, mode in modes.items():
             with _blaming(part):
                 if part == "chapters":
                     chapters = source.chapters()
@@ -170,10 +171,10 @@ class StreamCopier:
                 else:
                     stream = source.streams[part]
                     self._names[part] = f"{_KINDS.get(stream.type, stream.type)} {part}"
-                    self._tracks[part] = _carrier(stream, target, way, start)
+                    self._tracks[part] = _carrier(stream, target, mode, start)
 
     def packets(self) -> Iterator[tuple[Fraction, Packet[Any]]]:
-        """The packets for the target, each with its time in seconds, in about the order of the file."""
+        """The packets for the target, each with its time in seconds, roughly in the order of the file."""
         for packet in self._read():
             index = packet.stream.index
             with _blaming(index):
@@ -186,7 +187,7 @@ class StreamCopier:
             yield from made
 
     def notes(self) -> list[str]:
-        """What a user should know about how it went."""
+        """Notes for the user on what was changed or lost, one line each."""
         notes = [f"{self._names[index]}: {note}" for index, track in self._tracks.items() for note in track.notes()]
         for index, clock in self._clocks.items():
             if clock.count:
@@ -198,7 +199,7 @@ class StreamCopier:
         return notes
 
     def _put_behind(self, packet: Packet[Any]) -> None:
-        """Each recording of several goes on where the one before it ends, and text goes with the sound."""
+        """Move a packet so that each recording follows where the one before it ends; texts move with the sound."""
         if packet.dts is None:
             return
         index, base = packet.stream.index, packet.time_base
@@ -214,7 +215,7 @@ class StreamCopier:
             packet.pts += ticks
 
     def _read(self) -> Iterator[Packet[Any]]:
-        """The packets of the tracks that are carried over."""
+        """The packets of the tracks that are carried over; a damaged file ends them early."""
         if not self._tracks:
             return
         clocked = streams_with_clock(self._source)
@@ -231,31 +232,31 @@ class StreamCopier:
                     yield packet
                 if self._trial and (size > _TRIED_BYTES or all(count[each] >= _TRIED for each in self._tracks)):
                     return
-        except av.FFmpegError as error:  # what was read so far is good, and so are the pictures
+        except av.FFmpegError as error:  # what was read so far is intact, and so are the pictures
             self._broken = reason(error)
 
 
 def tags_of(source: InputContainer) -> dict[str, str]:
-    """What a person or a camera wrote about a file."""
+    """The tags of a file that a person or a camera wrote, without those that its container adds."""
     return {name: text for name, text in source.metadata.items() if not name.lower().startswith(_OF_THE_FILE)}
 
 
-def _carrier(stream: Stream, target: OutputContainer, way: Way, start: Fraction) -> TrackCarrier:
-    if way is Way.COPY:
-        return Copied(stream, target, start)
+def _carrier(stream: Stream, target: OutputContainer, mode: CarryMode, start: Fraction) -> TrackCarrier:
+    if mode is CarryMode.COPY:
+        return CopiedTrack(stream, target, start)
     if isinstance(stream, AudioStream):
-        return Encoded(stream, target, _SOUND[target.format.name], start)
+        return EncodedSound(stream, target, _SOUND[target.format.name], start)
     assert isinstance(stream, SubtitleStream)
-    return Retold(stream, target, _TEXT[target.format.name], start)
+    return ConvertedText(stream, target, _TEXT[target.format.name], start)
 
 
 def _context(stream: Stream) -> Any:
-    """The stream's decoder, or None where FFmpeg has none for it, as PyAV's types do not say."""
+    """The stream's decoder; None: FFmpeg has none (PyAV's types leave that out)."""
     return stream.codec_context
 
 
 def _holds(stream: Stream, holder: str) -> bool:
-    """Whether a container takes a stream like this: only writing a header tells, and packets tell the rest."""
+    """Whether a container accepts the header of a stream like this. Its packets may still fail."""
     probe = av.open(io.BytesIO(), "w", format=holder)
     try:
         probe.add_stream_from_template(stream)
@@ -263,15 +264,15 @@ def _holds(stream: Stream, holder: str) -> bool:
     except (av.FFmpegError, ValueError):
         return False
     finally:
-        with suppress(av.FFmpegError):  # some can only be closed after packets
+        with suppress(av.FFmpegError):  # some formats can only be closed after a packet
             probe.close()
     return True
 
 
 @contextmanager
 def _blaming(part: Part) -> Iterator[None]:
-    """Whatever goes wrong is the part's fault, and the film does without it."""
+    """Turn any error inside the context into a PartError of this part."""
     try:
         yield
-    except Exception as error:  # FFmpeg and PyAV raise nearly anything where files are odd
+    except Exception as error:  # FFmpeg and PyAV raise nearly anything on unusual files
         raise PartError(part, reason(error)) from error

@@ -1,4 +1,4 @@
-"""Tracks on their way from one file into another: copied, or encoded anew; with times that grow, as muxers demand."""
+"""Carries single tracks from one file into another, copied or encoded anew, with increasing times as muxers demand."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from av.subtitles.stream import SubtitleStream
 from eden_client.film.join.sound import SoundEncoder, add_sound, can_be_decoded, usual_layout
 
 NUDGE = Fraction(1, 10)
-"""Seconds by which a packet of sound may be moved to come after the one before; one further back is dropped."""
+"""Seconds by which a packet of sound may be moved to follow the one before it. One further back is dropped."""
 
 _MAY_BE_EQUAL = ("matroska", "webm")
-"""Containers in which neighbours of a track may have the same decoding time."""
+"""Containers in which two packets of a track may have the same decoding time."""
 _OF_THE_CODING = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id")
 
 Timed: TypeAlias = "tuple[Fraction, Packet[Any]]"
@@ -28,20 +28,20 @@ Timed: TypeAlias = "tuple[Fraction, Packet[Any]]"
 
 
 class TrackCarrier(Protocol):
-    """Takes a track's packets over. Whatever it raises is a fault of the track."""
+    """Carries over a track's packets. Anything that it raises is a fault of the track."""
 
     def take(self, packet: Packet[Any]) -> Iterator[Timed]:
-        """What becomes of a packet of the source."""
+        """The target's packets for a packet of the source."""
 
     def rest(self) -> Iterator[Timed]:
-        """What is still to come after the last one."""
+        """The packets that are left after the last one."""
 
     def notes(self) -> list[str]:
-        """What a user should know about how it went."""
+        """Notes for the user on packets moved, dropped or damaged, one line each."""
 
 
-class Copied:
-    """Packets as they are. The file's time `start` becomes 0. Attachments have no packets."""
+class CopiedTrack:
+    """Copies packets unchanged but for their times: the file's `start` becomes 0. Attachments have no packets."""
 
     def __init__(self, stream: Stream, target: OutputContainer, start: Fraction) -> None:
         new = target.add_stream_from_template(stream)
@@ -53,13 +53,13 @@ class Copied:
         self._order = _Order(_described(new, stream), target.format.name)
 
     def take(self, packet: Packet[Any]) -> Iterator[Timed]:
-        """The packet, or the one before it."""
+        """The packet, or the one before it, if its duration had to be found out first."""
         self._end = _shift(packet, self._start, self._end)
         for timed in self._durations.put(packet) if self._durations else [packet]:
             yield from self._order.put(timed)
 
     def rest(self) -> Iterator[Timed]:
-        """What was held back."""
+        """The packet that was held back, if any."""
         for timed in self._durations.rest() if self._durations else []:
             yield from self._order.put(timed)
 
@@ -68,8 +68,8 @@ class Copied:
         return self._order.notes()
 
 
-class Retold:
-    """Subtitles as text of another codec."""
+class ConvertedText:
+    """Converts subtitles to another text codec."""
 
     def __init__(self, stream: SubtitleStream, target: OutputContainer, codec: str, start: Fraction) -> None:
         new = target.add_stream(codec)
@@ -104,8 +104,8 @@ class Retold:
         return damaged + self._order.notes()
 
 
-class Encoded:
-    """Sound of another codec."""
+class EncodedSound:
+    """Encodes sound with another codec."""
 
     def __init__(self, stream: AudioStream, target: OutputContainer, codec: str, start: Fraction) -> None:
         new = add_sound(target, codec, stream)
@@ -114,13 +114,13 @@ class Encoded:
         self._taken = 0
 
     def take(self, packet: Packet[Any]) -> Iterator[Timed]:
-        """The packets that this one becomes."""
+        """The encoded packets for a packet."""
         self._taken += 1
         for coded in self._encoder.encoded(packet):
             yield from self._order.put(coded)
 
     def rest(self) -> Iterator[Timed]:
-        """What decoder and encoder held back. Raises ValueError: nothing could be decoded."""
+        """What decoder and encoder still hold. Raises ValueError: nothing could be decoded."""
         for coded in self._encoder.encoded(None):
             yield from self._order.put(coded)
         if self._taken and not self._encoder.frames:
@@ -135,7 +135,7 @@ class Encoded:
 
 
 class _Durations:
-    """States how long a packet of sound lasts where its file does not: MP4 cuts off a last one that lasts no time."""
+    """Gives packets of sound a duration where the file states none: MP4 cuts off a last packet without one."""
 
     def __init__(self, stream: AudioStream) -> None:
         self._stream = stream
@@ -143,7 +143,7 @@ class _Durations:
         self._usual = 0
 
     def put(self, packet: Packet[Any]) -> Iterator[Packet[Any]]:
-        """The packet, or the one before it: until the next one has come, it is not known how long a packet lasts."""
+        """The packet, or the one before it: the duration of a packet may be known only when the next one has come."""
         if self._held is not None:
             assert self._held.dts is not None and packet.dts is not None
             self._held.duration = self._usual = max(0, packet.dts - self._held.dts)
@@ -156,7 +156,7 @@ class _Durations:
             self._held = packet
 
     def rest(self) -> Iterator[Packet[Any]]:
-        """The last packet: as long as what is in it, or as the one before it."""
+        """The last packet, with the duration of its decoded sound, or of the packet before it."""
         if self._held is not None:
             self._held.duration = self._decoded(self._held) or self._usual
             yield self._held
@@ -171,7 +171,7 @@ class _Durations:
 
 
 class _Order:
-    """Puts a track's packets into the target's time, each after the one before."""
+    """Puts a track's packets into increasing order of decoding time: moves them a little, or drops them."""
 
     def __init__(self, stream: Stream, holder: str) -> None:
         self._stream = stream
@@ -181,7 +181,7 @@ class _Order:
         self._moved = self._dropped = 0
 
     def put(self, packet: Packet[Any]) -> Iterator[Timed]:
-        """The packet, if it can be put after the one before. To be called once the target's header is written."""
+        """The packet, unless it has to be dropped. Call it once the target's header is written."""
         base = self._stream.time_base
         assert base and packet.dts is not None
         scale = packet.time_base / base
@@ -199,7 +199,7 @@ class _Order:
         yield dts * base, packet
 
     def notes(self) -> list[str]:
-        """Packets moved and dropped; that lines of text come at the same time is usual."""
+        """Packets moved and dropped, one line each. Texts at the same time are usual, and not counted as moved."""
         notes = []
         if self._moved and self._sound:
             notes.append(f"{_packets(self._moved)} no later than those before, and moved behind them")
@@ -213,7 +213,7 @@ def _packets(count: int) -> str:
 
 
 def _shift(packet: Packet[Any], start: Fraction, end: Fraction) -> Fraction:
-    """Move a packet from the file's time to the film's; one without a time follows at `end`. Returns when it ends."""
+    """Subtract `start` from a packet's times; one without a time begins at `end`. Returns when it ends. In seconds."""
     base = packet.time_base
     ticks = round(start / base)
     if packet.pts is not None:
@@ -226,7 +226,7 @@ def _shift(packet: Packet[Any], start: Fraction, end: Fraction) -> Fraction:
 
 
 def _described(new: Stream, old: Stream) -> Stream:
-    """The new stream, with what a person wrote about the old one."""
+    """The new stream, with the tags and the disposition of the old one."""
     kept = {name: text for name, text in old.metadata.items() if not name.lower().startswith(_OF_THE_CODING)}
     new.metadata.update(kept)
     new.disposition = old.disposition

@@ -1,1 +1,1 @@
-"""Which frames a film needs, when, and where none can go between."""
+"""Plans which frames a film needs and when, and finds cuts and duplicates, between which none are drawn."""

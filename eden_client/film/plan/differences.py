@@ -1,4 +1,4 @@
-"""How each picture of a film differs from the one before it: all that cuts and duplicates are told by."""
+"""Compares each picture of a film with the one before it, to find cuts and duplicates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eden_client.film.read.film import Picture
 from media import Frame
 
 STILL = 0.5
-"""Grey levels below which nothing moved."""
+"""Grey levels; a smaller difference is no motion."""
 
 _BLOCK = 8
 _REACH, _STEP = 4, 2
@@ -22,21 +22,21 @@ _REACH, _STEP = 4, 2
 
 @dataclass(frozen=True)
 class Step:
-    """From the picture before it to `picture`; to the first one of a film, nothing differs."""
+    """The step from the picture before to `picture`; for the first one of a film, with no difference."""
 
     picture: Picture
     difference: float = 0.0
-    """how much of the picture was not in the one before it, in grey levels; 0 where nobody asks"""
+    """how much of the picture was not in the one before it, in grey levels; 0 where it is not asked for"""
     same: bool = False
-    """it shows the same as the one before it, noise of coding aside"""
+    """whether it shows the same as the one before it, coding noise aside; False where it is not asked for"""
 
 
 def steps(pictures: Iterable[Picture], differences: bool, duplicates: bool, threads: int = 1) -> Iterator[Step]:
     """The step to each picture, in order.
 
-    differences, duplicates   whether it matters how much it differs, and whether it shows the same
-    threads                   that look at steps side by side, a few pictures ahead
-    What reading the pictures raises is raised after the steps to those before.
+    differences, duplicates   whether to find `Step.difference`, and `Step.same`
+    threads                   threads that compare pictures, a few pictures ahead
+    An error of reading the pictures is raised after the steps to those before it.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="differences") as pool:
         pending: deque[Future[Step]] = deque()
@@ -51,7 +51,7 @@ def steps(pictures: Iterable[Picture], differences: bool, duplicates: bool, thre
 def _begun(
     pictures: Iterable[Picture], differences: bool, duplicates: bool, pool: ThreadPoolExecutor
 ) -> Iterator[Future[Step]]:
-    """The steps, still to be looked at; last, where reading the pictures fails, how it did."""
+    """The steps, still being compared; if reading the pictures fails, its error as the last one."""
     before: Picture | None = None
     last: Future[np.ndarray] | None = None
     try:
@@ -83,18 +83,21 @@ def _step(
 
 
 def separated(small: Frame) -> np.ndarray:
-    """RGB [H, W, 3] as brightness and two colour differences, float32 [3, H, W]."""
+    """RGB [H, W, 3] uint8 as luma and two colour differences, float32 [3, H, W]."""
     red, green, blue = np.moveaxis(small, -1, 0).astype(np.float32, order="C")
     bright = 0.299 * red + 0.587 * green + 0.114 * blue
     return np.stack([bright, (red - bright) * 0.7, (blue - bright) * 0.6])
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> float:
-    """How much of `second` is not in `first`, in grey levels: each block is compared with its best place nearby."""
+    """How much of `second` is not in `first`, both [3, H, W], in grey levels. Each block is compared with the most
+    similar place nearby."""
     _, height, width = second.shape
     padded = np.pad(first, ((0, 0), (_REACH, _REACH), (_REACH, _REACH)), mode="edge")
     moved = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (1, 2))[:, ::_STEP, ::_STEP]
-    apart = np.subtract(moved, second[:, None, None], order="C")  # else laid out like `moved`, and slow to sum
+    apart = np.subtract(
+        moved, second[:, None, None], order="C"
+    )  # without `order` laid out like `moved`, and slow to sum
     apart = np.abs(apart, out=apart).sum(0)
     while apart.shape[-1] > width // _BLOCK:
         apart = apart[..., ::2] + apart[..., 1::2]

@@ -8,13 +8,13 @@ from eden_client.film.read.film import Picture
 from media import Frame
 
 SAME = 2.0
-"""Grey levels by which no block of a duplicate differs on average from the picture before: coding noise is less."""
+"""Grey levels; in a duplicate, every block differs by less on average from the picture before, as coding noise does."""
 
 _BLOCK = 16
 
 
 def is_same(first: Picture, second: Picture) -> bool:
-    """Whether two pictures show the same, noise of coding aside: by the planes that they have, or as RGB."""
+    """Whether two pictures show the same, coding noise aside. Compares their planes, or RGB where they have none."""
     planes, others = first.planes(), second.planes()
     if [each.shape for each in planes] != [each.shape for each in others]:
         planes = others = []
@@ -28,7 +28,7 @@ def is_same(first: Picture, second: Picture) -> bool:
 
 
 def _alike(first: Frame, second: Frame, rows: int) -> bool:
-    """Of two planes, or two of RGB. `rows`: of the picture, of which a plane may have fewer."""
+    """Whether two planes, or two RGB pictures, show the same. `rows`: of the picture; a chroma plane may have fewer."""
     rough = slice(None, None, 8)
     if np.abs(first[rough, rough].astype(np.int16) - second[rough, rough]).mean() > SAME:
         return False

@@ -1,8 +1,8 @@
-"""A film compared by several processes at once: each decodes a stretch of it by itself, and tells what it saw.
+"""Compares a film's pictures in several processes: each decodes a stretch of the film and returns the steps in it.
 
-To plan a film, all of it has to be decoded and each picture compared with the one before: more than a process can do
-for a machine that encodes and draws with all its cores. Nothing depends on who has compared: a film, or the rest of
-one, in which there is anything out of the ordinary is compared by the planner.
+To plan a film, all of it is decoded, and each picture compared with the one before. One process cannot do that as fast
+as a machine encodes and draws with all its cores. The result is the same whoever compares: from the first irregularity
+on, the planner itself compares the rest of the film.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from eden_client.film.plan.differences import Step, steps
 from eden_client.film.read.clock import PictureClock
 from eden_client.film.read.film import Picture
 from eden_client.film.read.film_file import MATRICES, FilmFile
-from eden_client.film.read.sound import Doubtful, Stretch, frames_of, stretches
+from eden_client.film.read.intact import Doubtful, Stretch, frames_of, stretches
 
 
 @dataclass(frozen=True)
 class Scouted:
-    """A picture, as somebody has seen it who decoded it elsewhere, and how it differs from the one before it."""
+    """What is known of a picture that was decoded in another process, and how it differs from the one before it."""
 
     stamp: int
     """its time stamp in the file"""
@@ -38,11 +38,11 @@ class Scouted:
 
 @dataclass(frozen=True)
 class ScoutJob:
-    """A stretch of a film to be compared; plain data.
+    """A stretch of a film, to be compared in another process. It can be pickled.
 
-    path, stream              the film's, its index in the file
-    size                      (H, W) of its pictures
-    differences, duplicates   what is asked (differences.py)
+    path, stream              the file, and the index of its stream
+    size                      (H, W) of the film's pictures
+    differences, duplicates   what to find (`differences.steps`)
     """
 
     path: Path
@@ -53,9 +53,9 @@ class ScoutJob:
     duplicates: bool
 
     def run(self, source: BinaryIO | None = None) -> list[Scouted]:
-        """What is to be seen behind the stretch's first picture. Raises Doubtful.
+        """The pictures after the stretch's first one, compared. Raises Doubtful: the stretch is irregular.
 
-        source   the film's file, where that has no path
+        source   the film's bytes, where it is no file of this machine
         """
         frames = frames_of(source or self.path, self.stream, self.stretch)
         pictures = (_picture(frame, self.size) for frame in frames)
@@ -66,7 +66,7 @@ Scout = Callable[[ScoutJob], Future[list[Scouted]]]
 
 
 class ScoutedPicture(Picture):
-    """A picture that was decoded elsewhere: nobody here will ask for more of it."""
+    """A picture that was decoded in another process: it has a time and a checksum, but no pixels."""
 
     def __init__(self, number: int, time: Fraction, scouted: Scouted) -> None:
         super().__init__(None, time)
@@ -79,9 +79,11 @@ class ScoutedPicture(Picture):
 def scouted_steps(
     film: FilmFile, here: Iterator[Step], scout: Scout, ahead: int, differences: bool, duplicates: bool
 ) -> Iterator[Step]:
-    """The steps of `here`, which compares by itself, from where scouts are ready on as they tell them.
+    """The same steps as `here`, compared by scouts as soon as they are ready.
 
-    here    gives the film's numbered pictures from the first on; goes on where scouts come upon anything doubtful
+    here    the steps to the film's numbered pictures, compared in this process; used until scouts are ready, and after
+            the first irregularity
+    scout   starts a job in another process
     ahead   stretches that are scouted at once
     """
     number = -1
@@ -91,14 +93,14 @@ def scouted_steps(
         for step in here:
             yield step
             number, stamp = step.picture.number, step.picture.stamp
-            if stamp is None or _sound_time(clock, stamp) != step.picture.time or not film.is_sound:
+            if stamp is None or _intact_time(clock, stamp) != step.picture.time or not film.is_intact:
                 raise Doubtful
             if asked.are_ready(stamp):
                 break
         else:
             return
         for scouted in asked.told():
-            time = _sound_time(clock, scouted.stamp)
+            time = _intact_time(clock, scouted.stamp)
             number += 1
             yield Step(ScoutedPicture(number, time, scouted), scouted.difference, scouted.same)
     except Doubtful:
@@ -114,25 +116,25 @@ def _jobs(film: FilmFile, differences: bool, duplicates: bool) -> Iterator[Scout
 
 
 class _Asked:
-    """Stretches that scouts look at, in order. The first of a film is begun before they can be there."""
+    """The stretches that scouts compare, in order. The film's first stretch begins before they can be ready."""
 
     def __init__(self, jobs: Iterator[ScoutJob], scout: Scout, ahead: int) -> None:
         self._jobs, self._scout = jobs, scout
         self._pending = deque((job, scout(job)) for job in islice(jobs, 1, ahead + 1))
 
     def are_ready(self, stamp: int) -> bool:
-        """Whether scouts tell what comes behind the picture with this time stamp. Those before are passed by."""
+        """Whether scouts compare what follows the picture with this time stamp. Earlier stretches are dropped."""
         while self._pending and self._pending[0][0].stretch.first < stamp:
             self._next()
         return bool(self._pending) and self._pending[0][0].stretch.first == stamp and self._pending[0][1].done()
 
     def told(self) -> Iterator[Scouted]:
-        """All that they see, to the film's end. Raises Doubtful."""
+        """The compared pictures from there to the film's end. Raises Doubtful."""
         while self._pending:
             future = self._next()
             try:
                 yield from future.result()
-            except Exception as error:  # whatever it is, it is told by who meets it here
+            except Exception as error:  # whatever it is, the planner meets it again and reports it
                 raise Doubtful from error
 
     def _next(self) -> Future[list[Scouted]]:
@@ -141,7 +143,7 @@ class _Asked:
         return future
 
 
-def _sound_time(clock: PictureClock, stamp: int) -> Fraction:
+def _intact_time(clock: PictureClock, stamp: int) -> Fraction:
     time = clock.time(stamp)
     if clock.repaired or clock.restarts.count:
         raise Doubtful

@@ -1,4 +1,4 @@
-"""Where a film is cut into segments: by the film and what is asked of it alone, never by the machine."""
+"""Divides a film into segments. That depends on the film and the options alone, never on the machine."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from itertools import accumulate
 from math import ceil
 
 FIRST = (12, 24, 48)
-"""Frames of the result in the first segments, about, and in reverse order in the last: all cores have work from the
-start, and up to the end."""
+"""Approximate frames of the result in the first segments, and in reverse order in the last: short ones keep all cores
+at work at the start and at the end."""
 LONGEST, SHORTEST = 96, 48
-"""Frames in all others: what an interruption may cost, and how far apart key frames are at most."""
+"""Bounds for all other segments, in frames: an interruption costs at most one, and each begins with a key frame."""
 PIXELS = 100_000_000
-"""Of one segment, about; between the two bounds."""
+"""Approximate pixels of a segment, within these bounds."""
 
 
 class Segmentation:
-    """Segments are runs of gaps, as many as make whole clips.
+    """Segments are runs of gaps that make whole clips.
 
     ratio  frames of the result per frame of the source
-    clip   frames that are sent together
+    clip   frames that are sent per request
     size   (H, W) of a picture
-    gaps   of the film, about, as the film itself states; None where it does not: its last segments are as long as all
+    gaps   approximate number of gaps in the film; None: unknown, and the last segments have the full length
     """
 
     def __init__(self, ratio: Fraction, clip: int, size: tuple[int, int], gaps: int | None = None) -> None:
@@ -34,7 +34,7 @@ class Segmentation:
         self._longest = length(longest)
         first = [length(frames) for frames in FIRST]
         self._starts = [0, *accumulate(first)]
-        """First gaps of segments; all that follow the last of these have the full length."""
+        """The first gap of each segment. Those after the last of these have the full length."""
         begun = self._starts[-1]
         if gaps is not None and gaps >= 2 * begun:
             ending = (gaps - begun) // (clip - 1) * (clip - 1)
@@ -42,11 +42,11 @@ class Segmentation:
             self._starts += accumulate(first[:0:-1], initial=ending)
 
     def number(self, gap: int) -> int:
-        """Of the segment that this gap belongs to."""
+        """The index of the segment that a gap belongs to."""
         number = bisect(self._starts, gap) - 1
         beyond = gap - self._starts[-1]
         return number if beyond < 0 else number + beyond // self._longest
 
     def ends_with(self, gap: int) -> bool:
-        """Whether this gap is the last one of its segment, whatever follows."""
+        """Whether a gap is the last one of its segment, if the film goes on."""
         return self.number(gap + 1) != self.number(gap)

@@ -1,4 +1,4 @@
-"""Which frames a film needs, and when: planned on exact rational times, before anything is sent.
+"""Plans which frames a film needs, and when, on exact rational times, before anything is sent.
 
 A *gap* lies between two neighbouring pictures. A *position* in it is a fraction of its length: 0 is the left picture,
 1 the right one, and what lies between is made of midpoints of midpoints, so positions are halves, quarters, eighths.
@@ -27,7 +27,7 @@ class Relation(Enum):
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame of the result: where in its gap it lies, and when it is shown, in seconds."""
+    """A frame of the result: its position in its gap, and the time at which it is shown, in seconds."""
 
     position: Fraction
     time: Fraction
@@ -35,7 +35,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Gap:
-    """Two neighbouring pictures and the frames of the result from the left one up to, but without, the right one."""
+    """Two neighbouring pictures, and the frames of the result from the left one to just before the right one."""
 
     index: int
     left: Picture
@@ -44,26 +44,26 @@ class Gap:
     shown: tuple[Shown, ...]
     relation: Relation = Relation.MOTION
     before: int = 0
-    """Frames of the result that come before those of this gap."""
+    """Frames of the result before those of this gap."""
 
     @property
     def missing(self) -> frozenset[Fraction]:
-        """Positions that have to be made."""
+        """Positions of the frames that have to be drawn."""
         return frozenset(shown.position for shown in self.shown if 0 < shown.position < 1)
 
 
 class Clock(Protocol):
-    """When frames of the result are shown."""
+    """Gives the times at which frames of the result are shown, in seconds. Call it with the intervals in order."""
 
     def within(self, start: Fraction, end: Fraction) -> Iterator[Fraction]:
-        """The times in [start, end), the intervals between the film's pictures given one after the other."""
+        """The times in [start, end), the interval between two pictures of the film."""
 
     def after(self, last: Fraction, duration: Fraction) -> Iterator[Fraction]:
-        """The times from the last picture on, which is shown for `duration`."""
+        """The times from the last picture on, which is shown for `duration` seconds."""
 
 
 class Multiply:
-    """`times` frames for each one: its own, and times - 1 evenly spread up to the next. Variable rates stay true."""
+    """`times` frames per picture: itself, and times - 1 evenly spaced up to the next. A variable rate is kept."""
 
     def __init__(self, times: int) -> None:
         self._times = times
@@ -76,9 +76,9 @@ class Multiply:
 
 
 class Constant:
-    """`rate` frames per second from the film's first picture to the end of its last: duration x rate, rounded.
+    """`rate` frames per second from the film's first picture to the end of its last.
 
-    (One more, at most, where that would leave out a frame that is due before the last picture.)
+    That makes duration x rate frames, rounded, or one more where a frame before the last picture would be left out.
     """
 
     def __init__(self, rate: Fraction) -> None:
@@ -102,20 +102,20 @@ class Constant:
 
 
 LONGEST_HOLD = 4
-"""Equal pictures in a row that `retime` takes for one drawing of an animation; a longer hold is a still and stays."""
+"""The most equal pictures in a row that `retime` takes for one drawing of an animation; a longer still is kept."""
 
 
 def plan(
     film: Iterable[tuple[Picture, Relation]], clock: Clock, depth: int, last_duration: Fraction, retime: bool = False
 ) -> Iterator[Gap]:
-    """The gaps of a film, in order, the last one with no right picture.
+    """The gaps of a film, in order; the last one has no right picture.
 
-    film           its pictures and what each is to the one before it
-    depth          midpoints of midpoints go that deep: positions are multiples of 1 / 2**depth, the nearest ones
+    film           its pictures, each with its relation to the one before it
+    depth          positions are rounded to multiples of 1 / 2**depth: midpoints of midpoints, `depth` levels deep
     last_duration  how long the last picture is shown, in seconds
-    retime         duplicates are left out and the motion spread evenly over the time that they took
+    retime         leave out duplicates, and spread the motion evenly over their time
 
-    At a cut, and between duplicates that stay, the left picture is repeated.
+    At a cut, and between duplicates that are kept, the left picture is repeated.
     """
     gaps = _retimed(film, clock) if retime else _plain(film, clock)
     index, before = -1, 0
@@ -155,7 +155,7 @@ def _retimed(film: Iterable[tuple[Picture, Relation]], clock: Clock) -> Iterator
                 yield held[0], picture, [*chain(*times)], relation
             held, times = [], []
         held.append(picture)
-        if len(held) > 2 * LONGEST_HOLD:  # a still of any length must not pile up
+        if len(held) > 2 * LONGEST_HOLD:  # a long still must not be kept in memory
             yield from _held(held[:2], times[:1])
             held, times = held[1:], times[1:]
     yield from _held(held, times)

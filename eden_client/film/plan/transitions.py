@@ -1,4 +1,4 @@
-"""What each picture of a film is to the one before it: motion, a cut, or the same picture again."""
+"""Classifies each picture of a film by the one before it: motion, a cut, or the same picture again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from eden_client.film.read.film import Picture
 def classify_transitions(
     pictures: Iterable[Picture], cut_sensitivity: float | None, duplicates: bool, threads: int = 1
 ) -> Iterator[tuple[Picture, Relation]]:
-    """Each picture and its relation to the one before; None and False leave cuts and duplicates undetected.
+    """Each picture, and its relation to the one before it.
 
-    threads   that compare pictures side by side
+    cut_sensitivity   0 to 1 (cuts.py); None: do not look for cuts
+    duplicates        whether to look for duplicates
+    threads           threads that compare pictures
     """
     return classified(steps(pictures, cut_sensitivity is not None, duplicates, threads), cut_sensitivity, duplicates)
 
@@ -23,7 +25,7 @@ def classify_transitions(
 def classified(
     film: Iterable[Step], cut_sensitivity: float | None, duplicates: bool
 ) -> Iterator[tuple[Picture, Relation]]:
-    """The same of pictures that have been compared."""
+    """`classify_transitions`, for pictures that have been compared already."""
     found = ((step, False) for step in film) if cut_sensitivity is None else detect_cuts(film, cut_sensitivity)
     for step, is_cut in found:
         if is_cut:

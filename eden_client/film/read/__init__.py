@@ -1,1 +1,1 @@
-"""Sources of pictures with exact times."""
+"""Reads films from files, pictures and pipes: pictures with exact times."""

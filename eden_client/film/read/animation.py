@@ -17,13 +17,13 @@ from media.errors import MediaError
 
 _KINDS = ("WEBP", "TIFF", "AVIF")
 _LEAST = Fraction(1, 100)
-"""Seconds that a picture is shown, where the file says 0."""
+"""Seconds for which a picture is shown where the file states 0."""
 _LOOKED_AT = 600
-"""Pictures that show whether the film is transparent."""
+"""Pictures, from the first on, that are searched for transparency."""
 
 
 class AnimationFilm:
-    """The pictures of an open file, 8 bits a colour. Made by `open_animation`."""
+    """A `Film` of the pictures in an open file, 8 bits per colour component. Made by `open_animation`."""
 
     def __init__(self, image: Image.Image, name: str, rate: Fraction | None) -> None:
         self.name, self._image = name, image
@@ -35,7 +35,7 @@ class AnimationFilm:
         first, alpha, shown = self._read(0)
         if rate is None and not shown:
             rate = PICTURE_RATE
-            self.warnings.append(f"pages without times: {rate} a second are taken (--source-fps sets another rate)")
+            self.warnings.append(f"pages without times: {rate} per second are assumed (--source-fps sets another rate)")
         self._rate = rate
         looked_at = range(min(self._count, _LOOKED_AT)) if image.has_transparency_data else ()
         has_alpha = alpha is not None or any(self._read(number)[1] is not None for number in looked_at)
@@ -48,7 +48,7 @@ class AnimationFilm:
         self.ticks = [1 / rate if rate else Fraction(1, 1000)]
 
     def pictures(self) -> Iterator[Picture]:
-        """Each picture. Raises MediaError: a damaged one, or one of another size than the first."""
+        """Each picture in order. Raises MediaError: a picture is damaged, or differs in size from the first."""
         height, width = self.look.size
         time = Fraction(0)
         for number in range(self._count):
@@ -64,7 +64,7 @@ class AnimationFilm:
             time = (number + 1) / self._rate if self._rate else time + max(shown, _LEAST)
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray | None, Fraction]:
-        """Pixels on black, transparency if there is any, and for how many seconds it is shown (0: not stated)."""
+        """A picture's pixels on black, its transparency (None: opaque), and its duration in seconds (0: not stated)."""
         try:
             self._image.seek(number)
             if self._image.mode.startswith("I;16"):
@@ -79,7 +79,7 @@ class AnimationFilm:
 
 
 def is_animation(path: Path) -> bool:
-    """Whether a file is one of several pictures that FFmpeg does not read, or not with their transparency."""
+    """Whether a file holds several pictures that FFmpeg cannot read, or cannot read with their transparency."""
     with suppress(Exception), Image.open(path, formats=_KINDS) as image:  # which raises nearly anything
         several = getattr(image, "n_frames", 1) > 1
         return several and (image.format != "AVIF" or image.has_transparency_data)
@@ -88,9 +88,9 @@ def is_animation(path: Path) -> bool:
 
 @contextmanager
 def open_animation(path: Path, rate: Fraction | None = None) -> Iterator[AnimationFilm]:
-    """Open a file that `is_animation`. `rate`: pictures per second, in place of the times that it states.
+    """Open a file for which `is_animation` is true. `rate`: pictures per second, instead of the times in the file.
 
-    Raises MediaError: damaged; OSError where it cannot be read.
+    Raises MediaError: the file is damaged; OSError: it cannot be read.
     """
     with Image.open(path, formats=_KINDS) as image:
         yield AnimationFilm(image, path.name, rate)

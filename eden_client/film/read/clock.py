@@ -1,4 +1,4 @@
-"""Exact times of a film's pictures, from time stamps that a container had to round, or has not."""
+"""Exact times of a film's pictures, even where the container rounds time stamps or has none."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from fractions import Fraction
 from eden_client.film.read.restarts import Restarts
 
 LONGEST = Fraction(24 * 3600)
-"""Seconds that a picture is shown at most: a time stamp further ahead is damaged, and few containers could hold it."""
+"""Seconds for which a picture may be shown. A time stamp further ahead is taken for damaged: few containers hold it."""
 
 
 class PictureClock:
-    """Exact times of pictures, in seconds; `even`: by the rate alone, from the first time stamp on."""
+    """Turns time stamps into exact times, in seconds.
+
+    tick   seconds per unit of the time stamps
+    rate   pictures per second
+    even   after the first picture, ignore the time stamps and space the pictures by `rate` alone
+    """
 
     def __init__(self, tick: Fraction, rate: Fraction, even: bool = False) -> None:
         self._tick, self._rate, self._even = tick, rate, even
@@ -22,7 +27,7 @@ class PictureClock:
         self.restarts = Restarts()
 
     def time(self, pts: int | None) -> Fraction:
-        """When the next picture is shown, for which the file states `pts` ticks."""
+        """When the next picture is shown, in seconds. `pts`: its time stamp in ticks, None where the file has none."""
         due = None if self._last is None else self._last + 1 / self._rate
         told = None
         if pts is not None and not (self._even and due is not None):

@@ -1,4 +1,4 @@
-"""Edges of pictures that a file states not to be shown: Matroska's PixelCrop, which FFmpeg's decoders leave alone."""
+"""Matroska's PixelCrop: edges of the pictures that are not to be shown. FFmpeg's decoders do not cut them off."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from media.video_headers import EBML_MAGIC, matroska_crops
 
 
 class Crop:
-    """Cuts pictures of `size` (H, W) by so many pixels on the left, at the top, on the right, at the bottom."""
+    """Cuts the edges off pictures of `size` (H, W). `edges`: pixels on the left, at the top, on the right, below."""
 
     def __init__(self, size: tuple[int, int], edges: tuple[int, int, int, int]) -> None:
         self._size, self._edges, (self._left, self._top, right, bottom) = size, edges, edges
@@ -25,7 +25,7 @@ class Crop:
         return Crop, (self._size, self._edges)
 
     def cut(self, frame: VideoFrame) -> VideoFrame:
-        """The part that is shown; of a frame of another size, all of it."""
+        """The part of a frame that is shown. A frame of another size is returned whole."""
         if (frame.height, frame.width) != self._size:
             return frame
         if self._graph is None or self._made_for != frame.format.name:
@@ -48,7 +48,7 @@ class Crop:
 
 
 def crop_of(path: Path, stream: VideoStream) -> Crop | None:
-    """How the pictures of a stream are cut; None where they are shown whole."""
+    """What to cut off the pictures of a stream of the file `path`; None where they are shown whole."""
     with path.open("rb") as file:
         if file.read(len(EBML_MAGIC)) != EBML_MAGIC:
             return None
@@ -57,4 +57,4 @@ def crop_of(path: Path, stream: VideoStream) -> Crop | None:
     number = list(stream.container.streams.video).index(stream)
     size = stream.codec_context.height, stream.codec_context.width
     edges = crops[number] if number < len(crops) else (0, 0, 0, 0)
-    return Crop(size, edges) if any(edges) else None  # those that leave nothing FFmpeg refuses
+    return Crop(size, edges) if any(edges) else None  # FFmpeg ignores edges that would leave nothing

@@ -1,7 +1,7 @@
-"""A film's samples to pictures, past those that are empty or damaged: there the picture before is shown again.
+"""Decodes a film's samples. Where a sample is empty or damaged, the picture before it is shown again.
 
-What comes for a sample depends on the samples since the key frame before it, and on no others: a reading that begins
-at a key frame gives the same pictures from there on. (Only where a sample is damaged and the decoder does not say so,
+The picture of a sample depends only on the samples since the key frame before it: reading that begins at a key frame
+gives the same pictures from there on. (One exception: where a sample is damaged and the decoder does not report it,
 parts of a picture may be whatever was in memory.)
 """
 
@@ -26,24 +26,26 @@ from media.errors import MediaError
 from media.video_reader import reason
 
 _HOPELESS = 500
-"""Samples in a row that cannot be read, after which nothing more is expected of a file."""
+"""Unreadable samples in a row after which reading a file is given up."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A frame, and when it is shown in ticks of its stream (None: right after the one before)."""
+    """A frame, and its time stamp in ticks of its stream (None: it follows the one before)."""
 
     frame: VideoFrame
     pts: int | None
 
 
 class Decoder:
-    """Decodes one stream of a container. `strict`: what cannot be decoded ends it. `findings` are added to.
+    """Decodes one stream of a container. What it finds on the way is counted in `findings`.
 
-    Pictures are decoded one by one, with threads for the parts of each, as many as the machine has cores: in all that
-    read a film the same number, since H.264's decoder mends damage of which it does not tell only where it has a
-    single one. Threads for whole pictures tell late of a damaged one, lose those behind it at the end, and mend again
-    in another way: from what they give, it cannot be told that there was damage.
+    strict   a sample that cannot be decoded ends the reading, with MediaError
+
+    Pictures are decoded one by one, with threads for the slices of each, as many as the machine has cores. Every reader
+    of a film uses the same number: with a single thread, H.264's decoder conceals damage that it does not report, with
+    several it does not. Threads for whole frames are not used here: they report damage late, lose the last frames
+    behind it, and conceal it differently, so damage cannot be recognised from what they return.
     """
 
     def __init__(
@@ -59,11 +61,11 @@ class Decoder:
         self._name, self._findings, self._strict = name, findings, strict
         self._last: VideoFrame | None = None
         self._waiting: dict[int, bool] = {}
-        """Times for which a picture must come, or the one before is shown again; and whether that is for damage."""
+        """Time stamps that still lack a picture: the one before is shown there if none comes. True: due to damage."""
         self._mending = False
-        """There was a damaged sample, and what came since may lack what it was predicted from."""
+        """A sample was damaged, and samples since may be predicted from it."""
         self._key: int | None = None
-        """When the key frame is shown after which nothing lacks anything; pictures before it may come behind it."""
+        """Time stamp of the first key frame after the damage: later pictures are whole, earlier ones may follow it."""
         self._failures, self._why = 0, ""
         if not context.is_open:
             context.thread_type = "SLICE"
@@ -71,10 +73,10 @@ class Decoder:
                 context.options = {"max_frame_delay": "1"}
 
     def pictures(self) -> Iterator[Decoded]:
-        """Each picture in the order shown. Raises MediaError."""
+        """Each picture in the order shown. Raises MediaError: nothing can be decoded, or any damage where strict."""
         for packet in self._packets():
             end = packet.size == 0 and packet.pos is None and packet.pts is None
-            if packet.size == 0 and not end:  # an encoder's way to say: nothing has changed
+            if packet.size == 0 and not end:  # an encoder's sign for "nothing has changed"
                 yield from self._missing(packet, damaged=False)
                 continue
             try:
@@ -90,10 +92,10 @@ class Decoder:
                 yield from self._take(frame)
         yield from self._again(inf)
         if self._last is None and self._findings.damaged:
-            raise MediaError(f"{self._name}: damaged video data, not one picture can be decoded ({self._why})")
+            raise MediaError(f"{self._name}: damaged video data: not one picture can be decoded ({self._why})")
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
-        """The stream's packets, past what the container's reader stumbles over."""
+        """The stream's packets. Reading goes on behind data that the container's reader cannot parse."""
         clocked, leaps = streams_with_clock(self._container), Leaps()
         while True:
             try:
@@ -111,7 +113,7 @@ class Decoder:
                 raise MediaError(f"{self._name}: cannot be read to its end ({reason(error)})") from error
 
     def _note_damage(self, error: av.FFmpegError, hopeless: bool) -> None:
-        """Count it. `hopeless`: more of it, and no picture in between, would be the end."""
+        """Count a damaged sample. `hopeless`: give up after too many of them without a picture in between."""
         self._why = reason(error)
         self._findings.damaged += 1
         self._failures += 1
@@ -128,7 +130,7 @@ class Decoder:
         yield Decoded(frame, frame.pts)
 
     def _mend(self, packet: Packet[VideoStream]) -> None:
-        """A whole sample behind a damaged one: there may be no picture of it, up to the next key frame."""
+        """Note an intact sample after a damaged one: until the next key frame, it may give no picture."""
         if packet.pts is None or (self._key is not None and packet.pts > self._key):
             self._mending = packet.pts is None and not packet.is_keyframe
             return
@@ -137,14 +139,14 @@ class Decoder:
             self._key = packet.pts
 
     def _missing(self, packet: Packet[VideoStream], damaged: bool) -> Iterator[Decoded]:
-        """No picture comes of this packet."""
+        """Note a packet that gives no picture."""
         if packet.pts is not None:
             self._waiting[packet.pts] = damaged
         elif packet.size or not damaged:
             yield from self._repeated(None, damaged)
 
     def _again(self, until: float) -> Iterator[Decoded]:
-        """The last picture once more for each time before `until` that is still without one."""
+        """The last picture again, for each time stamp before `until` that still lacks one."""
         for pts in sorted(pts for pts in self._waiting if pts < until):
             yield from self._repeated(pts, self._waiting.pop(pts))
 

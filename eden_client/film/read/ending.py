@@ -13,11 +13,11 @@ from eden_client.film.read.streams import film_stream
 from media.names import open_input
 
 _READ_WHOLE = ("gif", "apng", "webp")
-"""Formats in which FFmpeg finds no place by its time; their files are small."""
+"""Formats in which FFmpeg cannot seek. Their files are small, and are read whole."""
 
 
 def hold_of_last(path: Path) -> Fraction:
-    """Seconds for which the last picture of a video file is shown, as the file states it; 0 where it does not."""
+    """Seconds for which the last picture of a video file is shown; 0 where the file does not state it."""
     last, hold = None, Fraction(0)
     try:
         with open_input(path) as container:
@@ -30,17 +30,17 @@ def hold_of_last(path: Path) -> Fraction:
                 if packet.pts is not None and (last is None or packet.pts > last):
                     last, hold = packet.pts, (packet.duration or 0) * packet.time_base
             if last is not None and stream.duration and stream.time_base and "mp4" in container.format.name:
-                # which states when a track ends, but not how long a picture is shown that is not coded last
+                # MP4 states when a track ends; the last picture shown need not be the last one coded
                 hold = ((stream.start_time or 0) + stream.duration - last) * stream.time_base
-    except (av.FFmpegError, ValueError):  # what is damaged is told where pictures are read
+    except (av.FFmpegError, ValueError):  # damage is reported where the pictures are read
         return Fraction(0)
     return hold
 
 
 def gif_loops(path: Path) -> int:
-    """How a GIF is told to be played as often as this animation: 0 for ever, -1 once, n again n times.
+    """The loop count of a GIF that is to play as often as this animation: 0 for ever, -1 once, n: again n times.
 
-    What is no animation is played for ever.
+    A file that is no animation gives 0.
     """
     try:
         with Image.open(path) as image:

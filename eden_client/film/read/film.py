@@ -1,4 +1,4 @@
-"""What a film is, wherever it comes from: pictures with exact times, and what must not be lost on the way."""
+"""The types of a film from any source: pictures with exact times, their format, and what goes with them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from media.images import Frame
 from media.video_reader import SCALING
 
 _PLANES = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "gray")
-"""Pixel formats with planes of 8 bits, brightness first."""
+"""Pixel formats with planes of 8 bits, luma first."""
 
 
 SMALL = (64, 40)
-"""Columns and rows of a picture made small, to be compared with others."""
+"""Width and height of the small pictures that are compared with each other."""
 
 
 class _Shrinker(threading.local):
-    """Makes pictures small, in each thread its own: to set it up takes longer than to use it."""
+    """Makes pictures small. One scaler per thread: to set it up takes longer than to use it."""
 
     def __init__(self) -> None:
         self._scaler = VideoReformatter()
@@ -44,9 +44,9 @@ _shrinker = _Shrinker()
 class Picture:
     """One picture of a film, shown at `time` in seconds. Threads may share it.
 
-    alpha     [H, W] uint8, where the film has transparency
-    original  as the decoder gave it: all its bits, in its own colour space; None where the pixels hold everything
-    lock      to be held by whoever changes `original`: its time stamp
+    alpha     [H, W] uint8; None where the film has no transparency
+    original  the decoder's frame, with all its bits, in its own colour space; None where `pixels` hold everything
+    lock      hold it to change the time stamp of `original`
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class Picture:
         alpha: np.ndarray | None = None,
         original: VideoFrame | None = None,
     ) -> None:
-        """`pixels` may be None where `original` has them: they are converted by whoever asks for them first."""
+        """`pixels` may be None where `original` is given: they are converted when they are first asked for."""
         self.time, self.alpha, self.original = time, alpha, original
         self.stamp = None if original is None else original.pts
         """Its time stamp in the file, if it has one."""
         self.number = -1
-        """In the film, from 0 on, once it has been counted."""
+        """Its index in the film, from 0; -1 before it is counted."""
         self.lock = threading.Lock()
         self._pixels = pixels
 
     @property
     def pixels(self) -> Frame:
-        """[H, W, 3] uint8 RGB; transparent parts are on black."""
+        """[H, W, 3] uint8 RGB; transparent parts are laid on black."""
         with self.lock:
             if self._pixels is None:
                 assert self.original is not None
@@ -77,7 +77,7 @@ class Picture:
             return self._pixels
 
     def release(self) -> None:
-        """Nobody is going to ask for the pixels, as far as one knows; they would be converted anew."""
+        """Free the converted pixels, which are probably not needed any more; they are converted again if they are."""
         with self.lock:
             if self.original is not None and self.alpha is None:
                 self._pixels = None
@@ -91,22 +91,22 @@ class Picture:
         return self._pixels.shape[0], self._pixels.shape[1]
 
     def small(self) -> Frame:
-        """[40, 64, 3] uint8 RGB, each pixel the mean of those that it stands for."""
+        """[40, 64, 3] uint8 RGB, each pixel the mean of an area of the picture."""
         if self._pixels is None and self.original is not None:
             with self.lock:
                 return _shrinker.shrunk(self.original)
         return np.asarray(Image.fromarray(self.pixels).resize(SMALL, Image.Resampling.BOX))
 
     def checksum(self) -> int:
-        """Of every 16th row of brightness, where the source has it, else of the pixels."""
+        """A checksum of every 16th row of luma, or of the RGB pixels where there are no planes."""
         planes = self.planes()
         rows = planes[0] if planes else self.pixels
         return zlib.crc32(rows[::16].tobytes())
 
     def planes(self) -> list[Frame]:
-        """The planes of `original`, not to be changed: [H, W] uint8 of brightness, then of two colour differences.
+        """The planes of `original`, read-only: luma [H, W] uint8, then the two of chroma, which may be smaller.
 
-        Those may have fewer samples, or be missing in grey; no planes at all where it is not kept like that.
+        Grey has luma alone. Empty where the picture is not kept as planes of 8 bits.
         """
         if self.original is None or self.original.format.name not in _PLANES:
             return []
@@ -114,13 +114,13 @@ class Picture:
 
 
 def samples_of(plane: VideoPlane) -> Frame:
-    """[H, W] uint8 of a plane with 8 bits of one component, not to be changed."""
+    """[H, W] uint8, read-only: a plane with 8 bits of one component."""
     return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 @dataclass(frozen=True)
 class Colours:
-    """H.273's numbers, as FFmpeg has them; 2 is "unspecified" (range: 0 unspecified, 1 limited, 2 full)."""
+    """Colours in H.273's numbers, 2 is unspecified; `range` in FFmpeg's: 0 unspecified, 1 limited, 2 full."""
 
     primaries: int = 2
     transfer: int = 2
@@ -130,7 +130,7 @@ class Colours:
 
 @dataclass(frozen=True)
 class Mastering:
-    """The display that a film was made on: its colours (x, y) by CIE 1931, and its light in cd/m2."""
+    """The mastering display of a film: its primaries (x, y) in CIE 1931, and its luminance in cd/m2."""
 
     red: tuple[Fraction, Fraction]
     green: tuple[Fraction, Fraction]
@@ -151,45 +151,45 @@ class VideoFormat:
     pixel_format: str
     """FFmpeg's name"""
     bits: int = 8
-    """of a colour component"""
+    """per colour component"""
     alpha: bool = False
     colours: Colours = Colours()
     aspect: Fraction = Fraction(1)
-    """width of a pixel by its height"""
+    """width of a pixel divided by its height"""
     rotation: int = 0
-    """degrees counterclockwise by which the pictures are turned for showing: 0, 90, 180 or 270"""
+    """degrees counterclockwise by which a player turns the pictures: 0, 90, 180 or 270"""
     codec: str = ""
-    """FFmpeg's name of what it was coded with"""
+    """FFmpeg's name of the codec; empty: none"""
     mastering: Mastering | None = None
     light: tuple[int, int] | None = None
     """MaxCLL and MaxFALL, in cd/m2"""
     stereo: str = ""
-    """how two views are in one picture, by Matroska's name; empty: one view"""
+    """Matroska's name for how two views share a picture (stereo); empty: one view"""
     last_duration: Fraction | None = None
-    """of the last picture, in seconds, where it is known"""
+    """for which the last picture is shown, in seconds; None: unknown"""
     loops: int = 0
-    """how often an animation is played: 0 for ever, -1 once, n again n times"""
+    """how often an animation is played: 0 for ever, -1 once, n: again n times"""
     lost: tuple[str, ...] = ()
-    """what it says about itself that cannot be carried over"""
+    """names of side data that cannot be carried over"""
 
 
 class Film(Protocol):
-    """A source of pictures, open for one reading."""
+    """A source of pictures, open to be read once."""
 
     name: str
     look: VideoFormat
     container: Path | None
-    """A file whose sound, subtitles, chapters and metadata go with the pictures."""
+    """The file whose sound, subtitles, chapters and metadata go with the pictures; None: there is none."""
     start: Fraction
-    """The file's first time stamp, in seconds: it becomes 0."""
+    """The file's first time stamp, in seconds. It becomes 0 in the result."""
     ticks: list[Fraction]
-    """Of which the times of its pictures are multiples, in seconds."""
+    """Seconds; the times of the pictures are multiples of these."""
     expected: int | None
-    """About how many pictures there are, where that is known."""
+    """Roughly how many pictures there are; None: unknown."""
     beside: list[str]
-    """What the file holds beside pictures: sound, subtitles."""
+    """What the file holds besides pictures: "sound", "subtitles"."""
     warnings: list[str]
-    """What a user should know, one line each; it may grow while the pictures are read."""
+    """Notes for the user, one line each. The list may grow while the pictures are read."""
 
     def pictures(self) -> Iterator[Picture]:
-        """Each picture in the order shown, with growing times. Raises MediaError."""
+        """Each picture in the order shown; times increase. Raises MediaError: damaged beyond reading."""

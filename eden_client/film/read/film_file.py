@@ -39,7 +39,7 @@ from media.video_reader import SCALING, reason
 _HEAD = 256
 _BESIDE = {"audio": "sound", "subtitle": "subtitles"}
 _NO_RATE = "the video states no frame rate (--source-fps gives it one)"
-_INTERLACED = "the video is interlaced{}: deinterlace it first, or its combs will be interpolated too"
+_INTERLACED = "the video is interlaced{}: deinterlace it first, or its comb artefacts are interpolated too"
 _UNSPECIFIED = 2
 _UNCONVERTED = {
     8: "YCgCo",
@@ -49,21 +49,21 @@ _UNCONVERTED = {
     13: "chroma-derived",
     14: "ICtCp",
 }
-"""H.273's colour matrices that FFmpeg's scaler does not take; a number that is none of H.273's means nothing."""
+"""H.273's colour matrices that FFmpeg's scaler cannot convert. A number that H.273 does not define is ignored."""
 MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
 _LATE = 32
-"""Samples that a decoder is given behind a picture's own, at most, until it gives that picture."""
+"""The most samples that a decoder needs after a picture's own sample before it returns that picture."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What somebody who has opened all of a file knows of it: for who has a part of its bytes. Plain data."""
+    """Facts about a file, found by a process that opened all of it, for one that has only a part of its bytes."""
 
     name: str
     size: int
-    """bytes"""
+    """in bytes"""
     stream: int
-    """index of the film's"""
+    """index of the video stream that is the film"""
     look: VideoFormat
     crop: Crop | None
 
@@ -108,11 +108,11 @@ class FilmFile:
         self.expected = stream.frames or _estimate(container, stream, self.look.rate)
 
     def pictures(self) -> Iterator[Picture]:
-        """Each picture in the order shown, with growing times.
+        """Each picture in the order shown; times increase.
 
-        Times of a constant rate that a container had to round (Matroska keeps milliseconds) are made exact again.
-        Where a sample is empty or damaged, the picture before is shown again. Raises MediaError: no picture at all,
-        colours that cannot be converted; where the film is strict, damaged data or a change of size too.
+        Times of a constant rate that the container rounds (Matroska keeps milliseconds) are made exact again. Where a
+        sample is empty or damaged, the picture before it is shown again. Raises MediaError: there is no picture at
+        all, or the colours cannot be converted; where `strict`, also: data are damaged, or the size changes.
         """
         first, self._first = self._first, []
         clock = self.clock()
@@ -121,8 +121,8 @@ class FilmFile:
         for index, decoded in enumerate(chain(first, self._decoded)):
             frame = self._fitted(self._prepared(decoded.frame))
             time = clock.time(decoded.pts)
-            if self._guessed and 0 < index == clock.repaired:  # none so far has a time of use
-                raise MediaError(f"{self.name}: {_NO_RATE}, and no times from which it could be told")
+            if self._guessed and 0 < index == clock.repaired:  # no picture so far has a usable time stamp
+                raise MediaError(f"{self.name}: {_NO_RATE}, and no time stamps that would show it")
             if decoded.frame.interlaced_frame and not interlaced:
                 interlaced = True
                 self.warnings.append(
@@ -136,7 +136,7 @@ class FilmFile:
                     self.warnings.append(LATE_ALPHA.format(shown_at(time - self.start)))
             picture.stamp = decoded.pts
             if before is not None and picture.original is before.original:
-                picture.lock = before.lock  # the same frame is shown again, and two segments may have it
+                picture.lock = before.lock  # the same frame is shown again, and two segments may share it
             before = picture
             yield picture
         if clock.restarts.count:
@@ -146,26 +146,26 @@ class FilmFile:
         self.warnings += self._findings.notes(self.look.size)
 
     def clock(self) -> PictureClock:
-        """What tells the times of its pictures, from the first on."""
+        """A new clock that gives the times of the pictures, from the first on."""
         return PictureClock(self._stream.time_base or Fraction(1, 1000), self.look.rate, self._even)
 
     @property
-    def is_sound(self) -> bool:
-        """Whether nothing was found so far that has to be told at its end."""
+    def is_intact(self) -> bool:
+        """Whether nothing has been found so far that the user is told of at the end: damage, for one."""
         return self._findings == Findings()
 
     def known(self) -> Known:
-        """What is known of the file, which is one with a path."""
+        """The facts about the file, which must have a path."""
         assert self.container is not None
         return Known(self.name, self.container.stat().st_size, self._stream.index, self.look, self._crop)
 
     def decode_ahead(self, threads: int) -> None:
-        """Have `pictures` decode several at once, as long as the film is sound; to be said before the first is read."""
+        """Let `pictures` decode several pictures at once while the film is intact. Call it before the first is read."""
         if self.container is not None and threads > 1:
             self._decoded = by_frame_threads(self.container, self._stream.index, self._first, self._decoded, threads)
 
     def seek(self, stamp: int) -> bool:
-        """Have `pictures` begin at a key frame no later than a time stamp of the file, if there is a way there."""
+        """Let `pictures` begin at a key frame no later than a time stamp of the file. False: it cannot seek there."""
         try:
             self._source.seek(stamp, stream=self._stream, backward=True)
             if self._context.is_open:
@@ -177,11 +177,11 @@ class FilmFile:
         return bool(self._first)
 
     def seek_to(self, time: Fraction) -> bool:
-        """`seek` to a time of the file, in seconds."""
+        """`seek`, with the time in seconds."""
         return self.seek(floor(time / (self._stream.time_base or Fraction(1, 1000))))
 
     def skim(self, stamp: int) -> None:
-        """Read on, and decode nothing, to behind all that the pictures up to a time stamp of the file need."""
+        """Read, without decoding, all data that the pictures up to a time stamp of the file need."""
         late = 0
         for packet in packets_of(self._source, streams_with_clock(self._source) or [self._stream]):
             if packet.stream.index == self._stream.index and packet.dts is not None and packet.dts > stamp:
@@ -208,13 +208,13 @@ class FilmFile:
         return to_picture(frame, time, self.look.alpha or is_transparent(frame))
 
     def _prepared(self, frame: VideoFrame) -> VideoFrame:
-        """The part of a frame that is shown, with colours that mean something."""
+        """The part of a frame that is shown; a colour matrix that H.273 does not define is ignored."""
         if frame.colorspace not in (*MATRICES, *_UNCONVERTED):
             frame.colorspace = _UNSPECIFIED
         return frame if self._crop is None else self._crop.cut(frame)
 
     def _fitted(self, frame: VideoFrame) -> VideoFrame:
-        """The frame in the size of the first."""
+        """The frame, scaled to the size of the first one if it differs."""
         height, width = self.look.size
         if (frame.height, frame.width) == self.look.size:
             return frame
@@ -235,12 +235,13 @@ def open_film_file(
     strict: bool = False,
     known: Known | None = None,
 ) -> Iterator[FilmFile]:
-    """Open a user's own file, or a pipe of the given FFmpeg format.
+    """Open a file, or a pipe of the given FFmpeg format.
 
-    rate     pictures per second, in place of the rate and the time stamps that the file states
-    strict   damaged samples, and pictures of another size than the first, end it; else there are notes on them
-    known    of a file without a path, if somebody else has opened it; it need not hold more than is read of it
-    Raises MediaError: no video in it, no rate, damaged, cut short; OSError where it cannot be read.
+    rate     pictures per second, instead of the rate and the time stamps in the file
+    strict   damaged samples, and pictures that differ in size from the first, raise MediaError; else they are noted
+    known    for a file without a path that another process has opened: the facts about it. Then it need not hold more
+             than is read of it
+    Raises MediaError: it has no video or no frame rate, is damaged or truncated; OSError: it cannot be read.
     """
     path = source if isinstance(source, Path) else None
     name = path.name if path else known.name if known else "standard input"
@@ -257,8 +258,8 @@ def open_film_file(
             container = open_.enter_context(open_input(source, format=format))
         except (av.FFmpegError, ValueError) as error:
             raise MediaError(f"{name}: not a readable video, or a damaged one ({reason(error)})") from error
-        if container.format.name == "tty":  # FFmpeg draws any text
-            raise MediaError(f"{name}: a text, not a video")
+        if container.format.name == "tty":  # FFmpeg's demuxer that draws texts, which takes any text file
+            raise MediaError(f"{name}: it is a text, not a video")
         if path and (missing := missing_bytes(container, head, path.stat().st_size)):
             raise MediaError(f"{name}: the video is truncated, at least {missing} of its bytes are missing")
         yield FilmFile(container, name, path, head, rate, strict, known)

@@ -1,4 +1,4 @@
-"""A part of a film, or a film slowed down. Neither has the sound: it would not be in step."""
+"""A part of a film, or a film slowed down. Both leave the sound out: it would not be in step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from media import MediaError
 
 
 class FilmPart:
-    """The pictures of `film` from `start` seconds after its beginning on, for `duration` seconds (None: to the end).
+    """The pictures of `film` from `start` on, for `duration` (None: to its end), both in seconds.
 
-    Raises MediaError: nothing is there, or no way leads there.
+    Raises MediaError: the film ends before `start`, or cannot be read from there.
     """
 
     container: Path | None = None
@@ -27,7 +27,7 @@ class FilmPart:
         self.look = replace(film.look, last_duration=None)
         wanted = film.start + start
         if start and isinstance(film, FilmFile) and film.container and not film.seek_to(wanted):
-            raise MediaError(f"{film.name}: it cannot be read from {float(start):g} s on, only from its start")
+            raise MediaError(f"{film.name}: it cannot be read from {float(start):g} s on, only from its beginning")
         self._coming = (picture for picture in film.pictures() if picture.time >= wanted)
         first = next(self._coming, None)
         if first is None:
@@ -39,7 +39,7 @@ class FilmPart:
         self.expected = min((count for count in (left, most) if count is not None), default=None)
 
     def pictures(self) -> Iterator[Picture]:
-        """Each picture of the part. Raises MediaError."""
+        """Each picture of the part, with its time in the film. Raises what `film` raises."""
         for picture in chain([self._first], self._coming):
             if self._end is not None and picture.time >= self._end:
                 return
@@ -47,7 +47,7 @@ class FilmPart:
 
 
 class SlowFilm:
-    """`film`, each of its pictures shown `times` as long."""
+    """`film`, with each picture shown `times` as long."""
 
     container: Path | None = None
 
@@ -62,14 +62,14 @@ class SlowFilm:
         self.start, self.ticks = film.start * times, [tick * times for tick in film.ticks]
 
     def pictures(self) -> Iterator[Picture]:
-        """Each picture, with its time. Raises MediaError."""
+        """Each picture, at `times` its time. Raises what `film` raises."""
         for picture in self.film.pictures():
             picture.time *= self._times
             yield picture
 
 
 def _left_out(film: Film) -> list[str]:
-    """Nothing is left beside the pictures; a note says what was."""
+    """What remains besides the pictures: nothing. A warning of `film` names what is left out."""
     if film.beside:
         film.warnings.append(f"{' and '.join(film.beside)} left out: a part of a film, or a slowed one, has none")
     return []

@@ -1,4 +1,4 @@
-"""What was found in a film's pictures on the way: counted where they are read, told as one note of each kind."""
+"""What was found while a film's pictures were read: counted, and reported in one note of each kind."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ class Findings:
     """Counts of what a user should know about the pictures read so far."""
 
     damaged: int = 0
-    """samples that cannot be decoded"""
+    """samples that could not be decoded"""
     doubtful: int = 0
-    """pictures of samples that the container marks as damaged, decoded all the same"""
+    """pictures that were decoded though their samples are marked as damaged"""
     held: int = 0
     """pictures shown again in place of damaged ones"""
     lost: int = 0
-    """pictures that cannot be decoded, with none before them to be shown again"""
+    """pictures that could not be decoded and had no picture before them to show instead"""
     resized: int = 0
     """pictures of another size than the first, scaled to it"""
     leaps: int = 0
-    """holes in which the file's clock leaps and nothing is shown or heard"""
+    """gaps without pictures or sound, where the file's clock leaps, that were closed"""
     closed: Fraction = Fraction(0)
-    """their length, in seconds"""
+    """length of those gaps together, in seconds"""
 
     def notes(self, size: tuple[int, int]) -> list[str]:
-        """One line for each kind; `size`: (H, W) of the film."""
+        """One line for each kind that occurred. `size`: (H, W) of the film."""
         notes = []
         if self.damaged:
             told = [f"for {self.held} the picture before is held"] if self.held else []
@@ -45,7 +45,7 @@ class Findings:
 
 
 def shown_at(time: Fraction) -> str:
-    """A time in a film, in seconds, as people write it."""
+    """A time in a film, given in seconds, for people to read: 0:01:02.5, for example."""
     seconds, tenths = divmod(max(round(time * 10), 0), 10)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""A film that is a row of numbered pictures: a folder, or a pattern such as shots/*.png."""
+"""A film made of numbered pictures: those of a folder, or of a pattern such as shots/*.png."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ ENDINGS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
-"""What counts as a picture in a folder, and Pillow's names of it."""
+"""Endings of the files in a folder that are pictures, and Pillow's name of each format."""
 
 PICTURE_RATE = Fraction(24)
-"""Of pictures without a rate, where none is told."""
+"""Pictures per second where the caller gives no rate."""
 
 _NO_LIMIT = 1 << 62
 
 
 class ImageFilm:
-    """Pictures in their natural order (2 before 10), `rate` of them a second."""
+    """Pictures in natural order (2 before 10), `rate` of them per second. Raises MediaError: there are none."""
 
     def __init__(self, paths: Sequence[Path], name: str, rate: Fraction) -> None:
         self.name, self._paths, self._rate = name, sorted(paths, key=natural), rate
@@ -61,11 +61,11 @@ class ImageFilm:
         )
 
     def paths(self, first: int, last: int) -> Sequence[Path]:
-        """The files of the pictures from one number to another, both included."""
+        """The files of the pictures `first` to `last`, both included."""
         return self._paths[first : last + 1]
 
     def pictures(self, first: int = 0) -> Iterator[Picture]:
-        """Each picture from number `first` on. Raises MediaError: damaged, or of another size than the film's first."""
+        """Each picture from index `first` on. Raises MediaError: one is damaged, or differs in size from the first."""
         height, width = self.look.size
         late_alpha = False
         for index, path in enumerate(self._paths[first:], first):
@@ -82,35 +82,32 @@ class ImageFilm:
 
 
 class PartOfImages(ImageFilm):
-    """Some pictures of such a film, in order, in files of their own; the first of them is the film's number `first`.
-
-    look  of the whole film
-    """
+    """Consecutive pictures of an `ImageFilm`, of which the first has the index `first`. `look`: of the whole film."""
 
     def __init__(self, paths: Sequence[Path], name: str, look: VideoFormat, first: int) -> None:
         super().__init__(paths, name, look.rate)
         self.look, self._before = look, first
 
     def pictures(self, first: int = 0) -> Iterator[Picture]:
-        """Each picture from the film's number `first` on."""
+        """Each picture from the film's index `first` on."""
         return super().pictures(first - self._before)
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
-    """A sorting key that takes digits for numbers."""
+    """A sorting key that compares digits as numbers."""
     parts = re.findall(r"\d+|\D+", path.name)
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
 
 def missing_numbers(paths: Sequence[Path]) -> list[str]:
-    """A warning that names the gaps in the pictures' numbering, if there are any."""
+    """A warning that names the gaps in the pictures' numbering; empty where there are none."""
     numbers = [int(found[-1]) for path in paths if (found := re.findall(r"\d+", path.stem))]
     gaps = [(a + 1, b - 1) for a, b in itertools.pairwise(numbers) if b > a + 1]
     if not gaps:
         return []
     told = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in gaps[:8])
     more = f" and {len(gaps) - 8} more gaps" if len(gaps) > 8 else ""
-    return [f"pictures are missing: {told}{more}; their neighbours are taken for neighbours"]
+    return [f"pictures are missing: {told}{more}; frames are drawn across these gaps"]
 
 
 def _read(path: Path, time: Fraction = Fraction(0)) -> Picture:
@@ -125,7 +122,7 @@ def _read(path: Path, time: Fraction = Fraction(0)) -> Picture:
 
 
 def _deep(data: bytes, time: Fraction) -> Picture:
-    decode_image(data, max_pixels=_NO_LIMIT)  # FFmpeg takes half a PNG for a whole one, Pillow does not
+    decode_image(data, max_pixels=_NO_LIMIT)  # FFmpeg accepts a truncated PNG, Pillow does not
     (frame,) = av.CodecContext.create("png", "r").decode(av.Packet(data))
     assert isinstance(frame, VideoFrame)
     return to_picture(frame, time, any(component.is_alpha for component in frame.format.components))
@@ -138,7 +135,7 @@ def _spread(paths: Sequence[Path]) -> list[Path]:
 
 
 def _shows_through(path: Path) -> bool:
-    """Whether a picture has transparency; not where it cannot be read, which is told when its turn comes."""
+    """Whether a picture has transparency. False where it cannot be read: that is reported when its turn comes."""
     with suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
         return image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
     return False

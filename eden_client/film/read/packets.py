@@ -1,4 +1,4 @@
-"""A file's packets, past a mistake of PyAV's."""
+"""Reads a file's packets, around an error of PyAV."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from av.stream import Stream
 
 
 def packets_of(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Any]]:
-    """The packets of these streams in the order of the file; last an empty one for each, which flushes its decoder.
+    """The packets of these streams in the order of the file, then an empty one per stream, which flushes its decoder.
 
-    Where another stream has begun on the way (MPEG-TS and FLV list none at the start), PyAV 18 may take it for one of
-    these when it flushes, and finds none of that number: by then all of these have been given. Raises av.FFmpegError.
+    Where another stream begins later (MPEG-TS and FLV list none at the start), PyAV 18 may fail on it at the end of the
+    file, when all packets of these streams have been given: that error is ignored. Raises av.FFmpegError.
     """
     try:
         yield from container.demux(list(streams))

@@ -1,4 +1,4 @@
-"""Some pictures of a source, read by somebody who was not there when it was read from the start."""
+"""Reads the pictures of a segment from a source that the planner has read before."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from eden_client.film.read.sources import Source
 from media import MediaError
 
 NEAR = 48
-"""Pictures that are decoded and thrown away rather than gone past by a jump to a key frame."""
+"""Up to this many pictures are decoded and dropped, rather than skipped by a seek to a key frame."""
 
 
 class RangeReader:
-    """Reads ranges of a source that can be opened again. Raises MediaError, or OSError.
+    """Reads ranges of a source that can be opened again. Raises MediaError or OSError.
 
-    What counts is the plan: a picture is taken if its time stamp and its checksum are those of the plan. A jump may
-    lead elsewhere (no key frames, a clock that starts anew, damaged data): then the file is read from its start. There
-    the time stamp is enough, in a source that has not changed: where data are damaged and no error tells, a decoder
-    leaves parts of a picture as they happen to be in memory.
+    A picture is taken if its time stamp and its checksum are those of the plan. A seek may lead elsewhere (no key
+    frames, a clock that starts anew, damaged data): then the file is read from its beginning. There the time stamp
+    alone has to match, as long as the source has not changed: after damage that a decoder does not report, parts of a
+    picture are whatever was in memory, and its checksum is never the same twice.
     """
 
     def __init__(self, source: Source) -> None:
@@ -32,12 +32,12 @@ class RangeReader:
         self._film: Film | None = None
         self._coming: Iterator[Picture] = iter(())
         self._next: int | None = None
-        """number of the picture that comes next, where that is known"""
+        """index of the picture that comes next; None: unknown"""
         self._last: Picture | None = None
-        """the one before it: a range may begin with what another one ends with"""
+        """the picture before it: a range may begin with the picture that another one ends with"""
 
     def read(self, wanted: Sequence[PlannedPicture]) -> Iterator[Picture]:
-        """These pictures, each the next one after the one before it, with the plan's numbers and times."""
+        """Consecutive pictures, with the plan's indices and times. Raises MediaError: the source has changed."""
         found = 0
         for planned, picture in zip(wanted, self._reached(wanted[0]), strict=False):
             if not planned.is_shown_by(picture):
@@ -53,15 +53,15 @@ class RangeReader:
             yield _numbered(picture, planned)
             found += 1
         if found < len(wanted):
-            raise MediaError(f"{self._source.name}: it is not what it was when the film was begun")
+            raise MediaError(f"{self._source.name}: it has changed since the film was begun")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._film, self._next, self._last = None, None, None
         self._open.close()
 
     def _reached(self, first: PlannedPicture) -> Iterator[Picture]:
-        """The pictures from this one on, if a short way leads there."""
+        """The pictures from this one on, if they can be reached without reading from the beginning; else none."""
         film = self._film or self._opened()
         if isinstance(film, ImageFilm):
             return film.pictures(first.number)
@@ -86,7 +86,7 @@ class RangeReader:
         return self._film
 
     def _counted(self, pictures: Iterable[Picture], number: int) -> Iterator[Picture]:
-        """As they are; where reading is left off is known afterwards."""
+        """The pictures unchanged; counts them, so that `_next` is known wherever the caller stops."""
         self._next = self._last = None
         for picture in pictures:
             number += 1
@@ -95,7 +95,7 @@ class RangeReader:
 
 
 def _from(first: PlannedPicture, pictures: Iterator[Picture]) -> Iterator[Picture]:
-    """These pictures without those before the first one; none if it does not come."""
+    """The pictures from `first` on; none if it does not come."""
     for picture in pictures:
         if picture.stamp is not None and first.stamp is not None and picture.stamp >= first.stamp:
             yield picture

@@ -1,4 +1,4 @@
-"""A film's pictures, read by a thread of its own while those before are still looked at."""
+"""Reads a film's pictures ahead, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Self
 from eden_client.film.read.film import Film, Picture
 
 AHEAD = 4
-"""Pictures that are read, and that nobody has asked for yet."""
+"""Pictures that are read before they are asked for, at most."""
 PATIENCE = 10.0
-"""Seconds that the thread gets to end: it may wait for a pipe that nobody writes to."""
+"""Seconds to wait for the thread's end: it may be waiting for a pipe that nobody writes to."""
 
 
 class Closed(Exception):
-    """Nothing more is read: whoever was interested has gone."""
+    """The reader was left: no more pictures are read."""
 
 
 class ReadAhead:
-    """Reads `film` from its first picture on. Leave it before the film is closed: then nobody reads from that."""
+    """A context that reads `film` from its first picture on. Leave it before the film is closed."""
 
     def __init__(self, film: Film) -> None:
         self.film = film
@@ -31,7 +31,7 @@ class ReadAhead:
         self._thread = threading.Thread(target=self._read, name="decode", daemon=True)
 
     def pictures(self) -> Iterator[Picture]:
-        """As the film gives them, once. Raises what reading raises, and Closed."""
+        """Each picture, once, in order. Raises what `film` raises, and Closed after the context was left."""
         self._thread.start()
         while (came := self._came.get()) is not None:
             if isinstance(came, BaseException):

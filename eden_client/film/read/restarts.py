@@ -1,4 +1,4 @@
-"""Files whose clock starts anew, or leaps ahead, on the way: recordings put one behind the other, or with a hole."""
+"""Files whose clock starts anew or leaps ahead: several recordings one after the other, or a recording with a gap."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from av.packet import Packet
 from av.stream import Stream
 
 LEAP = Fraction(1, 2)
-"""Seconds by which something has to lie before what came before it to be of another recording."""
+"""Seconds: something that lies this far before what came before it belongs to another recording."""
 
 HOLE = Fraction(10)
-"""Seconds without sound and pictures after which the clock has leapt, in a container where clocks do."""
+"""Seconds: a longer gap without sound and pictures is a leap of the clock, in containers whose clock may leap."""
 _AHEAD = 64
-"""Packets of sound and pictures that show whether all tracks have leapt, or one time stamp strayed."""
+"""Packets of sound and pictures that are looked at to tell a leap of all tracks from a single wrong time stamp."""
 
 
 class Restarts:
-    """The clock of one track, on which each recording goes on where the one before it ended."""
+    """A continuous clock for one track of several recordings: each follows where the one before it ended."""
 
     def __init__(self) -> None:
-        self._offsets = [Fraction(0)]  # of the recordings, the one at hand last
+        self._offsets = [Fraction(0)]  # one per recording, that of the current one last
 
     @property
     def count(self) -> int:
@@ -34,18 +34,18 @@ class Restarts:
 
     @property
     def offset(self) -> Fraction:
-        """What the recording at hand is late, in seconds."""
+        """Seconds that are added to the time stamps of the current recording."""
         return self._offsets[-1]
 
     def time(self, stated: Fraction, last: Fraction | None, end: Fraction) -> Fraction:
-        """When something is, in seconds, for which the file states a time.
+        """The time on the continuous clock for the file's time `stated`; all in seconds.
 
-        last, end   when what came before it begins and ends; None if nothing did
+        last, end   where the item before begins (None: there was none) and ends, on the continuous clock
         """
         if last is None or self._fits(self.offset, stated, last, end):
             return stated + self.offset
         known = next((each for each in self._offsets if self._fits(each, stated, last, end)), None)
-        if known is not None:  # one packet strayed: this is the clock from before
+        if known is not None:  # a single wrong time stamp: back to an earlier recording's clock
             self._offsets.remove(known)
             self._offsets.append(known)
         elif stated + self.offset < last:
@@ -58,22 +58,22 @@ class Restarts:
 
 
 class Leaps:
-    """Closes the holes of a container's clock in which there is nothing of any track, for all tracks alike.
+    """Closes the gaps in a container's clock in which no track has anything, for all tracks alike.
 
-    It has to be shown the packets of all of `streams_with_clock`, in the order of the file: so each reader of the same
-    file closes the same holes by the same time.
+    Pass it the packets of all `streams_with_clock`, in the order of the file: then every reader of the file closes the
+    same gaps by the same time.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        """holes closed"""
+        """gaps closed"""
         self.closed = Fraction(0)
-        """their length, in seconds"""
+        """length of these gaps together, in seconds"""
         self._ends: dict[int, Fraction] = {}
         self._ahead: deque[Packet[Any]] = deque()
 
     def without(self, packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
-        """The packets, those behind holes moved up to those before."""
+        """The packets, with those after a gap moved to follow those before it."""
         source = iter(packets)
         while (packet := self._ahead.popleft() if self._ahead else next(source, None)) is not None:
             hole = max(self._ends.values()) + HOLE if self._ends else None
@@ -85,23 +85,23 @@ class Leaps:
             self._look_ahead(source)
             if self._all_leap(hole):
                 yield from self._close(hole)
-            else:  # a time stamp that strayed
+            else:  # a single wrong time stamp
                 yield self._moved(self._ahead.popleft(), strays=True)
 
     def _look_ahead(self, source: Iterator[Packet[Any]]) -> None:
-        """Read so far that enough packets of sound and pictures are there to judge by."""
+        """Read until `_AHEAD` packets of sound and pictures are waiting, or the file ends."""
         missing = _AHEAD - sum(self._time(packet) is not None for packet in self._ahead)
         while missing > 0 and (packet := next(source, None)) is not None:
             self._ahead.append(packet)
             missing -= self._time(packet) is not None
 
     def _all_leap(self, hole: Fraction) -> bool:
-        """Whether the packets ahead are behind the hole: the first of them may come before the last from before it."""
+        """Whether the packets ahead lie after the gap. Among the first of them, some may still be from before it."""
         times = [time for packet in self._ahead if (time := self._time(packet)) is not None]
         return len(times) > 1 and min(times[len(times) // 2 :]) > hole
 
     def _close(self, hole: Fraction) -> Iterator[Packet[Any]]:
-        """Those of the packets ahead that lie before the hole; the others are moved such that no track runs back."""
+        """Close the gap so that no track runs backwards. Yields the packets ahead that lie before it."""
         ahead, self._ahead = self._ahead, deque()
         for packet in ahead:
             stamp = self._stamp(packet)
@@ -122,16 +122,16 @@ class Leaps:
         self.closed += length
 
     def _stamp(self, packet: Packet[Any]) -> Fraction | None:
-        """When a packet is decoded, with the holes so far closed."""
+        """When a packet is decoded, in seconds, with the gaps so far closed."""
         stamp = packet.pts if packet.dts is None else packet.dts
         return None if stamp is None else stamp * packet.time_base - self.closed
 
     def _time(self, packet: Packet[Any]) -> Fraction | None:
-        """The same of sound and pictures, by which holes are told; lines of text may lie anywhere."""
+        """`_stamp` for sound and pictures, which show the gaps; None for texts, which may lie anywhere."""
         return self._stamp(packet) if packet.stream.type in ("audio", "video") else None
 
     def _moved(self, packet: Packet[Any], strays: bool = False) -> Packet[Any]:
-        """The packet at its time without the holes so far."""
+        """The packet at its time with the gaps so far closed. `strays`: its time stamp is wrong."""
         time = self._time(packet)
         if time is not None and not strays:
             self._ends[packet.stream.index] = time + (packet.duration or 0) * packet.time_base
@@ -143,7 +143,7 @@ class Leaps:
 
 
 def streams_with_clock(container: InputContainer) -> list[Stream]:
-    """The streams that `Leaps` has to see; none where the container's clock does not leap (all but broadcasts')."""
+    """The streams that `Leaps` needs; none where the container's clock cannot leap, as in all but broadcast formats."""
     if Flags.ts_discont not in Flags(container.format.flags):
         return []
     return [stream for stream in container.streams if stream.type in ("audio", "video")]

@@ -1,4 +1,4 @@
-"""A film turned as it is to be shown, for what cannot say that it has to be turned: a GIF, a picture, a pipe."""
+"""Turns a film's pictures upright, for results that cannot state a rotation: a GIF, a picture, a pipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eden_client.film.read.film import Film, Picture
 
 
 class RotatedFilm:
-    """`film`, its pictures turned by 0, 90, 180 or 270 degrees. Those that are turned keep 8 bits a colour."""
+    """`film`, its pictures turned by its rotation. Turned pictures keep 8 bits per colour component."""
 
     def __init__(self, film: Film) -> None:
         self._film, self._turns = film, film.look.rotation // 90
@@ -29,7 +29,7 @@ class RotatedFilm:
             )
 
     def pictures(self) -> Iterator[Picture]:
-        """Each picture, upright. Raises MediaError."""
+        """Each picture, upright. Raises what `film` raises."""
         for picture in self._film.pictures():
             yield self._turned(picture) if self._turns else picture
 

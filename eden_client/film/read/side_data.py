@@ -1,4 +1,4 @@
-"""What a film's first picture says about its display, its depth and its surroundings, from FFmpeg's side data."""
+"""FFmpeg's side data of a film's first picture: mastering display, light levels, stereo, and what gets lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOST = {
     Type.DYNAMIC_HDR_VIVID: "HDR Vivid",
     Type.DOVI_METADATA: "Dolby Vision",
 }
-"""What no encoder or container can be told of here."""
+"""Side data that cannot be carried over."""
 
 _STEREO = {
     1: ("left_right", "right_left"),
@@ -28,11 +28,11 @@ _STEREO = {
     6: ("row_interleaved_lr", "row_interleaved_rl"),
     7: ("col_interleaved_lr", "col_interleaved_rl"),
 }
-"""FFmpeg's ways of putting two views into a picture, and Matroska's names of them: the left one first, or the right."""
+"""FFmpeg's numbers for two views in a picture, and Matroska's names: with the left view first, with the right first."""
 
 
 def mastering_of(frame: VideoFrame) -> Mastering | None:
-    """The display that the film was made on, where it says so."""
+    """The mastering display; None: not stated."""
     data = _data(frame, Type.MASTERING_DISPLAY_METADATA)
     if data is None or len(data) < 88:
         return None
@@ -46,7 +46,7 @@ def mastering_of(frame: VideoFrame) -> Mastering | None:
 
 
 def light_of(frame: VideoFrame) -> tuple[int, int] | None:
-    """MaxCLL and MaxFALL: the light of the brightest pixel and of the brightest picture, in cd/m2."""
+    """MaxCLL and MaxFALL, the light of the brightest pixel and of the brightest picture, in cd/m2; None: not stated."""
     data = _data(frame, Type.CONTENT_LIGHT_LEVEL)
     if data is None or len(data) < 8:
         return None
@@ -55,7 +55,7 @@ def light_of(frame: VideoFrame) -> tuple[int, int] | None:
 
 
 def stereo_of(frame: VideoFrame) -> str:
-    """How two views are in one picture, by Matroska's name; empty where there is one view."""
+    """Matroska's name for how two views share a picture; empty: there is one view."""
     data = _data(frame, Type.STEREO3D)
     if data is None or len(data) < 8:
         return ""
@@ -65,7 +65,7 @@ def stereo_of(frame: VideoFrame) -> str:
 
 
 def lost_of(frame: VideoFrame) -> tuple[str, ...]:
-    """The names of what cannot be carried over."""
+    """Names of the side data that cannot be carried over."""
     return tuple(name for kind, name in _LOST.items() if _data(frame, kind) is not None)
 
 

@@ -1,4 +1,4 @@
-"""INPUT: a video file, a folder or pattern of pictures, or raw y4m from standard input."""
+"""Opens INPUT: a video file, a folder or pattern of pictures, or raw y4m from standard input."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from eden_client.film.read.image_film import ENDINGS, PICTURE_RATE, ImageFilm
 from media import MediaError
 
 PIPE = "-"
-"""Standard input or output."""
+"""As INPUT or OUTPUT: standard input or output."""
 
 
 LEAST_SIDE = 16
-"""Pixels that the model needs of a side."""
+"""The fewest pixels per side that the model can take."""
 
 
 @contextmanager
 def open_film(source: str, rate: Fraction | None, strict: bool = False) -> Iterator[Film]:
-    """The film that INPUT stands for; `rate` is in place of its own, which a folder of pictures has not.
+    """Open INPUT as a film.
 
-    strict   what is damaged, or changes its size, ends it; else there are notes
-    Raises MediaError, or OSError where it cannot be read.
+    rate     pictures per second, instead of the film's own (a folder of pictures has none)
+    strict   damaged data and a change of size raise MediaError; else they are noted in `Film.warnings`
+    Raises MediaError: not a film, or too small; OSError: it cannot be read.
     """
     with _opened(source, rate, strict) as film:
         height, width = film.look.size
         if min(height, width) < LEAST_SIDE:
             raise MediaError(
-                f"{film.name}: pictures of {width}x{height}; a side has to have {LEAST_SIDE} pixels at least"
+                f"{film.name}: its pictures have {width}x{height} pixels; each side needs {LEAST_SIDE} at least"
             )
         yield film
 
@@ -64,9 +65,9 @@ def _opened(source: str, rate: Fraction | None, strict: bool) -> Iterator[Film]:
 
 
 def _pictures(source: str) -> list[Path] | None:
-    """The pictures of a folder or pattern, in any order; None where INPUT is neither.
+    """The pictures of a folder or pattern, in any order; None: INPUT is neither.
 
-    Hidden files, as other systems leave them behind beside each picture (._0001.png), are none.
+    Hidden files are left out: macOS writes one beside each picture (._0001.png).
     """
     path = Path(source)
     if path.is_dir():
@@ -77,7 +78,7 @@ def _pictures(source: str) -> list[Path] | None:
 
 
 def identity(source: str) -> list[Any]:
-    """What tells INPUT from another one of the same name: size and time of the file, or of every picture."""
+    """What shows that INPUT is unchanged: path, size and time of the file, or a digest of these for all pictures."""
     if source == PIPE:
         return [source]
     path = Path(source)
@@ -88,7 +89,7 @@ def identity(source: str) -> list[Any]:
 
 
 def _digest(files: Iterable[Path]) -> str:
-    """Of the files' names, sizes and times, whatever order they come in."""
+    """SHA-256 of the files' names, sizes and times; their order does not matter."""
     digest = hashlib.sha256()
     for file in sorted(files):
         told = file.stat()
@@ -97,26 +98,26 @@ def _digest(files: Iterable[Path]) -> str:
 
 
 class Source(Protocol):
-    """What a film is read from, wherever that is done; plain data, or made of it."""
+    """What a film is read from. It can be pickled, and opened in another process or on another machine."""
 
     @property
     def name(self) -> str:
-        """For errors."""
+        """Its name in error messages."""
 
     def open(self) -> AbstractContextManager[Film]:
-        """For one reading. Raises MediaError or OSError."""
+        """Open it, to be read once. Raises MediaError or OSError."""
 
     def changed(self) -> bool:
-        """Whether it is not what it was when the film was begun, as far as that is seen from outside."""
+        """Whether its size or time differs from when the film was begun."""
 
 
 @dataclass(frozen=True)
 class LocalSource:
-    """INPUT, where it lies: for processes of the same machine."""
+    """INPUT on this machine, for its other processes."""
 
     name: str
     identity: list[Any]
-    """when the film was begun"""
+    """as `identity` gave it when the film was begun"""
     rate: Fraction | None
     strict: bool
 

@@ -1,4 +1,4 @@
-"""Which stream of a file is the film, what decodes it, and how many pictures per second it has."""
+"""Finds the stream of a file that is the film, its decoder, and its rate in pictures per second."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from media.names import open_input
 
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _PROBED = 1000
-"""Packets that show which of several streams moves."""
+"""Packets that are read to see which of several video streams has more than one picture."""
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""Decoders that give the transparency of these codecs, which FFmpeg's own leave out."""
+"""Decoders that keep the transparency of these codecs, which FFmpeg's own leave out."""
 _USUAL = 120
-"""Pictures a second, above which a file is not believed before its time stamps say the same."""
+"""Pictures per second. A higher stated rate is checked against the time stamps."""
 LOOKED_AT = 6
-"""Pictures whose time stamps are set beside a rate that is in doubt."""
+"""Pictures whose time stamps are used for that check."""
 
 
 def film_stream(container: InputContainer) -> VideoStream | None:
-    """The video stream that is the film: no cover, no still; of several that move the default one, else the first."""
+    """The video stream that is the film: neither cover nor still; of several, the default one, else the first."""
     videos = [stream for stream in container.streams.video if _context(stream) is not None]
     films = [stream for stream in videos if not stream.disposition & _NO_FILM] or videos
     if len(films) > 1:
@@ -44,7 +44,7 @@ def film_stream(container: InputContainer) -> VideoStream | None:
 
 
 def decoder_of(stream: VideoStream) -> VideoCodecContext:
-    """What decodes a stream, transparency included."""
+    """The decoder of a stream, one that keeps transparency where there is any."""
     other = _WITH_ALPHA.get(stream.codec_context.name)
     if other is None or stream.metadata.get("alpha_mode") != "1":
         return stream.codec_context
@@ -54,7 +54,10 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
 
 
 def stated_rate(container: InputContainer, stream: VideoStream, head: bytes) -> Fraction | None:
-    """Pictures a second. FFmpeg makes up 25 where a raw stream has no place for a rate, and where y4m says 0."""
+    """The stated pictures per second; None where FFmpeg made up its 25: for raw streams, and y4m with a rate of 0.
+
+    head   the file's first bytes
+    """
     y4m = container.format.name == "yuv4mpegpipe"
     if Flags.no_timestamps in Flags(container.format.flags) or (y4m and not re.match(rb"[^\n]* F[1-9]\d*:[1-9]", head)):
         return None
@@ -62,12 +65,12 @@ def stated_rate(container: InputContainer, stream: VideoStream, head: bytes) -> 
 
 
 def in_doubt(rate: Fraction | None) -> bool:
-    """Whether a rate has to be set beside time stamps: some files state the tick of their clock."""
+    """Whether a rate has to be checked against time stamps: some files state the tick of their clock instead."""
     return rate is not None and rate > _USUAL
 
 
 def believable(rate: Fraction, stream: VideoStream, frames: Sequence[VideoFrame]) -> Fraction:
-    """`rate`, or where the time stamps of the first frames are far slower, a rate like theirs."""
+    """`rate`, or where the time stamps of the first frames show a far lower one, that."""
     stamps = [frame.pts for frame in frames if frame.pts is not None]
     steps = [after - before for before, after in pairwise(stamps) if after > before]
     if not steps or not stream.time_base:
@@ -80,7 +83,7 @@ def believable(rate: Fraction, stream: VideoStream, frames: Sequence[VideoFrame]
 
 
 def _packets(container: InputContainer, indices: Sequence[int]) -> Counter[int]:
-    """How many packets each of these streams has among the first of the file, read anew; or as the file states it."""
+    """The number of packets of each of these streams among the file's first. A pipe's is what its header states."""
     count = Counter({index: container.streams[index].frames for index in indices})
     if not container.name.startswith("file:"):
         return count
@@ -94,5 +97,5 @@ def _packets(container: InputContainer, indices: Sequence[int]) -> Counter[int]:
 
 
 def _context(stream: VideoStream) -> VideoCodecContext | None:
-    """The stream's decoder, or None where FFmpeg has none for it, as PyAV's types do not say."""
+    """The stream's decoder; None: FFmpeg has none (PyAV's types leave that out)."""
     return stream.codec_context

@@ -1,4 +1,4 @@
-"""Whether anything shows through the pictures of a film."""
+"""Finds whether a film has transparent pictures."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from media.images import Frame
 from media.names import open_input
 
 SAMPLES = 16
-"""Pictures of a film, evenly spread, that show whether it becomes transparent."""
+"""Pictures of a film, evenly spread, that are searched for transparency."""
 LATE_ALPHA = "the film becomes transparent at {}: laid on black from there"
-"""A note, where the samples did not show it."""
+"""The note where these samples were opaque, and a later picture is not."""
 
 _WITHOUT_SEEKING = ("gif", "apng")
 _PACKED = ("rgba", "bgra", "argb", "abgr")
 _MOST = 600
-"""Pictures looked at where a format knows no seeking."""
+"""Pictures that are searched in a format without seeking."""
 
 
 def has_alpha(frame: VideoFrame) -> bool:
-    """Whether a frame's format has a place for transparency (every GIF's has, and few use it)."""
+    """Whether a frame's format can hold transparency (every GIF's can, and few use it)."""
     return frame.format.name == "pal8" or any(c.is_alpha for c in frame.format.components)
 
 
 def is_transparent(frame: VideoFrame) -> bool:
-    """Whether anything shows through."""
+    """Whether any pixel of a frame is not opaque."""
     if not has_alpha(frame):
         return False
     name, planes, bits = frame.format.name, frame.planes, frame.format.components[-1].bits
@@ -49,7 +49,7 @@ def is_transparent(frame: VideoFrame) -> bool:
 
 
 def laid_on_black(rgba: np.ndarray) -> tuple[Frame, np.ndarray | None]:
-    """[H, W, 4] uint8 as pixels [H, W, 3] on black, and transparency [H, W]; None where nothing shows through."""
+    """RGBA [H, W, 4] uint8 as RGB [H, W, 3] on black, and its alpha [H, W]; None where all of it is opaque."""
     alpha = rgba[..., 3]
     if alpha.min() == 255:
         return np.ascontiguousarray(rgba[..., :3]), None
@@ -58,7 +58,7 @@ def laid_on_black(rgba: np.ndarray) -> tuple[Frame, np.ndarray | None]:
 
 
 def becomes_transparent(path: Path, index: int) -> bool:
-    """Whether something shows through in pictures of stream `index`, as far as samples of the film show."""
+    """Whether one of `SAMPLES` pictures of stream `index` is not opaque."""
     with open_input(path) as container, suppress(av.FFmpegError):
         stream = container.streams[index]
         assert isinstance(stream, VideoStream)

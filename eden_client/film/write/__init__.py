@@ -1,1 +1,1 @@
-"""Frames into segments, folders, pipes."""
+"""Writes frames into segments, folders and pipes."""

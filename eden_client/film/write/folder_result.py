@@ -1,4 +1,4 @@
-"""A result that is a folder of numbered pictures."""
+"""Writes a result as a folder of numbered pictures."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from media.images import Frame, ImageFormat
 FORMATS: dict[str, ImageFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 DEFAULT_NAME = "%06d.png"
 NUMBER = re.compile(r"%0?\d*d")
-"""Stands in a name for the picture's number."""
+"""The placeholder for a picture's number in a name."""
 
 
 class FolderResult:
     """Writes each frame as a picture beside the journal, and moves them all into their folder at the end.
 
     target    a folder, or folder/name%06d.png to choose the names and the format
-    at_once   segments whose pictures are encoded at the same time
-    waiting   frames that may wait for that
-    Raises MediaError: an unknown format.
+    at_once   segments whose pictures are encoded at once
+    waiting   frames that may wait for their encoders
+    Raises MediaError: the format is unknown.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class FolderResult:
 
     @property
     def frames(self) -> int:
-        """How many frames are in finished segments."""
+        """Frames in finished segments."""
         return self._journal.frames
 
     def write(self, segment: int, frame: FilmFrame) -> None:
@@ -64,18 +64,18 @@ class FolderResult:
         self._threads.write(segment, replace(frame, source=None, pixels=pixels, alpha=alpha))
 
     def end_segment(self, segment: int) -> None:
-        """It is noted as soon as all its pictures are there."""
+        """The segment is recorded in the journal once all its pictures are written."""
         self._threads.complete(segment)
 
     def finish(self) -> list[str]:
-        """Put the pictures in their place, at once or, where a folder is there, in place of an earlier film's."""
+        """Move all pictures to their place; in a folder that exists, they replace those of an earlier film."""
         self._threads.finish()
         made = self.sinks.folder
         if not self._folder.exists():
             made.replace(self._folder)
         else:
             for path in made.iterdir():
-                shutil.move(path, self._folder / path.name)  # the folder may be a disk of its own
+                shutil.move(path, self._folder / path.name)  # the folder may be on another disk
             number = self.frames
             while (stale := self._folder / self.sinks.named(number)).exists():
                 stale.unlink()
@@ -84,7 +84,7 @@ class FolderResult:
         return []
 
     def rescue(self) -> Path | None:
-        """The folder of the pictures so far."""
+        """The folder that holds the pictures so far."""
         self._threads.stop()
         if not self.frames:
             self._journal.discard()
@@ -92,13 +92,13 @@ class FolderResult:
         return self.sinks.folder
 
     def close(self) -> None:
-        """Let go of the journal; what is in its folder stays."""
+        """Close the journal; the files in its folder stay."""
         self._journal.close()
 
 
 @dataclass(frozen=True)
 class PictureSinks:
-    """Writes the frames of segments into `folder`: plain data, for any process."""
+    """Opens sinks that write the frames of segments as pictures into `folder`. It can be pickled."""
 
     folder: Path
     name: str
@@ -106,15 +106,15 @@ class PictureSinks:
     quality: int | None
 
     def into(self, folder: Path) -> Self:
-        """The same into another folder."""
+        """The same, with another folder."""
         return replace(self, folder=folder)
 
     def open(self, number: int, wrote: Wrote) -> PictureSink:
-        """What takes the frames of a segment."""
+        """The sink of the segment with this index."""
         return PictureSink(self, number, wrote)
 
     def named(self, number: int) -> str:
-        """The file of the frame with this number, counted from 0; in names it is counted from 1."""
+        """The path of the frame with this index, from 0; names count from 1."""
         return NUMBER.sub(lambda found: found[0] % (number + 1), self.name)
 
 
@@ -133,11 +133,11 @@ class PictureSink:
         self._wrote(Written(time.perf_counter() - begun, frame.drawn))
 
     def close(self) -> Entry:
-        """All are there."""
+        """The segment's entry for the journal."""
         return Entry(self._number, self._sinks.folder.name, "0", self._count)
 
     def abandon(self) -> None:
-        """Pictures that are there will be written again."""
+        """Does nothing: the pictures are overwritten when the segment is made again."""
 
 
 def _encoded(pixels: Frame, alpha: np.ndarray | None, format: ImageFormat, quality: int | None) -> bytes:

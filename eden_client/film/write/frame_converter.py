@@ -1,4 +1,4 @@
-"""Pictures to frames in an encoder's pixel format, in the colour space of the film that they belong to."""
+"""Converts pictures to frames in an encoder's pixel format, in the colour space of their film."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _MATRICES = {
     9: Colorspace.BT2020,
     10: Colorspace.BT2020,
 }
-"""H.273's matrices and FFmpeg's scaler's names for them; what has no tag is taken for BT.601, as FFmpeg does."""
+"""H.273's matrices, and the names of FFmpeg's scaler for them. An untagged film is taken for BT.601, as FFmpeg does."""
 
 _YUV_MATRICES: dict[int, Matrix] = {1: "bt709", 2: "bt601", 5: "bt601", 6: "bt601", 9: "bt2020"}
-"""Those that planes can have on their way to a server."""
+"""The matrices with which planes can be sent to a server."""
 _PLANES = ("yuv420p", "yuvj420p")
 
 BT709 = Colours(1, 1, 1, 1)
 
 
 class FrameConverter:
-    """Makes encoder frames of one pixel format for films of `video_format`.
+    """Makes frames in one pixel format for films of `video_format`.
 
-    pad       sides are made even
-    rgb_into  the colour space of what was RGB
+    pad       make odd sides even, by repeating the last row or column
+    rgb_into  the colour space for films that are RGB
     """
 
     def __init__(
@@ -44,26 +44,26 @@ class FrameConverter:
         target = PixelFormat(pixel_format, 16, 16)
         from_rgb = PixelFormat(video_format.pixel_format, 16, 16).is_rgb or video_format.pixel_format == "pal8"
         self.colours = rgb_into if from_rgb and not target.is_rgb else video_format.colours
-        """The tags that the result carries."""
+        """The colour tags of the result."""
         self._alpha = any(c.is_alpha for c in target.components)
         self._through = "rgba64le" if self._alpha else "rgb48le"
         matrix = _YUV_MATRICES.get(video_format.colours.matrix)
         even = video_format.size[0] % 2 == video_format.size[1] % 2 == 0
         planes = video_format.pixel_format in _PLANES and pixel_format in _PLANES and not video_format.alpha
         self.yuv: YuvFormat | None = None
-        """Of the planes that are the film's pictures and the encoder's frames alike, if they are such."""
+        """The format of planes that both the film's pictures and the encoder's frames have; None: there is none."""
         if planes and even and matrix:
             self.yuv = YuvFormat(matrix, "full" if video_format.colours.range == 2 else "limited")
 
     def of_picture(self, picture: Picture) -> VideoFrame:
-        """A picture of the film; where it has the encoder's pixel format already, its original."""
+        """A frame of a picture of the film; its original, if that has the encoder's pixel format already."""
         if picture.original is None:
             return self.made(picture.pixels, picture.alpha)
         with picture.lock:
             return self.kept(picture.original)
 
     def planes_of(self, picture: Picture) -> Frame:
-        """A picture of the film as planes [H*3/2, W] of the format `yuv`."""
+        """A picture of the film as planes [H*3/2, W] uint8 in the format `yuv`."""
         frame = self.of_picture(picture)
         height, width = frame.height, frame.width
         planes = np.empty((height * 3 // 2, width), np.uint8)
@@ -73,9 +73,9 @@ class FrameConverter:
         return planes
 
     def made(self, pixels: Frame, alpha: np.ndarray | None = None) -> VideoFrame:
-        """A frame of RGB pixels [H, W, 3], and transparency [H, W] if the format has any; or of planes [H*3/2, W]."""
+        """A frame of RGB pixels [H, W, 3] with transparency [H, W], if the format has any; or of planes [H*3/2, W]."""
         if pixels.ndim == 2:
-            # The frame that copies nothing would lose rows that are no multiple of four.
+            # `from_numpy_buffer` copies nothing, but would lose rows where H is no multiple of four.
             into = VideoFrame.from_numpy_buffer if pixels.shape[0] % 6 == 0 else VideoFrame.from_ndarray
             return into(pixels, format=self._format)
         if self._alpha:
@@ -112,7 +112,7 @@ class FrameConverter:
 
 
 def _off_black(pixels: Frame, alpha: np.ndarray) -> Frame:
-    """Colours as they were before they were laid on black."""
+    """The colours before they were laid on black."""
     full = np.maximum(alpha, 1).astype(np.uint16)[..., None]
     colours: Frame = np.minimum((pixels.astype(np.uint16) * 255 + full // 2) // full, 255).astype(np.uint8)
     return colours

@@ -1,4 +1,4 @@
-"""Segments into a GIF: one palette for the whole film, found and then used."""
+"""Writes segments as a GIF, in two passes: one finds a palette for the whole film, the other uses it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from media.names import file_url, open_input
 from media.video_reader import reason
 
 HUNDREDTH = Fraction(1, 100)
-"""A GIF's unit of time, and the shortest that a frame is shown."""
+"""Seconds per unit of time in a GIF, and the shortest time for which a frame is shown."""
 
 
 _LONGEST = 65_535
-"""Hundredths of a second that a GIF can hold a picture."""
+"""Hundredths of a second for which a GIF can show a picture, at most."""
 
 
 def write_gif(segments: Sequence[Segment], video_format: VideoFormat, target: Path) -> list[str]:
-    """Write the film as a GIF; returns what a user should know. Raises MediaError."""
+    """Write the film as a GIF. Returns notes for the user. Raises MediaError: no frames, or it cannot be written."""
     notes = []
     if video_format.rate > 50:
         notes.append(
@@ -80,7 +80,7 @@ def _encode(
     target: Path,
     options: dict[str, str],
 ) -> int:
-    """Write the GIF; returns how many frames came at the time of the one before and are left out."""
+    """Write the GIF. Returns the number of frames left out because they fell on the time of the one before."""
     last, skipped = -1, 0
     with av.open(file_url(target), "w", format="gif", options=options) as out:
         stream = out.add_stream("gif", rate=100)

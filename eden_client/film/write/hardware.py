@@ -1,4 +1,4 @@
-"""Encoders that are hardware: what each kind needs, and its options for a quality and a preset."""
+"""Hardware encoders: what each kind needs, and its options for a quality and a preset."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ class Hardware:
     """A kind of hardware encoder."""
 
     ending: str
-    """of the names of FFmpeg's encoders of this kind, as in h264_nvenc"""
+    """how the names of FFmpeg's encoders of this kind end, as in h264_nvenc"""
     needs: str
-    """what a machine must have"""
+    """what the machine must have, for an error message"""
     quality: Callable[[int], dict[str, str]]
-    """a quality on the scale of --crf (lower is better) as options of this kind"""
+    """returns this kind's options for a quality on the scale of --crf (lower is better)"""
     presets: bool = True
-    """whether it has an option `preset`"""
+    """whether it has the option `preset`"""
 
 
 _FFMPEG_SCALE = 118
-"""FFmpeg's unit of `global_quality` where it stands for a fixed scale."""
+"""FFmpeg's factor (FF_QP2LAMBDA) between `global_quality` and a fixed quantiser scale."""
 
 
 def _videotoolbox(crf: int) -> dict[str, str]:
-    """Its scale goes from 1 to 100, and higher is better."""
+    """VideoToolbox's scale goes from 1 to 100, and higher is better."""
     quality = max(1, min(100, round(100 - crf * 100 / 51)))
     return {"flags": "+qscale", "global_quality": str(quality * _FFMPEG_SCALE)}
 
@@ -50,18 +50,18 @@ KINDS = (
 
 
 def hardware(encoder: str) -> Hardware | None:
-    """The kind of hardware that an encoder is, by its name; None: software."""
+    """The kind of a hardware encoder, by its name; None: it is software."""
     return next((kind for kind in KINDS if encoder.endswith(kind.ending)), None)
 
 
 def software_in_place_of(encoder: str, encoders: dict[str, str]) -> str:
-    """The encoder for the same codec that needs no hardware."""
+    """The software encoder for the codec of a hardware encoder, of `encoders`."""
     codec = encoder.rsplit("_", 1)[0]
     return encoders.get(codec, encoders["h264"])
 
 
 def usable_formats(encoder: str, offered: list[str]) -> list[str]:
-    """Pixel formats in main memory, of as many bits as such encoders take (8 for H.264)."""
+    """The formats offered that lie in main memory and have as many bits as such an encoder takes (8 for H.264)."""
     bits = {name: [c.bits for c in PixelFormat(name, 16, 16).components] for name in offered}
     most = 8 if encoder.startswith("h264") else 16
     return [name for name in offered if bits[name] and max(bits[name]) <= most]

@@ -1,4 +1,4 @@
-"""What films of a high dynamic range state about the display they were made for: kept where an encoder can say it."""
+"""HDR metadata: mastering display and light levels of a film, kept where the encoder can state them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _WRITERS = {
     "libx265": ("x265-params", "master-display", "max-cll", True),
     "libsvtav1": ("svtav1-params", "mastering-display", "content-light", False),
 }
-"""By encoder: its option, the names in that for both, and whether it takes whole numbers in a bit stream's units."""
+"""Per encoder: its option, the names in it for display and light, and whether it takes the bit stream's integers."""
 
 _CHROMATICITY = Fraction(1, 50_000)
 _LUMINANCE = Fraction(1, 10_000)
-"""The units of H.265's messages, in cd/m2 for luminance."""
+"""The units of H.265's messages for chromaticity, and for luminance in cd/m2."""
 
 
 def hdr_options(
     encoder: str, video_format: VideoFormat, options: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """The options by which an encoder states mastering display and light level; and the names of what it cannot state.
+    """The encoder's options that state mastering display and light levels, and the names of what it cannot state.
 
-    options   of the encoder so far: what they hold stays
+    options   the encoder's options so far, which are kept
     """
     mastering, light = video_format.mastering, video_format.light
     stated = ["mastering display"] * (mastering is not None) + ["light level (MaxCLL)"] * (light is not None)

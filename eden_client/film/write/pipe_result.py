@@ -1,4 +1,4 @@
-"""A result that goes to standard output as raw y4m, frame by frame, for another program to take."""
+"""Writes a result to standard output as raw y4m, frame by frame, for another program."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from media import MediaError
 from media.video_reader import reason
 
 FORMATS = ("yuv420p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv422p10le", "yuv444p10le")
-"""What y4m holds and we write."""
+"""The pixel formats of y4m that are written."""
 
 
 class PipeResult:
-    """Writes frames to standard output at once. There is nothing to resume, and no sound."""
+    """Writes frames to standard output as they come, without sound. Such a run cannot be resumed."""
 
     done = frozenset[int]()
 
@@ -44,7 +44,7 @@ class PipeResult:
         tag(stream, self._painter.colours, look.aspect)
 
     def write(self, segment: int, frame: FilmFrame) -> None:
-        """Push a frame out. Raises MediaError: the other program is gone, or the disk is full."""
+        """Write and flush a frame. Raises MediaError: the other program is gone, or the disk is full."""
         begun = time.perf_counter()
         picture = converted(frame, self._painter)
         picture.pts, picture.time_base, picture.pict_type = self.frames, self._tick, 0
@@ -57,28 +57,28 @@ class PipeResult:
         self._wrote(Written(time.perf_counter() - begun, frame.drawn))
 
     def record(self, entry: Entry) -> None:
-        """Nothing is made elsewhere."""
+        """Does nothing: no other process makes segments of a pipe."""
 
     def end_segment(self, segment: int) -> None:
-        """Nothing is kept."""
+        """Does nothing: frames are written as they come."""
 
     def finish(self) -> list[str]:
-        """Flush."""
+        """Flush standard output."""
         self._container.close()
         sys.stdout.buffer.flush()
         return []
 
     def rescue(self) -> Path | None:
-        """Nothing: it is gone already, and cannot be gone on with."""
+        """None: the frames are written already, and the run cannot be resumed."""
         self.frames = 0
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing."""
 
 
 class _Pipe:
-    """Standard output; into y4m's header goes the pixel aspect ratio, which PyAV cannot tell FFmpeg's writer."""
+    """Standard output. Adds the pixel aspect ratio to y4m's header, since PyAV cannot pass it to FFmpeg's writer."""
 
     def __init__(self, aspect: Fraction) -> None:
         self._stated = f" A{aspect.numerator}:{aspect.denominator} ".encode()

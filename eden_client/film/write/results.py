@@ -1,4 +1,4 @@
-"""What a result is: something that frames are written to, in order, and that is in its place only when complete."""
+"""The types of a result: frames are written to it in order, and it is in its place only when complete."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from media import Frame
 
 @dataclass(frozen=True)
 class Timing:
-    """The result's frames in time."""
+    """The timing of the result's frames."""
 
     rate: Fraction
     """frames per second, on average"""
     tick: Fraction
-    """of which all times are multiples, in seconds"""
+    """in seconds; all times are multiples of it"""
     last_duration: Fraction
-    """of the last frame, in seconds"""
+    """for which the last frame is shown, in seconds"""
 
 
 @dataclass(frozen=True)
 class FilmFrame:
-    """A frame of the result: a picture of the source's own, or one that was made.
+    """A frame of the result: a picture of the source, or a frame that was drawn.
 
-    That is RGB [H, W, 3], with transparency [H, W] if there is any; or planes [H*3/2, W], if the film travels so.
+    The latter is RGB [H, W, 3] uint8 with transparency [H, W], if there is any; or planes [H*3/2, W].
     """
 
     number: int
@@ -45,11 +45,11 @@ class FilmFrame:
     pixels: Frame | None = None
     alpha: np.ndarray | None = None
     drawn: bool = False
-    """It is none of the source's own."""
+    """whether it was drawn: it is no picture of the source"""
 
     @property
     def rgb(self) -> tuple[Frame, np.ndarray | None]:
-        """Its pixels and its transparency, whichever it is."""
+        """Its pixels [H, W, 3], and its transparency [H, W] or None."""
         if self.source is not None:
             return self.source.pixels, self.source.alpha
         assert self.pixels is not None
@@ -57,14 +57,14 @@ class FilmFrame:
 
 
 def frame_of(made: Made) -> FilmFrame:
-    """What is to be written of a frame, without the gap that it lies in."""
+    """The frame to write, without the gap that it lies in."""
     if made.pixels is not None:
         return FilmFrame(made.number, made.time, None, made.pixels, made.alpha, drawn=True)
     return FilmFrame(made.number, made.time, made.gap.left if made.position == LEFT else made.gap.right)
 
 
 def converted(frame: FilmFrame, converter: FrameConverter) -> VideoFrame:
-    """A frame in an encoder's pixel format; where the source has it already, the source's own."""
+    """A frame in an encoder's pixel format; the source's original, if that has it already."""
     if frame.source is not None:
         return converter.of_picture(frame.source)
     assert frame.pixels is not None
@@ -73,49 +73,49 @@ def converted(frame: FilmFrame, converter: FrameConverter) -> VideoFrame:
 
 @dataclass(frozen=True)
 class Written:
-    """Frames are written, one unless it is said; or none, but what an encoder held back."""
+    """Frames that were written: one by default, or none where an encoder was flushed."""
 
     seconds: float
-    """that it took"""
+    """of work on it"""
     drawn: bool = False
-    """one of them is none of the source's own"""
+    """whether one of them was drawn: it is no picture of the source"""
     frames: int = 1
 
     def __add__(self, other: Written) -> Written:
-        """Both, told together."""
+        """The sum of both."""
         return Written(self.seconds + other.seconds, self.drawn or other.drawn, self.frames + other.frames)
 
 
 Wrote = Callable[[Written], None]
-"""Told of each frame that is written; by several threads."""
+"""Is called for each frame that is written, by several threads."""
 
 
 class Result(Protocol):
-    """Where frames go."""
+    """Takes the frames of a film."""
 
     planes: FrameConverter | None
-    """Makes planes of pictures, where source and result both consist of such; else frames are RGB."""
+    """Converts pictures to planes, where source and result both have them; None: frames are RGB."""
     done: frozenset[int]
-    """Segments that an earlier run has finished."""
+    """Indices of the segments that an earlier run has finished."""
 
     @property
     def frames(self) -> int:
-        """How many frames are done, by an earlier run and this one."""
+        """Frames that are done, by an earlier run and this one."""
 
     def record(self, entry: Entry) -> None:
-        """A segment has been made elsewhere."""
+        """Record a segment that another process has made."""
 
     def write(self, segment: int, frame: FilmFrame) -> None:
-        """Add a frame to a segment. Raises MediaError, for this frame or one before it."""
+        """Add a frame to a segment. Raises MediaError: this frame, or an earlier one, cannot be written."""
 
     def end_segment(self, segment: int) -> None:
-        """It has all its frames, or none: keep it for good. Raises MediaError."""
+        """Finish a segment that has all its frames, or has none. Raises MediaError."""
 
     def finish(self) -> list[str]:
-        """Put the result in its place; returns what a user should know. Raises MediaError."""
+        """Put the result in its place. Returns notes for the user. Raises MediaError."""
 
     def rescue(self) -> Path | None:
-        """After an error: what there is to be seen of the part done, if anything."""
+        """After an error: the file or folder with the finished part; None: there is none."""
 
     def close(self) -> None:
-        """Let go."""
+        """Release files and threads."""

@@ -1,7 +1,8 @@
-"""SVT-AV1 makes the thread that opens it real-time, above all else, and so those that it starts: where it may, as root.
+"""Keeps SVT-AV1 from real-time scheduling.
 
-Then nothing else gets a turn on a busy machine, not even threads of the same program whose lock it waits for. So for
-that moment the thread lacks the right to: CAP_SYS_NICE, of capabilities(7), which each thread has for itself.
+Run as root, SVT-AV1 gives the thread that opens it, and those that it starts, a real-time priority. On a busy machine
+nothing else then gets to run, not even threads of the same program whose lock it waits for. So while it is opened, the
+thread gives up the right to do so: CAP_SYS_NICE, of capabilities(7), which each thread has for itself.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _VERSION = 0x20080522
-"""Of the two calls: the one since Linux 2.6.26, with two words per set."""
+"""The version of capget and capset since Linux 2.6.26, with two words per set."""
 _SYS_NICE = 1 << 23
-"""In the first word."""
+"""CAP_SYS_NICE, in the first word."""
 
 
 class _Header(ctypes.Structure):
@@ -27,7 +28,7 @@ class _Word(ctypes.Structure):
 
 @contextmanager
 def scheduling_kept() -> Iterator[None]:
-    """Neither this thread nor one that it starts in the block becomes real-time."""
+    """A context in which neither this thread nor one that it starts can become real-time."""
     if sys.platform != "linux":
         yield
         return

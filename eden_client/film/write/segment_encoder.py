@@ -1,4 +1,4 @@
-"""A segment of a film: frames of the source and frames in between, converted and encoded into a file of its own."""
+"""Encodes a segment of a film, frames of the source and frames in between, into a file of its own."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from eden_client.film.write.segments import Segment, SegmentWriter
 
 @dataclass(frozen=True)
 class SegmentRecipe:
-    """How every segment of a film is encoded: plain data. Equal recipes and frames give equal bytes."""
+    """How every segment of a film is encoded. It can be pickled. Equal recipes and frames give equal bytes."""
 
     source: VideoFormat
     encoding: Encoding
     timing: Timing
 
     def converter(self) -> FrameConverter:
-        """What makes frames in the encoder's pixel format."""
+        """A converter to the encoder's pixel format."""
         return FrameConverter(self.source, self.encoding.pixel_format, self.encoding.pad)
 
     def result(self) -> VideoFormat:
-        """How the film looks that the segments make."""
+        """The format of the film that the segments make."""
         return replace(self.source, colours=self.converter().colours, rate=self.timing.rate)
 
 
@@ -45,7 +45,7 @@ class SegmentEncoder:
         """Encode a frame."""
         picture = converted(frame, self._converter)
         source = frame.source
-        # The source's own goes to the encoder as it is, but for its time, and two segments may show it at once.
+        # An original goes to the encoder as it is, with another time; two segments may encode it at once.
         with source.lock if source is not None and picture is source.original else nullcontext():
             self._writer.write(picture, frame.time)
 
@@ -60,24 +60,24 @@ class SegmentEncoder:
 
 @dataclass(frozen=True)
 class VideoSinks:
-    """Opens the files of a film's segments in `folder`: plain data, for any process."""
+    """Opens sinks that encode a film's segments into files in `folder`. It can be pickled."""
 
     recipe: SegmentRecipe
     folder: Path
 
     def into(self, folder: Path) -> Self:
-        """The same into another folder."""
+        """The same, with another folder."""
         return replace(self, folder=folder)
 
     def open(self, number: int, wrote: Wrote) -> VideoSink:
-        """What takes the frames of a segment. Raises MediaError."""
-        # A process that was given up may still be at work on the same segment.
+        """The sink of the segment with this index. Raises MediaError: it cannot be encoded or written."""
+        # A process that was given up may still be working on the same segment.
         path = self.folder / f"{number:06d}.{os.getpid()}.nut"
         return VideoSink(number, SegmentEncoder(self.recipe, path), wrote)
 
 
 class VideoSink:
-    """A segment's encoder that tells how it goes."""
+    """A segment's encoder that reports each frame to `wrote`."""
 
     def __init__(self, number: int, encoder: SegmentEncoder, wrote: Wrote) -> None:
         self._number, self._encoder, self._wrote = number, encoder, wrote
@@ -89,7 +89,7 @@ class VideoSink:
         self._wrote(Written(time.perf_counter() - begun, frame.drawn))
 
     def close(self) -> Entry:
-        """Finish the file. Raises MediaError."""
+        """Finish the file, and return the segment's entry for the journal. Raises MediaError."""
         begun = time.perf_counter()
         segment = self._encoder.close()
         self._wrote(Written(time.perf_counter() - begun, frames=0))

@@ -1,4 +1,4 @@
-"""Several segments made at once, each in a thread of its own, with a bound on the frames that wait."""
+"""Makes several segments at once, each in a thread of its own, with a bound on the frames that wait."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class SegmentSink(Protocol[T_contra]):
-    """What takes the frames of one segment, in order. One thread uses it."""
+    """Takes the frames of one segment, in order. One thread uses it."""
 
     def write(self, frame: T_contra) -> None:
         """Add a frame."""
 
     def close(self) -> Entry:
-        """Finish the segment; what is to be noted of it."""
+        """Finish the segment, and return its entry for the journal."""
 
     def abandon(self) -> None:
-        """Drop what was begun."""
+        """Drop the unfinished segment."""
 
 
 class _Mark(Enum):
@@ -41,14 +41,14 @@ class _Running(Generic[T]):
 
 
 class SegmentThreads(Generic[T]):
-    """Frames come in order and go to the thread of their segment; segments are finished in any order.
+    """Passes frames, which come in order, to the thread of their segment. Segments finish in any order.
 
-    open_sink  makes what takes the frames of a segment, by its number
-    ended      told of each segment that is finished; by several threads
-    at_once    segments in the making at the same time
-    waiting    frames that may wait, all segments together
+    open_sink  opens the sink of a segment, by its index
+    ended      is called for each finished segment, by several threads
+    at_once    segments that are made at once
+    waiting    frames that may wait, of all segments together
 
-    What a sink raises is raised by the `write` that follows, or by `finish`.
+    An error of a sink is raised by the next `write`, or by `finish`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SegmentThreads(Generic[T]):
         self._errors = queue.SimpleQueue[BaseException]()
 
     def write(self, segment: int, frame: T) -> None:
-        """Hand over a frame of a segment; waits while too many wait already."""
+        """Pass on a frame of a segment. Blocks while `waiting` frames wait already."""
         self._room.acquire()
         if segment not in self._running:
             self._places.acquire()
@@ -74,26 +74,26 @@ class SegmentThreads(Generic[T]):
         self._running[segment].frames.put(frame)
 
     def complete(self, segment: int) -> None:
-        """This segment has all its frames; one that has none is noted at once."""
+        """This segment has all its frames. One without frames is finished at once."""
         if segment in self._running:
             self._running[segment].frames.put(_Mark.COMPLETE)
         else:
             self._ended(Entry.empty(segment))
 
     def finish(self) -> None:
-        """Wait for all segments, which are complete."""
+        """Wait for all segments, which must be complete."""
         self._join()
         self._raise()
 
     def stop(self) -> None:
-        """Finish the segments that are complete, and drop the others."""
+        """Finish the complete segments, and drop the others."""
         for each in self._running.values():
             each.frames.put(_Mark.DROPPED)
         self._join()
 
     def _join(self) -> None:
         for each in self._running.values():
-            with suppress(RuntimeError):  # told to end in the moment in which it is started
+            with suppress(RuntimeError):  # the thread has not been started yet
                 each.thread.join()
         self._running.clear()
 
@@ -111,7 +111,7 @@ class SegmentThreads(Generic[T]):
                         sink.write(frame)
                     finally:
                         self._room.release()
-                    del frame  # the next one may be long in coming
+                    del frame  # do not hold it until the next one comes
                 if frame is _Mark.COMPLETE:
                     self._ended(sink.close())
                     return
@@ -121,7 +121,7 @@ class SegmentThreads(Generic[T]):
             sink.abandon()
         except BaseException as error:
             self._errors.put(error)
-            while not isinstance(frames.get(), _Mark):  # whoever waits for room learns of it
+            while not isinstance(frames.get(), _Mark):  # wakes a `write` that waits for room
                 self._room.release()
         finally:
             self._places.release()

@@ -1,7 +1,7 @@
-"""A film written in segments: each a short video file of its own, and all of one encoding, so that they can be joined.
+"""Writes a film in segments: short video files of one encoding, which can be joined.
 
-What has been written stays when a run is cut short, and the segments of an interrupted run and of another make the
-same film as those of one that was not: each has an encoder of its own and begins with a key frame.
+Each segment has an encoder of its own and begins with a key frame. So finished segments outlast an interrupted run, and
+together with those of a later run they make the same film as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ FINEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Segment:
-    """A finished segment: frames of the film from `start` on, in seconds."""
+    """A finished segment of the film. `start`: the time of its first frame, in seconds."""
 
     path: Path
     start: Fraction
     count: int
     reorder: int
-    """By how many frames coding order runs ahead of the order shown, at most."""
+    """The most frames by which coding order runs ahead of the order shown."""
 
 
 FEW = 2
-"""Frames that are coded in the order shown. libx265 takes the decoding times of so few from memory that it has not set,
-and some of what lies there no file can hold."""
+"""The decoding times of a segment with at most so many frames are set here, since they are coded in the order shown:
+libx265 takes them from uninitialised memory, and a file cannot hold every number."""
 
 
 class SegmentWriter:
-    """Writes one segment. Times are those of the film, on a grid of `tick` seconds."""
+    """Writes one segment. Times are those of the film, multiples of `tick` seconds."""
 
     def __init__(
         self, path: Path, encoding: Encoding, video_format: VideoFormat, rate: Fraction, tick: Fraction
@@ -66,7 +66,7 @@ class SegmentWriter:
         self._stream.pix_fmt = encoding.pixel_format
         tag(self._stream, video_format.colours, video_format.aspect)
         self._stream.codec_context.time_base = tick
-        # Several segments are encoded at once; and what some encoders make depends on how many threads they have.
+        # Several segments are encoded at once; and the output of some encoders depends on their number of threads.
         self._stream.codec_context.thread_count = 1
         self._stream.codec_context.flags |= _GLOBAL_HEADER
 
@@ -75,7 +75,7 @@ class SegmentWriter:
         if self._start is None:
             self._start = time
         frame.pts, frame.time_base = round((time - self._start) / self._tick), self._tick
-        frame.pict_type = 0  # what it was in the source must not decide what it becomes here
+        frame.pict_type = 0  # the encoder would otherwise repeat the source's frame types
         self._mux(frame)
         self.count += 1
 
@@ -89,7 +89,7 @@ class SegmentWriter:
         return Segment(self.path, self._start or Fraction(0), self.count, reorder)
 
     def abandon(self) -> None:
-        """Drop what was begun."""
+        """Close and remove the file."""
         with suppress(av.FFmpegError):
             self._container.close()
         self.path.unlink(missing_ok=True)
@@ -116,7 +116,7 @@ class SegmentWriter:
 
 
 def tag(stream: VideoStream, colours: Colours, aspect: Fraction) -> None:
-    """Have a stream, not yet begun, state colours and pixel aspect ratio."""
+    """Set the colours and the pixel aspect ratio of a stream whose header is not written yet."""
     context = stream.codec_context
     context.color_primaries, context.color_trc = colours.primaries, colours.transfer
     context.colorspace, context.color_range = colours.matrix, colours.range
@@ -134,10 +134,10 @@ class TimedPacket:
 
 
 def packets(segments: Sequence[Segment], last_duration: Fraction) -> Iterator[TimedPacket]:
-    """The packets of all segments in coding order.
+    """The packets of all segments in coding order. `last_duration`: of the last frame, in seconds.
 
-    Decoding times are the presentation times in order, so many frames late that none is after its frame's own; and
-    never are two the same, whether the rate is constant or not.
+    Decoding times are the sorted presentation times, shifted by as many frames as it takes for none to be later than
+    its frame's presentation. No two are equal, at a constant rate and at a variable one.
     """
     reorder = max(segment.reorder for segment in segments)
     late: deque[Fraction] = deque()
@@ -147,7 +147,7 @@ def packets(segments: Sequence[Segment], last_duration: Fraction) -> Iterator[Ti
             assert stream.time_base
             read = [packet for packet in container.demux(stream) if packet.pts is not None]
             stamps = [packet.pts for packet in read if packet.pts is not None]
-            first = min(stamps)  # a container shifts them, to have no decoding time below zero
+            first = min(stamps)  # a container shifts time stamps so that no decoding time is negative
             times = [segment.start + (stamp - first) * stream.time_base for stamp in stamps]
             in_order = sorted(times)
             if number == 0:
@@ -160,7 +160,7 @@ def packets(segments: Sequence[Segment], last_duration: Fraction) -> Iterator[Ti
 
 
 def common_tick(ticks: list[Fraction]) -> Fraction:
-    """The coarsest tick 1/n that all of these are whole multiples of, or the finest that a file can hold."""
+    """The coarsest tick 1/n of which all of these are multiples, in seconds; else the finest that a file can hold."""
     denominator = 1
     for tick in ticks:
         denominator = denominator * tick.denominator // gcd(denominator, tick.denominator)
@@ -168,7 +168,10 @@ def common_tick(ticks: list[Fraction]) -> Fraction:
 
 
 def _holder(encoding: Encoding) -> str:
-    """NUT keeps any time base exactly, and nearly every codec; but not ProRes, nor the transparency beside VP9."""
+    """The container for segments: NUT, which keeps any time base and nearly every codec; else the result's own.
+
+    NUT cannot hold ProRes, nor the transparency of VP8 and VP9, which is stored beside the frames.
+    """
     if encoding.codec == "libvpx-vp9" and encoding.pixel_format.startswith("yuva"):
         return "matroska"
     if encoding.codec == "prores_ks":

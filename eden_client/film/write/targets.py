@@ -1,4 +1,4 @@
-"""OUTPUT: a video file, a GIF, a folder of pictures, raw y4m to standard output, or one picture that compares."""
+"""Opens OUTPUT: a video file, a GIF, a folder of pictures, raw y4m to standard output, or one comparing picture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from media import MediaError
 
 
 class Kind(Enum):
-    """The kinds of results."""
+    """The kinds of OUTPUT."""
 
     VIDEO = "video"
     GIF = "gif"
@@ -37,7 +37,7 @@ class Kind(Enum):
 
 
 def kind_of(target: str) -> Kind:
-    """The kind of result, by OUTPUT's name. Raises MediaError: an unknown kind, or a name that is too long."""
+    """The kind of result, by OUTPUT's name. Raises MediaError: the kind is unknown, or the name is too long."""
     path = Path(target)
     if target == PIPE:
         return Kind.PIPE
@@ -64,7 +64,7 @@ def kind_of(target: str) -> Kind:
 def check_target(order: Order) -> None:
     """Check OUTPUT before any work is done.
 
-    Raises MediaError: it exists, has no folder, or cannot be made like this.
+    Raises MediaError: it exists, its folder does not, or the options do not fit it.
     """
     kind = kind_of(order.target)
     if kind is Kind.PIPE:
@@ -92,7 +92,9 @@ def open_result(
 ) -> tuple[Result, list[str]]:
     """The result that frames are written to, and notes for the user.
 
-    at_once, waiting   most segments encoded at once, and most frames that may wait for their encoders
+    fingerprint   the options that decide how the result looks
+    at_once       the most segments that are encoded at once
+    waiting       the most frames that may wait for their encoders
     Raises MediaError or JournalError.
     """
     kind, place = kind_of(order.target), _place(order.target)
@@ -133,7 +135,7 @@ def open_result(
 
 
 def _refuse(order: Order, holder: str, *wishes: str) -> None:
-    """MediaError if any of these is wished for, by its name in the order."""
+    """Raise MediaError if one of these options, by its name in the order, is set."""
     for wish in wishes:
         if getattr(order, wish) is not None:
             raise MediaError(f"{holder} has no --{wish.replace('_', '-')} to choose")
@@ -144,29 +146,29 @@ def _left_out(film: Film, holder: str) -> list[str]:
 
 
 def _pictures_alone(film: Film, look: VideoFormat, holder: str) -> list[str]:
-    """What a user should know about a film that becomes 8-bit RGB pictures and nothing else."""
+    """Notes for the user on what a film loses as 8-bit RGB pictures."""
     notes = _left_out(film, holder)
     if look.bits > 8:
-        notes.append(f"{look.bits} bits a colour become 8: {holder} has no more")
+        notes.append(f"{look.bits} bits per colour become 8: {holder} has no more")
     if look.aspect != 1:
         notes.append(f"pixels of {look.aspect} become square: {holder} has no place for their shape")
     return notes
 
 
 def _with_hold(order: Order, film: Film, timing: Timing) -> Timing:
-    """`timing` with a last frame that is shown as long as the film's own, where that is held."""
+    """`timing`, with the last frame shown as long as that of the film, where that is longer than usual."""
     if film.container is None or order.source_fps:
         return timing
     usual, hold = 1 / film.look.rate, hold_of_last(film.container)
     if hold < usual * 3 / 2:
         return timing
-    shown_after = usual - timing.last_duration if order.fps else 0  # by frames of their own
+    shown_after = usual - timing.last_duration if order.fps else 0  # a constant rate shows it by repeated frames
     return replace(timing, last_duration=hold - shown_after)
 
 
 @contextmanager
 def _naming(target: str) -> Iterator[None]:
-    """Have errors name the file that cannot be made."""
+    """A context that puts the name of OUTPUT in front of errors."""
     try:
         yield
     except MediaError as error:
@@ -174,7 +176,7 @@ def _naming(target: str) -> Iterator[None]:
 
 
 def _place(target: str) -> Path:
-    """The file or folder where the result will lie: what a symbolic link points to."""
+    """The path of the result: where OUTPUT is a symbolic link, what it points to."""
     path = Path(target)
     if kind_of(target) is Kind.FOLDER and NUMBER.search(path.name):
         path = path.parent

@@ -1,4 +1,4 @@
-"""A result that is a video file: segments beside a journal, joined at the end with the source's sound and the rest."""
+"""Writes a result as a video file: segments, which are joined at the end with the source's sound and the rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from eden_client.film.join.joining import MuxPlan, join, rehearse
-from eden_client.film.join.stream_copier import Plan
+from eden_client.film.join.stream_copier import CarryPlan
 from eden_client.film.read.film import Film
 from eden_client.film.resume_journal import ResumeJournal, rescued_part
 from eden_client.film.write.gif import write_gif
@@ -23,7 +23,7 @@ from media import MediaError
 class VideoResult:
     """Encodes several segments at once, and keeps those that an earlier run has finished.
 
-    at_once  segments encoded at the same time
+    at_once  segments that are encoded at once
     waiting  frames that may wait for their encoders
     """
 
@@ -41,7 +41,7 @@ class VideoResult:
         self._format = recipe.result()
         converter = recipe.converter()
         self.planes = converter if converter.yuv else None
-        self._plan: Plan | None = None
+        self._plan: CarryPlan | None = None
         self.done = journal.done
         self.sinks = VideoSinks(recipe, journal.folder)
         self.record = journal.record
@@ -49,11 +49,11 @@ class VideoResult:
 
     @property
     def frames(self) -> int:
-        """How many frames are in finished segments."""
+        """Frames in finished segments."""
         return self._journal.frames
 
     def rehearse(self) -> list[str]:
-        """Try what `finish` will do, before any work goes into frames; returns what a user should know.
+        """Try what `finish` will do, before frames are made. Returns notes for the user.
 
         Raises MediaError: a film like this cannot be encoded or written.
         """
@@ -74,11 +74,11 @@ class VideoResult:
         self._threads.write(segment, frame)
 
     def end_segment(self, segment: int) -> None:
-        """It is finished, and noted, as soon as its encoder has done with it."""
+        """The segment is finished, and recorded in the journal, once its encoder is done."""
         self._threads.complete(segment)
 
     def finish(self) -> list[str]:
-        """Put the finished film in its place. Raises MediaError."""
+        """Join the film and put it in its place. Returns notes for the user. Raises MediaError."""
         self._threads.finish()
         whole = self._journal.folder / f"whole{self._target.suffix}"
         if self._recipe.encoding.container == "gif":
@@ -90,7 +90,7 @@ class VideoResult:
         return warnings
 
     def rescue(self) -> Path | None:
-        """A playable film, without sound, of the segments up to the first that is missing."""
+        """A playable file, without sound, of the segments up to the first missing one; None: there are none."""
         self._threads.stop()
         if not self._journal.frames:
             self._journal.discard()
@@ -106,7 +106,7 @@ class VideoResult:
         return part
 
     def close(self) -> None:
-        """Let go of the journal; what is in its folder stays."""
+        """Close the journal; the files in its folder stay."""
         self._journal.close()
 
     def _mux_plan(self, source: Path | None) -> MuxPlan:
@@ -114,7 +114,7 @@ class VideoResult:
         return MuxPlan(self._recipe.encoding, self._format, timing.tick, timing.last_duration, source, self._film.start)
 
     def _black(self, path: Path) -> Segment:
-        """A segment like those of the film, as short as one can be."""
+        """A black segment in the film's encoding, as short as possible."""
         encoder = SegmentEncoder(self._recipe, path)
         black = np.zeros((*self._format.size, 3), np.uint8)
         try:

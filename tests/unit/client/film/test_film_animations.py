@@ -62,7 +62,9 @@ def test_transparency_that_begins_later_is_kept(tmp_path, name):
 
 def test_pages_are_pictures(tmp_path):
     look, found, notes = read(save(tmp_path / "film.tif", pictures()))
-    assert look.rate == 24 and notes == ["pages without times: 24 a second are taken (--source-fps sets another rate)"]
+    assert look.rate == 24 and notes == [
+        "pages without times: 24 per second are assumed (--source-fps sets another rate)"
+    ]
     assert [picture.time for picture in found] == [Fraction(i, 24) for i in range(5)]
     assert [int(picture.pixels.mean()) for picture in found] == LEVELS
     assert read(tmp_path / "film.tif", Fraction(12))[0].rate == 12

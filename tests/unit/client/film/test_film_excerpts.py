@@ -102,7 +102,7 @@ def test_an_excerpt_that_does_not_do_says_so_and_the_whole_file_does(tmp_path, n
     excerpts, wanted = FileExcerpts(path, known, None, False), plan[101:149]
     excerpt = excerpts.cut(job(plan, 101, 149))
     ranges = Ranges(known, [*excerpts.head, *excerpt.ranges])
-    with pytest.raises(MediaError, match="not here"):
+    with pytest.raises(MediaError, match="was not sent to this node"):
         read(FileOpened(known, None, False, ranges.open), wanted)
     assert ranges.missed
     data, fetched = path.read_bytes(), []

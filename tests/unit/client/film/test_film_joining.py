@@ -14,7 +14,7 @@ import pytest
 
 from eden_client.film.join.chapters import fitted
 from eden_client.film.join.joining import MuxPlan, join, rehearse
-from eden_client.film.join.tracks import Copied
+from eden_client.film.join.tracks import CopiedTrack
 from eden_client.film.read.film_file import open_film_file
 from eden_client.film.write.encoding import Encoding
 from eden_client.film.write.segments import SegmentWriter
@@ -244,7 +244,7 @@ def packets_of(path, kind="audio"):
 def test_packets_without_times_follow_one_another(tmp_path):
     source = write_source(tmp_path / "in.mkv", [Sound("ac3")])
     with av.open(source) as given, av.open(tmp_path / "out.mp4", "w") as made:
-        track = Copied(given.streams.audio[0], made, Fraction(0))
+        track = CopiedTrack(given.streams.audio[0], made, Fraction(0))
         made.start_encoding()
         for packet in given.demux(audio=0):
             if packet.size:

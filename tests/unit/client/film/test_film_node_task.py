@@ -111,5 +111,5 @@ def test_another_file_at_the_shared_place_is_refused(source, tmp_path):
 
 
 def test_a_node_with_other_software_is_refused(source, tmp_path):
-    with pytest.raises(MediaError, match=r"has PyAV .*, the film is planned with 1\.2"):
+    with pytest.raises(MediaError, match=r"has PyAV .*, but the film is planned with 1\.2"):
         make(source, tmp_path / "there.mp4", OneAfterTheOther(versions=software() | {"PyAV": "1.2"}))

@@ -88,7 +88,7 @@ def test_another_film_of_the_same_name_and_times_is_refused(tmp_path):
     plan, _ = planned(path)
     was = identity(str(path))
     shutil.copy(film(tmp_path / "other.mp4", frames=drawings(30)[6:]), path)
-    with pytest.raises(MediaError, match=r"film\.mp4: it is not what it was when the film was begun"):
+    with pytest.raises(MediaError, match=r"film\.mp4: it has changed since the film was begun"):
         read(path, was, plan, (6, 18))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from eden_client.film.join.stream_copier import Plan
+from eden_client.film.join.stream_copier import CarryPlan
 from eden_client.film.read.decoder import Decoder
 from eden_client.film.read.film_file import open_film_file
 from eden_client.film.read.findings import Findings
@@ -138,7 +138,7 @@ def test_a_reading_that_begins_at_a_key_frame_gives_what_a_reading_of_the_whole_
 
 def test_a_film_of_nothing_but_damage_is_refused(tmp_path):
     whole = film(tmp_path / "film.mov", "mjpeg", drawings(12), "yuvj420p")
-    with pytest.raises(MediaError, match=r"damaged-film\.mov: damaged video data, not one picture can be decoded"):
+    with pytest.raises(MediaError, match=r"damaged-film\.mov: damaged video data: not one picture can be decoded"):
         read(damaged(whole, range(12)))
 
 
@@ -179,7 +179,7 @@ def test_a_still_beside_the_film_is_not_the_film(tmp_path, name, first, disposit
     with open_film_file(path) as source:
         assert source.look.size == SIZE and len(list(source.pictures())) == 6
     with av.open(f"file:{path}") as container:
-        (note,) = Plan(container, "matroska").notes()  # and what is left out beside the film is the still
+        (note,) = CarryPlan(container, "matroska").notes()  # and what is left out beside the film is the still
         still = next(stream.index for stream in container.streams if stream.codec_context.width == 96)
     assert note.startswith(f"stream {still} (video: ") and note.endswith("is left out")
 
@@ -247,7 +247,7 @@ def test_interlacing_is_noted_when_it_begins(tmp_path, combed, told):
     options[combed] = {"x264-params": "tff=1"}
     path = joined(tmp_path / "film.ts", [("libx264", drawings(4), each) for each in options])
     (note,) = read(path)[2]
-    assert note == f"the video is {told}deinterlace it first, or its combs will be interpolated too"
+    assert note == f"the video is {told}deinterlace it first, or its comb artefacts are interpolated too"
 
 
 @pytest.mark.parametrize("edges", [(8, 4, 16, 12), (3, 0, 0, 1), (0, 0, 0, 2)], ids=str)

@@ -16,9 +16,9 @@ from eden_client.film.executors import LocalProcesses
 from eden_client.film.order import Order
 from eden_client.film.plan.differences import steps
 from eden_client.film.plan.scouting import ScoutedPicture, ScoutJob, _Asked, scouted_steps
-from eden_client.film.read import sound
+from eden_client.film.read import intact
 from eden_client.film.read.film_file import open_film_file
-from eden_client.film.read.sound import Doubtful, Stretch, frames_of, stretches
+from eden_client.film.read.intact import Doubtful, Stretch, frames_of, stretches
 from eden_client.film.run import interpolate_film
 from tests.unit.client.film.drawing import Deadly, Drawing, Silent
 from tests.unit.client.film.odd_films import damaged, drawings, film, with_changed_bits, with_empty_samples
@@ -41,7 +41,7 @@ OTHERS = {
 
 @pytest.fixture(autouse=True)
 def short_stretches(monkeypatch):
-    monkeypatch.setattr(sound, "SHORTEST", GROUP)
+    monkeypatch.setattr(intact, "SHORTEST", GROUP)
 
 
 def made(path: Path, codec: str, options: dict[str, str], held: int = 1) -> Path:
@@ -92,7 +92,7 @@ def compared(path: Path, scout=None, ahead: int = 3):
 
 @pytest.mark.parametrize("ahead", [1, 3, 20])
 @pytest.mark.parametrize("name", CLOSED)
-def test_a_sound_film(tmp_path, name, ahead):
+def test_an_intact_film(tmp_path, name, ahead):
     path = made(tmp_path / name, *CLOSED[name], held=2)
     told, warnings, scouted = compared(path, at_once, ahead)
     assert (told, warnings, 0) == compared(path)
@@ -169,7 +169,7 @@ def test_stretches_are_as_long_as_they_have_to_be_and_leave_nothing_out(tmp_path
         stamps = [picture.stamp for picture in opened.pictures()]
     keys = stamps[::GROUP]
     assert list(stretches(path, 0)) == [Stretch(*each) for each in zip(keys, [*keys[1:], None], strict=True)]
-    monkeypatch.setattr(sound, "SHORTEST", GROUP + 1)
+    monkeypatch.setattr(intact, "SHORTEST", GROUP + 1)
     longer = [Stretch(keys[0], keys[2]), Stretch(keys[2], keys[4]), Stretch(keys[4], None)]
     assert list(stretches(path, 0)) == longer
     ends = [keys[2], keys[4], stamps[-1]]

@@ -448,7 +448,7 @@ def test_a_rate_from_outside_goes_before_the_time_stamps(tmp_path):
 
 def test_a_text_is_no_film(tmp_path):
     (tmp_path / "letter.txt").write_text("dear reader\n" * 50)
-    with pytest.raises(MediaError, match=r"letter\.txt: a text"), open_film_file(tmp_path / "letter.txt"):
+    with pytest.raises(MediaError, match=r"letter\.txt: it is a text"), open_film_file(tmp_path / "letter.txt"):
         pass
 
 

@@ -53,5 +53,5 @@ def test_pictures_too_small_for_the_model_are_refused_at_once(tmp_path, size):
     assert LEAST_SIDE == MIN_SIDE
     for index in range(2):
         (tmp_path / f"{index}.png").write_bytes(encode_image(np.zeros((*size, 3), np.uint8), "png"))
-    with pytest.raises(MediaError, match=f": pictures of {size[1]}x{size[0]}; a side has to have 16 pixels at least"):
+    with pytest.raises(MediaError, match=f"its pictures have {size[1]}x{size[0]} pixels; each side needs 16 at least"):
         pictures_of(tmp_path)

@@ -1,8 +1,8 @@
-"""Decoding that gives up at the first thing out of the ordinary, and so may be done in any way that is fast.
+"""Fast decoding of intact film: it gives up at the first irregularity, which is left to decoder.py.
 
-A decoder with threads for whole pictures, or one that begins in mid-film, tells late of damage, and mends it otherwise
-than one that goes picture by picture. So it is told to mend nothing, and each sample has to give its one picture, in
-the order shown. Whatever does not is left to decoder.py.
+A decoder with threads for whole frames, or one that begins within the film, reports damage late and conceals it
+differently from one that decodes picture by picture. So it is set to conceal nothing, and each sample must give one
+picture, in the order shown: then the pictures are the same however they are decoded.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from eden_client.film.read.restarts import streams_with_clock
 from media.names import open_input
 
 CODECS = ("h264", "hevc")
-"""FFmpeg's decoders for which it is worth while, and which tell of all damage that they see."""
+"""FFmpeg's decoders for which this pays, and which report all damage that they see."""
 SHORTEST = 96
-"""Samples of a stretch, at least, but for the last."""
+"""The fewest samples of a stretch, except the last."""
 
 
 class Doubtful(Exception):
-    """There is something out of the ordinary."""
+    """The film is irregular here, damaged perhaps: decode it picture by picture."""
 
 
 @contextmanager
 def opened(source: Path | BinaryIO, index: int, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A stream of a file, to be decoded by so many threads. What PyAV raises inside becomes Doubtful."""
+    """Stream `index` of a file, to be decoded by `threads`. What PyAV raises inside the context becomes Doubtful."""
     try:
         with open_input(source) as container:
             stream = container.streams[index]
@@ -53,16 +53,16 @@ def opened(source: Path | BinaryIO, index: int, threads: int) -> Iterator[tuple[
         raise Doubtful from error
 
 
-class Due:
-    """Decodes, and knows which pictures have to come."""
+class ExactDecoder:
+    """Decodes samples that must give one picture each, in the order of their time stamps."""
 
     def __init__(self, context: VideoCodecContext) -> None:
         self._context = context
         self._stamps: list[int] = []
-        """of samples whose pictures have not come yet: a heap"""
+        """of samples whose pictures are still to come: a heap"""
 
     def decoded(self, packet: Packet[VideoStream] | None) -> Iterator[VideoFrame]:
-        """The pictures that come of a sample; None, or one that is empty, empties the decoder. Raises Doubtful."""
+        """The pictures that a sample gives. None, or an empty sample: those left in the decoder. Raises Doubtful."""
         if packet is not None and packet.size:
             if packet.pts is None or packet.is_corrupt or packet.is_discard:
                 raise Doubtful
@@ -75,23 +75,23 @@ class Due:
             yield frame
 
     def none_left(self) -> None:
-        """All pictures have come. Raises Doubtful."""
+        """Check at the end that all pictures have come. Raises Doubtful."""
         if self._stamps:
             raise Doubtful
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What a film shows from one key frame to another, with both."""
+    """A part of a film from one key frame to another, both included."""
 
     first: int
     """time stamp of the key frame that it begins with"""
     last: int | None
-    """of the one that it ends with, and the next begins with; None: the film ends with it"""
+    """time stamp of the key frame that it ends with and the next one begins with; None: it goes to the film's end"""
 
 
 def stretches(path: Path, index: int) -> Iterator[Stretch]:
-    """A stream's stretches, found without decoding. Raises Doubtful."""
+    """The stretches of stream `index`, found without decoding. Raises Doubtful: it has no key frame."""
     with opened(path, index, 1) as (container, stream):
         first: int | None = None
         samples = 0
@@ -109,16 +109,16 @@ def stretches(path: Path, index: int) -> Iterator[Stretch]:
 
 
 def frames_of(source: Path | BinaryIO, index: int, stretch: Stretch) -> Iterator[VideoFrame]:
-    """The pictures of a stretch, decoded by themselves. Raises Doubtful: one of them needs what lies outside."""
+    """The pictures of a stretch, decoded from its samples alone. Raises Doubtful: that is not enough, or is damaged."""
     with opened(source, index, 1) as (container, stream):
-        due = Due(stream.codec_context)
+        exact = ExactDecoder(stream.codec_context)
         for packet in _samples(container, stream, stretch):
-            yield from due.decoded(packet)
-        due.none_left()
+            yield from exact.decoded(packet)
+        exact.none_left()
 
 
 def skim(source: Path | BinaryIO, index: int, stretch: Stretch, once_opened: Callable[[], None]) -> None:
-    """Read what `frames_of` reads, and decode nothing. Raises Doubtful."""
+    """Read what `frames_of` reads, without decoding; call `once_opened` after the header. Raises Doubtful."""
     with opened(source, index, 1) as (container, stream):
         once_opened()
         for _ in _samples(container, stream, stretch):
@@ -126,7 +126,7 @@ def skim(source: Path | BinaryIO, index: int, stretch: Stretch, once_opened: Cal
 
 
 def _samples(container: InputContainer, stream: VideoStream, stretch: Stretch) -> Iterator[Packet[VideoStream] | None]:
-    """What a decoder needs for a stretch; at its end None, or the film's own end. Raises Doubtful."""
+    """The samples of a stretch, then None or the empty packet of the film's end. Raises Doubtful."""
     for packet in _from(stretch.first, container, stream):
         if packet.pts is not None and not _within(packet.pts, stretch):
             raise Doubtful
@@ -141,7 +141,7 @@ def _within(stamp: int, stretch: Stretch) -> bool:
 
 
 def _from(stamp: int, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-    """The stream's packets from a key frame on."""
+    """The stream's packets from the key frame with this time stamp on. Raises Doubtful: there is none."""
     container.seek(stamp, stream=stream, backward=True)
     begun = False
     for packet in packets_of(container, [stream]):
