@@ -35,8 +35,10 @@ def measure(server: Server, count: int, format: ImageFormat) -> list[float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.pair", description=__doc__)
-    parser.add_argument("--count", type=int, default=20, help="calls (default: %(default)s)")
-    parser.add_argument("--format", choices=("png", "jpeg", "webp"), default="png", help="in and out (default: png)")
+    parser.add_argument("--count", type=int, default=20, help="calls to measure (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=("png", "jpeg", "webp"), default="png", help="format of pictures and answer (default: png)"
+    )
     args = parser.parse_args()
     server = Server()
     if not server.is_running():

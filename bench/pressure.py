@@ -81,7 +81,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     weights.add_options(parser)
     add = parser.add_argument
-    add("--seconds", type=float, default=60.0, help="of each row (default: %(default)s)")
+    add("--seconds", type=float, default=60.0, help="seconds for which each row is measured (default: %(default)s)")
     add("--out", type=lambda text: Path(text).absolute(), required=True, help="path of the results, without a suffix")
     return parser.parse_args(argv)
 

@@ -45,9 +45,11 @@ def screens(command: list[str]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.screenshot", description=__doc__.splitlines()[0])
-    parser.add_argument("picture", type=Path)
-    parser.add_argument("--at", type=float, default=0.6, metavar="SHARE", help="of the redraws (default: 0.6)")
-    parser.add_argument("arguments", nargs="+", help="the command's, after --")
+    parser.add_argument("picture", type=Path, help="the SVG file to write")
+    parser.add_argument(
+        "--at", type=float, default=0.6, help="which redraw to show: 0 is the first, 1 the last (default: %(default)s)"
+    )
+    parser.add_argument("arguments", nargs="+", help="arguments of eden-interpolate, after --")
     args = parser.parse_args()
     shown = screens([str(Path(sys.executable).with_name("eden-interpolate")), *args.arguments])
     console = Console(record=True, force_terminal=True, width=WIDTH, file=io.StringIO())

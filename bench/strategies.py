@@ -133,10 +133,15 @@ def heading(ran_on: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.strategies", description=__doc__.splitlines()[0])
-    parser.add_argument("--film", type=Path, help="of your own (default: 5 s of the demo clip, 256x448)")
+    parser.add_argument("--film", type=Path, help="a video file (default: 5 s of the demo clip, 256x448)")
     parser.add_argument("--repeats", type=int, default=3, help="runs, of which the median counts (default: 3)")
-    parser.add_argument("--model-store", type=Path, default=PROJECT / "model_store", help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument(
+        "--model-store",
+        type=Path,
+        default=PROJECT / "model_store",
+        help="folder of the archives (default: %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS, help="path of the results (default: %(default)s)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

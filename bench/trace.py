@@ -266,8 +266,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     weights.add_options(parser, quick=True)
     add = parser.add_argument
-    add("--rounds", type=int, default=6, help="of load without and with tracing (default: %(default)s)")
-    add("--topologies", nargs="+", choices=("split", "fused"), default=("split", "fused"))
+    add("--rounds", type=int, default=6, help="rounds of load, each without and with tracing (default: %(default)s)")
+    both = ("split", "fused")
+    add("--topologies", nargs="+", choices=both, default=both, help="topologies to measure (default: both)")
     add("--out", type=lambda text: Path(text).absolute(), required=True, help="folder of the results")
     args = parser.parse_args(argv)
     weights.check(parser, args, gpus=1)

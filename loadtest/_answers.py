@@ -1,4 +1,4 @@
-"""Is an answer what was asked for? All are checked for kind, number and size; a sample is compared pixel by pixel."""
+"""Checks answers: every one for its format, number of frames and size; a sample of them pixel by pixel."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ import media
 from eden_client.api.errors import envelope_in
 
 NO_LIMIT = 1 << 40
-"""Pixels and frames: an answer is as large as what was asked for, and that is checked first."""
+"""In place of limits on pixels and frames: the size of an answer is checked before it is decoded."""
 
 TOLERANCE = 4.0
-"""Grey levels, on average, by which a frame may differ from its reference: rounding differs from batch to batch, and
-JPEG makes more of it. In bf16, noise-like frames of random weights differed by 0.3, and by 2.2 once in JPEG."""
+"""Mean grey levels by which a frame may differ from its reference: rounding depends on the batch, and JPEG amplifies
+it. In bf16, noise-like frames of random weights differed by 0.3, and by 2.2 in JPEG."""
 
 
 class WrongAnswer(ValueError):
-    """An answer that is not what was asked for; the message says in what."""
+    """An answer differs from what was asked for. The message says how."""
 
 
 def check(body: bytes, format: str, count: int, size: tuple[int, int]) -> None:
-    """Check an answer of `count` frames of `size` (H, W) by its headers alone, so that checking costs next to nothing.
+    """Check by its headers alone, which costs little, that an answer has `count` frames of `size` (H, W).
 
-    Raises EdenError for an error's envelope (in a workflow it comes with status 200), WrongAnswer for anything else.
+    Raises EdenError: it is an error's envelope, which a workflow sends with status 200; WrongAnswer: it is anything
+    else but these frames.
     """
     if error := envelope_in(body):
         raise error
@@ -36,7 +37,7 @@ def check(body: bytes, format: str, count: int, size: tuple[int, int]) -> None:
         found, (height, width) = _measure(body, format)
     except (OSError, ValueError, zipfile.BadZipFile, media.MediaError) as error:
         raise WrongAnswer(f"not a readable {format}: {error}") from error
-    if format != "mp4" and found != count:  # an mp4's frames are only counted where it is decoded
+    if format != "mp4" and found != count:  # the frames of an mp4 are counted only when it is decoded
         raise WrongAnswer(f"{found} frames, {count} were asked for")
     if (height, width) != tuple(size):
         raise WrongAnswer(f"frames of {width}x{height}, {size[1]}x{size[0]} were sent")
@@ -83,14 +84,14 @@ def decode(body: bytes, format: str) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Reference:
-    """The frames of one clip under one seed and, to tell seeds apart, under another; asked for before the load."""
+    """The frames of a clip with one seed, and with another, to tell seeds apart. Asked for before the load begins."""
 
     seed: int
     frames: Sequence[np.ndarray]
     other_seed: Sequence[np.ndarray]
 
     def compare(self, frames: Sequence[np.ndarray]) -> None:
-        """Raises WrongAnswer where frames are not those of this clip and seed."""
+        """Compare frames [H, W, 3] with the reference. Raises WrongAnswer: another number, clip or seed."""
         if len(frames) != len(self.frames):
             raise WrongAnswer(f"{len(frames)} frames, {len(self.frames)} were asked for")
         for number, (got, right, wrong) in enumerate(zip(frames, self.frames, self.other_seed, strict=True)):

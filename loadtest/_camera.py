@@ -1,4 +1,4 @@
-"""A camera's clock: when the next pair is due, which were missed, and how evenly the answers come."""
+"""A camera's clock: when the next pair is due, how many were skipped, and how evenly the answers come."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 
 class Camera:
-    """Pairs fall due `rate` times per second; one is in flight at a time, and those that fall due meanwhile are
-    skipped.
+    """Pairs are due at `rate` per second. One is in flight at a time; those that are due meanwhile are skipped.
 
-    With a rate of 0 the next pair is always due: as fast as the server answers. Times are `clock`'s seconds.
-    phase  when the first pair falls due, as a share of the period: cameras that begin together do not tick together
+    rate   pairs per second; 0: the next pair is due as soon as the last is answered
+    phase  when the first pair is due, as a fraction (0 to 1) of the period, so that cameras do not tick together
+    clock  returns the time in seconds
     """
 
     def __init__(self, rate: float, phase: float = 0.0, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -21,7 +21,7 @@ class Camera:
         self._answered: float | None = None
 
     def next_pair(self) -> tuple[float, int]:
-        """(when the next pair is or was due, how many were skipped before it)."""
+        """When the next pair is or was due, in seconds of `clock`, and how many pairs were skipped before it."""
         now = self._clock()
         if not self.period:
             return now, 0
@@ -31,9 +31,9 @@ class Camera:
         return due, skipped
 
     def answered(self) -> tuple[float | None, float | None]:
-        """Note an answer. Returns (seconds since the stream began, for the first answer, else None; jitter in seconds).
+        """Note an answer. Returns, in seconds, the time to the first answer (None for all later ones), and the jitter.
 
-        Jitter is by how much the time since the last answer differs from the period; None without a period.
+        Jitter is the difference between the time since the last answer and the period; None where `rate` is 0.
         """
         now = self._clock()
         last, self._answered = self._answered, now

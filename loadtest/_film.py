@@ -1,4 +1,4 @@
-"""Frames to send: a scene with motion, drawn and encoded before the load begins, so that sending costs only sending."""
+"""Draws and encodes the frames to send, before the load begins, so that this does not cost time during the load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RATE = Fraction(24)
 PARTS: dict[ImageFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 WHOLE = {"npy": "application/octet-stream", "mp4": "video/mp4"}
 SENT_AS = (*PARTS, *WHOLE)
-"""Formats in which frames can be sent: pictures one by one, or one body for all."""
+"""Formats in which frames can be sent: as one picture each, or as one body for all."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Clip:
     body: bytes
     content_type: str
     fields: dict[str, bytes]
-    """the same for gRPC: one entry per frame, or one for all"""
+    """form fields for gRPC: one per frame, or one for all"""
 
 
 class Scene:
-    """A textured landscape that pans behind drifting clouds of another texture; each frame differs from all others.
+    """A textured landscape that pans behind drifting clouds. All frames differ from each other.
 
-    number  tells scenes apart: equal numbers and sizes give equal frames
+    number  the scene's seed: equal numbers and sizes give equal frames
     """
 
     def __init__(self, number: int, height: int, width: int) -> None:
@@ -63,7 +63,7 @@ class Scene:
 
     def _window(self, layer: np.ndarray, right: float, down: float) -> np.ndarray:
         height, width = self.size
-        # there and back again, so that a scene never ends
+        # moves back and forth, so that a scene never ends
         top, left = (_swing(int(by), room) for by, room in ((down, height), (right, width)))
         return layer[top : top + height, left : left + width]
 
@@ -74,7 +74,7 @@ def _swing(by: int, room: int) -> int:
 
 
 def _texture(random: np.random.Generator, height: int, width: int, channels: int) -> np.ndarray:
-    """[height, width, channels] uint8: coarse shapes with finer ones upon them, as photographs have them."""
+    """[height, width, channels] uint8: noise at several scales, as in photographs."""
     total = np.zeros((height, width, channels), np.float32)
     for cell, strength in ((96, 1.0), (32, 0.5), (12, 0.25), (4, 0.08)):
         for channel in range(channels):
@@ -95,9 +95,9 @@ class Film:
 
     @classmethod
     def draw(cls, scene: Scene, count: int, sent_as: str, breathe: Callable[[], None] = lambda: None) -> Film:
-        """Draw and encode `count` frames; `breathe` is called between them, so that others get their turn.
+        """Draw and encode `count` frames. `breathe` is called between them, to let other greenlets run.
 
-        Raises ValueError for a format that frames cannot be sent in.
+        Raises ValueError: frames cannot be sent in this format.
         """
         if sent_as not in SENT_AS:
             raise ValueError(f"frames can be sent as {', '.join(SENT_AS)}, not {sent_as!r}")
@@ -111,7 +111,7 @@ class Film:
         return cls(frames, sent_as, encoded)
 
     def clips(self, length: int, most: int) -> Iterator[Clip]:
-        """Up to `most` clips of `length` frames, spread over the film: neighbours overlap, no two are the same."""
+        """Up to `most` different clips of `length` frames, spread over the film. Neighbours may overlap."""
         starts = len(self.frames) - length + 1
         if starts < 1:
             raise ValueError(f"a film of {len(self.frames)} frames holds no clip of {length}")

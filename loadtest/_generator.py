@@ -1,4 +1,4 @@
-"""Is the client what is measured? Each process watches its own CPU; one that is busy says so."""
+"""Watches the CPU of each load generating process, and warns if it may be what limits the measured rate."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from locust.runners import MasterRunner
 logger = logging.getLogger("eden")
 
 BUSY = 0.8
-"""Share of one core beyond which a process measures itself rather than the server: add --processes."""
+"""Fraction of a core above which a process may limit the load itself: add --processes."""
 
 
 class Generator:
-    """CPU of the processes that make the load, as last seen: 1.0 is one core, all that one such process can use."""
+    """The last CPU use of the load generating processes. 1.0 is one core, the most that such a process can use."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -30,7 +30,7 @@ class Generator:
         gevent.spawn(self._watch)
 
     def cpu(self) -> float:
-        """Of the busiest process; a master makes no load, and speaks for its workers."""
+        """CPU use of the busiest process; on a master, which makes no load, of its workers."""
         return max(self._of_process.values(), default=self._own)
 
     def _watch(self) -> None:

@@ -106,7 +106,7 @@ def add_options(parser: Any) -> None:
 
 @dataclass(frozen=True)
 class Asked:
-    """The options that define a request, parsed."""
+    """The parsed options that define a request."""
 
     size: tuple[int, int]
     clip: int

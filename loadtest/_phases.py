@@ -1,4 +1,7 @@
-"""A run cut into phases: what Locust's statistics gained in each, and where the knee lies. It does not need Locust."""
+"""Divides a run into phases: what Locust's statistics gained in each, and where throughput saturates.
+
+It works without Locust.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ Row = tuple[str, str]
 
 @dataclass(frozen=True)
 class Totals:
-    """One row's totals at one moment."""
+    """The totals of a row of the statistics at one moment."""
 
     requests: int = 0
     failures: int = 0
     seconds: float = 0.0
-    """the requests' times, added up"""
+    """sum of the requests' times"""
     nbytes: int = 0
     times: Mapping[int, int] = field(default_factory=dict)
-    """milliseconds (rounded as Locust does) -> how many requests"""
+    """number of requests by their time in milliseconds, rounded as Locust does"""
 
     def since(self, earlier: Totals) -> Totals:
-        """What came after `earlier`."""
+        """The difference to `earlier` totals of the same row."""
         times = {ms: count - earlier.times.get(ms, 0) for ms, count in self.times.items()}
         return Totals(
             self.requests - earlier.requests,
@@ -35,7 +38,7 @@ class Totals:
 
 
 def percentile(times: Mapping[int, int], share: float) -> float | None:
-    """The time in milliseconds within which `share` of the requests were answered; None where there were none."""
+    """The time in milliseconds within which a `share` (0 to 1) of the requests were answered; None: there were none."""
     rank = share * sum(times.values())
     passed = 0
     for ms in sorted(times):
@@ -47,17 +50,17 @@ def percentile(times: Mapping[int, int], share: float) -> float | None:
 
 @dataclass(frozen=True)
 class Phase:
-    """What one phase measured, in the statistics' own terms."""
+    """The measurements of a phase."""
 
     name: str
     users: int
     began: float
     ended: float
-    """Unix seconds"""
+    """Unix time in seconds"""
     rows: Mapping[str, Mapping[str, Any]]
     """"TYPE name" -> requests, failures, mean_ms, p50_ms, p95_ms, p99_ms, nbytes"""
     generator_cpu: float
-    """CPU of the busiest load generating process, 1.0 is one core"""
+    """CPU use of the busiest load generating process; 1.0 is one core"""
 
     @classmethod
     def between(
@@ -68,7 +71,7 @@ class Phase:
         ended: tuple[float, Mapping[Row, Totals]],
         generator_cpu: float,
     ) -> Phase:
-        """From two readings of all rows' totals, each with the moment it was taken."""
+        """The phase between two readings, each of which is a Unix time in seconds and the totals of all rows."""
         rows = {}
         for row, totals in ended[1].items():
             gained = totals.since(began[1].get(row, Totals()))
@@ -78,28 +81,28 @@ class Phase:
 
     @property
     def seconds(self) -> float:
-        """How long it was measured."""
+        """Duration of the phase."""
         return self.ended - self.began
 
     def frames_per_second(self) -> float:
-        """New frames that came, of all scenarios."""
+        """Frames between the caller's that arrived per second, in all scenarios together."""
         return self._count("FRAME") / self.seconds
 
     def calls(self) -> Mapping[str, Any]:
-        """The row of the calls (POST or gRPC), the busiest where there are several; empty where there is none."""
+        """The row of calls (POST or gRPC) with the most requests; empty: there is none."""
         rows = [row for name, row in self.rows.items() if name.startswith(("POST", "gRPC"))]
         return max(rows, key=lambda row: row["requests"], default={})
 
     def failures(self) -> int:
-        """Requests that failed."""
+        """Number of requests that failed."""
         return sum(row["failures"] for row in self.rows.values())
 
     def row(self, kind: str) -> Mapping[str, Any]:
-        """The first row of a kind ("FRAME", "REFUSED", ...), or an empty one."""
+        """The first row of a kind ("FRAME", "REFUSED", ...); empty: there is none."""
         return next((row for name, row in self.rows.items() if name.split()[0] == kind), {})
 
     def share_late(self) -> float:
-        """Of a camera's pairs: those late or skipped, over all that fell due."""
+        """Fraction (0 to 1) of the cameras' pairs that were late or skipped."""
         missed = self._count("LATE") + self._count("SKIPPED")
         due = self._count("FRAME") + self._count("SKIPPED")
         return missed / due if due else 0.0
@@ -108,7 +111,7 @@ class Phase:
         return sum(row["requests"] for name, row in self.rows.items() if name.split()[0] == kind)
 
     def as_json(self) -> dict[str, Any]:
-        """For a line of a file; `Phase(**line)` reads it back."""
+        """A JSON object for a line of a file; `Phase(**line)` reads it back."""
         return asdict(self)
 
 
@@ -126,16 +129,16 @@ def _figures(totals: Totals) -> dict[str, Any]:
 
 
 def knee(throughputs: Sequence[float], share: float = 0.95) -> int:
-    """Which step reaches `share` of the best throughput first: beyond it, more load buys only waiting.
+    """Index of the first step that reaches a `share` of the best throughput: more load only adds waiting.
 
-    Raises ValueError where there is no step.
+    Raises ValueError: there is no step.
     """
     best = max(throughputs)
     return next(i for i, throughput in enumerate(throughputs) if throughput >= share * best)
 
 
 def saturated(throughputs: Sequence[float], gain: float, patience: int = 2) -> bool:
-    """Whether the last `patience` steps each raised the best throughput so far by less than the share `gain`."""
+    """Whether each of the last `patience` steps raised the best throughput so far by less than the fraction `gain`."""
     if len(throughputs) <= patience:
         return False
     return all(
@@ -144,7 +147,7 @@ def saturated(throughputs: Sequence[float], gain: float, patience: int = 2) -> b
 
 
 def table(phases: Iterable[Phase]) -> str:
-    """Phases as lines of text."""
+    """A table of phases, as text."""
     titles = ["phase", "users", "frames/s", "p50_ms", "p95_ms", "p99_ms", "failed", "late", "load_CPU"]
     lines = ["{:>12} {:>6} {:>9} {:>8} {:>8} {:>8} {:>7} {:>6} {:>9}".format(*titles)]
     for phase in phases:

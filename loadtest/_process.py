@@ -1,4 +1,4 @@
-"""What all users of one Locust process share: the film they send, references to compare with, the token."""
+"""What all users of a Locust process share: the film that they send, the references, the token."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from loadtest._film import Clip, Film, Scene
 from loadtest._options import PROJECT, Asked, parsed
 
 CLIPS = 24
-"""Requests prepared for each length of clip; each is sent under ever new seeds."""
+"""Requests that are prepared per length of clip. Each is sent again and again, with new seeds."""
 
 DEFAULT_HOST = "http://127.0.0.1:8080"
 
 TOKEN_SECONDS = 5.0
-"""Seconds that a token is used before its file is read again."""
+"""Seconds after which a token is read from its file again."""
 
 
 class Shared:
-    """One per process; users of every scenario share it."""
+    """Shared by the users of all scenarios in a process."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -45,13 +45,13 @@ class Shared:
         return (self._environment.host or DEFAULT_HOST).rstrip("/")
 
     def token_at(self, server: str) -> Token:
-        """The token for an address of the server's: what was named, else its key file's if it was started here."""
+        """The token for an address of the server: from the options, else from its key file if it was started here."""
         options = parsed(self._environment)
         file = Path(options.key_file) if options.key_file else local_key_file(server, PROJECT)
         return token_for(server, options.token or None, file, options.management or None)
 
     def headers(self) -> dict[str, str]:
-        """The Authorization header; empty where the server wants none."""
+        """The Authorization header; empty: the server needs none."""
         read, headers = self._token
         if time.monotonic() - read > TOKEN_SECONDS:
             token = self.token.current()
@@ -60,7 +60,7 @@ class Shared:
         return headers
 
     def clips(self, asked: Asked, length: int) -> Sequence[Clip]:
-        """Requests of `length` frames, prepared when first asked for."""
+        """Requests of `length` frames, which are prepared by the first call."""
         with self._lock:
             if (asked, length) not in self._clips:
                 film = self._film(asked)
@@ -71,14 +71,14 @@ class Shared:
         if asked not in self._films:
             number = max(0, getattr(self._environment.runner, "worker_index", 0) or 0)
             scene = Scene(number, *asked.size)
-            # others get their turn between frames: a worker that is silent for seconds counts as lost
+            # other greenlets run between frames: a worker that is silent for seconds counts as lost
             self._films[asked] = Film.draw(scene, asked.film_frames, asked.send, breathe=lambda: gevent.sleep(0))
         return self._films[asked]
 
     def reference(self, asked: Asked, length: int) -> Reference:
-        """What the first clip becomes, asked for once, by the same route, outside of the statistics.
+        """The reference of the first clip, asked for once by the same route, and not counted in the statistics.
 
-        Raises EdenError or WrongAnswer where the server does not answer as it should.
+        Raises EdenError or WrongAnswer: the server does not answer as it should.
         """
         with self._lock:
             key = asked, length, asked.answer

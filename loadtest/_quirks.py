@@ -1,4 +1,4 @@
-"""Workarounds for Locust 2.47.0; importing it is enough."""
+"""Workarounds for Locust 2.47.0. Importing this module applies them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ _write = StatsCSVFileWriter.stats_writer
 
 
 def _write_until_closed(self: StatsCSVFileWriter) -> None:
-    """Locust closes the files of --csv while the greenlet that writes them once a second goes on.
+    """Stop writing when the files of --csv are closed.
 
-    Whether it still gets its turn before the process ends is a matter of chance; if it does, Locust prints a traceback.
+    Locust closes them while the greenlet that writes them once per second still runs. If that wakes before the process
+    ends, Locust prints a traceback.
     """
     try:
         _write(self)

@@ -1,4 +1,4 @@
-"""What all scenarios need once per process: options, tags, the shape of the load. Importing it is enough."""
+"""Sets up what all scenarios need once per process: options, tags, the shape of the load. Importing it does that."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _options(parser: Any, **_: Any) -> None:
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def _init(environment: Environment, **_: Any) -> None:
     Asked.of(parsed(environment))
-    runners.WORKER_REPORT_INTERVAL = 1.0  # phases are measured by what workers have reported so far
+    runners.WORKER_REPORT_INTERVAL = 1.0  # seconds; a phase counts what workers have reported so far
     vars(environment)["eden"] = Shared(environment)
     _keep_wanted(environment)
     vars(environment)["eden_generator"] = Generator(environment)
@@ -40,13 +40,13 @@ def _stop_when_enough(environment: Environment) -> None:
     enough = parsed(environment).enough
     while sum(row.num_requests for row in environment.stats.entries.values() if row.method == FRAME) < enough:
         gevent.sleep(0.2)
-    gevent.sleep(1.5)  # Locust writes --csv once a second, and not at the end
+    gevent.sleep(1.5)  # Locust writes --csv once per second, and not at the end
     assert environment.runner is not None
     environment.runner.quit()
 
 
 def _keep_wanted(environment: Environment) -> None:
-    """Drop users of another --route, and those that --tags leaves without a task: Locust would try to start them."""
+    """Drop users of another --route, and those without a task after --tags, which Locust would try to start."""
     options = parsed(environment)
     wanted, unwanted = set(options.tags or ()), set(options.exclude_tags or ())
 

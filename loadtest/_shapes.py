@@ -1,4 +1,4 @@
-"""Shapes of the load: --shape steps, spike, soak. Each measures phase by phase, prints a table, can write a file."""
+"""Shapes of the load, for --shape: steps, spike, soak. Each measures in phases, and prints and writes the results."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from loadtest._phases import Phase, Row, Totals, knee, saturated, table
 logger = logging.getLogger("eden")
 
 AT_ONCE = 100.0
-"""Users a second: a phase begins with all its users."""
+"""Users that are started per second: so many that a phase begins with all its users."""
 
 
 class Phased(LoadTestShape):
-    """Phases one after another: each settles, then is measured."""
+    """Runs phases one after the other. Each runs for --settle-seconds, then is measured for --phase-seconds."""
 
     abstract = True
 
@@ -36,17 +36,17 @@ class Phased(LoadTestShape):
         self._cpu: list[float] = []
 
     def plan(self) -> Iterator[tuple[str, int]]:
-        """(name, users) of each phase; may look at `self.phases`, those measured so far."""
+        """The name and the number of users of each phase. It may depend on `self.phases`, those measured so far."""
         raise NotImplementedError
 
     def reset_time(self) -> None:
-        """A new run begins."""
+        """Begin a new run."""
         super().reset_time()  # type: ignore[no-untyped-call]
         self.phases.clear()
         self._plan, self._now = self.plan(), None
 
     def tick(self) -> tuple[int, float] | None:
-        """What Locust asks every second: how many users, and how fast to get there; None ends the run."""
+        """The users to run, and how many to start per second; None ends the run. Locust calls it once per second."""
         now = time.monotonic()
         if self._now is None or (self._measuring and now >= self._until):
             if self._now is not None:
@@ -91,10 +91,10 @@ class Phased(LoadTestShape):
 
 
 class Steps(Phased):
-    """More users step by step, until two steps in a row bring hardly more frames per second."""
+    """More users in each step, until two steps in a row hardly raise the frames per second."""
 
     def plan(self) -> Iterator[tuple[str, int]]:
-        """As many as --steps names, or fewer."""
+        """The steps of --steps, until throughput no longer grows."""
         for users in (int(part) for part in self.options.steps.split(",")):
             yield f"{users} users", users
             if saturated([phase.frames_per_second() for phase in self.phases], self.options.gain):
@@ -108,19 +108,19 @@ class Steps(Phased):
 
 
 class Spike(Phased):
-    """-u users, then --spike-users at once, then -u again: does it come back?"""
+    """-u users, then --spike-users at once, then -u again, to see whether the server recovers."""
 
     def plan(self) -> Iterator[tuple[str, int]]:
-        """Three phases."""
+        """The three phases: before, during and after the spike."""
         usual = self.options.num_users or 1
         yield from (("before", usual), ("spike", self.options.spike_users), ("after", usual))
 
 
 class Soak(Phased):
-    """-u users for -t, one line each --phase-seconds: does anything drift?"""
+    """-u users for -t, with a line per --phase-seconds, to see whether anything drifts."""
 
     def plan(self) -> Iterator[tuple[str, int]]:
-        """As many phases as fit into the run time."""
+        """As many phases as fit into -t."""
         each = self.options.phase_seconds
         for number in range(max(1, round((self.options.run_time or 3600) / each))):
             yield f"{number * each / 60:.1f} min", self.options.num_users or 1
@@ -130,6 +130,6 @@ SHAPES = {"steps": Steps, "spike": Spike, "soak": Soak}
 
 
 def make_shape(environment: Environment) -> Phased | None:
-    """The shape that --shape names; None for the plain run of -u, -r and -t."""
+    """The shape that --shape names; None: a plain run with -u, -r and -t."""
     kind = SHAPES.get(parsed(environment).shape)
     return kind(environment) if kind else None

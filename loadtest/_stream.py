@@ -1,4 +1,4 @@
-"""Answers that come frame by frame, each frame checked and noted as soon as it is there."""
+"""Takes streamed answers: each frame is checked and counted as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loadtest._user import EdenHttpUser, answer_of, judged
 
 
 class StreamedUser(EdenHttpUser):
-    """A user that takes a clip's frames as a stream."""
+    """A user whose answers are streamed, frame by frame."""
 
     abstract = True
 
@@ -29,9 +29,10 @@ class StreamedUser(EdenHttpUser):
         size: tuple[int, int],
         compare: Callable[[list[np.ndarray]], None],
     ) -> None:
-        """Send `body`, and take the `count` frames of `size` (H, W) that come back, of a clip begun at `started`.
+        """Send `body`, and take `count` frames of `size` (H, W). Raises one of `BROKEN`.
 
-        Raises one of BROKEN.
+        started   when the clip began, in seconds of time.perf_counter
+        compare   is called with all frames, to check their pixels
         """
         format = self.asked.streamed
         headers = {**self.shared.headers(), **headers, "X-Eden-Format": format, "X-Eden-Stream": "1"}
@@ -64,7 +65,7 @@ class StreamedUser(EdenHttpUser):
 
 
 def _parts(reply: Any) -> Iterator[bytes]:
-    """The parts of a multipart/x-mixed-replace answer, each as soon as it is there."""
+    """The parts of a multipart/x-mixed-replace answer, each as soon as it arrives. Raises WrongAnswer: cut short."""
     stream = reply._response  # Locust's own reading waits for whole blocks
     while line := stream.readline():
         if line.startswith(b"--") and line.rstrip().endswith(b"--"):
@@ -83,4 +84,4 @@ def _parts(reply: Any) -> Iterator[bytes]:
         if len(part) < length:
             break
         yield part
-    raise WrongAnswer("the stream broke off")
+    raise WrongAnswer("the stream was cut short")

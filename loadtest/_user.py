@@ -1,4 +1,4 @@
-"""What every scenario's user does: send a pair or a clip by --route, check the answer, note what it took."""
+"""The base of every scenario's user: sends a pair or a clip by --route, checks the answer, counts the time."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from loadtest._options import ROUTES, Asked
 from loadtest._process import DEFAULT_HOST, Shared
 
 TIMEOUT = 600.0
-"""Seconds: the server's own limit for a node."""
+"""Seconds for a request: the server's own limit per node."""
 
 BROKEN = (EdenError, WrongAnswer, *FAILURE_EXCEPTIONS)
-"""What can be wrong with a request: an error's envelope, a wrong answer, none, or one that breaks off."""
+"""Errors of a request: an error's envelope, a wrong answer, no answer, or one that is cut short."""
 
 _numbers = itertools.count()
 
 
 class EdenUser(User):
-    """Requests to choose from, their seeds, and the checking of answers; how they are sent is the subclass's."""
+    """Chooses requests and seeds, and checks answers. A subclass sends them."""
 
     abstract = True
     routes: Collection[str] = tuple(ROUTES)
-    """Values of --route with which this scenario is run."""
+    """The values of --route with which this scenario runs."""
 
     def on_start(self) -> None:
-        """Prepare what is sent, and what some answers are compared with."""
+        """Prepare the requests, and the references of the answers that are compared."""
         self.options = self.environment.parsed_options
         self.asked = Asked.of(self.options)
         self.shared: Shared = self.environment.eden
@@ -50,7 +50,7 @@ class EdenUser(User):
         self._references = {length: self._reference(length) for length in self.lengths()}
 
     def lengths(self) -> tuple[int, ...]:
-        """The lengths of clip that this user sends."""
+        """The numbers of frames per request of this user."""
         return (self.asked.clip,)
 
     def _reference(self, length: int) -> Reference | None:
@@ -65,13 +65,16 @@ class EdenUser(User):
             return None
 
     def next_request(self, length: int) -> tuple[Clip, int, Callable[[bytes | list[np.ndarray]], None]]:
-        """A clip of `length` frames, its seed, and a check of the answer's pixels (for most answers: none)."""
+        """A clip of `length` frames, its seed, and a function that checks the answer's pixels.
+
+        That function does nothing, except for one request in --check-every.
+        """
         clips = self.shared.clips(self.asked, length)
         sent = self._sent[length] = self._sent.get(length, -1) + 1
         reference = self._references[length]
         if reference and sent % self.options.check_every == 0:
             return clips[0], reference.seed, lambda answer: reference.compare(self._frames(answer))
-        # each user begins elsewhere in the film, and a clip that comes round again has another seed
+        # each user begins at another clip of the film, and sends a clip with another seed each time
         turn = self.number * 7 + sent
         return clips[turn % len(clips)], 1000 + turn // len(clips), lambda answer: None
 
@@ -79,7 +82,7 @@ class EdenUser(User):
         return decode(answer, self.asked.answer) if isinstance(answer, bytes) else answer
 
     def note(self, kind: str, seconds: float = 0.0, times: int = 1) -> None:
-        """Add to the statistics' rows of this scenario."""
+        """Count `times` events of a kind for this scenario."""
         events.note(self.environment, kind, self.scenario, seconds, times)
 
     @property
@@ -88,14 +91,14 @@ class EdenUser(User):
         return type(self).__name__
 
     def pause_after(self, failure: Exception, seconds: float) -> None:
-        """A user whose request failed after `seconds` waits a little, as a decent client does; a refusal is counted."""
-        if isinstance(failure, EdenError) and failure.code == 503:  # by our handler, or by TorchServe's own full queue
+        """Wait for --failure-pause after a request that failed within `seconds`, and count it if it was a refusal."""
+        if isinstance(failure, EdenError) and failure.code == 503:  # from the handler, or TorchServe's own full queue
             self.note(events.REFUSED, seconds)
         gevent.sleep(self.options.failure_pause)
 
 
 class EdenHttpUser(EdenUser, FastHttpUser):
-    """The same over HTTP."""
+    """An `EdenUser` that sends requests over HTTP."""
 
     abstract = True
     host = DEFAULT_HOST
@@ -103,19 +106,19 @@ class EdenHttpUser(EdenUser, FastHttpUser):
     connection_timeout = 10.0
 
     def __init__(self, environment: Environment) -> None:
-        # answers are large: the library's blocks of 4 KB would make the client what is measured
+        # answers are large: reading them in the library's blocks of 4 KB would make the client the bottleneck
         self.client_pool = HTTPClientPool(
             block_size=1 << 18, network_timeout=TIMEOUT, connection_timeout=10.0, concurrency=2
         )
         super().__init__(environment)
 
     def on_stop(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         assert self.client_pool is not None
         self.client_pool.close()
 
     def interpolate(self, length: int) -> float | None:
-        """Send `length` frames by --route; the seconds that it took, None if it failed."""
+        """Send `length` frames by --route. Returns the seconds that it took; None: it failed."""
         clip, seed, compare = self.next_request(length)
         headers = self.shared.headers() | {
             "Content-Type": clip.content_type,
@@ -145,13 +148,13 @@ class EdenHttpUser(EdenUser, FastHttpUser):
         return seconds
 
     def send_clip(self) -> None:
-        """One clip of a film; all its frames come at once."""
+        """Send a clip whose frames come back all at once, and count them."""
         seconds = self.interpolate(self.asked.clip)
         if seconds is not None:
             self.note(events.FIRST, seconds)
 
     def send_pair(self, camera: Camera) -> None:
-        """A camera's next pair, when it is due."""
+        """Wait until a camera's next pair is due, send it, and count what came of it."""
         due, skipped = camera.next_pair()
         self.note(events.SKIPPED, times=skipped)
         gevent.sleep(max(0.0, due - time.perf_counter()))
@@ -170,7 +173,7 @@ class EdenHttpUser(EdenUser, FastHttpUser):
 
 @contextmanager
 def judged(reply: Any) -> Iterator[None]:
-    """A request fails, in the statistics, if what is done with its reply here raises one of BROKEN; that goes on."""
+    """A context. If one of `BROKEN` is raised in it, the request counts as failed, and the error is raised again."""
     try:
         yield
         reply.success()
@@ -180,7 +183,7 @@ def judged(reply: Any) -> Iterator[None]:
 
 
 def answer_of(reply: Any) -> bytes:
-    """The whole body of a reply. Raises EdenError for an error's envelope, WrongAnswer for any other failure."""
+    """The whole body of a reply. Raises EdenError: it is an error's envelope; WrongAnswer: any other failure."""
     if not reply.status_code:
         raise WrongAnswer(f"no answer: {getattr(reply, 'error', '')}")
     body = bytes(reply.content or b"")
@@ -188,6 +191,6 @@ def answer_of(reply: Any) -> bytes:
         raise error
     if reply.status_code != 200:
         raise WrongAnswer(f"status {reply.status_code}: {body[:200]!r}")
-    if error := reply.request_meta["exception"]:  # while the body was read: Locust keeps what came of it
-        raise WrongAnswer(f"the answer broke off: {error}")
+    if error := reply.request_meta["exception"]:  # raised while the body was read; Locust keeps the part that came
+        raise WrongAnswer(f"the answer was cut short: {error}")
     return body

@@ -1,4 +1,4 @@
-"""A film: clips of --clip frames, the next as soon as the last is answered."""
+"""Films: clips of --clip frames, each as soon as the last is answered."""
 
 from locust import tag, task
 
@@ -12,5 +12,5 @@ class BatchUser(EdenHttpUser):
     @tag("batch")
     @task
     def clip(self) -> None:
-        """One clip."""
+        """Send a clip."""
         self.send_clip()

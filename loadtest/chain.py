@@ -1,4 +1,4 @@
-"""The client chains the nodes itself: frames to the encoder, its ticket to dit_decoder, frames back as they come."""
+"""Clips by two calls: frames to the encoder, then its ticket to dit_decoder, which streams the frames between."""
 
 import time
 
@@ -13,14 +13,14 @@ ENCODER, DECODER = "/predictions/eden__encoder", "/predictions/eden__dit_decoder
 
 
 class ChainUser(StreamedUser):
-    """Sends clips; the answer is streamed, so its first frame comes long before its last."""
+    """Sends clips to the two nodes itself. The answer is streamed: its first frame comes long before its last."""
 
     routes = ("workflow",)
 
     @tag("chain")
     @task
     def clip(self) -> None:
-        """One clip, in two calls."""
+        """Send a clip, in two calls."""
         started = time.perf_counter()
         clip, seed, compare = self.next_request(self.asked.clip)
         headers = self.shared.headers() | {"Content-Type": clip.content_type, "X-Eden-Seed": str(seed)}

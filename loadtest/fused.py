@@ -1,4 +1,4 @@
-"""The model that holds both halves: clips to it, frames back as they come."""
+"""Clips to the fused model, which holds encoder and decoder, and streams the frames between."""
 
 import time
 
@@ -10,14 +10,14 @@ from loadtest._user import BROKEN
 
 
 class FusedUser(StreamedUser):
-    """Sends clips in one call; the answer is streamed, so its first frame comes long before its last."""
+    """Sends a clip per call. The answer is streamed: its first frame comes long before its last."""
 
     routes = ("fused",)
 
     @tag("fused")
     @task
     def clip(self) -> None:
-        """One clip."""
+        """Send a clip."""
         started = time.perf_counter()
         clip, seed, compare = self.next_request(self.asked.clip)
         headers = {"Content-Type": clip.content_type, "X-Eden-Seed": str(seed)}

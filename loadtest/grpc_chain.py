@@ -1,4 +1,4 @@
-"""The same chain over TorchServe's gRPC: Predictions on the encoder, then on dit_decoder."""
+"""Clips by two calls over TorchServe's gRPC: Predictions of the encoder, then of dit_decoder."""
 
 import time
 
@@ -16,26 +16,26 @@ ENCODER, DECODER = "eden__encoder", "eden__dit_decoder"
 
 
 class GrpcUser(EdenUser):
-    """Sends clips by gRPC, with the token as metadata."""
+    """Sends clips over gRPC, with the token as metadata."""
 
     routes = ("workflow",)
 
     def on_start(self) -> None:
         """Open this user's channel."""
         super().on_start()
-        grpc_gevent.init_gevent()  # in the process that uses it: --processes forks after loading
+        grpc_gevent.init_gevent()  # here, not at import: --processes forks after loading
         from eden_client.api.grpc_route import GrpcConnection
 
         self.server = GrpcConnection(self.options.grpc, self.shared.token_at(self.options.grpc), Traffic())
 
     def on_stop(self) -> None:
-        """Close it."""
+        """Close the channel."""
         self.server.close()
 
     @tag("grpc")
     @task
     def clip(self) -> None:
-        """One clip, in two calls."""
+        """Send a clip, in two calls."""
         started = time.perf_counter()
         clip, seed, compare = self.next_request(self.asked.clip)
         options = {"seed": str(seed).encode(), "format": self.asked.answer.encode()}

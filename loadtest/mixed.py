@@ -1,4 +1,4 @@
-"""Cameras and films on one server, in the proportion that --mix says."""
+"""Cameras and films on one server, in the proportion of --mix."""
 
 import random
 
@@ -11,22 +11,22 @@ from loadtest._user import EdenHttpUser
 
 
 class MixedUser(EdenHttpUser):
-    """Sends pairs as a camera does, and now and then a clip."""
+    """Sends pairs as a camera does, and clips in between."""
 
     def on_start(self) -> None:
-        """The stream begins now."""
+        """Start the camera."""
         super().on_start()
         self.weights = numbers(self.options.mix, ":", "--mix")
         self.camera = Camera(self.options.rate, phase=random.random())
 
     def lengths(self) -> tuple[int, ...]:
-        """Pairs and clips."""
+        """2 frames, and --clip frames."""
         return 2, self.asked.clip
 
     @tag("mixed")
     @task
     def pair_or_clip(self) -> None:
-        """One of the two; the pairs that fall due during a clip are skipped."""
+        """Send a pair or a clip. Pairs that are due during a clip are skipped."""
         (pair,) = random.choices((True, False), self.weights)
         if pair:
             self.send_pair(self.camera)

@@ -1,4 +1,4 @@
-"""A camera: pairs at a set rate, one in flight."""
+"""Cameras: pairs at --rate per second, one in flight at a time."""
 
 import random
 
@@ -10,19 +10,19 @@ from loadtest._user import EdenHttpUser
 
 
 class StreamingUser(EdenHttpUser):
-    """Sends a pair whenever the next one is due; one that falls due while another is in flight is skipped."""
+    """Sends each pair when it is due. A pair that is due while another is in flight is skipped."""
 
     def on_start(self) -> None:
-        """The stream begins."""
+        """Start the camera."""
         super().on_start()
         self.camera = Camera(self.options.rate, phase=random.random())
 
     def lengths(self) -> tuple[int, ...]:
-        """Pairs."""
+        """2 frames."""
         return (2,)
 
     @tag("streaming")
     @task
     def pair(self) -> None:
-        """One pair."""
+        """Send a pair."""
         self.send_pair(self.camera)

@@ -101,50 +101,56 @@ def _arguments() -> argparse.Namespace:
         "--out",
         type=Path,
         default=PROJECT / "bench" / "results" / "capacity",
-        help="without an ending (default: %(default)s)",
+        help="path of the results, without a suffix (default: %(default)s)",
     )
-    add("--from", dest="again", type=Path, metavar="OUT.json", help="measure nothing, make the report anew")
-    add("--checkpoint", type=Path, default=PROJECT / "weights" / "demo")
-    add("--precision", default="fp32")
+    add("--from", dest="again", type=Path, metavar="OUT.json", help="make the report of these results, measure nothing")
+    demo = PROJECT / "weights" / "demo"
+    add("--checkpoint", type=Path, default=demo, help="folder or file of the weights (default: %(default)s)")
+    add("--precision", default="fp32", help="fp32, tf32 or bf16 (default: %(default)s)")
     split = "encoders, decoders, decoder_gpus=1/0, handoff"
     known = f"batch, delay, threads, {split} or, with topology=fused, fused_workers; or a dotted one (archive.sh --set)"
     add(
         "--setting",
         action="append",
         metavar="KEY=VALUE,...",
-        help=f"{known}; may be repeated (default: {len(SETTINGS)} of them)",
+        help=f"a setting to measure: {known}; may be repeated (default: {len(SETTINGS)} settings)",
     )
     add(
         "--workload",
         action="append",
         metavar="HEIGHTxWIDTH,K=K,FORMAT,users=A/B/C",
-        help="may be repeated; the first setting is measured by all of them",
+        help="a load to measure with; may be repeated. The first setting is measured with every load",
     )
     add(
         "--compare",
         type=int,
         default=2,
-        help="measure the other settings with this many of the first workloads (default: %(default)s)",
+        help="loads, from the first on, with which the other settings are measured (default: %(default)s)",
     )
     add(
         "--phase-seconds",
         type=float,
         default=60.0,
-        help="that a step is measured: several times as long as a clip takes (default: %(default)s)",
+        help="seconds per step, several times as many as a clip takes (default: %(default)s)",
     )
-    add("--settle-seconds", type=float, default=4.0, help="before that (default: %(default)s)")
-    add("--engine-seconds", type=float, default=10.0, help="that the engine is measured (default: %(default)s)")
-    add("--processes", type=int, default=1, help="that make the load (default: %(default)s)")
+    add("--settle-seconds", type=float, default=4.0, help="seconds of load before each step (default: %(default)s)")
+    add("--engine-seconds", type=float, default=10.0, help="seconds for the engine by itself (default: %(default)s)")
+    add("--processes", type=int, default=1, help="processes that make the load (default: %(default)s)")
     add("--latency-target", type=float, default=1.0, help="seconds that 19 of 20 pairs may take (default: %(default)s)")
-    add("--camera-rate", type=float, default=2.0, help="pairs per second of a camera (default: %(default)s)")
+    add("--camera-rate", type=float, default=2.0, help="pairs per second of each camera (default: %(default)s)")
     add(
         "--overload-seconds",
         type=float,
         default=30.0,
-        help="of twice what the server can do; 0: none (default: %(default)s)",
+        help="seconds of twice the load that the server can answer; 0: none (default: %(default)s)",
     )
-    add("--limit-seconds", type=float, default=3600.0, help="begin nothing after so long (default: %(default)s)")
-    add("--warm", action="store_true", help="have workers be ready for the sizes before they serve (a GPU's graphs)")
+    add(
+        "--limit-seconds",
+        type=float,
+        default=3600.0,
+        help="seconds after which no step is begun (default: %(default)s)",
+    )
+    add("--warm", action="store_true", help="let workers prepare for the sizes before they serve (CUDA graphs)")
     return parser.parse_args()
 
 

@@ -158,10 +158,11 @@ def _ahead(make: Callable[[int], Any]) -> Iterator[Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.capacity.engine", description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--work", action="append", required=True, help="HEIGHTxWIDTH,K,FORMAT,CLIPS in a batch")
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="folder or file of the weights")
+    add("--precision", default="fp32", help="fp32, tf32 or bf16 (default: %(default)s)")
+    add("--seconds", type=float, default=10.0, help="seconds for which each work is repeated (default: %(default)s)")
+    add("--work", action="append", required=True, help="HEIGHTxWIDTH,K,FORMAT,CLIPS per batch; may be repeated")
     args = parser.parse_args()
     engine = Engine(args.checkpoint, args.precision)
     for text in args.work:

@@ -368,14 +368,19 @@ def processor_time(node: Node) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--parts", nargs="+", choices=("driver", "overhead", "killed"), default=["driver", "overhead", "killed"])
-    add("--size", default="256x448", metavar="HxW")
-    add("--frames", type=int, default=1000, help="of the source of the film with a killed node (default: 1000)")
-    add("--overhead-frames", type=int, default=600, help="of that of both ways (default: 600)")
-    add("--rounds", type=int, default=3, help="of both ways in turn (default: 3)")
-    add("--driver-sizes", nargs="+", default=["480x854", "1080x1920"], metavar="HxW")
-    add("--driver-frames", type=int, default=960, help="of the source (default: 960)")
-    add("--out", type=Path, default=Path("bench/results/cluster-cpu"))
+    parts = ["driver", "overhead", "killed"]
+    add("--parts", nargs="+", choices=parts, default=parts, help="measurements to make (default: all)")
+    add("--size", default="256x448", metavar="HxW", help="frame size of the films in pixels (default: %(default)s)")
+    add("--frames", type=int, default=1000, help="killed: frames of the source (default: %(default)s)")
+    add("--overhead-frames", type=int, default=600, help="overhead: frames of the source (default: %(default)s)")
+    add(
+        "--rounds", type=int, default=3, help="overhead: runs with the cluster and without, each (default: %(default)s)"
+    )
+    sizes = ["480x854", "1080x1920"]
+    add("--driver-sizes", nargs="+", default=sizes, metavar="HxW", help="driver: frame sizes (default: both of these)")
+    add("--driver-frames", type=int, default=960, help="driver: frames of the source (default: %(default)s)")
+    out = Path("bench/results/cluster-cpu")
+    add("--out", type=Path, default=out, help="path of the results, without a suffix (default: %(default)s)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         Run(args, Path(name)).all()

@@ -131,17 +131,17 @@ def _arguments() -> argparse.Namespace:
     )
     weights.add_options(parser, quick=True)
     add = parser.add_argument
-    add("--parts", nargs="+", choices=PARTS, default=PARTS)
-    add("--gpus", nargs="+", type=int, help="numbers of them (default: those of 1, 2, 4 that there are; CPU: 1, 2)")
-    add("--size", default="480x854", metavar="HxW", help="of the films (default: %(default)s)")
-    add("--frames", type=int, default=1440, help="of the source of each film (default: %(default)s)")
-    add("--presets", nargs="+", default=["ultrafast", "medium"], help="of libx264 (default: ultrafast medium)")
-    add("--lanes", type=int, default=8, help="segments that an engine makes side by side (default: %(default)s)")
-    add("--seconds", type=float, default=45.0, help="most seconds that a row of films takes (default: %(default)s)")
+    add("--parts", nargs="+", choices=PARTS, default=PARTS, help="measurements to make (default: all)")
+    add("--gpus", nargs="+", type=int, help="numbers of GPUs (default: 1, 2 and 4, as far as there are; CPU: 1, 2)")
+    add("--size", default="480x854", metavar="HxW", help="frame size of the films in pixels (default: %(default)s)")
+    add("--frames", type=int, default=1440, help="frames of each film's source (default: %(default)s)")
+    add("--presets", nargs="+", default=["ultrafast", "medium"], help="libx264's presets (default: ultrafast medium)")
+    add("--lanes", type=int, default=8, help="segments that an engine makes at once (default: %(default)s)")
+    add("--seconds", type=float, default=45.0, help="the most seconds that a row of films takes (default: %(default)s)")
     add(
         "--window", type=float, default=5.0, help="seconds over which a row of pairs is measured (default: %(default)s)"
     )
-    add("--limit-seconds", type=float, default=340.0, help="begin nothing after so long (default: %(default)s)")
+    add("--limit-seconds", type=float, default=340.0, help="seconds after which no row is begun (default: %(default)s)")
     add("--out", type=lambda text: Path(text).absolute(), required=True, help="path of the results, without a suffix")
     args = parser.parse_args()
     there = torch.cuda.device_count() if args.device == "cuda" else 2

@@ -127,12 +127,14 @@ def report(results: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", default=KINDS)
-    parser.add_argument("--batches", default="1,8")
-    parser.add_argument("--size", default="480x854")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each case is repeated")
-    parser.add_argument("--repeat", type=int, default=10, help="at most so often")
-    parser.add_argument("--out", type=Path, default=Path("bench/results/handoff-workflow"))
+    add = parser.add_argument
+    add("--kinds", default=KINDS, help="kinds of hand-off to measure (default: %(default)s)")
+    add("--batches", default="1,8", help="pairs per batch (default: %(default)s)")
+    add("--size", default="480x854", metavar="HxW", help="frame size in pixels (default: %(default)s)")
+    add("--seconds", type=float, default=5.0, help="seconds for which each case is repeated (default: %(default)s)")
+    add("--repeat", type=int, default=10, help="the most repetitions per case (default: %(default)s)")
+    out = Path("bench/results/handoff-workflow")
+    add("--out", type=Path, default=out, help="path of the results, without a suffix (default: %(default)s)")
     chosen = parser.parse_args()
     height, width = map(int, chosen.size.split("x"))
     results: dict[str, Any] = {"machine": machine.describe(), "size": (height, width), "rows": []}

@@ -219,7 +219,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, required=True, help="path of the results, without a suffix")
-    parser.add_argument("--seconds", type=float, default=0.3, help="how long to repeat each measurement")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.3,
+        help="seconds for which each measurement is repeated (default: %(default)s)",
+    )
     chosen = parser.parse_args()
     torch.set_num_threads(1)  # else every copy on the CPU waits for all of its cores
     device = torch.device(chosen.device)

@@ -147,8 +147,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, required=True, help="path of the results, without a suffix")
-    parser.add_argument("--seconds", type=float, default=0.5, help="how long to repeat each measurement")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.5,
+        help="seconds for which each measurement is repeated (default: %(default)s)",
+    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: PyTorch's)")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     device = torch.device(chosen.device)

@@ -94,15 +94,32 @@ def main() -> None:
         prog="python -m bench.page", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--sizes", nargs="+", default=["256x448"], metavar="HxW")
-    add("--rates", nargs="+", type=float, default=[2, 12], help="live pictures per second (default: 2 12)")
-    add("--pairs", type=int, default=30, help="at the cursor, of each size and format (default: %(default)s)")
-    add("--seconds", type=float, default=20, help="that each rate is measured (default: %(default)s)")
-    add("--warm", type=float, default=5, help="seconds of it before that (default: %(default)s)")
-    add("--checkpoint", type=lambda text: Path(text).absolute(), default=PROJECT / "weights" / "demo")
-    add("--precision", default="fp32")
-    add("--out", type=Path, default=Path("bench/results/page"), help="without its ending (default: %(default)s)")
-    add("command", nargs="*", help="options of eden-interpolate, after --")
+    add("--sizes", nargs="+", default=["256x448"], metavar="HxW", help="frame sizes in pixels (default: 256x448)")
+    add(
+        "--rates",
+        nargs="+",
+        type=float,
+        default=[2, 12],
+        help="rates of the live camera, in pictures per second (default: 2 12)",
+    )
+    add("--pairs", type=int, default=30, help="pairs that are looked at, per size and format (default: %(default)s)")
+    add("--seconds", type=float, default=20, help="seconds for which each rate is measured (default: %(default)s)")
+    add("--warm", type=float, default=5, help="seconds of the same load before each measurement (default: %(default)s)")
+    checkpoint = PROJECT / "weights" / "demo"
+    add(
+        "--checkpoint",
+        type=lambda text: Path(text).absolute(),
+        default=checkpoint,
+        help="folder or file of the weights (default: %(default)s)",
+    )
+    add("--precision", default="fp32", help="fp32, tf32 or bf16 (default: %(default)s)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("bench/results/page"),
+        help="path of the results, without a suffix (default: %(default)s)",
+    )
+    add("command", nargs="*", help="options of eden-interpolate that name a server, after -- (default: one is started)")
     args = parser.parse_args()
     weights = "a server that was named" if args.command else f"{args.checkpoint.name}, {args.precision}"
     found: dict[str, Any] = {"machine": machine.describe(), "weights": weights, "rows": []}

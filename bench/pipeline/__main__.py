@@ -138,18 +138,25 @@ def _answers(pipes: list[Connection], seconds: float = PATIENCE_S) -> list[Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(480, 854))
-    parser.add_argument("--frames", type=int, default=48)
-    parser.add_argument("--clip", type=int, default=9, help="frames of one hand-off")
-    parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--kinds", nargs="+", default=["cuda_ipc", "shared_memory"])
-    parser.add_argument("--devices", nargs=2, default=["cuda:0", "cuda:1"], help="encoder, decoder")
-    parser.add_argument("--second-decoder", help="also measure with a second decoder there, e.g. cuda:0")
-    parser.add_argument(
-        "--seconds", type=float, default=5, help="seconds per measurement, three per row (default: %(default)s)"
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="folder or file of the weights")
+    add(
+        "--size",
+        type=lambda text: tuple(map(int, text.split("x"))),
+        default=(480, 854),
+        metavar="HxW",
+        help="frame size in pixels (default: 480x854)",
     )
-    parser.add_argument("--out", type=Path)
+    add("--frames", type=int, default=48, help="frames that are prepared and sent in turn (default: %(default)s)")
+    add("--clip", type=int, default=9, help="frames per hand-off (default: %(default)s)")
+    add("--precision", default="bf16", help="fp32, tf32 or bf16 (default: %(default)s)")
+    kinds = ["cuda_ipc", "shared_memory"]
+    add("--kinds", nargs="+", default=kinds, help=f"kinds of hand-off to measure (default: {' '.join(kinds)})")
+    devices = ["cuda:0", "cuda:1"]
+    add("--devices", nargs=2, default=devices, help=f"of the encoder, of the decoder (default: {' '.join(devices)})")
+    add("--second-decoder", help="device of a second decoder, with which each kind is measured again, such as cuda:0")
+    add("--seconds", type=float, default=5, help="seconds per measurement, three per row (default: %(default)s)")
+    add("--out", type=Path, help="path of the results, without a suffix (default: they are only printed)")
     args = parser.parse_args(argv)
     devices = [args.devices[1], *([args.second_decoder] if args.second_decoder else [])]
     rows: list[dict[str, Any]] = []

@@ -184,10 +184,11 @@ def read_calls(file: Path) -> list[list[Any]]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.proxy", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--pause", type=float, default=20, help="seconds between two things that happen (default: %(default)s)")
-    add("--frame-size", default="128x192", help="height x width (default: %(default)s)")
+    add("--pause", type=float, default=20, help="seconds between two events (default: %(default)s)")
+    add("--frame-size", default="128x192", metavar="HxW", help="frame size in pixels (default: %(default)s)")
     add("--rate", type=float, default=1, help="pairs per second of each camera (default: %(default)s)")
-    add("--out", type=Path, default=Path("bench/results/proxy-cpu"))
+    out = Path("bench/results/proxy-cpu")
+    add("--out", type=Path, default=out, help="path of the results, without a suffix (default: %(default)s)")
     args = parser.parse_args()
     if haproxy.PROGRAM is None:
         parser.error("haproxy is not installed (apt install haproxy)")

@@ -62,8 +62,10 @@ def run(
 
 def main() -> int:
     options = parser(str(__doc__), Path("bench/results/quality-demo"))
-    options.add_argument("--scenes", type=int, default=32, help="for each range of displacements (default 32)")
-    options.add_argument("--seed", type=int, default=2503)
+    options.add_argument(
+        "--scenes", type=int, default=32, help="scenes per range of displacements (default: %(default)s)"
+    )
+    options.add_argument("--seed", type=int, default=2503, help="seed of the scenes (default: %(default)s)")
     chosen = options.parse_args()
     return print_report(
         lambda: run(chosen.checkpoint, chosen.out, chosen.scenes, chosen.seed, chosen.device, chosen.precision),

@@ -17,17 +17,20 @@ from eden.checkpoint import WEIGHTS, CheckpointError
 
 
 def parser(description: str, out: Path) -> argparse.ArgumentParser:
-    """The options that every one of them has. out: where results go unless something else is asked."""
+    """A parser with the options that all measurements of quality have. `out`: the default path of the results."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--checkpoint", type=Path, default=Path("weights/demo"))
-    made.add_argument("--out", type=Path, default=out, help="without a suffix (default %(default)s)")
-    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    made.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
+    add = made.add_argument
+    demo = Path("weights/demo")
+    add("--checkpoint", type=Path, default=demo, help="folder or file of the weights (default: %(default)s)")
+    add("--out", type=Path, default=out, help="path of the results, without a suffix (default: %(default)s)")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    add("--device", default=device, help="where the model runs: cuda or cpu (default: cuda, if there is a GPU)")
+    add("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="default: %(default)s")
     return made
 
 
 def described(checkpoint: Path, device: str, precision: str) -> dict[str, Any]:
-    """The machine and the weights, for the results to say. Raises OSError where there are no weights."""
+    """What the results say of the machine and the weights. Raises OSError: there are no weights."""
     weights = checkpoint / WEIGHTS if checkpoint.is_dir() else checkpoint
     return {
         "machine": machine.describe(),

@@ -159,11 +159,15 @@ def by_class(told: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def main() -> int:
     options = parser(str(__doc__), Path("bench/results/real-film-demo"))
-    options.add_argument("--footage", type=Path, default=FOLDER)
-    options.add_argument(
-        "--triplets", type=int, default=20, help="per clip and gap, of large ones a quarter (default %(default)s)"
+    add = options.add_argument
+    add("--footage", type=Path, default=FOLDER, help="folder of the films (default: %(default)s)")
+    add(
+        "--triplets",
+        type=int,
+        default=20,
+        help="triplets of frames per clip and gap, a quarter of that for large clips (default: %(default)s)",
     )
-    options.add_argument("--show-all", action="store_true", help="film on the sheet, too, that is not to be published")
+    add("--show-all", action="store_true", help="also show film on the sheet that may not be published")
     chosen = options.parse_args()
     device = (chosen.device, chosen.precision)
     return print_report(

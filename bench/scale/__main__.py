@@ -63,11 +63,16 @@ def _median(runs: int, run: Callable[[], dict[str, float]]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--frames", type=int, default=480, help="of the film that is planned (default: %(default)s)")
-    add("--segments", type=int, default=20, help="that are joined (default: %(default)s)")
-    add("--preset", default="veryfast", help="of the segments (default: %(default)s)")
-    add("--seconds", type=float, default=4, help="of calls of each kind (default: %(default)s)")
-    add("--runs", type=int, default=3, help="of which the median counts (default: %(default)s)")
+    add("--frames", type=int, default=480, help="frames of the film that is planned (default: %(default)s)")
+    add("--segments", type=int, default=20, help="segments that are joined (default: %(default)s)")
+    add("--preset", default="veryfast", help="libx264's preset for the segments (default: %(default)s)")
+    add(
+        "--seconds",
+        type=float,
+        default=4,
+        help="seconds for which each kind of call is repeated (default: %(default)s)",
+    )
+    add("--runs", type=int, default=3, help="runs, of which the median counts (default: %(default)s)")
     add("--out", type=Path, default=recorded.RESULTS / "scale")
     args = parser.parse_args()
     costs = measured(args)

@@ -172,14 +172,15 @@ def pack(folder: Path, shared: Path) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--minutes", type=float, default=65, help="default: %(default)s")
+    add("--minutes", type=float, default=65, help="minutes of load (default: %(default)s)")
     add("--rate", type=float, default=1.5, help="calls per second (default: %(default)s)")
     add("--kill-every", type=float, default=60, help="seconds between kills of a worker (default: %(default)s)")
     add("--film-every", type=float, default=300, help="seconds between films (default: %(default)s)")
     add("--every", type=float, default=10, help="seconds between samples (default: %(default)s)")
-    add("--seed", type=int, default=0)
-    add("--folder", type=Path, help="a new one for the server, whose logs stay there (default: a temporary one)")
-    add("--out", type=Path, default=Path("bench/results/soak-cpu"))
+    add("--seed", type=int, default=0, help="seed of the mix of calls (default: %(default)s)")
+    add("--folder", type=Path, help="new folder for the server, which keeps its logs (default: a temporary one)")
+    out = Path("bench/results/soak-cpu")
+    add("--out", type=Path, default=out, help="path of the results, without a suffix (default: %(default)s)")
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:

@@ -164,27 +164,33 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--topologies",
         type=lambda text: text.split(","),
         default=list(TOPOLOGIES),
-        help=f"of {','.join(TOPOLOGIES)} (default: all)",
+        help=f"topologies to measure, of {','.join(TOPOLOGIES)} (default: all)",
     )
     add(
         "--jpeg",
         type=lambda text: text.split(","),
         default=["auto"] if knows_jpeg else [],
-        help="values of the archives' setting jpeg: the first for all servers, the others for fused and split again",
+        help="values of the archives' setting jpeg: the first is used for all servers, the others only for fused and "
+        "split, which are measured again (default: auto, where this version has that setting)",
     )
     add(
         "--formats",
         type=lambda text: text.split(","),
         default=list(FORMATS),
-        help=f"of the clips, of {','.join(FORMATS)} (default: both)",
+        help=f"formats of the clips, of {','.join(FORMATS)} (default: both)",
     )
     add(
         "--transport",
         type=lambda text: text.split(","),
         default=["npy"],
-        help="how raw frames are served: npy, in bodies; region, in shared memory; npy,region: both (default: npy)",
+        help="how raw frames are sent: npy, in bodies; region, in shared memory; npy,region: both (default: npy)",
     )
-    add("--limit-seconds", type=float, default=520.0, help="begin nothing after so long (default: %(default)s)")
+    add(
+        "--limit-seconds",
+        type=float,
+        default=520.0,
+        help="seconds after which no new row is begun (default: %(default)s)",
+    )
     add("--out", type=lambda text: Path(text).absolute(), required=True, help="path of the results, without a suffix")
     args = parser.parse_args(argv)
     if unknown := set(args.topologies) - set(TOPOLOGIES):

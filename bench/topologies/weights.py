@@ -16,13 +16,13 @@ TINY = EdenConfig(hidden_dim=48, num_heads=3, dit_depth=1, decoder_depth=1)
 def add_options(parser: argparse.ArgumentParser, quick: bool = False) -> None:
     """--checkpoint, --precision, --device; and --quick, where the tiny network is only for that."""
     add = parser.add_argument
-    tiny = "a tiny network, random values"
-    by_itself = f"with --quick: {tiny}" if quick else f"default: {tiny}"
-    add("--checkpoint", type=lambda text: Path(text).absolute(), help=by_itself)
-    add("--precision", default="fp32")
-    add("--device", choices=("cuda", "cpu"), default="cuda")
+    tiny = "a tiny network with random values"
+    by_itself = f"needed, except with --quick: then {tiny}" if quick else f"default: {tiny}"
+    add("--checkpoint", type=lambda text: Path(text).absolute(), help=f"folder or file of the weights ({by_itself})")
+    add("--precision", default="fp32", help="fp32, tf32 or bf16 (default: %(default)s)")
+    add("--device", choices=("cuda", "cpu"), default="cuda", help="where the model runs (default: %(default)s)")
     if quick:
-        add("--quick", action="store_true", help="tiny frames, small settings, a second each: to try it")
+        add("--quick", action="store_true", help="a short trial run: tiny frames, small settings, one second each")
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace, gpus: int) -> None:

@@ -72,9 +72,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.transport", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", default="1080x1920", help="HxW (default: %(default)s)")
-    parser.add_argument("--clip", type=int, default=8, help="frames (default: %(default)s)")
-    parser.add_argument("--calls", type=int, default=20, help="by each transport (default: %(default)s)")
+    parser.add_argument(
+        "--size", default="1080x1920", metavar="HxW", help="frame size in pixels (default: %(default)s)"
+    )
+    parser.add_argument("--clip", type=int, default=8, help="frames per call (default: %(default)s)")
+    parser.add_argument("--calls", type=int, default=20, help="calls per transport (default: %(default)s)")
     args = parser.parse_args()
     height, width = map(int, args.size.split("x"))
     work = Work((height, width), args.clip, "npy", batch=1, users=1)
