@@ -21,6 +21,7 @@ import requests
 from server.api import Api
 from server.folder import ServerFolder
 from server.health import Health, serve
+from server.pause import pause_until
 from server.running import api_of, health_address_of, metrics_url_of
 from server.topology import topology_of
 from server.watch import Watch
@@ -53,10 +54,11 @@ class Autostart:
         threading.Thread(target=self._run, args=arguments, daemon=True).start()
 
     def handle(self, requests_in_batch: list[dict[str, Any]], context: Any) -> list[dict[str, str]]:
-        time.sleep(0.003)  # TorchServe can lose an answer that comes within a millisecond
+        started = time.monotonic()
         for index in range(len(requests_in_batch)):
             if not any(isinstance(each, str) for each in context.get_all_request_header(index).values()):  # by gRPC
                 context.set_response_header(index, "ts_stream_next", "false")  # without it, a stream ends this worker
+        pause_until(started)
         return [dict(self._state) for _ in requests_in_batch]
 
     def _run(self, archives: list[str], watch_s: float, java: psutil.Process, place: ServerFolder) -> None:

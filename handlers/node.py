@@ -23,6 +23,7 @@ from handlers.reporter import Reporter
 from handlers.worker_exit import exit_after_answer
 from handoff import Handoff, open_handoff
 from media.machine import cores
+from server.pause import pause_until
 from serving.answer import Answer
 from serving.device_health import DeviceGuard
 from serving.errors import envelope, reason
@@ -102,7 +103,7 @@ class NodeHandler(ABC):
             logger.error("%s: the context of %s is lost, this worker ends", self.model_name, self.device)
             self.metrics.tell()
             exit_after_answer()
-        quirks.pause_until(started)
+        pause_until(started)
         return replies.rest(answers)
 
     @abstractmethod
@@ -135,7 +136,7 @@ class NodeHandler(ABC):
             place = place_of(self.node, worker)
             return SpanExport(url, self.model_name, place, settings.queue, partial(_count_spans, reporter))
         except ModuleNotFoundError as error:
-            why = f"no spans can go to {where}: {error.name} is not installed (pip install 'eden-torchserve[tracing]')"
+            why = f"no spans can go to {where}: {error.name} is not installed (pip install 'path/to/checkout[tracing]')"
             if settings.endpoint:
                 raise ValueError(why) from error
             logger.warning(why)  # the environment's variable may be meant for other programs

@@ -56,15 +56,13 @@ from ts.protocol import otf_message_handler
 from ts.protocol.otf_message_handler import create_predict_response
 from ts.service import Service
 
+from server.pause import pause_until
 from serving.answer import Answer
 from serving.errors import TooLarge, envelope
 from serving.request import Caller, Request
 
 logger = logging.getLogger(__name__)
 
-LEAST_SECONDS = 0.004
-"""The least time from a batch to its answer: TorchServe loses answers that come within about 1 ms, more where its
-threads wait for a processor."""
 LARGE = 64 << 10
 """Answers of at least so many bytes are sent ahead of their batch, each as a message of its own."""
 PIECE = 1 << 20
@@ -347,9 +345,3 @@ def device_of(gpu: int | None, yaml: Mapping[str, Any]) -> str:
     if wanted and (gpu is None or gpu not in wanted or gpu >= visible):
         logger.warning("deviceIds asks for GPU %s, this process sees %d: running on %s", wanted, visible, device)
     return device
-
-
-def pause_until(started: float) -> None:
-    """Wait until LEAST_SECONDS after `started` (time.monotonic()); on a busy machine up to ten times as long."""
-    load = os.getloadavg()[0] / (os.cpu_count() or 1)  # both are the whole machine's, in a container too
-    time.sleep(max(0.0, started + LEAST_SECONDS * min(max(1.0, load), 10.0) - time.monotonic()))

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from handoff import HandoffSettings, open_handoff
-
-LEAST_SECONDS = 0.004
+from server.pause import pause_until
 
 
 class OnlyTakes:
@@ -28,5 +27,5 @@ class OnlyTakes:
             output = self.handoff.take(bytes(item.get("body") or item["data"]))
             count = sum(tensor.numel() * tensor.element_size() for tensor in output.tensors().values())
             answers.append(f"{count} bytes in a batch of {len(data)}".encode())
-        time.sleep(max(0.0, started + LEAST_SECONDS - time.monotonic()))
+        pause_until(started)
         return answers
