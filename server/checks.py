@@ -4,7 +4,7 @@ import os
 import stat
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -75,10 +75,20 @@ def _is_of(pid: int | None, java: int | None) -> bool:
 def _described(pid: int | None) -> str:
     try:
         if pid:
-            return f"pid {pid} ({' '.join(psutil.Process(pid).cmdline())[:80]})"
+            return f"pid {pid} ({_shortened(psutil.Process(pid).cmdline())})"
     except psutil.Error:
         pass
     return "a process of another user"
+
+
+def _shortened(command: Sequence[str]) -> str:
+    """The program, and as many of its arguments as fit into 80 characters, each of them whole."""
+    shown = " ".join(command[:1])
+    for argument in command[1:]:
+        if len(shown) + len(argument) >= 80:
+            return f"{shown} ..."
+        shown += f" {argument}"
+    return shown
 
 
 def archives(model_store: Path, topology: Topology) -> Finding:

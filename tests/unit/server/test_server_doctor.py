@@ -165,6 +165,14 @@ def test_a_port_that_is_taken_is_told_with_who_holds_it():
         assert checks.ports(ports, java=os.getpid()).state == "ok"
 
 
+@pytest.mark.parametrize("program", ["/short/java", f"/{'long/' * 20}bin/java"])
+def test_who_holds_a_port_is_told_in_whole_words(tmp_path, program):
+    command = [program, "-Xmx1g", "-cp", "x" * 80]
+    assert checks._shortened(command[:2]) in (f"{program} -Xmx1g", f"{program} ...")
+    assert checks._shortened(command) in (f"{program} -Xmx1g -cp ...", f"{program} ...")
+    assert checks._shortened([program]) == program and checks._shortened([]) == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "expected", "said"),
     [
