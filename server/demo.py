@@ -61,7 +61,6 @@ def main() -> int:
     parser.add_argument("result", type=Path)
     args = parser.parse_args()
     try:
-        print(f"The clip: {args.clip}, {describe(args.clip)}.")
         with any_server() as server:
             begun = time.monotonic()
             double(server, args.clip, args.result)
