@@ -55,6 +55,8 @@ def describe(server: Server) -> None:
     print(f"Token      {token if token.exists() else 'switched off'}")
     print(f"Logs       {server.logs}")
     print("Try        " + curl(server))
+    drawing = f"{shlex.quote(sys.executable)} -m eden_client.cli.demo_clip --stills clip.mp4"
+    print(f"           (first.png and second.png are two pictures of one size; `{drawing}` draws such)")
 
 
 def curl(server: Server) -> str:

@@ -121,6 +121,7 @@ def run_printed_call(status: str, folder: Path) -> np.ndarray:
     """The frame between two of `moving_frames` by the curl line in what `server status` printed, pasted in `folder`."""
     for name, frame in zip(("first", "second"), moving_frames(), strict=True):
         (folder / f"{name}.png").write_bytes(media.encode_image(frame, "png"))
+    assert "-m eden_client.cli.demo_clip --stills clip.mp4` draws such" in status
     (line,) = [line for line in status.splitlines() if "curl" in line]
     subprocess.run(["bash", "-c", line.removeprefix("Try").strip()], cwd=folder, check=True, timeout=120)
     answer = folder / "between.png"
