@@ -144,8 +144,7 @@ class EdenClient:
         """The frames between the frames of a film of any length, in order, each as soon as it is available.
 
         `frames` is read at most `window` pairs ahead; fewer than two frames give nothing. Leaving the loop early does
-        not
-        wait: calls under way end by themselves, in daemon threads.
+        not wait: calls under way end by themselves, in daemon threads.
         """
         pending: deque[Future[Frame]] = deque()
         left = threading.Event()
