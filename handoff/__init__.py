@@ -80,7 +80,7 @@ def _maker(kind: str) -> Callable[[TransportContext], Transport]:
             transport: Transport = getattr(importlib.import_module(module), name)(context)
         except ImportError as error:
             missing = f"the hand-off {kind} needs a package that is missing here: {error}"
-            raise HandoffError(f"{missing} (pip install 'eden-torchserve[server]')") from error
+            raise HandoffError(f"{missing} (pip install 'path/to/checkout[server]')") from error
         return transport
 
     return make

@@ -22,7 +22,7 @@ try:
     from web.security import is_loopback
     from web.settings import Limits, Settings
 except ModuleNotFoundError as error:
-    raise SystemExit(f"web: {error.name} is missing: pip install 'eden-torchserve[web]'") from None
+    raise SystemExit(f"web: {error.name} is missing: pip install 'path/to/checkout[web]'") from None
 
 _ENDING_S = 5
 """Seconds that unfinished answers get when the service ends."""

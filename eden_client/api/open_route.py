@@ -57,7 +57,8 @@ def open_route(
             from eden_client.api.grpc_route import GrpcConnection, GrpcRoute
         except ModuleNotFoundError as error:
             raise ValueError(
-                f"the route grpc needs {error.name}: pip install 'eden-client[grpc]' or 'eden-torchserve[client]'"
+                f"the route grpc needs {error.name}: pip install 'path/to/checkout/packaging/eden-client[grpc]', or "
+                "beside the server 'path/to/checkout[client]'"
             ) from error
 
         first, second = (GrpcConnection(*server, traffic, authorities) for server in (encoder, decoder or encoder))

@@ -195,7 +195,8 @@ def _shared(address: str, known: Known) -> Callable[[], BinaryIO]:
         import fsspec
     except ModuleNotFoundError as error:
         raise MediaError(
-            f"{address} needs fsspec on every node: pip install 'eden-client[cluster]' or 'eden-torchserve[cluster]'"
+            f"{address} needs fsspec on every node: pip install 'path/to/checkout/packaging/eden-client[cluster]', or "
+            "beside the server 'path/to/checkout[cluster]'"
         ) from error
     try:
         system, path = fsspec.core.url_to_fs(address)

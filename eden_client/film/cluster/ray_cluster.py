@@ -411,7 +411,8 @@ def _connected(address: str) -> Any:
         import ray
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"--ray needs {error.name}: pip install 'eden-client[cluster]' or 'eden-torchserve[cluster]'"
+            f"--ray needs {error.name}: pip install 'path/to/checkout/packaging/eden-client[cluster]', or "
+            "beside the server 'path/to/checkout[cluster]'"
         ) from error
     if address != AUTO:
         _check_reached(address.removeprefix("ray://"))

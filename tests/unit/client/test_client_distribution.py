@@ -136,8 +136,10 @@ def test_without_grpc_everything_else_runs_and_an_error_says_what_is_missing(ins
     command = ("eden-interpolate", str(tmp_path), str(tmp_path / "out.mp4"), "--grpc")
     done = run_alone(installed, CLIENT["dependencies"], *command, skipped=["eden_client.api.grpc_route"])
     assert done.returncode == 1
-    needs = "the route grpc needs grpc: pip install 'eden-client[grpc]' or 'eden-torchserve[client]'"
-    assert done.stderr == f"eden-interpolate: {needs}\n"
+    needs = (
+        "the route grpc needs grpc: pip install 'path/to/checkout/packaging/eden-client[grpc]', or beside the server"
+    )
+    assert done.stderr == f"eden-interpolate: {needs} 'path/to/checkout[client]'\n"
 
 
 def test_what_it_needs_includes_what_is_tested_here():

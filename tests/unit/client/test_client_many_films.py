@@ -102,7 +102,8 @@ def refused(capsys, *arguments):
 
 def test_without_ray_an_error_says_what_is_missing(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    needs = "--ray needs ray: pip install 'eden-client[cluster]' or 'eden-torchserve[cluster]'"
+    needs = "--ray needs ray: pip install 'path/to/checkout/packaging/eden-client[cluster]', or beside the server "
+    needs += "'path/to/checkout[cluster]'"
     assert refused(capsys, "--ray", "auto").endswith(needs)
 
 

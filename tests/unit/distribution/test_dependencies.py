@@ -177,7 +177,7 @@ def test_the_page_without_its_extra_says_what_is_missing() -> None:
     call = [sys.executable, "-c", WITHOUT_UVICORN, "--help"]
     done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "web: uvicorn is missing: pip install 'eden-torchserve[web]'\n"
+    assert done.stderr == "web: uvicorn is missing: pip install 'path/to/checkout[web]'\n"
 
 
 def pins() -> dict[str, str]:
