@@ -18,7 +18,7 @@ from media.images import Frame
 NPY_MAGIC = b"\x93NUMPY"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _LONGEST_HEADER = 10_000
-"""Bytes, as NumPy itself has it."""
+"""The most bytes of a header; NumPy has the same limit."""
 _NUMBER = r"(?:0|[1-9][0-9]{0,17})L?"  # Python 2 wrote an L
 _ITEM = re.compile(
     r"""\s*(?P<quote>['"])(?P<key>\w+)(?P=quote)\s*:\s*"""
@@ -74,7 +74,7 @@ def npy_shape(data: bytes, layout: FrameLayout = "rgb24") -> tuple[int, ...]:
 
 
 def _frames_header(data: bytes, layout: FrameLayout) -> tuple[tuple[int, ...], bool, int]:
-    """Shape, whether in Fortran's order, where the frames start. MediaError: not uint8, or no shape of that layout."""
+    """Shape, whether in Fortran order, offset of the frames. Raises MediaError: not uint8, or another shape."""
     try:
         shape, fortran_order, dtype, start = read_header(data)
     except MediaError:
@@ -88,7 +88,7 @@ def _frames_header(data: bytes, layout: FrameLayout) -> tuple[tuple[int, ...], b
 
 
 def _checked_length(data: bytes, shape: tuple[int, ...], start: int) -> int:
-    """The bytes of an array. MediaError unless just as many are there."""
+    """The bytes of an array. Raises MediaError: there are more or fewer of them after the header."""
     count = math.prod(shape)
     if len(data) - start != count:
         raise MediaError(
@@ -98,11 +98,11 @@ def _checked_length(data: bytes, shape: tuple[int, ...], start: int) -> int:
 
 
 def read_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """What a .npy (version 1.0, 2.0, 3.0) says of its array: shape, whether in Fortran's order, type; where it starts.
+    """The header of a .npy (version 1.0, 2.0, 3.0): shape, whether in Fortran order, type, and offset of the array.
 
-    In place of NumPy's own reader, which evaluates the header as Python: in threads of Python 3.11 that fails now and
-    then on a sound one (python/cpython#106905). Raises ValueError or TypeError: damaged; MediaError: an array of
-    records.
+    Used instead of NumPy's own reader, which evaluates the header as Python: in threads of Python 3.11, that sometimes
+    fails on a correct header (python/cpython#106905). Raises ValueError or TypeError: it is damaged; MediaError: it is
+    an array of records.
     """
     if data[: len(NPY_MAGIC)] != NPY_MAGIC:
         raise ValueError("not a .npy file")
@@ -127,7 +127,7 @@ def read_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
 
 
 def _items(text: str) -> dict[str, str]:
-    """Each key of a header and its value, as it is written."""
+    """The keys of a header, with the text of their values."""
     items: dict[str, str] = {}
     at = 0
     while at < len(text):
@@ -147,7 +147,7 @@ def encode_npy(frames: Frame) -> bytes:
 
 
 def zip_images(pictures: Iterable[bytes], extension: str) -> bytes:
-    """Picture files as frame_000000.EXT, frame_000001.EXT, ... in a zip that depends on nothing else (no clock)."""
+    """Picture files as frame_000000.EXT, frame_000001.EXT, ... in a zip. Equal pictures give equal bytes: no clock."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for index, picture in enumerate(pictures):

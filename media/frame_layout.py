@@ -1,4 +1,4 @@
-"""How the samples of a clip's frames lie in an array of bytes."""
+"""The layouts of a clip's frames in an array of bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHAPES: dict[FrameLayout, str] = {"rgb24": "[K, H, W, 3]", "i420": "[K, H*3/2, W
 
 
 def frame_size(shape: Sequence[int], layout: FrameLayout) -> tuple[int, int]:
-    """(H, W), pixels of each frame of an array of `shape`. Raises MediaError where it is none of `layout`."""
+    """(H, W) in pixels of the frames in an array of `shape`. Raises MediaError: it is not a shape of `layout`."""
     if layout == "rgb24" and len(shape) == 4 and shape[3] == 3 and min(shape) > 0:
         return shape[1], shape[2]
     if layout == "i420" and len(shape) == 3 and min(shape) > 0 and shape[1] % 3 == 0 and shape[2] % 2 == 0:

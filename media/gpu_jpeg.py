@@ -2,17 +2,17 @@
 
 What torchvision's wrapper (0.26 to 0.28) leaves to its callers, by its source and its issues:
 
-- It decodes on a stream of its own, into memory taken for the caller's stream, and does not wait for what that stream
-  has still to do there; and the GPU's decoding engine heeds no stream at all (pytorch/vision#9606). So pictures are
-  decoded into memory that belongs to another stream, and comes back to it only when nothing under way uses it.
-- It encodes on a stream of its own too, and does not wait for the frames. So they are waited for first.
-- One picture that it refuses fails its batch. So the header decides who takes part, and a batch that fails is taken
-  one by one.
-- Where a scan ends early, nvJPEG shows in the rest of the picture what it decoded before: other people's pixels, as
-  measured on an H100. They lie in its own buffers, so nobody else can clear them; and that a scan is whole shows only
-  when it is decoded. So decode nothing here that comes from strangers.
-- One decoder and one encoder serve a process. They may be called from any thread and take turns; a second GPU in the
-  same process would make them anew at every change: have one GPU in a process.
+- It decodes on a stream of its own, into memory allocated for the caller's stream, and does not wait for work of that
+  stream on this memory; and the GPU's decoding engine ignores streams altogether (pytorch/vision#9606). So pictures
+  are decoded into memory of another stream, which is reused only when no unfinished work uses it.
+- It encodes on a stream of its own too, and does not wait for the frames. So the frames are waited for first.
+- A picture that it refuses fails the whole batch. So the header decides which pictures are decoded here, and a batch
+  that fails is decoded one by one.
+- Where a scan ends early, nvJPEG fills the rest of the picture with pixels of an earlier one, which may be another
+  caller's (measured on an H100). They lie in its own buffers, so nobody else can clear them; and whether a scan is
+  complete is known only after decoding. So decode nothing here that comes from strangers.
+- A process has one decoder and one encoder. Any thread may call them, one at a time. With a second GPU in the same
+  process they would be made anew at every change: use one GPU per process.
 - Chroma of 4:2:0 and 4:2:2 is enlarged by repeating it, where libjpeg interpolates; JPEGs are written in 4:4:4, where
   Pillow writes 4:2:0. `python -m bench.jpeg` measures both.
 """
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     import torch
 
 _OLDEST = (0, 26)
-"""Of torchvision. Versions up to 0.22 hand out JPEGs before they are complete (pytorch/vision#9060)."""
+"""The oldest usable torchvision. Versions up to 0.22 return JPEGs before they are complete (pytorch/vision#9060)."""
 _LARGEST_SIDE = 65_500
-"""As libjpeg has it, for the same answer from both."""
+"""Pixels per side; libjpeg's limit, so that both encoders give the same answer."""
 
 
 class Unavailable(Exception):
-    """No JPEG on the GPU here. The message says why."""
+    """JPEG cannot be decoded or encoded on the GPU here. The message says why."""
 
 
 class GpuJpeg:
     """Decodes and encodes JPEG on one CUDA device. Its methods may run in any thread."""
 
     def __init__(self, device: torch.device) -> None:
-        """Tries a small picture first, which also makes what nvJPEG needs (hundreds of milliseconds, once).
+        """Try a small picture, which also sets up nvJPEG (hundreds of milliseconds, once).
 
-        Raises Unavailable: no CUDA device, no torchvision, or one without nvJPEG.
+        Raises Unavailable: there is no CUDA device, no torchvision, or no nvJPEG in it.
         """
         import torch
 
@@ -66,10 +66,10 @@ class GpuJpeg:
             raise Unavailable(f"nvJPEG does not work here: {str(error).strip().partition(chr(10))[0]}") from error
 
     def decode(self, data: Sequence[bytes], *, max_pixels: int) -> list[torch.Tensor | None]:
-        """Each picture as uint8 [3, H, W] on the device, ready to be used on the current stream.
+        """Each picture as uint8 [3, H, W] on the device, ready for use on the current stream.
 
-        None where `media.decode_image` has to do it: what is no plain JPEG (media/jpeg_header.py), has more than
-        `max_pixels`, or is refused by nvJPEG. Raises RuntimeError where the device itself has failed.
+        None for a picture that `media.decode_image` has to decode: it is no plain JPEG (media/jpeg_header.py), has more
+        than `max_pixels`, or is refused by nvJPEG. Raises RuntimeError: the device has failed.
         """
         pictures: list[torch.Tensor | None] = [None] * len(data)
         payloads: dict[int, memoryview] = {}
@@ -85,9 +85,8 @@ class GpuJpeg:
     def encode(self, frames: Sequence[torch.Tensor], quality: int = DEFAULT_QUALITY) -> list[bytes]:
         """Each frame, uint8 [3, H, W] on the device, as a baseline JPEG in 4:4:4. Quality is 1 to 100.
 
-        Waits for what the current stream has to do up to now. Raises MediaError: a quality out of range, a frame of
-        another shape or type, on another device, or with a side of more than 65500; RuntimeError: nvJPEG or the device
-        has failed.
+        Waits for the work of the current stream. Raises MediaError: the quality is out of range, or a frame has another
+        shape, type or device, or a side of more than 65500 pixels; RuntimeError: nvJPEG or the device has failed.
         """
         import torch
 
@@ -106,20 +105,20 @@ class GpuJpeg:
         return [part.numpy().tobytes() for part in parts]
 
     def _decode(self, payloads: Sequence[bytes | memoryview]) -> list[torch.Tensor | None]:
-        """All together; where that fails, each by itself, with None for those that nvJPEG refuses."""
+        """Decode all in one batch; if that fails, one by one, with None for those that nvJPEG refuses."""
         import torch
 
         try:
             return [*self._decode_batch(payloads)]
         except RuntimeError:
-            # Raises where not a picture but the device is at fault; and nothing is decoded any more into what is freed.
+            # Raises if the device has failed; else all decoding into the memory that is freed next has ended.
             torch.cuda.synchronize(self.device)
             if len(payloads) == 1:
                 return [None]
         return [picture for payload in payloads for picture in self._decode([payload])]
 
     def _decode_batch(self, payloads: Sequence[bytes | memoryview]) -> list[torch.Tensor]:
-        """Raises RuntimeError if any of them is refused."""
+        """Decode all in one batch. Raises RuntimeError: one of them is refused."""
         import torch
 
         files = [torch.frombuffer(bytearray(payload), dtype=torch.uint8) for payload in payloads]
@@ -128,7 +127,9 @@ class GpuJpeg:
             pictures: list[torch.Tensor] = self._coder.decode_jpeg(
                 files, mode=self._coder.ImageReadMode.RGB, device=self.device
             )
-        for picture in pictures:  # complete by now; the memory must outlive what the current stream does with it
+        for (
+            picture
+        ) in pictures:  # they are complete; the current stream must be done with their memory before it is reused
             picture.record_stream(current)
         return pictures
 
@@ -148,11 +149,11 @@ class GpuJpeg:
         grey = torch.full((3, 16, 16), 100, dtype=torch.uint8, device=self.device)
         (picture,) = self._decode_batch(self.encode([grey]))
         if picture.shape != grey.shape or (picture.int() - grey.int()).abs().max().item() > 2:
-            raise RuntimeError("a grey square came back as something else")
+            raise RuntimeError("a grey square was decoded to other pixels")
 
 
 def _torchvision() -> Any:
-    """Its module for pictures. Raises Unavailable: not there, not loading, or too old."""
+    """torchvision's module for pictures. Raises Unavailable: it is missing, too old, or does not load."""
     try:
         version: str = importlib.import_module("torchvision").__version__
         module = importlib.import_module("torchvision.io")
@@ -167,9 +168,9 @@ def _torchvision() -> Any:
 
 @functools.cache
 def _own_stream(index: int) -> torch.cuda.Stream:
-    """One stream for each GPU of the process: nothing is queued on it that waits for the streams of callers.
+    """The stream for a GPU, one per process. Nothing on it ever waits for the streams of callers.
 
-    Of high priority, so that it is none of those that PyTorch deals out to others, in turn, from a pool of 32.
+    It has high priority, so that it is none of the 32 streams that PyTorch gives to others in turn.
     """
     import torch
 

@@ -1,7 +1,7 @@
-"""What a picture's header says: its size as it will be shown, and what its decoder will hold.
+"""Reads a picture's header: its size as shown, and what its decoder will hold in memory.
 
-Read here, byte by byte: Pillow allocates a WebP's canvas as it opens it, and knows the orientation of a PNG only after
-its pixels. Nothing here copies pixels, and every loop has an end that does not depend on what the file says.
+It is read here, byte by byte, because Pillow allocates a WebP's canvas when it opens the file, and knows the
+orientation of a PNG only after its pixels. Nothing here copies pixels, and no loop depends on the file for its end.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Literal
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 LARGEST_SIDE = 2**31 - 1
-"""Pixels, of PNG; JPEG ends at 65535, WebP at 16384."""
+"""The most pixels per side that PNG allows; JPEG allows 65535, WebP 16384."""
 _MOST_CHUNKS = 1 << 16
 _MOST_SEGMENTS = 1 << 10
 _MOST_SCANS = 200
-"""Of a progressive JPEG; usual are about ten. Each costs a pass over the picture, however few bytes it has."""
+"""The most scans of a progressive JPEG; about ten are usual. Each costs a pass over the picture, even an empty one."""
 _MOST_ENTRIES = 512
 _LONGEST_TEXT = 1 << 16
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _PNG_KEPT = (b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PNG_FRONT_END = 33
-"""Bytes of the signature and the first chunk, IHDR."""
+"""The end of a PNG's signature and its first chunk, IHDR, in bytes."""
 _CHUNK = struct.Struct(">I4s")
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -34,39 +34,39 @@ _SEQUENTIAL = (0xC0, 0xC1, 0xC9)
 _SOS, _APP1 = 0xDA, 0xE1
 _BARE = frozenset(range(0xD0, 0xDA)) | {0x01}
 _JPEG_DROPPED = frozenset(range(0xE1, 0xF0)) - {0xEE} | {0xFE}
-"""EXIF, colour profiles, comments; APP14, Adobe's, says how the colours are coded."""
+"""JPEG's markers of EXIF, colour profiles and comments; without Adobe's APP14, which states the coding of colours."""
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _INTEGERS = {3: 2, 4: 4}
-"""Bytes of TIFF's types SHORT and LONG."""
+"""Bytes per value of TIFF's types SHORT and LONG."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """A picture as its header has it."""
+    """What a picture's header states."""
 
     format: str
-    """Pillow's name: PNG, JPEG or WEBP"""
+    """Pillow's name of the format: PNG, JPEG or WEBP"""
     height: int
     """pixels, as stored"""
     width: int
     orientation: int = 1
-    """EXIF's, 1 to 8; 5 to 8 exchange height and width"""
+    """EXIF's orientation, 1 to 8; 5 to 8 exchange height and width"""
     depth: int = 8
     """bits per channel"""
     channels: int = 3
-    """as stored: 1 where there is a palette"""
+    """as stored: 1 with a palette"""
     coefficients: float = 0.0
-    """bytes per pixel of all DCT coefficients, which a JPEG decoder holds where the scans hold parts of a picture"""
+    """bytes per pixel of all DCT coefficients, which a decoder holds for a JPEG of several scans; 0 for others"""
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the picture upright."""
+        """(height, width) of the upright picture."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of a PNG, JPEG or WebP; None for what is none of these. Raises ValueError: damaged."""
+    """The header of a PNG, JPEG or WebP; None: it is another format. Raises ValueError: it is damaged."""
     if data.startswith(PNG_MAGIC):
         return _png(data)
     if data.startswith(b"\xff\xd8\xff"):
@@ -77,7 +77,7 @@ def read_header(data: bytes) -> Header | None:
 
 
 def without_metadata(data: bytes, header: Header) -> bytes:
-    """The same picture without what a decoder need not see: EXIF, text, colour profiles. Raises ValueError: damaged."""
+    """The same picture without EXIF, texts and colour profiles. Raises ValueError: it is damaged."""
     if header.format == "PNG":
         kept = [data[at:end] for kind, at, end in _chunks(data) if kind in _PNG_KEPT]
         return b"".join([data[:_PNG_FRONT_END], *kept])
@@ -98,7 +98,7 @@ def _png(data: bytes) -> Header:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """A PNG's chunks behind its header, up to IEND: kind, where it starts, where it ends; the last may be cut short."""
+    """A PNG's chunks after its header, up to IEND, each as (kind, start, end); the last may be truncated."""
     at = _PNG_FRONT_END
     for _ in range(_MOST_CHUNKS):
         if at + 8 > len(data):
@@ -113,7 +113,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _png_orientation(data: bytes) -> int:
-    """By its EXIF, by ImageMagick's way of writing it, or by its XMP, each before or behind the pixels."""
+    """The orientation by EXIF, by ImageMagick's form of EXIF, or by XMP; each may come before or after the pixels."""
     exif = raw = xmp = b""
     for kind, at, end in _chunks(data):
         if kind == b"IDAT":
@@ -170,7 +170,7 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """A JPEG's segments: marker, where it starts, where it ends. The last is its first scan, with all behind it."""
+    """A JPEG's segments, each as (marker, start, end). The last one is its first scan, with everything after it."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
         match = _MARKER.search(data, at)
@@ -225,7 +225,7 @@ def _webp_metadata(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _orientation(exif: bytes, xmp: bytes) -> int:
-    """1 to 8, by the first directory of an EXIF block, else by XMP; 1 (upright) where neither can be read."""
+    """The orientation, 1 to 8, by the first directory of EXIF, else by XMP; 1 (upright) where neither is readable."""
     value = _exif_orientation(exif)
     if value is None and (match := _XMP_ORIENTATION.search(xmp)):
         value = int(match[1])

@@ -21,14 +21,14 @@ Frame = np.ndarray[Any, np.dtype[np.uint8]]
 ImageFormat = Literal["png", "jpeg", "webp"]
 
 READABLE = ("PNG", "JPEG", "WEBP")
-"""Pillow's names of what `decode_image` reads by default; Pillow's other decoders stay out of a server's reach."""
+"""Pillow's names of the formats that `decode_image` reads by default. A server uses no other decoder of Pillow's."""
 
 DEFAULT_QUALITY = 90
-"""For JPEG and WebP, where the caller names none."""
+"""The default quality of JPEG and WebP, 1 to 100."""
 
 _LONGEST_JPEG = 65_500
 _TILE = 1 << 16
-"""Pixels that are converted at once: what conversion holds beside picture and frame stays small, and in cache."""
+"""Pixels that are converted at once: the temporary memory of a conversion stays small, and in cache."""
 _STORED: dict[int, Callable[[Frame], Frame]] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -48,10 +48,10 @@ _DEEP_FORMATS = {"gray16be": 1, "ya16be": 2, "rgb48be": 3, "rgba64be": 4}
 def decode_image(data: bytes, *, max_pixels: int, formats: tuple[str, ...] = READABLE) -> Frame:
     """The picture in `data` as a frame [H, W, 3], upright by its EXIF orientation.
 
-    Transparent pictures are composited on black, 16-bit ones scaled to the nearest of 256 levels, grey, palette and
-    CMYK ones converted; of an animation the first frame is taken. Colour profiles are not applied.
-    `media.peek` tells how much memory it needs.
-    Raises MediaError: no bytes, not one of `formats`, damaged, or more than `max_pixels` (by its header alone).
+    Transparent pictures are composited on black, 16-bit ones are rounded to 256 levels, grey, palette and CMYK ones are
+    converted; of an animation, the first frame is taken. Colour profiles are not applied. `media.peek` states how much
+    memory decoding needs.
+    Raises MediaError: no bytes, not one of `formats`, damaged, or more than `max_pixels` by its header.
     """
     header = readable_header(data, formats)
     if header is not None:
@@ -64,7 +64,7 @@ def decode_image(data: bytes, *, max_pixels: int, formats: tuple[str, ...] = REA
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise MediaError("an image of more pixels than any reader here allows") from error
+        raise MediaError("an image of more pixels than any decoder here allows") from error
     except Exception as error:
         raise MediaError(_unreadable(formats)) from error
     with image:
@@ -77,7 +77,7 @@ def decode_image(data: bytes, *, max_pixels: int, formats: tuple[str, ...] = REA
                 return _frame(image.size, orientation, _rgb(image))
         except Exception as error:
             raise MediaError(_damaged(image)) from error
-    del image  # its pixels: they only showed that the file is whole, as FFmpeg does not
+    del image  # frees its pixels: they only showed that the file is complete, which FFmpeg does not check
     try:
         return _frame((width, height), orientation, _deep_rgb(data, (width, height)))
     except Exception as error:
@@ -85,8 +85,8 @@ def decode_image(data: bytes, *, max_pixels: int, formats: tuple[str, ...] = REA
 
 
 def _plain_jpeg(data: bytes) -> Frame | None:
-    """A JPEG without peculiarities, by libjpeg-turbo as Pillow has it, which gives the same pixels in half the time and
-    lets other threads run meanwhile; None where Pillow has to say what it is, or what is wrong with it."""
+    """A plain JPEG, decoded by libjpeg-turbo without Pillow: the same pixels in half the time, and other threads run
+    meanwhile. None: Pillow has to decode it, or to report what is wrong with it."""
     plain = read_jpeg_header(data)
     if not isinstance(plain, JpegHeader):
         return None
@@ -114,7 +114,7 @@ def readable_header(data: bytes, formats: tuple[str, ...] = READABLE) -> Header 
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
-    """MediaError if there are more than `max_pixels`."""
+    """Raise MediaError if there are more than `max_pixels`."""
     if width * height > max_pixels:
         raise MediaError(f"an image of {width}x{height} = {width * height} pixels; {max_pixels} are allowed")
 
@@ -128,10 +128,10 @@ def _damaged(image: Image.Image) -> str:
 
 
 def encode_image(frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
-    """`frame` [H, W, 3] as a picture file. PNG is lossless and packed for speed; quality 1-100 is JPEG's and WebP's.
+    """`frame` [H, W, 3] as a picture file. `quality`, 1 to 100, is for JPEG and WebP; PNG is lossless.
 
-    Raises MediaError: an unknown format, a quality out of range or given for PNG, a frame of another shape or type,
-    or one larger than the format can hold.
+    Raises MediaError: the format is unknown, the quality is out of range or given for PNG, or the frame has another
+    shape or type, or is larger than the format can hold.
     """
     check_frame(frame)
     options = _encoder_options(format, quality)
@@ -148,15 +148,15 @@ def encode_image(frame: Frame, format: ImageFormat, quality: int | None = None) 
 
 
 def _encode_jpeg(frame: Frame, quality: int) -> bytes:
-    """Baseline, 4:2:0, as Pillow makes it, in half the time; other threads run meanwhile."""
+    """A baseline JPEG in 4:2:0, as Pillow makes it, in half the time; other threads run meanwhile."""
     if max(frame.shape) > _LONGEST_JPEG:
-        raise ValueError(f"at most {_LONGEST_JPEG} a side")
+        raise ValueError(f"at most {_LONGEST_JPEG} per side")
     packed: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality, "RGB", "420")
     return packed
 
 
 def check_frame(frame: Frame) -> None:
-    """MediaError unless `frame` is uint8 [H, W, 3] with at least one pixel."""
+    """Raise MediaError unless `frame` is uint8 [H, W, 3] with at least one pixel."""
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
         raise MediaError(f"a frame must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
 
@@ -178,7 +178,7 @@ def _encoder_options(format: str, quality: int | None) -> dict[str, int]:
 
 
 def _frame(size: tuple[int, int], orientation: int, rgb: Callable[[_Tile], Frame]) -> Frame:
-    """A picture of `size` (W, H) as an upright frame. `rgb` gives a part of it [h, w, 3]: left, top, right, bottom."""
+    """A picture of `size` (W, H) as an upright frame. `rgb` returns the part (left, top, right, bottom), [h, w, 3]."""
     width, height = size
     frame: Frame = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
     stored = _STORED.get(orientation, _STORED[1])(frame)
@@ -212,7 +212,7 @@ def is_deep_png(data: bytes) -> bool:
 
 
 def _deep_rgb(data: bytes, size: tuple[int, int]) -> Callable[[_Tile], Frame]:
-    """A PNG of 16 bits per channel. Pillow keeps colour's high byte and clips grey; FFmpeg keeps all 16."""
+    """A PNG of 16 bits per channel, decoded by FFmpeg, which keeps all 16: Pillow drops 8 of colours and clips grey."""
     (picture,) = av.CodecContext.create("png", "r").decode(av.Packet(data))
     assert isinstance(picture, VideoFrame)
     channels = _DEEP_FORMATS[picture.format.name]
@@ -235,7 +235,7 @@ def _deep_rgb(data: bytes, size: tuple[int, int]) -> Callable[[_Tile], Frame]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) where there is none or the EXIF block is unreadable: no reason to refuse."""
+    """The EXIF orientation, 1 to 8; 1 (upright) where there is none or EXIF is unreadable, which is no error."""
     try:
         orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
         return orientation if orientation in _STORED else 1

@@ -1,7 +1,7 @@
-"""Which JPEGs every decoder reads alike, told from their markers and without decoding them (ITU-T T.81).
+"""Finds by their markers, without decoding, the JPEGs that every decoder reads alike (ITU-T T.81).
 
-A decoder on a GPU knows no EXIF orientation, guesses colour spaces in its own way, and may fill what a truncated file
-lacks without a word. So only the plain kind is for it: baseline, 8 bits, Y'CbCr in one scan, upright, whole.
+A decoder on a GPU ignores EXIF orientation, guesses colour spaces in its own way, and may fill the rest of a truncated
+picture without an error. So it only gets plain JPEGs: baseline, 8 bits, Y'CbCr in one scan, upright, complete.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ _FRAMES = {
 _WITHOUT_LENGTH = {0x01, *range(_RST0, _SOS)}
 
 _MOST_SEGMENTS = 512
-"""Before the scan. A colour profile takes 255 at most; each costs time."""
+"""The most segments before the scan, since each costs time. A colour profile takes 255 at most."""
 _LUMA = {(1, 1), (2, 1), (2, 2)}
-"""Samples of luma across and down for each of chroma: 4:4:4, 4:2:2, 4:2:0."""
+"""Luma samples across and down per chroma sample: 4:4:4, 4:2:2, 4:2:0."""
 _Y_CB_CR = b"\x01\x02\x03"
-"""The components' identifiers by JFIF. Others make libjpeg guess: `RGB`, for one, stands for what it says."""
+"""JFIF's identifiers of the components. From others, libjpeg guesses the colours: `RGB`, for example, means RGB."""
 _ORIENTATION = 0x0112
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
-"""As Pillow looks for it."""
+"""Finds the orientation in XMP as Pillow does."""
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """A plain JPEG: its size in pixels, its luma's sampling factors, and how many bytes it takes of what was read."""
+    """A plain JPEG: its size in pixels, its luma's sampling factors, and where it ends."""
 
     width: int
     height: int
     sampling: tuple[int, int]
-    """Across, down; chroma's are 1, 1. (2, 2) is 4:2:0."""
+    """Luma's sampling factors across and down; those of chroma are 1, 1. (2, 2) is 4:2:0."""
     end: int
-    """Just after its EOI marker: whatever follows is no part of it."""
+    """The offset just after its EOI marker. What follows is not part of it."""
 
 
 class _NotPlain(Exception):
-    """Why this one is for a decoder that knows more."""
+    """The JPEG is not plain. The message says why."""
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | str:
-    """The header of a plain JPEG, or in a few words why `data` is none. Raises nothing, whatever the bytes.
+    """The header of a plain JPEG, or a few words on why `data` is none. Never raises.
 
-    Plain: baseline, 8 bits, three components Y'CbCr in one interleaved scan, 4:4:4, 4:2:2 or 4:2:0, upright, with
-    every table that it names, as many restart markers as it announces, and its end. The scan is not decoded: bits
-    that are wrong inside it remain to be found.
+    Plain: baseline, 8 bits, three components Y'CbCr in one interleaved scan, 4:4:4, 4:2:2 or 4:2:0, upright, with all
+    tables that it names, all restart markers that it announces, and its end. The scan is not decoded, so damage inside
+    it is not found here.
     """
     try:
         return _read(data)
@@ -101,7 +101,7 @@ def _read(data: bytes) -> JpegHeader:
         elif marker == _APP1 and body.startswith(b"Exif\0\0"):
             exif_blocks += 1
             if exif_blocks > 1 or not _is_upright(body[6:]):
-                raise _NotPlain("an EXIF orientation, or EXIF that is not clear")
+                raise _NotPlain("an EXIF orientation, or EXIF that cannot be read")
         elif marker == _APP1 and body.startswith(_XMP):
             if any(value != b"1" for value in _XMP_ORIENTATION.findall(body)):
                 raise _NotPlain("an orientation in XMP")
@@ -115,7 +115,7 @@ def _read(data: bytes) -> JpegHeader:
 
 
 def _segment(data: bytes, at: int) -> tuple[int, bytes, int]:
-    """The marker at `at`, what its segment holds, and where the next one begins."""
+    """The marker at offset `at`, the content of its segment, and the offset of the next one."""
     if len(data) < at + 4:
         raise _NotPlain("cut short")
     prefix, marker, length = struct.unpack_from(">BBH", data, at)
@@ -136,7 +136,7 @@ class _Frame:
 
     @property
     def units(self) -> int:
-        """Groups of blocks that are coded together (MCUs), the ones across the edges included."""
+        """Number of MCUs (groups of blocks that are coded together), including those across the edges."""
         across, down = self.sampling
         return -(-self.width // (8 * across)) * -(-self.height // (8 * down))
 
@@ -151,7 +151,7 @@ def _frame(body: bytes) -> _Frame:
         raise _NotPlain("a damaged frame header")
     depth, height, width, components = struct.unpack_from(">BHHB", body)
     if depth != 8:
-        raise _NotPlain(f"{depth} bits a sample")
+        raise _NotPlain(f"{depth} bits per sample")
     if components != 3:
         raise _NotPlain(f"components: {components}")
     if len(body) != 15 or not width or not height:
@@ -165,7 +165,7 @@ def _frame(body: bytes) -> _Frame:
 
 
 def _quantisers(body: bytes) -> set[int]:
-    """The tables' numbers. Of 64 bytes each, in zigzag order, none of them 0."""
+    """The numbers of the quantisation tables, which hold 64 bytes each, none of them 0."""
     tables = range(0, len(body), 65)
     if not body or len(body) % 65 or any(body[at] > 3 for at in tables):
         raise _NotPlain("a quantisation table that is damaged, or of 16 bits")
@@ -185,7 +185,7 @@ def _codes(body: bytes) -> set[tuple[int, int]]:
         if kind > 1 or number > 1 or len(lengths) < 16 or len(symbols) < sum(lengths) or not symbols:
             raise _NotPlain("a damaged Huffman table")
         if kind == 0 and max(symbols) > 11:
-            raise _NotPlain("a Huffman table of more than 8 bits a sample")
+            raise _NotPlain("a Huffman table of more than 8 bits per sample")
         if not _fits(lengths):
             raise _NotPlain("a Huffman table of too many codes")
         found.add((kind, number))
@@ -194,7 +194,7 @@ def _codes(body: bytes) -> set[tuple[int, int]]:
 
 
 def _fits(lengths: bytes) -> bool:
-    """Whether each length has bits enough for its codes; none may be all ones (T.81, annex C)."""
+    """Whether a Huffman table's codes fit into their lengths; no code may be all ones (T.81, annex C)."""
     code = 0
     for bits, count in enumerate(lengths, 1):
         code = 2 * code + count
@@ -204,7 +204,7 @@ def _fits(lengths: bytes) -> bool:
 
 
 def _check_scan(body: bytes, codes: set[tuple[int, int]]) -> None:
-    """All three components, all 64 coefficients at full precision, by tables that are there."""
+    """Check that a scan holds all components and all 64 coefficients at full precision, with tables that exist."""
     if len(body) != 10 or body[0] != 3 or body[1:7:2] != _Y_CB_CR:
         raise _NotPlain("several scans")
     if body[7:] != b"\x00\x3f\x00":
@@ -214,9 +214,9 @@ def _check_scan(body: bytes, codes: set[tuple[int, int]]) -> None:
 
 
 def _end(data: bytes, start: int, frame: _Frame, interval: int) -> int:
-    """Where the picture ends whose coded blocks begin at `start`.
+    """The offset at which the picture ends whose coded blocks begin at `start`.
 
-    Inside them 0xFF stands before 0x00 or a restart marker; the first other marker must be EOI.
+    In coded blocks, 0xFF is followed by 0x00 or is part of a restart marker. The first other marker must be EOI.
     """
     if len(data) < start + 2:
         raise _NotPlain("cut short")
@@ -229,7 +229,7 @@ def _end(data: bytes, start: int, frame: _Frame, interval: int) -> int:
         raise _NotPlain("cut short")
     if markers[length] != _EOI:
         raise _NotPlain(f"marker {int(markers[length]):#04x} in the scan or after it")
-    if 8 * length < 2 * frame.blocks:  # a bit for DC, one for AC, at the very least
+    if 8 * length < 2 * frame.blocks:  # a block takes at least a bit for DC and one for AC
         raise _NotPlain("a scan too short for its size")
     if interval:
         _check_restarts(markers[:length], found[:length], -(-frame.units // interval) - 1)
@@ -237,13 +237,13 @@ def _end(data: bytes, start: int, frame: _Frame, interval: int) -> int:
 
 
 def _check_restarts(markers: _Bytes, found: _Flags, expected: int) -> None:
-    """As many of them as the interval makes, numbered 0 to 7 in turn: a part that is lost shows here."""
+    """Check that there are as many restart markers as expected, numbered 0 to 7 in turn: else a part is lost."""
     if np.count_nonzero(found) != expected or ((markers[found] & 7) != np.arange(expected) % 8).any():
         raise _NotPlain("restart markers that do not fit")
 
 
 def _is_upright(tiff: bytes) -> bool:
-    """Whether the first directory of this EXIF block says so, or says nothing; False where it is damaged."""
+    """Whether the first directory of an EXIF block states upright, or no orientation. False: it is damaged."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None or len(tiff) < 8:
         return False

@@ -12,11 +12,11 @@ import av
 from av.container import InputContainer
 
 _PATTERN_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-"""Of names in which FFmpeg takes %d, {a,b} or ? for a pattern of many pictures."""
+"""Endings of file names in which FFmpeg takes %d, {a,b} or ? for a pattern of many pictures."""
 
 
 def file_url(path: str | Path) -> str:
-    """What FFmpeg takes for this file: what stands before a colon is else a protocol to it (Alien:Romulus.mkv)."""
+    """The URL by which FFmpeg opens a file. In a plain name it takes text before a colon for a protocol."""
     return f"file:{path}"
 
 
@@ -24,7 +24,7 @@ def file_url(path: str | Path) -> str:
 def open_input(
     source: str | Path | BinaryIO, *, format: str | None = None, options: dict[str, str] | None = None
 ) -> Iterator[InputContainer]:
-    """A file, or an open one, for FFmpeg to read; what is not UTF-8 in its tags is replaced.
+    """Open a file, or a file object, for FFmpeg to read. Bytes in its tags that are not UTF-8 are replaced.
 
     Raises av.FFmpegError, ValueError or OSError.
     """

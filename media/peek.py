@@ -1,4 +1,4 @@
-"""Size of a picture, a .npy or a video, and how much memory decoding it needs, from its header alone."""
+"""Finds, from its header alone, the size of a picture, a .npy or a video, and the memory that decoding it needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from media.video_reader import coded_pixels, readable_video_header, threads
 Kind = Literal["picture", "npy", "video"]
 
 FRAME_BYTES_PER_PIXEL = 3
-"""What is handed over: uint8 RGB."""
+"""Bytes per pixel of a decoded frame: uint8 RGB."""
 
 DECODE_BYTES_PER_PIXEL = {
     "png": FRAME_BYTES_PER_PIXEL + 4,
@@ -27,49 +27,49 @@ DECODE_BYTES_PER_PIXEL = {
     "jpeg": FRAME_BYTES_PER_PIXEL + 4 + 8,
     "webp": 4 + 4 + 8,
 }
-"""The most bytes that decoding holds at once for each pixel, by kind of picture, the frame handed over included.
+"""The most bytes per pixel that decoding holds at once, by kind of picture, including the frame that is returned.
 
 png, jpeg   the frame, and Pillow's pixels: 4 bytes each, 1 in grey or with a palette
-16 bits     FFmpeg's pixels, up to four channels of 2 bytes, and Pillow's, of which malloc may keep the memory
-jpeg        all DCT coefficients too where it is progressive, 2 bytes for each sample of up to 4 channels
-webp        two canvases of the decoder, its answer, and Pillow's pixels, each of 4 bytes; the frame comes after
+16 bits     FFmpeg's pixels, up to four channels of 2 bytes, and Pillow's, whose memory malloc may keep
+jpeg        if progressive, also all DCT coefficients, 2 bytes per sample of up to 4 channels
+webp        two canvases of the decoder, its result, and Pillow's pixels, of 4 bytes each; the frame is made after these
 """
 
 HELD_PICTURES = 20
-"""Pictures that a video decoder may hold: 16 references (H.264, H.265), one each that is decoded, shown and converted.
+"""Pictures that a video decoder may hold: 16 references (H.264, H.265), and others being decoded, shown and converted.
 
 Each of its threads holds one more.
 """
 PICTURE_TABLES_PER_PIXEL = 1
-"""Bytes of motion vectors and the like that go with each picture that is held."""
+"""Bytes per pixel of motion vectors and other tables, for each picture that is held."""
 
 _BESIDE = 8 << 20
-"""Bytes of what does not grow with the picture: a decoder's tables, a tile in conversion, malloc's rounding."""
+"""Bytes that do not depend on the picture's size: a decoder's tables, a tile in conversion, malloc's rounding."""
 _BESIDE_WEBP = 12 << 20
 _BESIDE_VIDEO = 24 << 20
 _SAMPLE = 64
-"""Bytes of FFmpeg's index for each sample of a video file."""
+"""Bytes of FFmpeg's index per sample of a video file."""
 _COPIES = 3
-"""Of the coded bytes: without their metadata, as a packet, and as the decoder buffers them."""
+"""Copies of the coded bytes: without metadata, as a packet, and in the decoder's buffer."""
 _ROWS = 4
-"""Of which PNG decoders hold copies: it is with rows of millions of pixels that this counts."""
+"""Rows of which PNG decoders hold copies, which matters where a row has millions of pixels."""
 
 
 @dataclass(frozen=True)
 class Peeked:
-    """What a header states. Only decoding shows whether it is true."""
+    """What a header states, which only decoding can confirm."""
 
     kind: Kind
     height: int
     """pixels of a frame, as decoded: upright"""
     width: int
     frames: int | None
-    """1 of a picture; None where a video does not state it"""
+    """1 for a picture; None: the video does not state it"""
     decode_bytes: int
-    """The most that decoding needs, beside the bytes given.
+    """The most bytes of memory that decoding needs, besides the data.
 
-    Of a picture or a .npy with the frames handed over; of a video with one frame, since they come one at a time: who
-    keeps them adds `frame_bytes` for each.
+    This includes the frames of a picture or a .npy, but only one frame of a video, since these come one at a time: add
+    `frame_bytes` for each frame that you keep.
     """
 
     @property
@@ -79,12 +79,12 @@ class Peeked:
 
 
 def peek(data: bytes, kinds: Collection[Kind] = ("picture", "npy", "video"), layout: FrameLayout = "rgb24") -> Peeked:
-    """What `data` holds, from its header: no pixel is decoded, nothing allocated that grows with what it states.
+    """What the header of `data` states. Decodes no pixel, and allocates nothing that grows with what it states.
 
-    `kinds` are those that the caller takes; what is none of them is called unreadable, as decoding calls it. `layout`:
-    of the frames in a .npy.
-    Raises MediaError: no bytes, none of `kinds`, or a damaged header, with the message of `decode_image`, `decode_npy`
-    or `open_video`. Limits are not looked at.
+    kinds    the kinds that the caller accepts
+    layout   of the frames in a .npy
+    Raises MediaError: there are no bytes, it is none of `kinds`, or the header is damaged; the messages are those of
+    `decode_image`, `decode_npy` and `open_video`. Limits are not checked.
     """
     if "npy" in kinds and data.startswith(NPY_MAGIC):
         shape = npy_shape(data, layout)
@@ -94,7 +94,7 @@ def peek(data: bytes, kinds: Collection[Kind] = ("picture", "npy", "video"), lay
         return Peeked("video", *video.size, video.frames, _video_bytes(video, len(data)))
     if "picture" in kinds:
         picture = readable_header(data)
-        assert picture is not None  # None is for formats that are not asked for
+        assert picture is not None  # None only for formats that were not asked for
         return Peeked("picture", *picture.size, 1, _picture_bytes(picture, len(data)))
     raise MediaError("not a .npy array, or one with a damaged header")
 
@@ -117,6 +117,6 @@ def _picture_bytes(header: Header, length: int) -> int:
 def _video_bytes(header: VideoHeader, length: int) -> int:
     pixels = coded_pixels(header)
     held = HELD_PICTURES + threads(header.height * header.width)
-    converted = 3 * FRAME_BYTES_PER_PIXEL  # as FFmpeg makes it, without the padding of its rows, upright
+    converted = 3 * FRAME_BYTES_PER_PIXEL  # the frame as FFmpeg makes it, without the padding of its rows, and upright
     per_pixel = held * (header.pixel_bytes + PICTURE_TABLES_PER_PIXEL) + converted
     return int(per_pixel * pixels) + _SAMPLE * header.samples + _COPIES * length + _BESIDE_VIDEO

@@ -1,4 +1,4 @@
-"""Signals to end become an exception, so that whatever was begun is cleaned up."""
+"""Turns signals that end a process into an exception, so that the process cleans up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 NAMES = ("SIGTERM", "SIGHUP")
-"""What `kill` and `timeout` send, and a terminal that is closed; not every system has both."""
+"""The signals that `kill` and `timeout`, and a closed terminal, send. Not every system has both."""
 
 
 class _Told:
-    """What this process has been told, and whether that has to wait."""
+    """The signal that this process has received, and whether it has to wait."""
 
     ended = False
     waits = 0
@@ -20,10 +20,10 @@ class _Told:
 
 
 def exit_when_told_to() -> None:
-    """Have the first such signal raise SystemExit in the main thread, with the exit code that shells give for it.
+    """Let the first such signal raise SystemExit in the main thread, with the exit code that shells use for it.
 
-    Those that follow do nothing: `timeout` sends two at once, and what is undone then must not be cut short (SIGINT
-    still does that). A signal that is ignored already (nohup) stays so.
+    Later ones are ignored: `timeout` sends two at once, and must not interrupt the cleaning up (SIGINT still does). A
+    signal that was ignored before (nohup) stays ignored.
     """
     _Told.ended = False
 
@@ -44,7 +44,7 @@ def exit_when_told_to() -> None:
 
 @contextmanager
 def signals_wait() -> Iterator[None]:
-    """In the main thread: such a signal takes effect at the end of the block, so that what is made in it is undone."""
+    """A context, for the main thread, in which such signals wait until its end: what it makes can be cleaned up."""
     _Told.waits += 1
     try:
         yield

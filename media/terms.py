@@ -1,4 +1,4 @@
-"""What a caller may state about a call besides its pictures: its priority and its deadline."""
+"""The terms of a call, besides its pictures: its priority and its deadline."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 """The most urgent first."""
 
 LATEST_MS = 24 * 3600 * 1000
-"""The longest that a caller may say it waits, in milliseconds."""
+"""The latest deadline that a caller may state, in milliseconds from the call."""

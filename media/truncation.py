@@ -1,4 +1,4 @@
-"""Was the file cut short? FFmpeg plays what is there and says nothing, so a third of a film would pass for a film."""
+"""Finds truncated videos. FFmpeg reads what is there without an error, as if a third of a film were the film."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def missing_bytes(container: InputContainer, head: bytes, total: int) -> int:
-    """How many bytes at least a file of `total` bytes, which begins with `head`, lacks by its own index; 0 if none.
+    """The least number of bytes that are missing from a file, by its own index; 0: none.
 
-    Matroska and WebM state their length at the start; MP4's and MOV's sample table says where the last sample ends.
-    Of other formats nothing is known: 0.
+    head    its first bytes
+    total   its length in bytes
+
+    Matroska and WebM state their length at the start; the sample table of MP4 and MOV states where the last sample
+    ends. For other formats it returns 0.
     """
     if head.startswith(_EBML):
         return max(_matroska_end(head) - total, 0)
@@ -22,7 +25,7 @@ def missing_bytes(container: InputContainer, head: bytes, total: int) -> int:
 
 
 def _matroska_end(head: bytes) -> int:
-    """Where the segment ends, by its header; 0 where it is of unknown length (a live recording)."""
+    """The offset at which the segment ends, by its header; 0: its length is unknown (a live recording)."""
     length, width = _vint(head, 4)
     start = 4 + width + (length or 0)
     if head[start : start + 4] != _SEGMENT:

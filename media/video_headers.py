@@ -1,7 +1,7 @@
-"""What a video's header says: MP4, MOV, Matroska and WebM, read here without FFmpeg.
+"""Reads the headers of MP4, MOV, Matroska and WebM without FFmpeg (ISO 14496-12, RFC 9559).
 
-FFmpeg decodes pictures to learn what a stream holds, and believes a table of twenty bytes that speaks of a billion
-samples. Here nothing is decoded, every loop ends, and such tables are refused (ISO 14496-12, RFC 9559).
+FFmpeg decodes pictures to find out what a stream holds, and trusts a table of twenty bytes that claims a billion
+samples. Here nothing is decoded, every loop is bounded, and such tables are refused.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from mmap import mmap
 
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 MOST_SAMPLES = 1 << 20
-"""Of all tracks together, PCM sound aside: hours of a film with its sound."""
+"""The most samples of all tracks together, without those of PCM sound: enough for hours of a film with sound."""
 WIDEST_PIXEL = 8.0
-"""Bytes of a decoded pixel in the widest of FFmpeg's usual formats: four channels of 16 bits."""
+"""Bytes per decoded pixel in the widest of FFmpeg's usual formats: four channels of 16 bits."""
 _MOST_PARTS = 1 << 16
 _MP4_FRONT = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx", b"uuid")
 _MP4_NESTED = (
@@ -34,9 +34,9 @@ _MP4_NESTED = (
     b"tref",
 )
 _PLANES = {0: 1.5, 1: 1.5, 2: 2.0, 3: 3.0}
-"""Samples per pixel, by the standards' chroma_format_idc; FFmpeg gives grey pictures chroma too."""
+"""Samples per pixel, by chroma_format_idc. FFmpeg adds chroma to grey pictures too."""
 _ALPHA = 1.0
-"""Samples per pixel of an alpha channel, which VP8 and H.265 keep where their headers do not show it."""
+"""Samples per pixel of an alpha channel, which VP8 and H.265 may have without stating it in their headers."""
 _DEEP_H264 = (110, 122, 144, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 """H.264's profiles that may hold more than 4:2:0 of 8 bits."""
 _EIGHT_BITS = (b"vp08", b"mp4v", b"V_VP8", b"V_MPEG4/ISO/ASP")
@@ -50,22 +50,22 @@ class VideoHeader:
     """pixels, as stored"""
     width: int
     quarter_turns: int
-    """by which it is turned for showing, counterclockwise"""
+    """by which a player turns it, counterclockwise"""
     frames: int | None
-    """None where the container does not state it"""
+    """None: the container does not state it"""
     pixel_bytes: float
-    """of a decoded pixel; WIDEST_PIXEL where the header does not tell the format"""
+    """bytes per decoded pixel; WIDEST_PIXEL where the header does not state the format"""
     samples: int = 0
-    """of all tracks, as the tables that FFmpeg reads at the start have it"""
+    """number of samples of all tracks, by the tables that FFmpeg reads when it opens the file"""
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of its frames, upright."""
+        """(height, width) of the upright frames."""
         return (self.width, self.height) if self.quarter_turns % 2 else (self.height, self.width)
 
 
 class NoVideo(ValueError):
-    """A file that is whole and holds no video track."""
+    """The file is not damaged, but has no video track."""
 
 
 def is_video(data: bytes) -> bool:
@@ -74,7 +74,7 @@ def is_video(data: bytes) -> bool:
 
 
 def read_video_header(data: bytes) -> VideoHeader:
-    """Raises NoVideo; ValueError: another container, damaged, or a table that no file of this length can have."""
+    """The header of the first video track. Raises NoVideo; ValueError: damaged, or another container."""
     try:
         if data.startswith(EBML_MAGIC):
             return _matroska(data)
@@ -86,7 +86,7 @@ def read_video_header(data: bytes) -> VideoHeader:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Boxes of MP4: kind, where its content starts, where it ends."""
+    """The boxes of an MP4 between two offsets, each as (kind, start of its content, end)."""
     end = min(end, len(data))
     for _ in range(_MOST_PARTS):
         if at + 8 > end:
@@ -129,7 +129,7 @@ def _mp4(data: bytes) -> VideoHeader:
 
 
 def _samples(data: bytes) -> int:
-    """How many samples the tables speak of that FFmpeg writes out as it opens a file, PCM sound aside."""
+    """The number of samples in the tables that FFmpeg expands when it opens a file, without those of PCM sound."""
     total, parts, waiting = 0, 0, list[tuple[bool | None, int, int]]([(None, 0, len(data))])
     while waiting:
         outer, first, last = waiting.pop()
@@ -138,7 +138,7 @@ def _samples(data: bytes) -> int:
             parts += 1
             sound = outer
             if kind in _MP4_NESTED:
-                if kind == b"trak" and outer is None:  # not of those within: each would be searched again
+                if kind == b"trak" and outer is None:  # a track inside a track would be counted twice
                     sound = data.find(b"soun", start, end) >= 0 and data.find(b"vide", start, end) < 0
                 waiting.append((sound, start, end))
             elif kind in (b"stsz", b"stz2"):
@@ -149,7 +149,7 @@ def _samples(data: bytes) -> int:
                 total += int.from_bytes(data[start + 4 : start + 8])
         if parts > _MOST_PARTS:
             raise ValueError(f"more than {_MOST_PARTS} boxes")
-        # One step of one tick for all: of PCM, FFmpeg keeps a line per chunk.
+        # A single entry with a duration of one tick: this is PCM, for which FFmpeg keeps one line per chunk.
         pcm = bool(outer) and len(steps) == 1 and steps[0][:4] == b"\0\0\0\1" and steps[0][8:] == b"\0\0\0\1"
         total += 0 if pcm else sizes
     return total
@@ -173,7 +173,7 @@ def _mp4_track(data: bytes, track: tuple[int, int]) -> VideoHeader:
 
 
 def _mp4_turns(data: bytes, at: int) -> int:
-    """Quarter turns counterclockwise, by the display matrix."""
+    """Quarter turns counterclockwise, by the display matrix of a track."""
     matrix = struct.unpack_from(">9i", data, at + (52 if data[at] == 1 else 40))
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     if not (math.hypot(a, c) and math.hypot(b, d)):
@@ -183,7 +183,7 @@ def _mp4_turns(data: bytes, at: int) -> int:
 
 
 def _pixel_bytes(codec: bytes, settings: dict[bytes, bytes]) -> float:
-    """Bytes of a decoded pixel by the codec's own configuration."""
+    """Bytes per decoded pixel, by the codec's configuration."""
     if avcc := settings.get(b"avcC"):
         return _avc_pixel_bytes(avcc)
     if (hvcc := settings.get(b"hvcC")) and len(hvcc) > 18:
@@ -197,7 +197,7 @@ def _pixel_bytes(codec: bytes, settings: dict[bytes, bytes]) -> float:
 
 
 def _avc_pixel_bytes(avcc: bytes) -> float:
-    """By H.264's profile; the deep ones repeat what their parameter sets say behind these."""
+    """Bytes per decoded pixel of H.264, by its profile. Deep profiles state their format after their parameter sets."""
     if len(avcc) < 7:
         return WIDEST_PIXEL
     if avcc[1] not in _DEEP_H264:
@@ -218,14 +218,14 @@ _SEGMENT, _TRACKS, _TRACK = 0x18538067, 0x1654AE6B, 0xAE
 _TYPE, _CODEC, _PRIVATE, _VIDEO, _WIDTH, _HEIGHT = 0x83, 0x86, 0x63A2, 0xE0, 0xB0, 0xBA
 _PROJECTION, _ROLL = 0x7670, 0x7675
 _CROPS = (0x54CC, 0x54BB, 0x54DD, 0x54AA)
-"""PixelCrop: left, top, right, bottom."""
+"""Matroska's IDs of PixelCrop: left, top, right, bottom."""
 _PRIVATE_KINDS = {b"V_MPEG4/ISO/AVC": b"avcC", b"V_MPEGH/ISO/HEVC": b"hvcC", b"V_AV1": b"av1C"}
 
 
 def matroska_crops(data: bytes | mmap) -> list[tuple[int, int, int, int]]:
-    """Of each video track of a Matroska file: pixels not to be shown on the left, at the top, right and bottom.
+    """Per video track of a Matroska file, the pixels not to be shown: (left, top, right, bottom).
 
-    As far as its header can be read, else none.
+    Empty where its header cannot be read.
     """
     try:
         videos = [_within(data, *track[_VIDEO]) for track in _video_tracks(data)]
@@ -236,7 +236,7 @@ def matroska_crops(data: bytes | mmap) -> list[tuple[int, int, int, int]]:
 
 
 def _elements(data: bytes | mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Elements of Matroska: ID, where its content starts, where it ends; one of unknown length goes to `end`."""
+    """Matroska's elements between two offsets, each as (ID, start of its content, end). Unknown lengths go to `end`."""
     end = min(end, len(data))
     for _ in range(_MOST_PARTS):
         if at + 2 > end:
@@ -259,7 +259,7 @@ def _elements(data: bytes | mmap, at: int, end: int) -> Iterator[tuple[int, int,
 
 
 def _within(data: bytes | mmap, start: int, end: int) -> dict[int, tuple[int, int]]:
-    """The last element of each ID."""
+    """The last element of each ID, as (start, end)."""
     return {name: (at, stop) for name, at, stop in _elements(data, start, end)}
 
 
@@ -270,7 +270,7 @@ def _matroska(data: bytes) -> VideoHeader:
 
 
 def _video_tracks(data: bytes | mmap) -> Iterator[dict[int, tuple[int, int]]]:
-    """The elements of each video track. Raises ValueError: no tracks at all."""
+    """The elements of each video track. Raises ValueError: there are no tracks."""
     tracks = next(
         (
             (at, stop)

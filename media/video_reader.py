@@ -1,4 +1,4 @@
-"""Videos to frames, one at a time: memory does not grow with the film."""
+"""Reads videos frame by frame: memory does not grow with their length."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from media.truncation import missing_bytes
 from media.video_headers import NoVideo, VideoHeader, read_video_header
 
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-"""FFmpeg's names of the containers a server reads. Others (playlists above all) can name files to open."""
+"""FFmpeg's names of the containers that a server reads. Others, such as playlists, can make FFmpeg open other files."""
 
 _NO_VIDEO = "no video stream in this file"
 _HEAD = 256
-"""Bytes that hold a Matroska file's header."""
+"""Bytes at the start of a file that contain Matroska's header."""
 
 SCALING = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
@@ -36,11 +36,11 @@ SCALING = (
 
 MOST_THREADS = 8
 _PIXELS_AT_ONCE = 1 << 24
-"""Of all pictures that FFmpeg's threads decode at once, where one is not more than that."""
+"""Pixels of all pictures that FFmpeg's threads decode at once; a larger picture is decoded by one thread."""
 _ROUNDED_UP = 128
-"""Pixels by which a decoder may take a side to be longer than shown: its blocks, and its edges."""
+"""Pixels by which a decoder may extend a side: whole blocks, and edges."""
 _SCRATCH_ROWS = 320
-"""Rows that a decoder may always have: MPEG-4's takes a scratch buffer of about 280, however low its pictures are."""
+"""The fewest rows that a decoder is allowed: MPEG-4's needs a scratch buffer of about 280, however low the pictures."""
 
 
 class Video:
@@ -111,18 +111,18 @@ class Video:
 
 
 def check_pixels(height: int, width: int, max_pixels: int | None) -> None:
-    """MediaError if a picture has more than `max_pixels`."""
+    """Raise MediaError if a picture has more than `max_pixels`."""
     if max_pixels is not None and width * height > max_pixels:
         raise MediaError(f"a video of {width}x{height} = {width * height} pixels; {max_pixels} are allowed")
 
 
 def threads(pixels: int) -> int:
-    """How many threads decode pictures of `pixels`: each holds one of its own."""
+    """The number of threads that decode pictures of `pixels`. Each holds a picture of its own."""
     return max(min(_PIXELS_AT_ONCE // max(pixels, 1), MOST_THREADS, cores()), 1)
 
 
 def coded_pixels(header: VideoHeader) -> int:
-    """The most pixels that a decoder may make of a picture of this header."""
+    """The most pixels of a picture as a decoder stores it, by this header."""
     return (header.height + _ROUNDED_UP) * (header.width + _ROUNDED_UP)
 
 
@@ -132,7 +132,7 @@ def _decoder_limit(header: VideoHeader) -> int:
 
 
 def readable_video_header(data: bytes) -> VideoHeader:
-    """Raises MediaError: no bytes, not a video in one of CONTAINERS, damaged, or none of its streams is a video."""
+    """The header of a video. Raises MediaError: no bytes, not one of CONTAINERS, damaged, or without a video stream."""
     if not data:
         raise MediaError("a video of zero bytes")
     try:
@@ -151,13 +151,15 @@ def open_video(
     max_frames: int | None = None,
     containers: tuple[str, ...] | None = CONTAINERS,
 ) -> Iterator[Video]:
-    """The first video stream of a file, of bytes, or of a file object. `max_pixels` is for one frame.
+    """Open the first video stream of a file, of bytes, or of a file object.
 
-    Of bytes, which anyone may have sent, FFmpeg sees nothing before their header has been read and found within the
-    limits; what the decoder then takes stays within what `media.peek` tells.
-    `containers` limits what FFmpeg may take the data for (None: everything it knows, for a user's own files only).
-    Raises MediaError: not a video, damaged, cut short, without a frame, or over a limit (the header states the size);
-    OSError where the file cannot be read.
+    max_pixels   per frame; None: no limit
+    max_frames   of the video; None: no limit
+    containers   formats that FFmpeg may try; None: all that it knows, for a user's own files only
+
+    Bytes, which a stranger may have sent, are passed to FFmpeg only if their header is within the limits; decoding them
+    then takes no more memory than `media.peek` states.
+    Raises MediaError: not a video, damaged, truncated, without a frame, or over a limit; OSError: it cannot be read.
     """
     header, options = None, dict[str, str]()
     if containers is not None:
@@ -184,7 +186,7 @@ def open_video(
 
 
 def _extent(source: str | Path | BinaryIO) -> tuple[bytes, int]:
-    """The first bytes of a file and its length."""
+    """The first bytes of a file, and its length in bytes."""
     if isinstance(source, str | Path):
         with Path(source).open("rb") as file:
             return _extent(file)
@@ -217,5 +219,5 @@ def _why(error: Exception) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What FFmpeg says went wrong, without its numbers and file names."""
+    """FFmpeg's description of an error, without its number and the file's name."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Frames to a video file that plays anywhere: H.264, 4:2:0, BT.709."""
+"""Writes frames to a video file that plays anywhere: H.264, 4:2:0, BT.709."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from media.video_reader import SCALING
 SLOWEST, FASTEST = Fraction(1, 1000), Fraction(2000)
 """Frames per second of a video that `encode_video` writes."""
 LARGEST_TERM = 20_000_000
-"""Of a rate's numerator and denominator. With B-frames FFmpeg's mp4 writer fails on terms near 2^31, or on 1/100000."""
+"""The limit for a rate's numerator and denominator: with B-frames, FFmpeg's mp4 writer fails on terms near 2^31."""
 LARGEST_SIDE = 16384
-"""Pixels, of x264."""
+"""x264's limit, in pixels per side."""
 _BT709 = 1
 """H.273's number for BT.709 in all three fields: primaries, transfer, matrix."""
 
@@ -35,11 +35,11 @@ def encode_video(
     crf: int = 17,
     preset: str = "veryfast",
 ) -> int:
-    """Write `frames` [H, W, 3] as an mp4 of `rate` frames per second to a path or a seekable file; return their count.
+    """Write `frames` [H, W, 3] as an mp4 of `rate` frames per second to a path or a seekable file. Returns their count.
 
-    4:2:0 halves both sides, so an odd width or height gets one more column or row, a copy of the last.
-    Raises MediaError: no frames, frames of different sizes or over LARGEST_SIDE, a rate outside SLOWEST to FASTEST, or
-    with a term over LARGEST_TERM.
+    4:2:0 halves both sides, so the last column or row is repeated where the width or height is odd.
+    Raises MediaError: no frames, frames of different sizes or over LARGEST_SIDE, or a rate outside SLOWEST to FASTEST
+    or with a term over LARGEST_TERM.
     """
     if not SLOWEST <= rate <= FASTEST or max(rate.numerator, rate.denominator) > LARGEST_TERM:
         about = float(min(rate, Fraction(10**9)))
@@ -48,7 +48,7 @@ def encode_video(
             f"denominator at most {LARGEST_TERM}"
         )
     count = 0
-    on_disk = isinstance(target, str | Path)  # the second pass that moves the index to the front opens the file again
+    on_disk = isinstance(target, str | Path)  # FFmpeg opens the file again to move the index to the front
     # By default mp4 counts in milliseconds, and a last frame that takes half of one is lost.
     options = {"movie_timescale": "90000"}
     if on_disk:

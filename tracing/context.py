@@ -1,4 +1,4 @@
-"""W3C trace context (https://www.w3.org/TR/trace-context/): which trace, and which span of it, a call belongs to."""
+"""W3C trace context (https://www.w3.org/TR/trace-context/): the trace, and the span of it, that a call belongs to."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import secrets
 from dataclasses import dataclass
 
 HEADER = "traceparent"
-"""Name of the header, and of the field by gRPC."""
+"""The name of the HTTP header, and of the form field for gRPC."""
 
 _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 LONGEST = 256
-"""Characters that are looked at: later versions of the form may have more than the 55 of this one."""
+"""The most characters that are accepted: later versions of the header may have more than the 55 of this one."""
 
 
 @dataclass(frozen=True)
 class TraceContext:
-    """One span of one trace, as the next one's parent."""
+    """A span of a trace, as the parent of further spans."""
 
     trace_id: str
     """32 lower-case hexadecimal digits"""
     span_id: str
-    """16 of them"""
+    """16 lower-case hexadecimal digits"""
     sampled: bool = True
-    """whether the caller records the trace, and so may want the rest of it recorded"""
+    """whether the caller records the trace, and so wants its other spans recorded too"""
 
     @classmethod
     def begin(cls, sampled: bool = True) -> TraceContext:
-        """The first span of a new trace."""
+        """A new trace, with its first span."""
         return cls(new_id(16), new_id(8), sampled)
 
     def child(self) -> TraceContext:
@@ -39,16 +39,16 @@ class TraceContext:
 
 
 def new_id(nbytes: int) -> str:
-    """Random, never all zeros, as hexadecimal digits."""
+    """`nbytes` random bytes, not all zero, as hexadecimal digits."""
     while not (made := secrets.token_bytes(nbytes)).strip(b"\0"):
         pass
     return made.hex()
 
 
 def parse(value: object) -> TraceContext | None:
-    """The context that a `traceparent` says; None for anything malformed: a new trace begins then, says the W3C.
+    """The context in a `traceparent`, as text or bytes; None: it is malformed, and a new trace begins, by the standard.
 
-    Bytes and text are taken. A later version than 00 may say more behind a dash, and is read as far as 00 goes.
+    A version later than 00 may have more fields, after a dash: these are ignored.
     """
     if isinstance(value, bytes | bytearray):
         value = bytes(value[: LONGEST + 1]).decode("latin-1")

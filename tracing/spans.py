@@ -1,9 +1,9 @@
-"""Spans, and how a server's travel to the caller who asked for them: behind the answer that they tell of.
+"""Spans, and the format in which a server sends them to the caller that asked for them, after the answer's body:
 
-    the answer's body, as without them  JSON  4 bytes length of the JSON  EDENSPAN
+    the answer's body, as without spans  JSON  4 bytes: the length of the JSON  EDENSPAN
 
-Behind it, since most of an answer may have gone before its last span is over; in the body, since headers do not get
-through a workflow, and gRPC has none.
+They follow the body, since most of an answer may be sent before its last span ends; and they are no headers, since
+headers do not get through a workflow, and gRPC has none.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Value = str | int | float | bool
 MAGIC = b"EDENSPAN"
 _LENGTH = 4
 LARGEST = 1 << 17
-"""Bytes of spans that go with one answer."""
+"""The most bytes of spans per answer."""
 MOST = 192
-"""Spans that one node records of one request; what comes after them is counted."""
+"""The most spans that a node records per request; those after them are only counted."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Something that took time. Times are nanoseconds since the epoch, by the clock of the host that measured them."""
+    """A step of work. Its times are nanoseconds since the epoch, by the clock of the host that measured them."""
 
     name: str
     trace_id: str
@@ -38,7 +38,7 @@ class Span:
     start_ns: int
     end_ns: int
     attributes: Mapping[str, Value] = field(default_factory=dict)
-    """`error.type` where it failed"""
+    """with `error.type` if it failed"""
 
     @property
     def failed(self) -> bool:
@@ -46,7 +46,7 @@ class Span:
 
 
 class Clock:
-    """Nanoseconds since the epoch that never go backwards: the time of day, read once, and what has passed since."""
+    """Nanoseconds since the epoch that never go backwards: the time of day, read once, plus the time since then."""
 
     def __init__(self) -> None:
         self._anchor = time.time_ns() - time.monotonic_ns()
@@ -55,29 +55,29 @@ class Clock:
         return self._anchor + time.monotonic_ns()
 
     def at(self, monotonic_ns: int) -> int:
-        """Of a reading of time.monotonic_ns."""
+        """The same for a reading of time.monotonic_ns, which may be from the past."""
         return self._anchor + monotonic_ns
 
 
 @cache
 def this_clock() -> str:
-    """Which clock this process goes by, as 16 hexadecimal digits: the same for all processes of a running host."""
+    """An id of this host's clock, 16 hexadecimal digits: equal in all processes of a host, until it is restarted."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
-        boot = str(time.time_ns() - time.monotonic_ns()).encode()  # nobody else's
+        boot = str(time.time_ns() - time.monotonic_ns()).encode()  # an id that no other process has
     return hashlib.sha256(b"eden clock " + boot).hexdigest()[:16]
 
 
 def to_wire(spans: Iterable[Span]) -> list[list[object]]:
-    """Spans of one trace as small JSON values."""
+    """Spans of one trace as compact JSON values."""
     return [
         [span.name, span.span_id, span.parent_id, span.start_ns, span.end_ns, dict(span.attributes)] for span in spans
     ]
 
 
 def from_wire(trace_id: str, value: object) -> list[Span]:
-    """The spans that `to_wire` made JSON of. Raises ValueError for anything else."""
+    """The spans that `to_wire` converted. Raises ValueError: it is anything else."""
     if not isinstance(value, list):
         raise ValueError("no list of spans")
     return [_span(trace_id, each) for each in value[: 4 * MOST]]
@@ -94,7 +94,7 @@ def _span(trace_id: str, value: object) -> Span:
 
 
 def attach(body: bytes, spans: Sequence[Span]) -> bytes:
-    """A body with spans of one trace behind it; the first ones, where all would be too many."""
+    """A body followed by spans of one trace; only by the first of them, where all exceed LARGEST bytes."""
     room = list(spans)
     while True:
         value = json.dumps([room[0].trace_id, to_wire(room)] if room else [], separators=(",", ":")).encode()
@@ -104,7 +104,7 @@ def attach(body: bytes, spans: Sequence[Span]) -> bytes:
 
 
 def detach(body: bytes) -> tuple[bytes, list[Span]]:
-    """The body without what `attach` put behind it, and the spans; as it is, and none, where there is nothing of it."""
+    """The body without the spans that `attach` added, and these spans; the body unchanged and none, if it has none."""
     end = len(body) - len(MAGIC) - _LENGTH
     if end < 0 or not body.endswith(MAGIC):
         return body, []
