@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from eden import DitDecoder
 from handlers.node import NodeHandler
-from handlers.quirks import Place
+from handlers.quirks import NodePosition
 from serving.answer import Answer
 from serving.decode import DecodeService, Drawing
 from serving.jpeg import open_jpeg
@@ -18,7 +18,7 @@ from serving.request import Request
 class DitDecoderHandler(NodeHandler):
     """Takes the tokens that a ticket stands for, draws the frames between, and encodes them as asked."""
 
-    place = Place.LAST
+    position = NodePosition.LAST
 
     def start(self) -> None:
         """Load the decoder's half of the checkpoint, and warm up for the frame sizes in the settings."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from eden import Encoder
 from handlers.node import NodeHandler
-from handlers.quirks import Place, called_at, waiting_for
+from handlers.quirks import NodePosition, called_at, waiting_for
 from serving.admission import Admission
 from serving.answer import Answer
 from serving.backlog import Backlog
@@ -22,7 +22,7 @@ from serving.settings import check_dialled
 class EncoderHandler(NodeHandler):
     """Reads a request's frames, encodes them, and puts the tokens where dit_decoder can take them."""
 
-    place = Place.FIRST
+    position = NodePosition.FIRST
 
     def start(self) -> None:
         """Load the encoder's half of the checkpoint, and warm up for the frame sizes in the settings."""

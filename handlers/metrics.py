@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psutil
 import torch
 
-from handlers.quirks import Place
+from handlers.quirks import NodePosition
 from handlers.reporter import Reporter
 from handoff import Handoff
 from serving.answer import Answer
@@ -28,11 +28,15 @@ NONE = "none"
 """Stands for an empty label, which TorchServe cannot parse."""
 
 STAGES = {
-    Place.FIRST: ("image_decode", "encode", "put"),
-    Place.LAST: ("take", "denoise_decode", "image_encode"),
-    Place.ALONE: ("image_decode", "encode", "denoise_decode", "image_encode"),
+    NodePosition.FIRST: ("image_decode", "encode", "put"),
+    NodePosition.LAST: ("take", "denoise_decode", "image_encode"),
+    NodePosition.ALONE: ("image_decode", "encode", "denoise_decode", "image_encode"),
 }
-TOPOLOGIES = {Place.FIRST: ("split", "chain"), Place.LAST: ("split", "chain"), Place.ALONE: ("fused",)}
+TOPOLOGIES = {
+    NodePosition.FIRST: ("split", "chain"),
+    NodePosition.LAST: ("split", "chain"),
+    NodePosition.ALONE: ("fused",),
+}
 
 
 class Metrics:
@@ -47,14 +51,14 @@ class Metrics:
         reporter: Reporter,
         device: str,
         batch_size: int,
-        place: Place,
+        position: NodePosition,
         handoff: Handoff | None = None,
         worker: str = "0",
         tracer: Tracer | None = None,
     ) -> None:
         self.tracer = tracer or Tracer()
         self._reporter, self._device, self._batch_size = reporter, torch.device(device), batch_size
-        self._place, self._handoff, self._worker = place, handoff, worker
+        self._position, self._handoff, self._worker = position, handoff, worker
         self._out_of_memory: dict[str, Callable[[], int]] = {}
         self._seen: Counter[tuple[str, ...]] = Counter()
         self._memory_seen = -MEMORY_SECONDS
@@ -107,14 +111,14 @@ class Metrics:
     def _answered(self, request: Request, at: float) -> None:
         topology = self._topology(request)
         self._reporter.observe("eden_request_seconds", at - request.arrived, topology)
-        if self._place is Place.ALONE:
+        if self._position is NodePosition.ALONE:
             self._reporter.observe("eden_call_seconds", at - request.arrived, topology)
         elif request.index in self._began:
             self._reporter.observe("eden_call_seconds", at - self._began[request.index], topology)
         self._reporter.gauge("eden_last_answer_timestamp_seconds", at)
 
     def _topology(self, request: Request) -> str:
-        if self._place is Place.ALONE:
+        if self._position is NodePosition.ALONE:
             return "fused"
         return "split" if request.caller is Caller.WORKFLOW else "chain"
 
@@ -125,12 +129,12 @@ class Metrics:
             reporter.count(name, 0)
         for status, reason in REFUSALS:
             reporter.count("eden_refused_total", 0, str(status), reason)
-        for stage in STAGES[self._place]:
+        for stage in STAGES[self._position]:
             reporter.expect("eden_stage_seconds", stage)
-        for topology in TOPOLOGIES[self._place]:
+        for topology in TOPOLOGIES[self._position]:
             reporter.expect("eden_request_seconds", topology)
-        if self._place is not Place.FIRST:
-            reporter.expect("eden_call_seconds", TOPOLOGIES[self._place][0])
+        if self._position is not NodePosition.FIRST:
+            reporter.expect("eden_call_seconds", TOPOLOGIES[self._position][0])
             reporter.count("eden_pairs_total", 0)
         if self._handoff:
             self._begin_hand_off(self._handoff)
@@ -138,7 +142,7 @@ class Metrics:
 
     def _begin_hand_off(self, handoff: Handoff) -> None:
         settings = handoff.settings
-        if self._place is Place.FIRST:
+        if self._position is NodePosition.FIRST:
             self._reporter.gauge("eden_in_flight_limit", settings.max_in_flight, self._worker)
             self._reporter.gauge("eden_handoff_budget_bytes", settings.budget_bytes, self._worker)
         for event, route in (
@@ -160,7 +164,7 @@ class Metrics:
             self._memory()
 
     def _hand_off(self, handoff: Handoff) -> None:
-        if self._place is Place.FIRST:
+        if self._position is NodePosition.FIRST:
             self._reporter.gauge("eden_in_flight", handoff.in_flight(), self._worker)
             self._reporter.gauge("eden_in_flight_bytes", handoff.in_flight_bytes(), self._worker)
         for (event, route), value in Counter(handoff.counters).items():

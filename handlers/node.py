@@ -35,12 +35,12 @@ from serving.tracer import Tickets, Tracer, place_of
 
 logger = logging.getLogger(__name__)
 
-TICKETS: dict[quirks.Place, Tickets] = {
-    quirks.Place.FIRST: "gives",
-    quirks.Place.LAST: "takes",
-    quirks.Place.ALONE: None,
+TICKETS: dict[quirks.NodePosition, Tickets] = {
+    quirks.NodePosition.FIRST: "gives",
+    quirks.NodePosition.LAST: "takes",
+    quirks.NodePosition.ALONE: None,
 }
-"""What a node does with tickets, by its place in the workflow."""
+"""What a node does with tickets, by its position in the workflow."""
 
 
 class NodeHandler(ABC):
@@ -48,8 +48,8 @@ class NodeHandler(ABC):
 
     hands_off = True
     """Whether this node puts or takes tokens by a hand-off."""
-    place = quirks.Place.ALONE
-    """The node's place in the workflow."""
+    position = quirks.NodePosition.ALONE
+    """The position of the node in the workflow."""
 
     def initialize(self, context: Any) -> None:
         """Load the model onto its device. Raises ValueError or eden.CheckpointError; the worker then does not start."""
@@ -72,8 +72,8 @@ class NodeHandler(ABC):
         reporter.poll(self.drain.look)
         self.node = self.model_name.removeprefix("eden__")
         export = self._open_export(reporter, worker)
-        tracer = Tracer(self.node, worker, TICKETS[self.place], export, self.settings.tracing.sample)
-        self.metrics = Metrics(reporter, self.device, self.batch_size, self.place, self.handoff, worker, tracer)
+        tracer = Tracer(self.node, worker, TICKETS[self.position], export, self.settings.tracing.sample)
+        self.metrics = Metrics(reporter, self.device, self.batch_size, self.position, self.handoff, worker, tracer)
         # two pools: a request's thread waits for pictures, so pictures must never wait for a request's thread
         self.requests = ThreadPoolExecutor(self.batch_size, thread_name_prefix="requests")
         self.pictures = ThreadPoolExecutor(min(16, cores()), thread_name_prefix="pictures")
@@ -86,10 +86,10 @@ class NodeHandler(ABC):
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer a batch: one answer per request, in the same order."""
         started = time.monotonic()
-        requests = [quirks.read_request(context, index, fields, self.place) for index, fields in enumerate(data)]
+        requests = [quirks.read_request(context, index, fields, self.position) for index, fields in enumerate(data)]
         callers = [request.caller for request in requests]
         self.metrics.tracer.begin(requests)
-        replies = quirks.Replies(context, callers, self.settings.grpc_streaming, self.place)
+        replies = quirks.Replies(context, callers, self.settings.grpc_streaming, self.position)
         try:
             answers = self.serve(requests, replies)
         except Exception as error:

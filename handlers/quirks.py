@@ -77,11 +77,11 @@ MARKS = ("url_path", "explain")
 """Headers that TorchServe sets on /predictions/ calls."""
 
 
-class Place(Enum):
-    """A node's place in the workflow, on which it depends who can call it."""
+class NodePosition(Enum):
+    """A node's position in the workflow, on which it depends who can call it."""
 
     ALONE = "alone"
-    """In no workflow."""
+    """It is in no workflow."""
     FIRST = "first"
     """Its requests come unchanged: a caller who forges TorchServe's headers is taken for one of /predictions/."""
     LAST = "last"
@@ -94,7 +94,7 @@ class Replies:
     callers: per request. An HTTP caller gets an answer in any number of messages; a workflow keeps the first message
     only; a gRPC caller gets one message, the last, unless `grpc_streaming`.
     grpc_streaming: the operator asserts that every gRPC caller who asks for a stream makes a streaming call.
-    place: the first node of a workflow never answers in pieces, since it cannot be sure who its caller is.
+    position: the first node of a workflow never answers in pieces, since it cannot be sure who its caller is.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class Replies:
         context: Any,
         callers: Sequence[Caller],
         grpc_streaming: bool = False,
-        place: Place = Place.ALONE,
+        position: NodePosition = NodePosition.ALONE,
     ) -> None:
-        self._context, self._callers, self._place = context, callers, place
+        self._context, self._callers, self._position = context, callers, position
         self._held = {
             i: bytearray() for i, caller in enumerate(callers) if caller is Caller.GRPC and not grpc_streaming
         }
@@ -132,7 +132,7 @@ class Replies:
             return index in self.left
         self.left[index] = time.time()
         self._context.set_response_status(code=answer.status, idx=index)
-        in_pieces = self._callers[index] is Caller.HTTP and self._place is not Place.FIRST
+        in_pieces = self._callers[index] is Caller.HTTP and self._position is not NodePosition.FIRST
         step = PIECE if in_pieces else len(answer.body)
         for start in range(0, len(answer.body), step):
             self.send(index, answer.body[start : start + step], answer.content_type)
@@ -146,7 +146,7 @@ class Replies:
         different messages.
         """
         caller = self._callers[index]
-        doubtful = caller is Caller.WORKFLOW and self._place is Place.LAST and answer.status >= 400
+        doubtful = caller is Caller.WORKFLOW and self._position is NodePosition.LAST and answer.status >= 400
         if caller is Caller.GRPC or doubtful:
             return False
         pause_until(self._started)
@@ -213,21 +213,21 @@ def end_stream(context: Any, index: int) -> None:
     context.set_response_header(index, "ts_stream_next", "false")
 
 
-def read_request(context: Any, index: int, fields: Mapping[str, Any], place: Place) -> Request:
+def read_request(context: Any, index: int, fields: Mapping[str, Any], position: NodePosition) -> Request:
     """One request of a batch, with the kind of its caller."""
     properties = context.get_all_request_header(index)  # headers, as text; and the content type of each field
     headers = {name.lower(): value for name, value in properties.items() if isinstance(value, str)}
-    caller = _caller(properties, fields, place) if headers else Caller.GRPC
+    caller = _caller(properties, fields, position) if headers else Caller.GRPC
     return Request(index, fields, headers, caller, id=context.get_request_id(index) or "")
 
 
-def _caller(properties: Mapping[str, Any], fields: Mapping[str, Any], place: Place) -> Caller:
+def _caller(properties: Mapping[str, Any], fields: Mapping[str, Any], position: NodePosition) -> Caller:
     """The kind of caller of a request that has headers; at the last node, if in doubt, the workflow."""
-    if place is Place.ALONE:
+    if position is NodePosition.ALONE:
         return Caller.HTTP
     if not all(mark in properties for mark in MARKS):
         return Caller.WORKFLOW
-    if place is Place.LAST and fields.keys() == {"body"}:
+    if position is NodePosition.LAST and fields.keys() == {"body"}:
         body = properties.get("body")  # a header of that name hides the type
         typed = isinstance(body, Mapping) and body.get("content-type")
         return Caller.HTTP if typed else Caller.WORKFLOW

@@ -10,7 +10,7 @@ import torch
 from eden import Encoder
 from eden.random_weights import write_random
 from handlers.metrics import Metrics
-from handlers.quirks import Place
+from handlers.quirks import NodePosition
 from handlers.reporter import Reporter
 from handoff import HandoffSettings, open_handoff
 from serving.answer import Answer
@@ -25,9 +25,9 @@ GOOD = Answer(b"frame", "image/png")
 def make(told):
     """Makes the metrics of a node, whose start has been told."""
 
-    def _make(place: Place, handoff=None, batch_size: int = 4) -> tuple[Metrics, Reporter]:
+    def _make(position: NodePosition, handoff=None, batch_size: int = 4) -> tuple[Metrics, Reporter]:
         reporter = Reporter(told.metrics())
-        metrics = Metrics(reporter, "cpu", batch_size, place, handoff, "9001")
+        metrics = Metrics(reporter, "cpu", batch_size, position, handoff, "9001")
         reporter.tell()
         return metrics, reporter
 
@@ -44,15 +44,15 @@ def total(told, metric: str, *labels: str) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("place", "topologies", "calls"),
+    ("position", "topologies", "calls"),
     [
-        (Place.FIRST, ["split", "chain"], []),
-        (Place.LAST, ["split", "chain"], ["split"]),
-        (Place.ALONE, ["fused"], ["fused"]),
+        (NodePosition.FIRST, ["split", "chain"], []),
+        (NodePosition.LAST, ["split", "chain"], ["split"]),
+        (NodePosition.ALONE, ["fused"], ["fused"]),
     ],
 )
-def test_a_node_that_has_done_nothing_yet_says_zero(make, told, place, topologies, calls):
-    make(place)
+def test_a_node_that_has_done_nothing_yet_says_zero(make, told, position, topologies, calls):
+    make(position)
     assert told.of("eden_request_seconds_count") == {(topology,): 0 for topology in topologies}
     assert told.of("eden_call_seconds_count") == {(topology,): 0 for topology in calls}
     assert told.of("eden_refused_total") == {(str(code), why): 0 for code, why in REFUSALS}
@@ -61,7 +61,7 @@ def test_a_node_that_has_done_nothing_yet_says_zero(make, told, place, topologie
 
 
 def test_each_request_of_a_batch_counts_from_when_it_came_until_it_left(make, told):
-    metrics, reporter = make(Place.FIRST)
+    metrics, reporter = make(NodePosition.FIRST)
     now = time.time()
     requests = [request(0, ago=1000), request(1, Caller.HTTP, ago=1000), request(2, Caller.GRPC, ago=1000)]
     metrics.batch(requests, [GOOD] * 3, {1: now - 600})  # a large answer that went ahead
@@ -73,7 +73,7 @@ def test_each_request_of_a_batch_counts_from_when_it_came_until_it_left(make, to
 
 
 def test_a_refusal_counts_by_its_reason_and_in_no_histogram(make, told):
-    metrics, reporter = make(Place.ALONE)
+    metrics, reporter = make(NodePosition.ALONE)
     metrics.batch([request(0), request(1)], [BUSY, Answer(b"{}", "application/json", 400, "BadRequest")], {})
     reporter.tell()
     counted = {labels: value for labels, value in told.of("eden_refused_total").items() if value}
@@ -84,7 +84,7 @@ def test_a_refusal_counts_by_its_reason_and_in_no_histogram(make, told):
 
 
 def test_a_call_by_the_workflow_counts_from_the_encoder_on_and_one_by_hand_does_not(make, told):
-    metrics, reporter = make(Place.LAST)
+    metrics, reporter = make(NodePosition.LAST)
     metrics.began(0, time.time() - 1000)
     metrics.batch([request(0, ago=1), request(1, Caller.HTTP, ago=1)], [GOOD, GOOD], {})
     metrics.batch([request(0, Caller.HTTP, ago=1)], [GOOD], {})  # at the same place of the next batch
@@ -94,7 +94,7 @@ def test_a_call_by_the_workflow_counts_from_the_encoder_on_and_one_by_hand_does_
 
 
 def test_a_batch_is_full_when_it_is(make, told):
-    metrics, reporter = make(Place.ALONE, batch_size=2)
+    metrics, reporter = make(NodePosition.ALONE, batch_size=2)
     for size in (1, 2):
         metrics.batch([request(index) for index in range(size)], [GOOD] * size, {})
     reporter.tell()
@@ -103,7 +103,7 @@ def test_a_batch_is_full_when_it_is(make, told):
 
 
 def test_a_stage_is_timed_though_it_fails(make, told):
-    metrics, reporter = make(Place.FIRST)
+    metrics, reporter = make(NodePosition.FIRST)
     with pytest.raises(ZeroDivisionError), metrics.stage("encode", []):
         _ = 1 / 0
     reporter.tell()
@@ -111,7 +111,7 @@ def test_a_stage_is_timed_though_it_fails(make, told):
 
 
 def test_memory_that_ran_out_is_counted_once(make, told):
-    metrics, reporter = make(Place.ALONE)
+    metrics, reporter = make(NodePosition.ALONE)
     times = [0]
     metrics.watch("decoder", lambda: times[0])
     for times[0] in (0, 2, 2, 5):
@@ -124,7 +124,7 @@ def test_what_the_hand_off_holds_goes_up_and_down_by_itself(make, told, tmp_path
     output = Encoder.load(tmp_path / "weights").encode(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
     settings = HandoffSettings(kind="in_process", folder=tmp_path, shared_folder=tmp_path, max_in_flight=9)
     with open_handoff(settings) as handoff:
-        _, reporter = make(Place.FIRST, handoff)
+        _, reporter = make(NodePosition.FIRST, handoff)
         assert told.of("eden_in_flight") == told.of("eden_in_flight_bytes") == {("9001",): 0}
         assert told.of("eden_in_flight_limit") == {("9001",): 9}
         assert told.of("eden_handoff_budget_bytes") == {("9001",): settings.budget_bytes}

@@ -13,7 +13,7 @@ from ts.context import Context, RequestProcessor
 from ts.protocol.otf_message_handler import create_predict_response
 
 from handlers import quirks
-from handlers.quirks import LARGE, PIECE, Place, Replies, read_request
+from handlers.quirks import LARGE, PIECE, NodePosition, Replies, read_request
 from server import pause
 from serving.answer import Answer
 from serving.request import Caller
@@ -146,7 +146,7 @@ def test_where_an_operator_says_so_a_grpc_caller_gets_parts_as_they_are_sent(wir
 
 def test_the_first_node_of_a_workflow_answers_in_one_message_whoever_calls(wire):
     context, read = wire
-    replies = Replies(context, CALLERS, place=Place.FIRST)
+    replies = Replies(context, CALLERS, position=NodePosition.FIRST)
     finish(context, replies, ANSWERS)
     *ahead, _ = messages(read())
     assert sorted(name for ((name, *_),) in ahead) == ["id-0", "id-1", "id-5"]  # each once
@@ -161,28 +161,33 @@ FORM = {"ticket": b"x"}
 
 
 @pytest.mark.parametrize(
-    ("place", "properties", "fields", "caller"),
+    ("position", "properties", "fields", "caller"),
     [
-        (Place.FIRST, MARKED | TYPED, BODY, Caller.HTTP),
-        (Place.FIRST, MARKED | UNTYPED, BODY, Caller.HTTP),
-        (Place.FIRST, {"Host": "h"} | TYPED, BODY, Caller.WORKFLOW),
-        (Place.FIRST, {"Host": "h", "url_path": ""} | TYPED, BODY, Caller.WORKFLOW),
-        (Place.FIRST, {"Host": "h", "Url_Path": "", "Explain": "False"} | TYPED, BODY, Caller.WORKFLOW),
-        (Place.FIRST, TYPED, BODY, Caller.GRPC),
-        (Place.LAST, MARKED | TYPED, BODY, Caller.HTTP),
-        (Place.LAST, MARKED | {"ticket": {"content-type": ""}}, FORM, Caller.HTTP),
-        (Place.LAST, MARKED | UNTYPED, BODY, Caller.WORKFLOW),  # the marks are forged
-        (Place.LAST, MARKED | {"body": "application/octet-stream"}, BODY, Caller.WORKFLOW),  # and a header called body
-        (Place.LAST, {"Host": "h"} | UNTYPED, BODY, Caller.WORKFLOW),
-        (Place.LAST, UNTYPED, BODY, Caller.GRPC),
-        (Place.ALONE, {"Host": "h"} | TYPED, BODY, Caller.HTTP),
-        (Place.ALONE, TYPED, BODY, Caller.GRPC),
+        (NodePosition.FIRST, MARKED | TYPED, BODY, Caller.HTTP),
+        (NodePosition.FIRST, MARKED | UNTYPED, BODY, Caller.HTTP),
+        (NodePosition.FIRST, {"Host": "h"} | TYPED, BODY, Caller.WORKFLOW),
+        (NodePosition.FIRST, {"Host": "h", "url_path": ""} | TYPED, BODY, Caller.WORKFLOW),
+        (NodePosition.FIRST, {"Host": "h", "Url_Path": "", "Explain": "False"} | TYPED, BODY, Caller.WORKFLOW),
+        (NodePosition.FIRST, TYPED, BODY, Caller.GRPC),
+        (NodePosition.LAST, MARKED | TYPED, BODY, Caller.HTTP),
+        (NodePosition.LAST, MARKED | {"ticket": {"content-type": ""}}, FORM, Caller.HTTP),
+        (NodePosition.LAST, MARKED | UNTYPED, BODY, Caller.WORKFLOW),  # the marks are forged
+        (
+            NodePosition.LAST,
+            MARKED | {"body": "application/octet-stream"},
+            BODY,
+            Caller.WORKFLOW,
+        ),  # and a header called body
+        (NodePosition.LAST, {"Host": "h"} | UNTYPED, BODY, Caller.WORKFLOW),
+        (NodePosition.LAST, UNTYPED, BODY, Caller.GRPC),
+        (NodePosition.ALONE, {"Host": "h"} | TYPED, BODY, Caller.HTTP),
+        (NodePosition.ALONE, TYPED, BODY, Caller.GRPC),
     ],
 )
-def test_who_calls_is_not_for_a_caller_to_say(wire, place, properties, fields, caller):
+def test_who_calls_is_not_for_a_caller_to_say(wire, position, properties, fields, caller):
     context, _ = wire
     context.request_processor = [RequestProcessor(properties)]
-    request = read_request(context, 0, fields, place)
+    request = read_request(context, 0, fields, position)
     assert request.caller is caller
     assert set(request.headers) == {name.lower() for name, value in properties.items() if isinstance(value, str)}
 
