@@ -19,6 +19,9 @@ from eden_client.folder_lock import FolderLock
 NEARLY = 60.0
 """A token counts as expired this many seconds before its end."""
 
+_PAUSES = (0.05, 0.1, 0.15, 0.2)
+"""Seconds to wait before a key file is read again that TorchServe has begun to write."""
+
 _RENEWING = threading.Lock()
 """Taken before the lock among processes, which would block all greenlets of a thread, also the one that holds it."""
 
@@ -95,18 +98,23 @@ class KeyFile:
                 raise TokenRejected(f"{failed}: {url} answered {reply.status_code} {reply.reason}{proxy_note(url)}")
 
     def _read(self) -> dict[str, dict[str, str]]:
-        for attempt in range(5):
+        for pause in (*_PAUSES, None):
             try:
-                keys: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
-                if _is_complete(keys):
-                    return keys
-                break
+                data = self.path.read_bytes()
             except FileNotFoundError as error:
                 raise ServerLost(f"{self.path} does not exist: is the server running?") from error
             except OSError as error:
                 raise TokenRejected(f"{self.path} cannot be read: {error.strerror}") from error
-            except ValueError:  # caught while TorchServe writes it
-                time.sleep(0.05 * (attempt + 1))
+            try:
+                keys: dict[str, Any] = json.loads(data)
+            except ValueError:
+                if pause is None or not b"{".startswith(data[:1]):
+                    break
+                time.sleep(pause)  # TorchServe may be writing it
+            else:
+                if _is_complete(keys):
+                    return keys
+                break
         raise TokenRejected(f"{self.path} is not a TorchServe key file")
 
 

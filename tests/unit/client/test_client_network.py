@@ -5,9 +5,11 @@ The real server is in tests/e2e; here each trouble can be had exactly when it is
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from eden_client import (
     ServerLost,
     TokenRejected,
 )
-from eden_client.api import adaptive_timeout
+from eden_client.api import adaptive_timeout, tokens
 from eden_client.api import client as client_module
 from eden_client.api.errors import envelope_in, error_told
 from eden_client.api.tokens import KeyFile
@@ -317,6 +319,24 @@ def test_a_fixed_token_cannot_be_renewed(told):
     with EdenClient(told.url, token="mine") as client, pytest.raises(TokenRejected, match="key_file"):
         client.interpolate_pair(*FRAMES[:2])
     assert told.tokens == ["Bearer mine"]
+
+
+@pytest.mark.parametrize("written", [b"", b'{"inference": {"ke'])
+def test_a_key_file_is_read_again_while_it_is_written(keys, monkeypatch, written):
+    whole = keys.path.read_bytes()
+    keys.path.write_bytes(written)
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(sleep=lambda _: keys.path.write_bytes(whole)))
+    assert KeyFile(keys.path, None).current() == json.loads(whole)["inference"]["key"]
+
+
+@pytest.mark.parametrize(("content", "waits"), [(b"{", 4), (b"", 4), (b"[]", 0), (b"\x89PNG", 0), (b"a token", 0)])
+def test_what_is_no_key_file_is_waited_for_only_if_it_may_become_one(tmp_path, monkeypatch, content, waits):
+    slept = []
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(sleep=slept.append))
+    (tmp_path / "bad.json").write_bytes(content)
+    with pytest.raises(TokenRejected, match="is not a TorchServe key file"):
+        KeyFile(tmp_path / "bad.json", None).current()
+    assert len(slept) == waits
 
 
 def test_a_key_file_that_cannot_be_used_says_so(told, tmp_path):
