@@ -80,7 +80,7 @@ class PayloadStore:
             taken = self._taken()
             surplus = len(self._payloads) - len(taken) - self._settings.max_in_flight + 1
             waiting = self._waiting()
-            for payload in (*self._abandoned(waiting), *self._over_half(waiting, by_caller)):
+            for payload in (*self._abandoned(waiting), *self._beyond_share(waiting, by_caller)):
                 if surplus > 0:
                     surplus -= self._retire(payload, "abandoned")
             if surplus > 0 and not self._stands_still():
@@ -151,7 +151,7 @@ class PayloadStore:
         """How many more payloads `max_in_flight` allows now."""
         with self._lock:
             waiting = self._waiting()
-            spare = {each.id for each in (*self._abandoned(waiting), *self._over_half(waiting, by_caller))}
+            spare = {each.id for each in (*self._abandoned(waiting), *self._beyond_share(waiting, by_caller))}
             free = self._settings.max_in_flight - len(waiting) + len(spare)
             return free if free > 0 else int(self._stands_still())
 
@@ -191,8 +191,8 @@ class PayloadStore:
         latest = self._reached - self._settings.abandoned_after_s
         return [each for each in waiting if each.by_caller and (each.deadline < latest or not each.held)]
 
-    def _over_half(self, waiting: list[Payload], by_caller: bool) -> list[Payload]:
-        """The oldest payloads of callers beyond half of the limits; none if the new payload is for a caller too."""
+    def _beyond_share(self, waiting: list[Payload], by_caller: bool) -> list[Payload]:
+        """The oldest payloads of callers beyond their share, half of the limits; none for a new one of a caller's."""
         held = [payload for payload in waiting if payload.by_caller and payload.slot is not None]
         if by_caller:
             return []
@@ -212,7 +212,7 @@ class PayloadStore:
         waiting = self._waiting()
         abandoned = self._abandoned(waiting)
         known = {payload.id for payload in abandoned}
-        abandoned += [payload for payload in self._over_half(waiting, by_caller) if payload.id not in known]
+        abandoned += [payload for payload in self._beyond_share(waiting, by_caller) if payload.id not in known]
         if abandoned or not self._stands_still():
             return abandoned
         return [payload for payload in reversed(waiting) if payload.by_caller and payload.slot is not None]
