@@ -30,6 +30,7 @@ from eden_client.api.transport import Transport
 from eden_client.api.yuv import YuvFormat
 from eden_client.trace.recording import Step, Trace, begun
 from media import Frame
+from media.frame_layout import are_planes
 from media.region_format import FOLDER
 from media.terms import Priority
 
@@ -272,7 +273,7 @@ def _as_clip(frames: Sequence[Picture], yuv: YuvFormat | None) -> list[Frame]:
     if len(clip) < 2:
         raise Refused(f"{len(clip)} frame{'s' * (len(clip) != 1)}: at least two are needed")
     for frame in clip:
-        if frame.dtype != np.uint8 or not (_is_rgb(frame) if yuv is None else _is_planes(frame)):
+        if frame.dtype != np.uint8 or not (_is_rgb(frame) if yuv is None else are_planes(frame.shape)):
             wanted = "[H, W, 3]" if yuv is None else "[H*3/2, W] with even H and W"
             raise Refused(f"a frame must be uint8 {wanted}, not {frame.dtype} {list(frame.shape)}")
         if frame.shape != clip[0].shape:
@@ -286,7 +287,3 @@ def _pixels(picture: Picture) -> Frame:
 
 def _is_rgb(frame: Frame) -> bool:
     return frame.ndim == 3 and frame.shape[2] == 3
-
-
-def _is_planes(frame: Frame) -> bool:
-    return frame.ndim == 2 and frame.shape[0] % 3 == frame.shape[1] % 2 == 0
