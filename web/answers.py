@@ -47,6 +47,13 @@ def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | N
     return Response(as_json(value), status, headers, media_type="application/json")
 
 
+def head_answer(media_type: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer to HEAD where GET's body takes work: its headers, without a length."""
+    answer = Response(None, 200, headers, media_type=media_type)
+    del answer.headers["content-length"]
+    return answer
+
+
 async def bounded_body(request: Request, most: int) -> bytes:
     """The request's body. Raises ApiError 413 once it is longer than `most` bytes."""
     body = bytearray()

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, Response
 
 from media import MediaError
 from media.images import ImageFormat
-from web.answers import ApiError, json_answer, number, one_of, seconds
+from web.answers import ApiError, head_answer, json_answer, number, one_of, seconds
 from web.cuts import CutSearch
 from web.eden import Eden
 from web.film_kinds import UNKNOWN
@@ -35,7 +35,7 @@ _FILM = "film.json"
 
 
 class PreviewApi:
-    """The endpoints about complete uploads."""
+    """The endpoints about complete uploads. HEAD reads no film, and draws nothing."""
 
     def __init__(self, uploads: Uploads, limits: Limits, wait_s: float, eden: Eden) -> None:
         self._uploads, self._eden = uploads, eden
@@ -46,16 +46,24 @@ class PreviewApi:
 
     async def film(self, request: Request) -> Response:
         """GET /v1/uploads/{id}/film."""
-        return json_answer(await self._film(self._upload(request)))
+        upload = self._upload(request)
+        if request.method == "HEAD":
+            return head_answer("application/json")
+        return json_answer(await self._film(upload))
 
     async def cuts(self, request: Request) -> Response:
         """GET /v1/uploads/{id}/cuts."""
-        return json_answer(await self._cuts.find(self._upload(request)))
+        upload = self._upload(request)
+        if request.method == "HEAD":
+            return head_answer("application/json")
+        return json_answer(await self._cuts.find(upload))
 
     async def frame(self, request: Request) -> Response:
         """GET /v1/uploads/{id}/frame: a thumbnail."""
         upload, at = self._upload(request), seconds(request, "at")
         height = number(request, "height", LOWEST, HIGHEST, 90) or 90
+        if request.method == "HEAD":
+            return head_answer("image/jpeg", _LASTING)
         name = f"frame-{at}-{height}.jpeg"
         picture = self._previews.read(upload, name)
         if picture is None:
@@ -66,6 +74,8 @@ class PreviewApi:
     async def pair(self, request: Request) -> Response:
         """GET /v1/uploads/{id}/pair: when its pictures are shown."""
         upload, at = self._upload(request), seconds(request, "at")
+        if request.method == "HEAD":
+            return head_answer("application/json")
         answer, _ = await self._ask(self._cursor, upload, Ask(str(upload.path), "pair", at))
         assert answer.times is not None
         first, second = answer.times
@@ -77,6 +87,8 @@ class PreviewApi:
         if which not in PICTURES:
             raise ApiError(404, f"a pair has the pictures {', '.join(PICTURES)}")
         upload, at = self._upload(request), seconds(request, "at")
+        if request.method == "HEAD":
+            return head_answer(f"image/{format}", None if which == "eden" else _LASTING)
         if which == "eden":
             return await self._drawn(upload, at, format)
         begun = time.perf_counter()

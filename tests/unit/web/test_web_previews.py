@@ -112,6 +112,21 @@ def test_a_thumbnail_is_of_the_picture_that_is_shown_then(idle, place, pictures,
     assert kept.content == reply.content
 
 
+PREVIEWS = {"film": "json", "cuts": "json", "frame": "jpeg", "pair": "json", "pair/first": "png", "pair/eden": "png"}
+
+
+@pytest.mark.parametrize("preview", PREVIEWS)
+def test_head_is_answered_without_the_work_of_get(idle, preview):
+    place = idle.upload(b"a text, of which nothing can be shown", "letter.txt")
+    asked = {"at": "1"} if "a" in preview.partition("/")[0] else {}
+    reply = idle.request("HEAD", f"{place}/{preview}", params=asked)
+    assert (reply.status_code, reply.content) == (200, b"") and "Content-Length" not in reply.headers
+    assert reply.headers["Content-Type"].rpartition("/")[2] == PREVIEWS[preview]
+    assert idle.get(f"{place}/{preview}", params=asked).status_code == 422
+    assert idle.request("HEAD", f"{place}/{preview}", params={"at": "soon"}).status_code in (200, 400)
+    assert idle.request("HEAD", f"/v1/uploads/{32 * '0'}/{preview}", params=asked).status_code == 404
+
+
 def shrunk(picture):
     return picture.reshape(24, 2, 32, 2, 3).mean((1, 3))
 
