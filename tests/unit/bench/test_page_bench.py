@@ -16,20 +16,7 @@ from bench.strategies import film_frames
 from eden.random_weights import write_random
 from eden_client.cli import connect as command
 from media import encode_image, encode_video
-from tests.unit.web.services import AWAY, running
-
-
-class Blending:
-    """A client that blends two frames at once."""
-
-    def __init__(self, *_, **__):
-        pass
-
-    def interpolate_pair(self, first, second):
-        return ((first.astype(int) + second) // 2).astype(np.uint8)
-
-    def close(self):
-        pass
+from tests.unit.web.services import AWAY, Blending, running
 
 
 @pytest.fixture

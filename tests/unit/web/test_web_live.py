@@ -16,27 +16,21 @@ from websockets.sync.client import connect
 
 from eden_client.cli import connect as command
 from media import decode_image, encode_image
-from tests.unit.web.services import AWAY, LIMITS, PATIENCE, running
+from tests.unit.web.services import AWAY, LIMITS, PATIENCE, Blending, running
 from web import app, live
 from web.live import DRAWN, STAMP, Live
 
 TOKEN = "a-token-of-a-test-0123456789"
 
 
-class Gate:
-    """A client that blends two frames, once it is let."""
+class Gate(Blending):
+    """Blends two frames once it is opened."""
 
     opened = threading.Event()
 
-    def __init__(self, *_, **__):
-        pass
-
     def interpolate_pair(self, first, second):
         assert self.opened.wait(PATIENCE)
-        return ((first.astype(int) + second) // 2).astype(np.uint8)
-
-    def close(self):
-        pass
+        return super().interpolate_pair(first, second)
 
 
 @pytest.fixture
