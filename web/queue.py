@@ -149,7 +149,7 @@ class _Making:
                 self._begun, self._before = time.monotonic(), told["frames"]
                 self._videos.set(self._video.id, expected_frames=told["expected"], frames=told["frames"])
             case "progress":
-                self._progress(told["frames"], told["limit"])
+                self._progress(told["frames"], told["limit"], told["drawn"])
             case "note":
                 self._videos.note(self._video.id, self._worded(told["text"]))
             case "done":
@@ -157,10 +157,11 @@ class _Making:
             case "failed":
                 self._error = self._worded(told["reason"])
 
-    def _progress(self, frames: int, limit: str | None) -> None:
+    def _progress(self, frames: int, limit: str | None, drawn: bool) -> None:
+        """Note the progress; the time left only once a frame was drawn: frames of the source come faster."""
         expected = self._videos.get(self._video.id).expected_frames
         rate = max(frames - self._before, 0) / max(time.monotonic() - self._begun, 1e-3)
-        left = None if expected is None or not rate else max(expected - frames, 0) / rate
+        left = None if expected is None or not rate or not drawn else max(expected - frames, 0) / rate
         self._videos.set(self._video.id, frames=frames, limited_by=limit, frames_per_second=rate, eta_s=left)
 
     def _worded(self, text: str) -> str:

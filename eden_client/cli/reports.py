@@ -19,7 +19,7 @@ from eden_client.film.stages import Stage
 EVERY = 5.0
 """Seconds between plain lines."""
 OFTEN = 0.25
-"""Seconds between two `progress` events as JSON."""
+"""Seconds between two `progress` events as JSON; the first drawn frame is told at once."""
 
 
 class ProgressReporter(Report, Protocol):
@@ -56,7 +56,7 @@ class Bar:
     def note(self, text: str) -> None:
         self._console.print(f"[yellow]note[/] {escape(text)}", highlight=False, soft_wrap=True)
 
-    def progress(self, frames: int, limit: Stage | None) -> None:
+    def progress(self, frames: int, limit: Stage | None, drawn: bool) -> None:
         rate = (frames - self._before) / max(time.monotonic() - self._started, 1e-6)
         self._progress.update(self._task, completed=frames, rate=rate, limit=_limited(limit))
 
@@ -87,7 +87,7 @@ class Lines:
     def note(self, text: str) -> None:
         self._say(f"note: {text}")
 
-    def progress(self, frames: int, limit: Stage | None) -> None:
+    def progress(self, frames: int, limit: Stage | None, drawn: bool) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY
             of = f" of about {self._expected}" if self._expected else ""
@@ -130,7 +130,7 @@ class JsonLines:
 
     def __init__(self, target: str) -> None:
         self._stream = sys.stderr if target == PIPE else sys.stdout
-        self._next = 0.0
+        self._next, self._drawn = 0.0, False
 
     def begin(self, source: str, expected: int | None, done: int) -> None:
         self._say("begin", source=source, expected=expected, frames=done)
@@ -138,10 +138,10 @@ class JsonLines:
     def note(self, text: str) -> None:
         self._say("note", text=text)
 
-    def progress(self, frames: int, limit: Stage | None) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + OFTEN
-            self._say("progress", frames=frames, limit=limit)
+    def progress(self, frames: int, limit: Stage | None, drawn: bool) -> None:
+        if time.monotonic() >= self._next or drawn != self._drawn:
+            self._next, self._drawn = time.monotonic() + OFTEN, drawn
+            self._say("progress", frames=frames, limit=limit, drawn=drawn)
 
     def done(self, summary: Summary) -> None:
         self._say("done", **asdict(summary))

@@ -88,8 +88,12 @@ class Report(Protocol):
     def note(self, text: str) -> None:
         """A note for the user, one line."""
 
-    def progress(self, frames: int, limit: Stage | None) -> None:
-        """`frames` of the result are written; `limit`: the stage that bounds the speed so far, if any."""
+    def progress(self, frames: int, limit: Stage | None, drawn: bool) -> None:
+        """`frames` of the result are written.
+
+        limit   the stage that bounds the speed so far; None: no stage is clearly busy
+        drawn   whether one of these was drawn in this run: frames of the source come faster, and show no speed
+        """
 
 
 class Interrupted(Exception):

@@ -258,7 +258,8 @@ class _Run:
             if what.drawn:
                 self._summary.seconds.setdefault("to_first_new_frame", since_start)
             self._written += what.frames
-            self._report.progress(self._written, limit_of(self._times.busy()))
+            drawn = "to_first_new_frame" in self._summary.seconds
+            self._report.progress(self._written, limit_of(self._times.busy()), drawn)
 
     def lost(self, frames: int) -> None:
         """`frames` that were encoded have to be made again."""

@@ -33,7 +33,7 @@ def test_a_bar_shows_frames_rate_and_time_left(monkeypatch):
     for frames in (5, 10):
         clock[0] += 5
         time.sleep(0.02)  # the library guesses what is left by a clock of its own, which has to have moved
-        bar.progress(frames, "server")
+        bar.progress(frames, "server", True)
     bar._progress.refresh()
     shown = screen.getvalue()
     assert shown.count(NAME) >= 2
@@ -48,7 +48,7 @@ def test_lines_tell_the_limit_so_far(capsys):
     lines.begin(NAME, 9, 0)
     for limit in (None, "reading"):
         lines._next = 0  # it is time for another
-        lines.progress(4, limit)
+        lines.progress(4, limit, True)
     assert capsys.readouterr().err.splitlines()[1:] == [
         "4 of about 9 frames",
         "4 of about 9 frames, limited by reading",
@@ -107,11 +107,14 @@ def test_json_lines_tell_all_that_happens(capsys, monkeypatch):
     report = JsonLines("out.mkv")
     report.begin(NAME, 9, 4)
     report.note("odd")
-    report.progress(5, "server")
-    report.progress(6, "server")  # too soon after the one before
+    report.progress(5, "server", False)
+    report.progress(6, "server", False)  # too soon after the one before
+    report.progress(7, "server", True)
+    report.progress(8, "server", True)
     report.done(summary())
     report.failed("it failed: no; go on", "no")
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [each["event"] for each in told] == ["begin", "note", "progress", "done", "failed"]
+    assert [each["event"] for each in told] == ["begin", "note", "progress", "progress", "done", "failed"]
     assert told[0] == {"event": "begin", "source": NAME, "expected": 9, "frames": 4}
-    assert (told[2]["frames"], told[3]["frames_out"], told[4]["reason"]) == (5, 9, "no")
+    assert [(each["frames"], each["drawn"]) for each in told[2:4]] == [(5, False), (7, True)]
+    assert (told[4]["frames_out"], told[5]["reason"]) == (9, "no")

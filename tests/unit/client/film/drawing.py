@@ -92,5 +92,5 @@ class Silent:
     def note(self, text):
         self.notes.append(text)
 
-    def progress(self, frames, limit):
+    def progress(self, frames, limit, drawn):
         self.frames, self.limit = frames, limit

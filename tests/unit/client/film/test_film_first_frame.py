@@ -46,7 +46,7 @@ class Counting(Silent):
         super().__init__()
         self.written = queue.SimpleQueue()
 
-    def progress(self, frames, limit):
+    def progress(self, frames, limit, drawn):
         self.written.put(frames)
 
 

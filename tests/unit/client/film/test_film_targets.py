@@ -53,7 +53,7 @@ class Told:
     def note(self, text):
         self.notes.append(text)
 
-    def progress(self, frames, limit):
+    def progress(self, frames, limit, drawn):
         pass
 
 
