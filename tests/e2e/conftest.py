@@ -11,6 +11,7 @@ import pytest
 
 from server import Server
 from tests.e2e.servers import TAKEN, moving_frames, pack, running_server
+from tests.orphans import no_orphans as no_orphans
 
 
 @pytest.fixture(scope="session")

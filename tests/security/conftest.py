@@ -10,6 +10,7 @@ import pytest
 
 from server import Server
 from tests.e2e.servers import assert_no_thread_leaked, pack, running_server
+from tests.orphans import no_orphans as no_orphans
 from tests.security.group import CALLERS, INNOCENT, made
 from tests.security.targets import ENCODER_TARGET, READ_FRAMES, Client, client_of
 
