@@ -31,3 +31,17 @@ def test_what_callers_hold_waits_until_nothing_has_been_taken_for_a_while(output
         time.sleep(0.05)
         assert len(handoff.queue()) == waiting
         assert handoff.in_flight() == 4
+
+
+def test_nobody_counts_as_waiting_until_one_was_taken_and_then_with_when_it_was_put(output, tmp_path):
+    settings = HandoffSettings(kind="in_process", folder=tmp_path, shared_folder=tmp_path)
+    with open_handoff(settings) as handoff:
+        ticket = handoff.put(output)
+        handoff.put(output)
+        assert handoff.queue() == [] and handoff.in_flight() == 2
+        handoff.take(ticket)
+        before = time.time()
+        handoff.put(output)
+        after = time.time()
+        second, third = handoff.queue()
+        assert second <= before <= third <= after

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,8 @@ import pytest
 import torch
 
 from eden import EncoderOutput
-from handoff import HandoffSettings, OverCapacity, open_handoff
+from handoff import HandoffSettings, OverCapacity, PayloadGone, open_handoff
+from handoff.payload import store
 from handoff.payload.leases import read_lease
 from handoff.payload.store import Payload, PayloadStore
 
@@ -61,8 +63,9 @@ class Producer:
         """Whether it says so, and the next is refused."""
         if self.payloads.room(by_caller) > 0:
             return False
-        with pytest.raises(OverCapacity, match=f"{BOUND} payloads are in flight"):
+        with pytest.raises(OverCapacity, match=f"{BOUND} payloads are in flight") as refused:
             self.payloads.admit(1, by_caller)
+        assert refused.value.bound == "in_flight"
         return True
 
     def held(self) -> set[str]:
@@ -105,6 +108,7 @@ def test_what_nobody_comes_for_stops_other_callers_for_a_moment_only(producer: P
 
 def test_whoever_takes_tickets_without_end_never_stops_the_workflow(producer: Producer) -> None:
     kept = producer.put(BOUND)
+    assert producer.payloads.room(by_caller=False) == BOUND - BOUND // 2
     for _ in range(50):
         assert producer.is_full()
         (live,) = producer.put(by_caller=False)
@@ -128,10 +132,35 @@ def test_bytes_that_callers_hold_beyond_half_are_room_for_the_workflow(tmp_path:
     def fits(gone: Collection[str]) -> bool:
         return len(gone) >= 2
 
+    assert payloads.room(by_caller=True) == settings.max_in_flight - 4
+    assert payloads.room(by_caller=False) == settings.max_in_flight - 4 + 2
     assert not payloads.make_room(fits, by_caller=True)
     assert payloads.make_room(fits, by_caller=False)
     assert dropped == [payload.id for payload in kept[:2]]
     assert not payloads.make_room(lambda gone: len(gone) >= 1, by_caller=False)
+    payloads.close()
+
+
+def test_half_is_the_callers_to_the_byte(tmp_path: Path) -> None:
+    settings = HandoffSettings(folder=tmp_path, shared_folder=tmp_path, budget_bytes=8, max_payload_bytes=4)
+    dropped: list[str] = []
+    payloads = PayloadStore(settings, Counter(), lambda payload: dropped.append(payload.id))
+    kept = [payloads.admit(nbytes, by_caller=True) for nbytes in (1, 1, 1, 2)]
+    for payload in kept:
+        payloads.keep(payload)
+    assert payloads.make_room(lambda gone: len(gone) >= 1, by_caller=False)
+    assert dropped == [kept[0].id]
+    assert not payloads.make_room(lambda gone: len(gone) >= 1, by_caller=False)
+    payloads.close()
+
+
+def test_the_ledger_has_room_for_all_that_may_be_held(tmp_path: Path) -> None:
+    settings = HandoffSettings(folder=tmp_path, shared_folder=tmp_path, max_in_flight=5, keep_taken=3)
+    payloads = PayloadStore(settings, Counter(), lambda payload: None)
+    before = payloads.leases.path.stat().st_size
+    for number in range(5 + 3 + 1):
+        payloads.leases.enter(f"{number:032x}")
+    assert payloads.leases.path.stat().st_size == before
     payloads.close()
 
 
@@ -143,6 +172,88 @@ def test_the_oldest_give_way_first_and_no_more_than_must(producer: Producer) -> 
     producer.put(3)
     assert producer.held() >= ids(abandoned[2:])
     assert not producer.held() & ids(abandoned[:2])
+
+
+def test_what_the_last_one_makes_needless_is_kept(tmp_path: Path) -> None:
+    settings = HandoffSettings(folder=tmp_path, shared_folder=tmp_path, keep_taken=8)
+    dropped: list[str] = []
+    payloads = PayloadStore(settings, Counter(), lambda payload: dropped.append(payload.id))
+    sizes: dict[str, int] = {}
+    for nbytes in (1, 2, 5):
+        payload = payloads.admit(nbytes)
+        sizes[payload.id] = nbytes
+        slot = payloads.keep(payload)
+        with read_lease(settings.ledger_folders, payloads.leases.producer, slot, payload.id) as held:
+            held.mark_taken()
+    assert payloads.in_flight() == 0
+    assert payloads.make_room(lambda gone: sum(sizes[each] for each in gone) >= 5)
+    assert [sizes[each] for each in dropped] == [5]
+    payloads.close()
+    assert sorted(sizes[each] for each in dropped) == [1, 2, 5]
+
+
+def test_a_payload_is_found_from_when_it_was_written_until_it_is_dropped(producer: Producer) -> None:
+    payloads = producer.payloads
+    payload = payloads.admit(7)
+    assert payloads.find(payload.id) is None
+    slot = payloads.keep(payload)
+    assert payloads.find(payload.id) is payload and payload.slot == slot
+    assert (payloads.in_flight(), payloads.in_flight_bytes()) == (1, 7)
+    assert payloads.find("0" * 32) is None
+    producer._held.add(payload.id)
+    payloads.withdraw(payload)
+    assert payloads.find(payload.id) is None
+    assert (payloads.in_flight(), payloads.in_flight_bytes()) == (0, 0)
+    with (
+        pytest.raises(PayloadGone),
+        read_lease(producer.settings.ledger_folders, payloads.leases.producer, slot, payload.id),
+    ):
+        pass
+
+
+def test_a_payload_expires_when_its_time_is_over_but_not_while_it_is_read(producer: Producer) -> None:
+    (read, other) = producer.put(2)
+    assert read.slot is not None
+    producer.now += producer.settings.time_to_live_s - 0.1
+    assert producer.payloads.in_flight() == 2 and ids([read, other]) == producer.held()
+    with read_lease(producer.settings.ledger_folders, producer.payloads.leases.producer, read.slot, read.id):
+        producer.now += 0.1
+        assert producer.payloads.in_flight() == 0
+        assert producer.held() == {read.id}
+    assert producer.payloads.in_flight() == 0 and producer.held() == set()
+    assert producer.counters == {("expired", ""): 2}
+    producer.take(*producer.put())
+    producer.now += producer.settings.time_to_live_s
+    assert producer.payloads.in_flight() == 0 and producer.held() == set()
+    assert producer.counters == {("expired", ""): 2, ("dropped", ""): 1}
+
+
+def test_what_was_taken_is_kept_for_a_retry_as_the_settings_say(tmp_path: Path) -> None:
+    settings = HandoffSettings(folder=tmp_path, shared_folder=tmp_path, keep_taken=2)
+    dropped: list[str] = []
+    counters: Counter[tuple[str, str]] = Counter()
+    payloads = PayloadStore(settings, counters, lambda payload: dropped.append(payload.id))
+    taken = []
+    for _ in range(5):
+        payload = payloads.admit(1)
+        slot = payloads.keep(payload)
+        with read_lease(settings.ledger_folders, payloads.leases.producer, slot, payload.id) as held:
+            held.mark_taken()
+        taken.append(payload.id)
+    payloads.admit(1)
+    assert dropped == taken[:3]
+    assert counters == {("dropped", ""): 3}
+    payloads.close()
+
+
+def test_a_payload_larger_than_any_may_be_is_refused(tmp_path: Path) -> None:
+    settings = HandoffSettings(folder=tmp_path, shared_folder=tmp_path, budget_bytes=8, max_payload_bytes=4)
+    payloads = PayloadStore(settings, Counter(), lambda payload: None)
+    with pytest.raises(OverCapacity, match=r"of 5 bytes; at most 4 are allowed \(max_payload_bytes\)") as refused:
+        payloads.admit(5)
+    assert refused.value.bound == "room"
+    assert payloads.admit(4).nbytes == 4
+    payloads.close()
 
 
 @pytest.mark.parametrize("seconds", [0.1, 20.0])
@@ -210,6 +321,47 @@ def test_bytes_of_what_was_abandoned_are_room(producer: Producer) -> None:
     assert producer.held() == ids(abandoned[:2])
     assert producer.make_room()
     assert producer.held() == ids(abandoned[1:2])
+    assert producer.counters == {("abandoned", ""): 2, ("dropped", ""): 1}
+
+
+def test_what_torchserve_passes_on_is_no_room_however_long_nothing_moves(producer: Producer) -> None:
+    waiting = producer.put(2, by_caller=False)
+    producer.now += AFTER + 1
+    assert not producer.make_room()
+    assert producer.held() == ids(waiting)
+
+
+def test_what_is_still_being_written_is_not_dropped_in_anothers_place(producer: Producer) -> None:
+    writing = producer.payloads.admit(1, by_caller=True)
+    written = producer.put(BOUND - 1)
+    producer.now += AFTER + 1
+    producer.take(*producer.put())
+    producer.put()
+    assert producer.held() & ids(written) == ids(written[1:])
+    producer.payloads.keep(writing)
+    assert producer.payloads.find(writing.id) is writing
+    producer._held.add(writing.id)
+
+
+def test_room_is_waited_for_while_a_reader_is_letting_go(producer: Producer, monkeypatch: pytest.MonkeyPatch) -> None:
+    (payload,) = producer.put()
+    assert payload.slot is not None
+    monkeypatch.setattr(store.time, "monotonic", lambda: 0.0)
+    asked = []
+    with ExitStack() as reading:
+        lease = read_lease(
+            producer.settings.ledger_folders, producer.payloads.leases.producer, payload.slot, payload.id
+        )
+        reading.enter_context(lease).mark_taken()
+
+        def fits(gone: Collection[str]) -> bool:
+            asked.append(gone)
+            if len(asked) == 2:  # it was looked at once, and found to be read
+                reading.close()
+            return payload.id in gone
+
+        assert producer.payloads.make_room(fits)
+    assert producer.held() == set() and len(asked) > 2
 
 
 def test_a_budget_spent_on_what_nobody_comes_for_is_there_again_for_others(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from handoff import HandoffSettings, PayloadGone, PeerLost, open_handoff
+from handoff.payload import leases
 from handoff.payload.leases import PayloadLeases, ledger_path, read_lease, sweep
 
 ONE, TWO = "1" * 32, "2" * 32
@@ -60,6 +61,20 @@ def test_a_payload_is_not_retired_while_it_is_read(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_who_reads_one_payload_holds_up_no_other(tmp_path: Path) -> None:
+    ledger = PayloadLeases([tmp_path])
+    slots = [ledger.enter(f"{number:032x}") for number in range(1, 5)]
+    assert len(set(slots)) == 4
+    with read_lease([tmp_path], ledger.producer, slots[1], f"{2:032x}") as held:
+        assert [ledger.being_read(slot) for slot in slots] == [False, True, False, False]
+        held.mark_taken()
+        assert ledger.taken() == {slots[1]}
+        assert [ledger.retire(slot) for slot in slots] == [True, False, True, True]
+    assert {ledger.enter(f"{number:032x}") for number in range(5, 8)} == {slots[0], slots[2], slots[3]}
+    assert ledger.taken() == {slots[1]}
+    ledger.close()
+
+
 def test_a_late_mark_on_a_slot_since_reused_means_nothing(tmp_path: Path) -> None:
     ledger = PayloadLeases([tmp_path])
     slot = ledger.enter(ONE)
@@ -93,6 +108,27 @@ def test_a_dead_producer_is_lost_and_swept_a_living_one_is_not(tmp_path: Path) -
     living.close()
 
 
+@pytest.mark.parametrize("usable", [True, False])
+def test_a_consumer_says_whether_it_can_read_the_gpus_memory(tmp_path: Path, usable: bool) -> None:
+    ledger = PayloadLeases([tmp_path])
+    slot = ledger.enter(ONE)
+    assert not ledger.proved and not ledger.refused
+    with read_lease([tmp_path], ledger.producer, slot, ONE) as held:
+        held.report(usable=usable)
+        assert (ledger.proved, ledger.refused) == (usable, not usable)
+        assert ledger.being_read(slot) and ledger.taken() == set()
+    assert not ledger.being_read(slot)
+    ledger.close()
+
+
+def test_a_reader_sees_whether_the_producer_lives(tmp_path: Path) -> None:
+    ledger = PayloadLeases([tmp_path])
+    with read_lease([tmp_path], ledger.producer, ledger.enter(ONE), ONE) as held:
+        assert held.producer_lives()
+        die(ledger)
+        assert not held.producer_lives()
+
+
 def test_a_producer_is_no_path(tmp_path: Path) -> None:
     with pytest.raises(PeerLost), read_lease([tmp_path], "../../etc/passwd", 0, ONE):
         pass
@@ -101,6 +137,57 @@ def test_a_producer_is_no_path(tmp_path: Path) -> None:
 def test_a_producer_that_is_just_starting_is_not_swept(tmp_path: Path) -> None:
     (tmp_path / f"eden-handoff-{ONE}.new").touch()
     assert sweep(tmp_path) == 0
+
+
+def test_what_stopped_before_it_had_started_is_swept(tmp_path: Path) -> None:
+    left = tmp_path / f"eden-handoff-{ONE}.new"
+    left.touch()
+    long_ago = left.stat().st_mtime - 61
+    os.utime(left, (long_ago, long_ago))
+    assert sweep(tmp_path) == 1
+    assert not left.exists()
+
+
+def test_what_another_process_removes_first_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"eden-handoff-{ONE}.0.segment", f"eden-handoff-{TWO}.ledger", f"eden-handoff-{TWO}.1.segment"]
+    gone, *left = [tmp_path / name for name in names]
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: [gone, *left])
+    for path in left:
+        path.touch()
+    assert sweep(tmp_path) == 2
+    monkeypatch.setattr(leases, "left_behind", lambda folder: [gone])
+    assert sweep(tmp_path) == 0
+
+
+@pytest.mark.parametrize(("error", "told"), [(PermissionError, "is left alone"), (FileNotFoundError, "")])
+def test_a_ledger_that_cannot_be_opened_is_left_alone(
+    error: type[OSError], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: object, flags: int) -> int:
+        raise error(path)
+
+    dead = PayloadLeases([tmp_path])
+    die(dead)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        assert sweep(tmp_path) == 0
+    assert [told in record.getMessage() for record in caplog.records] == [True] * bool(told)
+    assert sweep(tmp_path) == 1
+
+
+def test_what_cannot_be_removed_is_told_and_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(path)
+
+    left = tmp_path / f"eden-handoff-{ONE}.0.segment"
+    left.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        assert sweep(tmp_path) == 0
+    assert f"{left}, left behind" in caplog.text
+    assert sweep(tmp_path) == 1
 
 
 LEFT_BEHIND = [f"eden-handoff-{ONE}.ledger", f"eden-handoff-{ONE}.0.segment", f"eden-handoff-{TWO}.3.segment"]

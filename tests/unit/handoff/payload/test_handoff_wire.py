@@ -11,7 +11,7 @@ import torch
 
 from eden import EncoderOutput
 from handoff.errors import HandoffError, TicketRejected
-from handoff.payload.layout import Layout, parse_layout
+from handoff.payload.layout import FRAME_BY_FRAME, Entry, Layout, parse_layout
 from handoff.payload.wire import check_header, read, write
 
 
@@ -61,6 +61,32 @@ def test_tensors_begin_aligned_and_are_views() -> None:
     payload = torch.zeros(layout.nbytes, dtype=torch.uint8)
     assert layout.entries[0].start % 256 == 0
     assert read(payload, layout).cond_dit.untyped_storage().data_ptr() == payload.data_ptr()
+
+
+@pytest.mark.parametrize("largest", [1, 7, 64, 1 << 20])
+def test_pieces_are_all_bytes_once_and_frames_are_complete_as_early_as_may_be(largest: int) -> None:
+    layout = Layout.of(clip(), None)
+    pieces = layout.pieces(largest)
+    assert sorted(byte for piece in pieces for byte in range(piece.start, piece.stop)) == list(range(layout.nbytes))
+    of_frames = [entry for entry in layout.entries if entry.name in FRAME_BY_FRAME]
+    assert all(
+        piece.stop - piece.start <= largest
+        for piece in pieces
+        if any(entry.start <= piece.start < entry.stop for entry in of_frames)
+    )
+    arrived: set[int] = set()
+    for piece in pieces:
+        arrived.update(range(piece.start, piece.stop))
+        whole = [all(_rows(entry, frame) <= arrived for entry in of_frames) for frame in range(layout.length)]
+        assert piece.frames == sum(whole) and whole[: piece.frames] == [True] * piece.frames
+        if piece.frames:
+            assert set(range(layout.nbytes)) - arrived <= {byte for e in of_frames for byte in range(e.start, e.stop)}
+
+
+def _rows(entry: Entry, frame: int) -> set[int]:
+    """The bytes of one frame in a tensor."""
+    size = (entry.stop - entry.start) // entry.shape[0]
+    return set(range(entry.start + frame * size, entry.start + (frame + 1) * size))
 
 
 @pytest.mark.parametrize("place", [0, 8, 40])
