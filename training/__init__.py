@@ -1,1 +1,1 @@
-"""How the demo weights are made: a small EDEN, trained on scenes drawn as it goes (`python -m training --help`)."""
+"""Trains the demo weights: a small EDEN, on scenes that are drawn during training (`python -m training --help`)."""

@@ -23,35 +23,58 @@ from training.settings import Settings
 def main(arguments: list[str] | None = None) -> int:
     default = Settings()
     parser = argparse.ArgumentParser(prog="python -m training", description="Train a small EDEN for the demo.")
-    parser.add_argument("--folder", type=Path, default=default.folder, help="where all files go (%(default)s)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument(
-        "--no-graphs", action="store_true", help="have a GPU take steps as they are written, not recorded"
+        "--folder", type=Path, default=default.folder, help="folder of all files (default: %(default)s)"
     )
-    parser.add_argument("--plan-steps", type=int, default=default.plan_steps, help="length of the run (%(default)s)")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=device, help="cuda or cpu (default: cuda, if there is a GPU)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="of weights and scenes (default: %(default)s)")
+    parser.add_argument("--no-graphs", action="store_true", help="run steps without recording them as CUDA graphs")
     parser.add_argument(
-        "--until", type=float, default=1.0, metavar="SHARE", help="stop this piece there, 0 .. 1, to be resumed"
+        "--plan-steps", type=int, default=default.plan_steps, help="steps of the whole run (default: %(default)s)"
     )
     parser.add_argument(
-        "--piece-minutes", type=float, default=math.inf, help="stop this piece after so long, to be resumed"
+        "--until", type=float, default=1.0, metavar="SHARE", help="end this piece at this fraction (0 to 1) of the run"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the state in the folder")
-    parser.add_argument("--half-state", action="store_true", help="keep the state in half precision: half as large")
-    parser.add_argument("--start-from", type=Path, metavar="EXPORT", help="go on from an export, the state being lost")
+    parser.add_argument(
+        "--piece-minutes", type=float, default=math.inf, help="end this piece after so many minutes (default: never)"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue from the state in the folder")
+    parser.add_argument("--half-state", action="store_true", help="save the state in half precision: half the size")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="EXPORT", help="continue from an export, if the state is lost"
+    )
     parser.add_argument("--measure-steps", type=int, metavar="N", help="time N steps of each kind, and train nothing")
-    parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate (%(default)s)")
-    parser.add_argument("--memory", type=float, default=default.memory, help="of the moving average (%(default)s)")
-    parser.add_argument("--batch", type=int, default=default.batch, help="full-size triplets per step (%(default)s)")
-    parser.add_argument("--scenes", type=int, default=default.scenes, help="scenes drawn at once (%(default)s)")
-    parser.add_argument("--uses", type=int, default=default.uses, help="of each scene (%(default)s)")
-    parser.add_argument("--size", default="256x448", help="of full-size frames, HEIGHTxWIDTH (%(default)s)")
-    parser.add_argument("--depths", type=int, nargs=2, metavar=("DIT", "DECODER"), help="blocks of each")
-    parser.add_argument("--mlp-ratio", type=float, default=default.config.mlp_ratio, help="(%(default)s)")
+    parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate (default: %(default)s)")
+    parser.add_argument(
+        "--memory",
+        type=float,
+        default=default.memory,
+        help="decay of the weights' moving average per step (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch", type=int, default=default.batch, help="full-size triplets per step (default: %(default)s)"
+    )
+    parser.add_argument("--scenes", type=int, default=default.scenes, help="scenes per set (default: %(default)s)")
+    parser.add_argument(
+        "--uses", type=int, default=default.uses, help="times that each scene is trained on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--size", default="256x448", metavar="HxW", help="size of full-size frames in pixels (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--depths", type=int, nargs=2, metavar=("DIT", "DECODER"), help="blocks of DiT and decoder (default: 3 5)"
+    )
+    parser.add_argument(
+        "--mlp-ratio",
+        type=float,
+        default=default.config.mlp_ratio,
+        help="hidden by outer channels of an MLP (default: %(default)s)",
+    )
     begun = time.monotonic()
     chosen = parser.parse_args(arguments)
     if not 0 < chosen.until <= 1:
-        parser.error(f"--until {chosen.until}: a share of the run, from 0 to 1")
+        parser.error(f"--until {chosen.until}: a fraction of the run, from 0 to 1")
     if chosen.resume and chosen.start_from:
         parser.error("either --resume or --start-from")
     if chosen.measure_steps is not None and chosen.measure_steps < 1:

@@ -1,4 +1,4 @@
-"""Triplets to train on: sets of scenes, each cut, turned and recoloured into many batches."""
+"""Batches of triplets to train on: sets of scenes, each cropped, mirrored and recoloured into many batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     middle: Tensor
     last: Tensor
     window: Window | None = None
-    """Of crops, and of frames that stand for a part of a larger one: where they lie."""
+    """Where crops, and frames that stand for a part of a larger frame, lie in it; None: they are whole frames."""
 
     @property
     def size(self) -> Size:
@@ -31,9 +31,10 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The batch of any step. It depends on seed, rank, step and size alone: a resumed run goes on as it would have.
+    """The batch of each step, which depends on seed, rank, step and size alone: a resumed run gets the same batches.
 
-    Making data costs more than training on it: a set serves several times, mirrored and with its colours swapped.
+    Drawing data costs more than training on it, so a set is used several times, mirrored and with its colours swapped.
+    Raises ValueError: the batch cannot be divided equally among the processes.
     """
 
     def __init__(self, settings: Settings, ranks: Ranks = ALONE) -> None:
@@ -49,7 +50,7 @@ class Batches:
         self._larger = [padded_grid(*size, patch) for size in settings.virtual_sizes]
 
     def generators(self, step: int) -> tuple[torch.Generator, torch.Generator]:
-        """Of `step`: one for the host, the same in every rank; one on the device, a different one in each."""
+        """The random generators of a step: one for the host, equal in all ranks; one for the device, of this rank."""
         seed = self.settings.seed * 1_000_003 + step
         own = seed + self.ranks.number * 500_000_009
         return torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(own)
@@ -82,7 +83,7 @@ class Batches:
 
 
 def _placed(whole: Grid, part: Grid, down: float, across: float) -> Window:
-    """Where a part of `part` patches lies in a frame of `whole`: `down` and `across`, 0 .. 1, of the room there is."""
+    """The window of `part` patches in a frame of `whole` patches. `down`, `across`: its position, 0 to 1."""
     top, left = (
         int(toss * ((side - own) // 2 + 1)) * 2 for toss, side, own in zip((down, across), whole, part, strict=True)
     )

@@ -1,11 +1,11 @@
-"""Where training starts: a network that already gives the average of its two frames, fine detail and all.
+"""Initial weights: a network that already returns the average of its two frames, with all detail.
 
-Three things make that possible. The position embeddings of all places lie in a few dozen dimensions, so the pixels of
-a patch get a subspace of the channels to themselves. One channel, which positions leave at zero, holds a constant so
+Three things make that possible. The position embeddings span only a few dozen dimensions, so the pixels of a patch get
+a subspace of the channels to themselves. One channel, which position embeddings leave at zero, holds a constant so
 large that the norm of a token hardly depends on its content: a LayerNorm is then a fixed scaling, which its weight
-undoes. And temporal attention whose queries are zero takes an average.
+undoes. And temporal attention with queries of zero takes an average.
 
-All that adds to a token besides begins small, but not at zero, so that gradients reach every matrix.
+Everything else that is added to a token begins small, but not at zero, so that gradients reach every matrix.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from eden.grid_constants import positions
 from training.network import Eden
 
 CONSTANT = 64.0
-"""What the constant channel holds; it reaches every linear layer as 1, a bias for those without."""
+"""The value of the constant channel. It reaches every linear layer as 1, and serves as a bias where there is none."""
 PIXELS = 0.5
 """Scale of the orthogonal embedding of standardised pixels."""
 BRANCH = 0.005
-"""Scale of the last matrix of a branch, of 1 / sqrt(channels): a block begins near the identity."""
+"""Scale of the last matrix of a branch, relative to 1 / sqrt(channels): a block begins near the identity."""
 SLOPE, LIFT = 0.5, 4.0
-"""Unpatchify's GELU sees SLOPE * pixel + LIFT: there it is nearly straight."""
+"""The input of unpatchify's GELU is SLOPE * pixel + LIFT, where GELU is nearly linear."""
 POSITION_RANK = 28
-"""Dimensions kept free for positions. Outside of them lies less than 1e-4 of a position."""
+"""Dimensions reserved for position embeddings, of which less than 1e-4 lies outside."""
 EVERYWHERE = (32, 56)
-"""A grid (ph, pw) that is fine enough to stand for all: they cover the same stretch."""
+"""A grid (ph, pw) fine enough to represent all grids, which cover the same range of positions."""
 
 
 @torch.no_grad()
 def initialise(network: Eden, seed: int, near: float = 1.0) -> None:
-    """Set every tensor, on the CPU. `near`: how much self-attention begins by looking nearby, 0 for not at all."""
+    """Set every tensor, on the CPU. `near`: how much self-attention prefers near patches at first; 0: not at all."""
     generator = torch.Generator().manual_seed(seed)
     config, encoder, dit, decoder = network.config, network.encoder, network.dit, network.decoder
-    constant = config.hidden_dim // 4 - 1  # the slowest sine across: it never passes 0.004
+    constant = config.hidden_dim // 4 - 1  # the slowest horizontal sine: it never exceeds 0.004
     pixel, other = subspaces(config, constant, generator)
     typical = math.sqrt((CONSTANT**2 + config.hidden_dim / 4 + PIXELS**2 * config.patch_values) / config.hidden_dim)
 
@@ -61,7 +61,7 @@ def initialise(network: Eden, seed: int, near: float = 1.0) -> None:
         patch.weight.copy_(PIXELS * pixel.view_as(patch.weight))
         _constant_only(patch.bias, constant)
 
-    # latents: embedded apart from positions and pixels, and the velocity begins as their negative, away with the noise
+    # latents: in a subspace apart from positions and pixels; the first velocity is their negative, which removes noise
     latents = other[:, : config.latent_dim]
     dit.proj_in.weight.copy_(latents)
     _constant_only(dit.proj_in.bias, constant)
@@ -70,7 +70,7 @@ def initialise(network: Eden, seed: int, near: float = 1.0) -> None:
     decoder.proj_token.weight.copy_(latents)
     _constant_only(decoder.proj_token.bias, constant)
 
-    # one moment for all blocks: neither shift nor scale, gates open
+    # modulation of all blocks, independent of the time: no shift, no scale, gates open
     adapt = dit.adaLN_modulation[1]
     assert isinstance(adapt, nn.Linear)
     adapt.weight.mul_(0.1)
@@ -93,9 +93,9 @@ def initialise(network: Eden, seed: int, near: float = 1.0) -> None:
 
 
 def subspaces(config: EdenConfig, constant: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Orthonormal bases [d,3p²] for pixels and [d,rest] for what else there is.
+    """Orthonormal bases [d,3p²] for pixels, and [d,rest] for everything else.
 
-    Both are orthogonal to positions, to the constant channel, and to the mean that a LayerNorm takes away.
+    Both are orthogonal to position embeddings, to the constant channel, and to the mean that a LayerNorm subtracts.
     """
     dim = config.hidden_dim
     everywhere = positions(EVERYWHERE, 1, dim)[0].double()
@@ -111,7 +111,7 @@ def subspaces(config: EdenConfig, constant: int, generator: torch.Generator) -> 
 
 
 def _same_place(config: EdenConfig) -> Tensor:
-    """[2d,d], queries and keys: each head has the faster sines of both axes, so that near places look at each other."""
+    """[2d,d], queries and keys: each head has the faster sines of both axes, so near patches attend to each other."""
     dim, heads = config.hidden_dim, config.num_heads
     quarter = dim // heads // 4  # of a head's channels: sines and cosines, across and down
     chosen = torch.arange(4)[:, None] * (dim // 4) + torch.arange(quarter)

@@ -1,4 +1,4 @@
-"""How good the network is by now: held-out scenes, by displacement, against averaging the two frames."""
+"""Measures the network on held-out scenes, per range of displacements, beside averaging the two frames."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ RANGES = {
     "0-4 px": (0.0, 4.0),
     "32-56 px": (32.0, 56.0),
 }
-"""Displacements between the two frames, in pixels. The scenes of a range depend on those of the ranges before it."""
+"""Ranges of displacements between the two frames, in pixels. A range's scenes depend on the ranges before it."""
 
 AT_ONCE = 8
 
 Figures = dict[str, dict[str, float]]
-"""Range -> mean PSNR, dB, of "eden" and of "average", and the "blockiness" of the former."""
+"""Per range: mean PSNR in dB of "eden" and of "average", and the "blockiness" of the former."""
 
 
 class Judge:
-    """Always the same held-out scenes, and the same noise."""
+    """Measures networks on always the same held-out scenes, with the same noise."""
 
     def __init__(self, settings: Settings) -> None:
         scenes = Scenes(settings.device, seed=settings.seed, held_out=True)
@@ -37,7 +37,7 @@ class Judge:
             self.triplets[name] = Batch(drawn.first, drawn.middle, drawn.last)
 
     def judge(self, network: Eden) -> tuple[Figures, Tensor]:
-        """(figures, sheet): first, average, ours, truth and last of two scenes a range, [rows,5,3,H,W]."""
+        """The figures, and a sheet [rows,5,3,H,W]: first, average, ours, truth and last of two scenes per range."""
         figures: Figures = {}
         rows = []
         for name, (first, middle, last, _) in self.triplets.items():
@@ -52,9 +52,11 @@ class Judge:
 
 
 def blockiness(frames: Tensor, patch_size: int) -> float:
-    """Frames [P,3,H,W] -> the mean difference of neighbouring pixels across patches' edges over that elsewhere.
+    """The mean difference between neighbouring pixels across patch edges, divided by that elsewhere.
 
-    Film has 1.0; more of it means that patches show.
+    frames   [P,3,H,W]
+
+    Film has 1.0; with more, the patches become visible.
     """
     across, inside = [], []
     for turned in (frames, frames.mT):

@@ -1,4 +1,4 @@
-"""What training makes small."""
+"""The training loss."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SOFT = 1e-3
-"""Intensity under which an error counts by its square, and above which by its size."""
+"""Intensity: smaller errors count by their square, larger ones by their absolute value (Charbonnier)."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Of the loss's terms, beside the error of pixels, which counts once."""
+    """Weights of the loss's terms, relative to the error of pixels, whose weight is 1."""
 
     gradient: float = 0.5
-    """Errors of the differences between neighbouring pixels: it keeps edges sharp."""
+    """Errors of differences between neighbouring pixels, for sharp edges."""
     seam: float = 4.0
-    """How many times as much those count that lie across the edge of a patch."""
+    """Factor for those of these differences that lie across the edge of a patch."""
     pyramid: float = 0.5
-    """Errors in each band of a Laplacian pyramid, the mean of the bands: it keeps what is coarse right as well."""
+    """Mean of the errors per band of a Laplacian pyramid, for coarse structure."""
     levels: int = 5
 
 
@@ -29,7 +29,7 @@ DEFAULT_LOSS = Weights()
 
 
 class Loss:
-    """Frames [P,3,H,W] and what they should be -> one number, about the mean error in intensity."""
+    """The loss of frames [P,3,H,W] against the true ones: a number, roughly the mean error in intensity."""
 
     def __init__(self, weights: Weights, patch_size: int) -> None:
         self.weights, self.patch_size = weights, patch_size
@@ -47,7 +47,7 @@ class Loss:
         return total
 
     def _differences(self, error: Tensor) -> Tensor:
-        """Mean error of the differences along the last dimension, those across patches' edges made heavier."""
+        """Mean error of differences along the last dimension, with those across patch edges weighted by `seam`."""
         differences = _charbonnier(error.diff(dim=-1))
         place = torch.arange(1, error.shape[-1], device=error.device)
         seams = (place % self.patch_size == 0) * (self.weights.seam - 1) + 1
@@ -55,7 +55,7 @@ class Loss:
 
 
 def pyramid(picture: Tensor, levels: int) -> list[Tensor]:
-    """[P,C,H,W] -> its bands, the finest first and what is left last; fewer where a side gets odd."""
+    """The Laplacian bands of [P,C,H,W], the finest first and the remainder last; fewer if a side becomes odd."""
     bands: list[Tensor] = []
     while len(bands) < levels - 1 and not any(side % 2 for side in picture.shape[-2:]):
         coarse = F.avg_pool2d(picture, 2)
@@ -69,5 +69,5 @@ def _charbonnier(error: Tensor) -> Tensor:
 
 
 def psnr(made: Tensor, wanted: Tensor) -> Tensor:
-    """[P,3,H,W] each, in [0,1] -> [P] dB. Equal frames have 100 dB."""
+    """PSNR [P] in dB of frames [P,3,H,W] in [0,1] against the true ones. Equal frames give 100 dB."""
     return -10 * torch.log10((made - wanted).square().mean(dim=(1, 2, 3)).clamp(min=1e-10))

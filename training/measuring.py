@@ -1,4 +1,4 @@
-"""What a step of training costs: `python -m training --measure-steps N`."""
+"""Measures the time of a training step: `python -m training --measure-steps N`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from training.settings import Settings
 from training.stepping import EAGER_STEPS, own_stream
 
 KINDS = {"whole frames": 1.0, "crops": 0.0}
-"""And the probability of a step on whole frames that gives each."""
+"""Kinds of steps, and the probability of whole frames that gives only such steps."""
 TOP = 25
-"""Kernels told of."""
+"""The most kernels that are listed."""
 
 
 def measure(settings: Settings, steps: int) -> dict[str, Any]:
-    """Milliseconds per step, `steps` steps of each kind, and of the parts of one. Trains weights that nobody keeps.
+    """Milliseconds per step of each kind, and of its parts, over `steps` steps. The trained weights are not kept.
 
-    In each kind's row: `step`, all of it, data included; `data`, a batch from a set that is drawn; `forward_backward`
-    and `optimiser`, one by one as they are written; `replay`, the graph alone, and `launch`, what launching it takes
-    the CPU. `as trained` is a stretch of a run in its middle, both kinds and the drawing of the next set among them.
+    Per kind: `step`, all of it with its data; `data`, a batch from a set that is drawn; `forward_backward` and
+    `optimiser`, each without a CUDA graph; `replay`, the graph alone; `launch`, the CPU's time to launch it. `as
+    trained` is a part from the middle of a run, with both kinds of steps and the drawing of the next set.
     """
     device = torch.device(settings.device)
     on_gpu = device.type == "cuda"
@@ -73,7 +73,7 @@ def batch_of(run: Run, large: float) -> tuple[Batch, Tensor]:
 
 
 def take(run: Run, large: float) -> Tensor:
-    """The same step again and again: rate and memory as in the middle of a run."""
+    """Take the same step again, with the learning rate and the average's decay of the middle of a run."""
     return run.stepper.step(*batch_of(run, large), run.settings.rate / 2, run.settings.memory)
 
 
@@ -94,7 +94,7 @@ def parts(run: Run, clock: Clock, large: float, steps: int) -> dict[str, float]:
 
 
 def kernels(run: Run, steps: int) -> list[dict[str, Any]]:
-    """Those that take longest in a recorded step on whole frames: name, calls, ms of the device per step."""
+    """The slowest kernels of a recorded step on whole frames: name, calls, and device ms per step."""
     recorded = run.stepper.fill(*batch_of(run, 1.0), run.settings.rate / 2, run.settings.memory)
     assert recorded.graph is not None
     torch.cuda.synchronize()
@@ -115,7 +115,7 @@ def kernels(run: Run, steps: int) -> list[dict[str, Any]]:
 
 
 class Clock:
-    """Time that waits for the device."""
+    """A clock that waits for the device before it is read."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -126,14 +126,14 @@ class Clock:
         return time.perf_counter()
 
     def of(self, work: Callable[[], object], times: int) -> float:
-        """Milliseconds that `work` takes, the mean of `times`."""
+        """Mean milliseconds of `work`, over `times` calls."""
         begun = self.now()
         for _ in range(times):
             work()
         return 1000 * (self.now() - begun) / times
 
     def launching(self, work: Callable[[], object], times: int) -> float:
-        """Milliseconds until `work` returns, whatever the device still does."""
+        """Mean milliseconds until `work` returns, without waiting for the device."""
         begun = self.now()
         for _ in range(times):
             work()

@@ -1,4 +1,4 @@
-"""Muon, for all matrices of one shape at once."""
+"""The optimiser Muon, for all matrices of one shape at once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 SMALLEST = 1e-7
-"""A norm counts as at least this."""
+"""The lower bound of a norm that is divided by."""
 
 
 class Muon:
-    """The update of `torch.optim.Muon` (Nesterov momentum, no weight decay, "match_rms_adamw").
+    """The same update as `torch.optim.Muon` (Nesterov momentum, no weight decay, "match_rms_adamw").
 
-    That one loops over the matrices, some 25 kernels each; here matrices of one shape are one tensor [N,rows,columns]:
-    the number of kernels depends on the number of shapes. Nothing in a step waits for the device, so that a CUDA
+    PyTorch's loops over the matrices, with about 25 kernels each. Here, matrices of one shape are one tensor
+    [N,rows,columns], so the number of kernels depends on the number of shapes. No step waits for the device, so a CUDA
     graph can record it. Source: https://kellerjordan.github.io/posts/muon; the scale is that of arXiv 2502.16982.
     """
 
@@ -36,9 +36,10 @@ class Muon:
 
     @torch.no_grad()
     def step(self, rate: Tensor, skipped: Tensor) -> None:
-        """One step by every matrix's gradient at this learning rate, a number on the device.
+        """Update every matrix by its gradient.
 
-        `skipped`: 1.0 where the gradients are no numbers and nothing may change, else 0.0, on the device.
+        rate      the learning rate, a number on the device
+        skipped   1.0, on the device, if a gradient is NaN or infinite and nothing may change; else 0.0
         """
         taken = 1 - skipped
         for shape, group in self._groups.items():
@@ -51,13 +52,13 @@ class Muon:
             torch._foreach_add_(matrices, list(scaled.unbind()))
 
     def momenta(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and momentum of every matrix: views, to read and to write."""
+        """Name and momentum of every matrix. The momenta are views that may be written."""
         for shape, group in self._groups.items():
             yield from zip(group, self._momenta[shape].unbind(), strict=True)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """[N,rows,columns] -> the same in bfloat16, singular values near 1: a quintic Newton-Schulz iteration."""
+    """Matrices [N,rows,columns] with singular values near 1, in bfloat16, by a quintic Newton-Schulz iteration."""
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.bfloat16()

@@ -1,4 +1,4 @@
-"""The network as it is trained: eden's own modules, put together so that gradients go through all of them."""
+"""The network for training: eden's own modules, composed so that gradients flow through all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eden.sampler import TIMES, sample
 
 
 class Window(NamedTuple):
-    """Where a crop lies in its frame: positions depend on the frame's whole grid. In patches, all of them even."""
+    """Where a crop lies in its frame, in patches, all even: position embeddings depend on the whole frame's grid."""
 
     top: int
     left: int
@@ -44,10 +44,10 @@ def seen_through(window: Window, crop: GridConstants) -> GridConstants:
 
 
 class Eden(nn.Module):
-    """Two frames and noise to the frame between them: what `Encoder` and `DitDecoder` compute, in one piece.
+    """From two frames and noise to the frame between: what `Encoder` and `DitDecoder` compute, in one module.
 
-    Frames need no padding (their sides are multiples of two patches), and the result is not clamped, so that a value
-    out of range is drawn back. tests/unit/training holds it to `DitDecoder.interpolate`.
+    Frames are not padded (their sides must be multiples of two patches), and the result is not clamped, so that values
+    out of range have gradients. tests/unit/training compares it with `DitDecoder.interpolate`.
     """
 
     def __init__(self, config: EdenConfig) -> None:

@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""The progress of a run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass
 
 @dataclass
 class Progress:
-    """Over all pieces of a run."""
+    """Counts over all pieces of a run."""
 
     step: int = 0
     samples: int = 0
-    """Triplets of any size."""
+    """Triplets trained on, of any size."""
     seconds: float = 0.0
-    """By the clock."""
+    """Wall-clock time of training."""
     optimiser_began: int = 0
-    """The step at which the optimiser knew nothing yet: 0, but where a run went on from an export."""
+    """The step at which the optimiser began without a state: 0, or where a run continued from an export."""
 
     @property
     def age(self) -> int:
-        """Steps of the optimiser."""
+        """Steps since the optimiser began."""
         return self.step - self.optimiser_began
 
     def dumped(self) -> str:

@@ -1,4 +1,4 @@
-"""Several processes at one run, a GPU each: every one has triplets of its own, all of them take the same steps.
+"""Several processes for one run, with a GPU each: each has triplets of its own, and all take the same steps.
 
 torchrun --nproc-per-node 2 -m training
 """
@@ -13,36 +13,36 @@ import torch
 from torch import distributed, nn
 
 ASKED_EVERY = 50
-"""Steps between votes, since one waits for every device."""
+"""Steps between two votes, since a vote waits for all devices."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of how many processes this is."""
+    """The rank of this process, and the number of processes."""
 
     number: int = 0
     count: int = 1
 
     @classmethod
     def join(cls, device: str) -> Ranks:
-        """As torchrun's environment says; without it, one process by itself."""
+        """Join the processes of torchrun, by its environment; without it, this process is alone."""
         if "WORLD_SIZE" not in os.environ:
             return cls()
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     def leave(self) -> None:
-        """To be called once, by all."""
+        """Leave the group. Every process calls it once."""
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
     @property
     def leading(self) -> bool:
-        """Whether this is the process that judges and writes."""
+        """Whether this is the process that measures the network and writes files."""
         return self.number == 0
 
     def any(self, step: int, said: bool) -> bool:
-        """Whether any process says so, asked by all at `step`: every time of one alone, of several now and then."""
+        """Whether `said` is true in any process. All call it at each step; several processes vote at some steps."""
         if self.count == 1:
             return said
         if step % ASKED_EVERY:
@@ -53,7 +53,7 @@ class Ranks:
         return votes.item() > 0
 
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Make the gradients of every process the mean of all."""
+        """Replace the gradients by their mean over all processes."""
         if self.count == 1:
             return
         gradients = [each.grad for each in parameters if each.grad is not None]

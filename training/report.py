@@ -1,4 +1,4 @@
-"""What a run says of itself: a line now and then, log.jsonl, the loss curve, sample sheets, the model card."""
+"""Reports of a run: printed lines, log.jsonl, the loss curve, sample sheets, the model card."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ CARD = Path(__file__).with_name("card.md")
 
 
 class Log:
-    """log.jsonl in a run's folder, one line a report or judgement, and the pictures made of it."""
+    """log.jsonl in a run's folder, with a line per report or judgement, and the pictures made of it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / "log.jsonl"
 
     def trained(self, progress: Progress, last: Progress, position: float, loss: float, norm: float) -> None:
-        """Mean loss and norm of the gradients since the report before, which was at `last`."""
+        """Report the mean loss and gradient norm since the previous report, which was at `last`."""
         speed = (progress.samples - last.samples) / (progress.seconds - last.seconds)
         memory = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
         figures = {"position": position, "loss": loss, "norm": norm, "samples_per_s": speed, "gpu_gib": memory}
         self._write({**asdict(progress), **figures})
         print(
             f"{progress.seconds / 60:6.2f} min, {position:6.1%}: step {progress.step}, {progress.samples} samples, "
-            f"{speed:.0f} a second, loss {loss:.5f}, gradients {norm:.3f}",
+            f"{speed:.0f} per second, loss {loss:.5f}, gradients {norm:.3f}",
             flush=True,
         )
 
     def judged(self, progress: Progress, figures: dict[str, dict[str, float]], sheet: Tensor) -> None:
-        """Held-out figures and the sheet [rows,5,3,H,W] that shows them."""
+        """Report the figures on held-out scenes, and the sheet [rows,5,3,H,W] that shows some of them."""
         self._write({**asdict(progress), "psnr": figures})
         save_sheet(sheet, self.folder / f"sheet-{progress.step:06d}.png")
         self._curve()
@@ -57,7 +57,7 @@ class Log:
     def _curve(self) -> None:
         try:
             from matplotlib.figure import Figure
-        except ImportError:  # a machine that only trains may do without: the figures are in the log
+        except ImportError:  # optional on a machine that only trains: the figures are in the log
             return
         lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
         figure = Figure(figsize=(9, 4), layout="constrained")
@@ -76,7 +76,7 @@ class Log:
 
 
 def save_sheet(sheet: Tensor, path: Path) -> None:
-    """[rows,columns,3,H,W] in [0,1] -> a PNG of all of them, side by side."""
+    """Write pictures [rows,columns,3,H,W] in [0,1] as one PNG, side by side."""
     rows, columns, _, height, width = sheet.shape
     pixels = sheet.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
     Image.fromarray(pixels.mul(255).round().to(torch.uint8).cpu().numpy()).save(path)
@@ -85,7 +85,7 @@ def save_sheet(sheet: Tensor, path: Path) -> None:
 def write_card(
     settings: Settings, progress: Progress, figures: dict[str, dict[str, float]], size: int, processes: int
 ) -> None:
-    """The model card beside the export, from the run's own figures."""
+    """Write the model card beside the export, with the run's own figures."""
     config = settings.config
     shapes = {**expected_shapes(config, "encoder"), **expected_shapes(config, "decoder")}
     rows = (

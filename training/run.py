@@ -1,4 +1,4 @@
-"""The run: steps, and what is written on the way."""
+"""A training run: its steps, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from training.state import AVERAGE, NETWORK, export, read_export, read_state, se
 from training.stepping import LossOf, Stepper, own_stream
 
 MOST_SKIPPED = 0.02
-"""Share of the steps since the last report whose loss or gradients may be no numbers: such a step changes nothing."""
+"""The largest fraction of the steps since the last report that may be skipped for a loss or gradient of NaN."""
 
 
 class Diverged(RuntimeError):
-    """Loss or gradients are no longer numbers. The last state file and export are from before."""
+    """The loss or the gradients are NaN or infinite in too many steps. The last state and export are from before."""
 
 
 class Run:
-    """One piece of a run, from its beginning or from where the last one stopped."""
+    """A piece of a run, from the beginning or from where the last piece stopped."""
 
     def __init__(self, settings: Settings, ranks: Ranks = ALONE) -> None:
         self.settings, self.device = settings, torch.device(settings.device)
@@ -59,7 +59,7 @@ class Run:
         self.stepper = Stepper(self.network, self.average, self.optimiser, loss, self.ranks, settings.recording)
 
     def resume(self) -> None:
-        """Go on where the state in the folder ends. Raises FileNotFoundError, and ValueError for another run's."""
+        """Continue from the state in the folder. Raises FileNotFoundError: there is none; ValueError: another run's."""
         tensors, progress = read_state(self.settings.folder)
         try:
             with torch.no_grad():
@@ -70,9 +70,9 @@ class Run:
         self.progress = progress
 
     def start_from(self, folder: Path) -> None:
-        """Go on from an export, where the state file is lost: its weights and place in the run, a fresh optimiser.
+        """Continue from an export, if the state is lost: with its weights and progress, and a fresh optimiser.
 
-        Raises CheckpointError, and ValueError for weights of another configuration.
+        Raises CheckpointError: it cannot be read; ValueError: its configuration differs.
         """
         config, tensors, progress = read_export(folder)
         if config != self.settings.config:
@@ -88,11 +88,11 @@ class Run:
 
     @property
     def parts(self) -> int:
-        """Parts of the run that are done; each ends with a judgement."""
+        """Number of finished parts of the run. Each ends with a judgement."""
         return int(self.position * self.settings.judgements)
 
     def step(self) -> Tensor:
-        """The next step: [2], loss and norm of the gradients, on the device, which is not waited for."""
+        """Take the next step. Returns [2], loss and gradient norm, on the device, without waiting for it."""
         settings, progress = self.settings, self.progress
         batch = self.batches.at(progress.step, large_share(self.position))
         noise = self.network.noise(len(batch.first), batch.size, self.batches.generators(progress.step)[1])
@@ -103,11 +103,11 @@ class Run:
         return looked_at
 
     def train(self, until: float = 1.0, deadline: float = math.inf) -> Figures:
-        """At least one step, until the run's `position` is there; then judge, and write everything. Raises Diverged.
+        """Take at least one step, until the run's `position` is `until`; then judge, and write everything.
 
-        `deadline`: of time.monotonic(), after which no further step is taken.
+        deadline   time.monotonic() after which no further step is taken
 
-        Only the leading process judges and writes; the others give no figures.
+        Only the leading process judges and writes; the others return no figures. Raises Diverged.
         """
         with own_stream(self.device):
             return self._train(until, deadline)
@@ -147,7 +147,7 @@ class Run:
         return self._judge(judge, log)
 
     def _state(self) -> dict[str, Tensor]:
-        """All that a step changes, by name: views."""
+        """All tensors that a step changes, by name, as views."""
         halves = {NETWORK: self.network, AVERAGE: self.average}
         weights = {
             f"{kind}/{name}": tensor for kind, half in halves.items() for name, tensor in tensors_of(half).items()
@@ -158,7 +158,7 @@ class Run:
         write_state(self.settings.folder, self._state(), self.progress, self.settings.half_state)
 
     def _judge(self, judge: Judge, log: Log) -> Figures:
-        """Export the average of the weights, and say how good it is."""
+        """Export the average of the weights, and measure it."""
         size = export(self.average, self.progress, self.settings.folder / EXPORT)
         figures, sheet = judge.judge(self.average)
         log.judged(self.progress, figures, sheet)
@@ -167,13 +167,13 @@ class Run:
 
 
 class Every:
-    """An alarm that is due again some seconds after it last was."""
+    """A timer that is due every so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._begun = seconds, time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time."""
+        """Whether the time has passed; if so, it begins anew."""
         if time.monotonic() - self._begun < self.seconds:
             return False
         self._begun = time.monotonic()
@@ -181,9 +181,10 @@ class Every:
 
 
 def mean_of_taken(looked_at: list[list[float]], since: int) -> tuple[float, float]:
-    """Mean loss and norm of the gradients over the steps after `since` that were taken; the others are told of.
+    """Mean loss and gradient norm over the steps after `since` that were taken. Prints the skipped ones.
 
-    Raises Diverged where these are too many.
+    looked_at   [loss, norm] per step
+    Raises Diverged: too many were skipped.
     """
     taken = [each for each in looked_at if math.isfinite(sum(each))]
     skipped = {since + number: each for number, each in enumerate(looked_at) if not math.isfinite(sum(each))}

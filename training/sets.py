@@ -1,4 +1,4 @@
-"""Sets of scenes: one in use, and the next drawn bit by bit meanwhile, on a GPU by a stream of its own."""
+"""Sets of scenes: one in use, while the next is drawn in parts, on a GPU by a stream of its own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ AT_ONCE = 64
 
 
 class Sets:
-    """Set after set of [scenes,3,3,H,W] uint8, the frames of a triplet in their order.
+    """Sets [scenes,3,3,H,W] uint8: scenes, the three frames of a triplet in order, colours.
 
-    A set hangs on the seed, its number and the rank alone. Two are held at a time, in the same memory throughout.
+    A set depends on the seed, its number and the rank alone. Two sets are held, always in the same memory.
     """
 
     def __init__(self, settings: Settings, ranks: Ranks = ALONE) -> None:
@@ -30,7 +30,7 @@ class Sets:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def get(self, number: int) -> Tensor:
-        """Set `number`; it stays as it is until another is asked for."""
+        """Set `number`, which is valid until another is asked for."""
         if number != self._number:
             self.draw_ahead(number, 1.0)
             if self._stream is not None:
@@ -40,12 +40,12 @@ class Sets:
         return self._current
 
     def draw_ahead(self, number: int, share: float) -> None:
-        """Have at least this share of set `number` drawn, not waiting for the device."""
+        """Have this fraction of set `number` drawn, in whole chunks, without waiting for the device."""
         if self._stream is None:
             self._draw(number, share)
             return
         if self._drawing is None:
-            self._stream.wait_stream(torch.cuda.current_stream())  # whoever still reads what is drawn over
+            self._stream.wait_stream(torch.cuda.current_stream())  # work that still reads the memory drawn into
         with torch.cuda.stream(self._stream):
             self._draw(number, share)
 
@@ -64,7 +64,7 @@ class Drawing:
         self._scenes, self._done = Scenes(settings.device, seed), 0
 
     def go_on(self, into: Tensor, share: float) -> None:
-        """Draw until `share` of `into` is there, whole chunks only, or all of it."""
+        """Draw the chunks that end within the fraction `share` of `into`; 1.0 draws all."""
         due = int(len(into) * share)
         while self._done < len(into) and min(self._done + AT_ONCE, len(into)) <= due:
             room = into[self._done : self._done + AT_ONCE]

@@ -1,4 +1,4 @@
-"""What a run is made of, and the shape of the network that it trains."""
+"""The settings of a run, and the configuration of the network that it trains."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Range:
-    """Displacements from `low` to `high` pixels, which a `share` of the scenes has."""
+    """Displacements from `low` to `high` pixels, for a fraction `share` of the scenes."""
 
     share: float
     low: float
     high: float
     log: bool = False
-    """Whether they lie evenly by their logarithm."""
+    """Whether they are distributed evenly by their logarithm."""
 
     def at(self, place: Tensor) -> Tensor:
-        """Displacements at places from 0 to 1 of the range."""
+        """Displacements in pixels for values from 0 to 1."""
         if self.log:
             return self.low * (self.high / self.low) ** place
         return self.low + (self.high - self.low) * place
@@ -46,7 +46,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Settings:
-    """One run. Its pieces share all of this, but for where each stops."""
+    """The settings of a run. All its pieces share them."""
 
     folder: Path = Path("run/training")
     device: str = "cpu"
@@ -54,16 +54,16 @@ class Settings:
     config: EdenConfig = DEMO
 
     plan_steps: int = 60_000
-    """Length of the whole run. The schedule goes by steps, on any machine alike."""
+    """Steps of the whole run. The schedule counts in steps, so it is the same on any machine."""
 
     rate: float = 1e-3
     """Highest learning rate."""
     warm_up: int = 300
-    """Steps in which the rate rises."""
+    """Steps over which the learning rate rises."""
     memory: float = 0.999
-    """How much of itself the moving average of the weights keeps at a step."""
+    """Decay of the weights' moving average per step."""
     near: float = 1.0
-    """See initial.initialise."""
+    """How much self-attention prefers near patches at first (`initial.initialise`)."""
     loss: Weights = DEFAULT_LOSS
     recording: bool = True
     """Whether a GPU replays steps as CUDA graphs."""
@@ -71,38 +71,38 @@ class Settings:
     size: Size = (256, 448)
     """Frames (H, W) as scenes are drawn, and as the network is judged; crops have half of each side."""
     batch: int = 32
-    """Triplets of the full size in one step, of all processes together; four times as many crops."""
+    """Triplets of full size per step, over all processes; or four times as many crops."""
     scenes: int = 1024
-    """Scenes that a process draws at once: a set."""
+    """Scenes per set of a process."""
     uses: int = 6
-    """How often each pixel of a set is trained on, before the next set."""
+    """How often each pixel of a set is trained on before the next set."""
     displacements: tuple[Range, ...] = (
         Range(0.30, 0.2, 4.0, log=True),
         Range(0.45, 4.0, 24.0),
         Range(0.25, 24.0, 56.0),
     )
-    """How far the fastest thing moves between the two frames, in pixels."""
+    """Displacements of the fastest object between the two frames, in pixels."""
     stills: float = 1 / 16
-    """Share of scenes in which nothing does."""
+    """Fraction of scenes in which nothing moves."""
     turning: float = math.radians(20)
-    """How far things turn between the two frames, at most, in half of the scenes."""
+    """The largest rotation of objects between the two frames, in radians; half of the scenes have rotations."""
     virtual: float = 0.4
-    """Share of steps in which frames and crops have positions as if they were parts of a larger frame."""
+    """Fraction of steps in which frames and crops have the positions of a part of a larger frame."""
     virtual_sizes: tuple[Size, ...] = ((480, 854), (540, 960), (720, 1280), (1080, 1920))
 
     judged: int = 24
-    """Held-out triplets for each range of displacements."""
+    """Held-out triplets per range of displacements."""
     report_seconds: float = 20.0
     judgements: int = 12
-    """How often the network is judged, at equal parts of the run."""
+    """How often the network is judged, at equal intervals of the run."""
     save_seconds: float = 60.0
     half_state: bool = False
-    """Whether the state is kept in half precision: half as large, and no longer exact."""
+    """Whether the state is saved in half precision: half the size, and not exact."""
 
     def __post_init__(self) -> None:
         cell = 4 * self.config.patch_size
         if any(side % cell for side in self.size):
-            raise ValueError(f"sides of {self.size[0]}x{self.size[1]} are no multiples of {cell}, as crops need")
+            raise ValueError(f"sides of {self.size[0]}x{self.size[1]} must be multiples of {cell}, as crops need")
 
     @property
     def furthest(self) -> float:

@@ -1,4 +1,4 @@
-"""What a run can go on from, and what it makes: its state, and a checkpoint in half precision."""
+"""Reads and writes a run's state, from which it can continue, and its export, a checkpoint in half precision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.network import Eden
 from training.progress import Progress
 
 PART = 14_900_000
-"""Bytes of tensors in one file of the state: with their names it stays below 15 MB."""
+"""The most bytes of tensors per file of the state: with names, a file stays below 15 MB."""
 NETWORK, AVERAGE = "network", "average"
 PROGRESS = "progress"
 
@@ -28,16 +28,18 @@ def tensors_of(network: Eden) -> dict[str, Tensor]:
 
 
 def set_tensors(network: Eden, tensors: Mapping[str, Tensor]) -> None:
-    """Copy tensors by their checkpoint names into the network. Raises RuntimeError where names or shapes differ."""
+    """Copy tensors by their checkpoint names into the network. Raises RuntimeError: names or shapes differ."""
     for half in network.halves():
         half.load_state_dict({name: tensors[name] for name in half.state_dict()})
 
 
 def write_state(folder: Path, tensors: Mapping[str, Tensor], progress: Progress, half: bool = False) -> list[Path]:
-    """Write the state into files of at most PART bytes, then remove older ones; the new files.
+    """Write the state into files of at most PART bytes, then remove older ones. Returns the new files.
 
-    Whoever is killed meanwhile leaves the last state whole. `half`: weights and their average in float16, the
-    optimiser's moments in bfloat16; else as they are, and a resumed run goes on as if it had not stopped.
+    half   weights and their average in float16, the optimiser's moments in bfloat16; else exactly, and a resumed run
+           continues as if it had not stopped
+
+    If it is killed meanwhile, the last state is still complete.
     """
     kept = {name: tensor.detach().to("cpu", _stored(name) if half else None) for name, tensor in tensors.items()}
     parts: list[dict[str, Tensor]] = [{}]
@@ -60,9 +62,9 @@ def write_state(folder: Path, tensors: Mapping[str, Tensor], progress: Progress,
 
 
 def read_state(folder: Path) -> tuple[dict[str, Tensor], Progress]:
-    """The latest whole state in `folder`, on the CPU.
+    """The latest complete state in `folder`, on the CPU.
 
-    Raises FileNotFoundError where there is none, and ValueError where a file is not what `write_state` wrote.
+    Raises FileNotFoundError: there is none; ValueError: a file was not written by `write_state`.
     """
     found: dict[tuple[int, int], list[Path]] = {}
     for path in folder.glob("state-*.safetensors"):
@@ -70,7 +72,7 @@ def read_state(folder: Path) -> tuple[dict[str, Tensor], Progress]:
             found.setdefault((int(match[1]), int(match[2])), []).append(path)
     whole = [key for key, paths in found.items() if len(paths) == key[1]]
     if not whole:
-        raise FileNotFoundError(f"{folder} holds no whole state of a run")
+        raise FileNotFoundError(f"{folder} holds no complete state of a run")
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for path in found[max(whole)]:
@@ -86,13 +88,13 @@ def read_state(folder: Path) -> tuple[dict[str, Tensor], Progress]:
 
 
 def _stored(name: str) -> torch.dtype:
-    """In half precision. Moments may be far smaller than float16 knows; steps are counted beyond what either can."""
+    """The type of a tensor in half precision: moments may be too small for float16; step counts need float32."""
     kind = name.partition("/")[0]
     return {NETWORK: torch.float16, AVERAGE: torch.float16, "step": torch.float32}.get(kind, torch.bfloat16)
 
 
 def export(network: Eden, progress: Progress, folder: Path) -> int:
-    """Write config.json and weights.safetensors, float16, into `folder`; the size of the latter in bytes."""
+    """Write config.json and weights.safetensors, float16, into `folder`. Returns the size of the latter in bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     network.config.write(folder / CONFIG)
     halved = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in tensors_of(network).items()}
@@ -101,7 +103,7 @@ def export(network: Eden, progress: Progress, folder: Path) -> int:
 
 
 def read_export(folder: Path) -> tuple[EdenConfig, dict[str, Tensor], Progress]:
-    """What `export` wrote, the tensors in float32. Raises CheckpointError, and ValueError for another checkpoint."""
+    """Read what `export` wrote, with float32 tensors. Raises CheckpointError; ValueError: it is no export of a run."""
     halves = [load_half(folder, half) for half in HALVES]
     with safe_open(folder / WEIGHTS, "pt") as file:
         metadata = file.metadata() or {}

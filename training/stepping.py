@@ -1,4 +1,4 @@
-"""One step of training as a function of fixed buffers, which a GPU records once per size and replays."""
+"""A training step as a function of fixed buffers, recorded once per size as a CUDA graph, and replayed."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from training.optimising import Optimiser
 from training.ranks import ALONE, Ranks
 
 LossOf = Callable[[Tensor, Tensor], Tensor]
-"""Of frames made and wanted."""
+"""The loss of frames against the true ones, both [P,3,H,W]."""
 
 CLIP = 1.0
-"""Largest norm of all gradients together."""
+"""The largest norm of all gradients together; larger ones are scaled down."""
 EAGER_STEPS = 3
-"""Steps of each size before its recording: kernels get compiled, libraries choose theirs."""
+"""Steps per size before it is recorded: kernels are compiled, and libraries choose theirs."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a step reads, at fixed addresses. `first`, `middle`, `last` [P,3,H,W], `noise` [P,q,l]."""
+    """The inputs of a step, at fixed addresses: `first`, `middle`, `last` [P,3,H,W], `noise` [P,q,l]."""
 
     first: Tensor
     middle: Tensor
     last: Tensor
     noise: Tensor
     patches: Tensor
-    """Positions [1,n,d] of the patches, and [1,n/4,d] of the cells."""
+    """Position embeddings [1,n,d] of the patches; `cells`: [1,n/4,d] of the cells."""
     cells: Tensor
 
     def fill(self, other: Inputs) -> None:
@@ -43,7 +43,7 @@ class Inputs:
 
 @dataclass
 class Recorded:
-    """Steps of one size: their buffers, and the graph once there is one."""
+    """Steps of one size: their buffers, and their CUDA graph once it is recorded."""
 
     inputs: Inputs
     constants: GridConstants
@@ -53,11 +53,10 @@ class Recorded:
 
 
 class Stepper:
-    """Takes the steps: forward, backward, the gradients' mean over all processes, optimiser, moving average.
+    """Takes training steps: forward, backward, mean of the gradients over all processes, optimiser, moving average.
 
-    `recording`: whether to replay them as CUDA graphs, one per size, in one memory pool. All of it must run on one
-    stream that is not the device's default: see `own_stream`. Without a GPU each step runs as it is written, on the
-    same buffers.
+    recording   replay steps as CUDA graphs, one per size, in one memory pool. Then everything must run on one stream
+                that is not the device's default (`own_stream`). Without a GPU, nothing is recorded
     """
 
     def __init__(
@@ -79,13 +78,13 @@ class Stepper:
 
     @property
     def sizes(self) -> list[Recorded]:
-        """Steps of every size so far."""
+        """The steps of all sizes so far."""
         return list(self._sizes.values())
 
     def step(self, batch: Batch, noise: Tensor, rate: float, memory: float) -> Tensor:
-        """One step at this learning rate, the average keeping `memory` of itself.
+        """Take a step at learning rate `rate`; `memory` is the decay of the moving average.
 
-        Returns [2], loss and norm of the gradients, on the device, which is not waited for.
+        Returns [2], loss and gradient norm, on the device, without waiting for it.
         """
         recorded = self.fill(batch, noise, rate, memory)
         recorded.taken += 1
@@ -98,7 +97,7 @@ class Stepper:
         return recorded.output.clone()
 
     def fill(self, batch: Batch, noise: Tensor, rate: float, memory: float) -> Recorded:
-        """Copy all that a step depends on to where it will be read."""
+        """Copy the inputs of a step into the buffers that it reads."""
         self.optimiser.rate.fill_(rate)
         self._fresh.fill_(1 - memory)
         constants = self._place(batch)
@@ -113,7 +112,7 @@ class Stepper:
         return recorded
 
     def gradients(self, recorded: Recorded) -> Tensor:
-        """Forward and backward: the loss."""
+        """Forward and backward pass. Returns the loss."""
         inputs = recorded.inputs
         self.network.zero_grad(set_to_none=True)
         with self._autocast:
@@ -123,7 +122,7 @@ class Stepper:
         return loss.detach()
 
     def update(self) -> Tensor:
-        """From gradients to weights and their average: the gradients' norm; if that is no number, nothing changes."""
+        """Update weights and their average. Returns the gradient norm; if it is NaN or infinite, nothing changes."""
         self.ranks.average(self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimiser.skipped.copy_(~norm.isfinite())
@@ -156,7 +155,7 @@ class Stepper:
 
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """A stream other than the default, as recording needs; nothing without a GPU."""
+    """A context with a stream other than the default, which recording needs. Does nothing without a GPU."""
     if device.type != "cuda":
         yield
         return

@@ -1,10 +1,10 @@
-"""Short trials of equal steps that differ in one thing, to choose a long run's settings by.
+"""Short trials of equal length that differ in one setting, to choose the settings of a long run.
 
     python -m training.trials all-as-it-is loss-as-before --steps 3000     # --list names them
     CUDA_VISIBLE_DEVICES=1 python -m training.trials network-2-7 --steps 3000 --folder run/trials
 
-Each has a schedule of its own length, the same scenes in the same order, and writes FOLDER/NAME.json: how far it came,
-and PSNR and blockiness on held-out scenes. Its weights lie in FOLDER/NAME/export.
+Each has a schedule of its own length and the same scenes in the same order, and writes FOLDER/NAME.json: its progress,
+and PSNR and blockiness on held-out scenes. Its weights are in FOLDER/NAME/export.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ TRIALS: dict[str, Callable[[Settings], Settings]] = {
     "rate-halved": lambda now: replace(now, rate=now.rate / 2),
     "batch-doubled": lambda now: replace(now, batch=2 * now.batch),
 }
-"""What each changes."""
+"""The settings that each trial changes."""
 
 
 def run_trial(name: str, now: Settings, deadline: float = math.inf) -> dict[str, Any]:
-    """One trial, in a folder of its own in `now.folder`, until its end or `deadline` of time.monotonic()."""
+    """Run a trial in a subfolder of `now.folder`, until its end or until time.monotonic() reaches `deadline`."""
     settings = TRIALS[name](replace(now, folder=now.folder / name))
     run = Run(settings)
     begun = time.monotonic()
@@ -62,14 +62,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trials", nargs="*", choices=[*TRIALS, []], metavar="TRIAL")
     parser.add_argument("--list", action="store_true", help="name the trials")
-    parser.add_argument("--steps", type=int, default=3000, help="of each (default %(default)s)")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="after which each stops, done or not")
-    parser.add_argument("--folder", type=Path, default=Path("run/trials"))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--steps", type=int, default=3000, help="steps per trial (default: %(default)s)")
     parser.add_argument(
-        "--no-graphs", action="store_true", help="have a GPU take steps as they are written, not recorded"
+        "--minutes", type=float, default=math.inf, help="minutes after which a trial ends unfinished (default: never)"
     )
+    folder = Path("run/trials")
+    parser.add_argument("--folder", type=Path, default=folder, help="folder of the results (default: %(default)s)")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=device, help="cuda or cpu (default: cuda, if there is a GPU)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="of weights and scenes (default: %(default)s)")
+    parser.add_argument("--no-graphs", action="store_true", help="run steps without recording them as CUDA graphs")
     chosen = parser.parse_args(arguments)
     if chosen.list:
         print(*TRIALS, sep="\n")

@@ -1,4 +1,4 @@
-"""Drawn scenes with their exact middles: what the demo weights are trained on, and judged by."""
+"""Draws scenes with the exact frame in the middle, on which the demo weights are trained and judged."""
 
 from training.scenes.supply import Scenes, Triplets
 

@@ -1,4 +1,4 @@
-"""All source pictures on one sheet, so that one `grid_sample` gives every item of a batch its own picture."""
+"""Puts all source pictures on one sheet, so that one `grid_sample` serves a batch of different pictures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from training.scenes.outlines import outlines
 from training.scenes.sources import miniatures, pages, patterns, photographs, surfaces
 
 FINENESS = 2
-"""Texels a pixel of a frame, at most: pictures so smooth are equally sharp wherever a bilinear sample falls."""
+"""The most texels per pixel of a frame: such smooth pictures are equally sharp wherever a bilinear sample falls."""
 WIDTH = 1024
-"""Of a sheet, in texels."""
+"""The width of a sheet, in texels."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Atlas:
     sizes: Tensor
     """[N, 2] texels across and down each picture."""
     widths: tuple[int, ...]
-    """The former once more, for whoever must not wait for the device."""
+    """The widths in texels again, on the host, for code that must not wait for the device."""
     corners: Tensor
-    """[N, 2] left upper corners, and `spans` [N, 2] from there to the opposite ones, as `grid_sample` counts."""
+    """[N, 2] upper left corners; `spans`: [N, 2] from there to the opposite corners, in `grid_sample`'s coordinates."""
     spans: Tensor
     kinds: dict[str, range]
-    """Numbers of the pictures of each kind."""
+    """Indices of the pictures of each kind."""
 
     def sample(self, picture: Tensor, u: Tensor, v: Tensor, mirrored: bool) -> Tensor:
-        """Colours [C, N, H, W] of pictures [N] at u, v [N, H, W], which go from 0 to 1 across and down a picture.
+        """Colours [C, N, H, W] of pictures [N] at u, v [N, H, W], from 0 to 1 across and down a picture.
 
-        Beyond its edges a picture goes on mirrored, or with the values of its edge.
+        mirrored   beyond its edges, a picture continues mirrored; else with the values of its edge
         """
         grid = torch.empty(*u.shape, 2, device=u.device)
         for axis, place in enumerate((u, v)):
@@ -53,7 +53,7 @@ class Atlas:
 
 @cache
 def texture_atlas(held_out: bool, device: torch.device) -> Atlas:
-    """Photographs whole and in part, patterns and pages: RGB in 0..1, FINENESS texels a pixel."""
+    """Photographs, whole and in part, patterns and pages: RGB in [0,1], FINENESS texels per pixel."""
     makers = {
         "photograph": photographs,
         "miniature": miniatures,
@@ -66,7 +66,7 @@ def texture_atlas(held_out: bool, device: torch.device) -> Atlas:
 
 @cache
 def outline_atlas(held_out: bool, device: torch.device) -> Atlas:
-    """Signed distances of outlines: see `outlines`."""
+    """Signed distances of outlines, as `outlines` makes them."""
     return _laid_out({"outline": (distances[None] for distances in outlines(held_out))}, device)
 
 
@@ -76,7 +76,7 @@ def _enlarged(picture: Image.Image) -> np.ndarray:
 
 
 def _laid_out(kinds: dict[str, Iterable[np.ndarray]], device: torch.device) -> Atlas:
-    """Pictures [C, h, w] on shelves, the tallest first, each in a rim of its edge's texels that samples may touch."""
+    """Pictures [C, h, w] in rows, the tallest first, each with a border of its edge texels for samples to touch."""
     pictures: list[np.ndarray] = []
     numbers = {}
     for kind, made in kinds.items():

@@ -1,4 +1,4 @@
-"""Random scripts: photographs above all, things that cross and turn, cameras that pan, roll and push in."""
+"""Writes random scripts: mostly photographs, objects that cross and turn, cameras that pan, roll and zoom in."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from training.scenes.outlines import REACH
 from training.scenes.script import LAYERS, WARP, Script
 
 SHARES = {"photograph": 0.48, "miniature": 0.22, "surface": 0.12, "pattern": 0.14, "page": 0.04}
-"""Of the kinds of pictures that layers show."""
+"""Fractions of the kinds of pictures that layers show."""
 SOFTEST = 0.6 / (REACH - 1)
-"""Pixels a unit: edges any softer would not have faded out where an outline's picture ends."""
+"""Pixels per unit: a softer edge would not have faded out where an outline's picture ends."""
 
 
 class Author:
@@ -25,7 +25,7 @@ class Author:
         self._device = generator.device
 
     def write(self, count: int, height: int, width: int) -> Script:
-        """Scripts of `count` scenes, in which the fastest things move about a pixel."""
+        """Scripts of `count` scenes, in which the fastest object moves about one pixel."""
         shape = (count, LAYERS)
         size = height * torch.where(
             self._chance(0.85, *shape),
@@ -53,7 +53,7 @@ class Author:
         )
 
     def turns(self, script: Script, most: float) -> Tensor:
-        """More turning [B, L], up to `most` radians either way: in half of the scenes, of most of what is in them."""
+        """Additional rotation [B, L], up to `most` radians either way, of most layers in half of the scenes."""
         shape = script.angle.shape
         turning = self._chance(0.5, shape[0], 1) & self._chance(0.7, *shape)
         return self._between(-most, most, *shape) * turning
@@ -76,7 +76,7 @@ class Author:
         return texture
 
     def _view(self, texture: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Turned, flipped, stretched a little, and at most FINENESS texels a pixel: [B, L, 2, 2] and [B, L, 2]."""
+        """Rotation, flip and slight stretch, at most FINENESS texels per pixel: [B, L, 2, 2] and [B, L, 2]."""
         shape = texture.shape
         step = FINENESS * self._between(0.45, 1, *shape, log=True)
         lean = self._normal(*shape) * torch.where(self._chance(0.75, *shape), 0.08, 1.5)
@@ -90,7 +90,7 @@ class Author:
         return texels / sizes[..., None], origin
 
     def _colours(self, texture: Tensor) -> tuple[Tensor, Tensor]:
-        """Contrast, saturation, hue, brightness: little change to photographs, much to patterns; some layers plain."""
+        """Contrast, saturation, hue, brightness: photographs change little, patterns much; some layers are plain."""
         shape = texture.shape
         photograph = ~(self._shows("pattern", texture) | self._shows("page", texture))
         plain = self._chance(0.1, *shape)
@@ -110,7 +110,7 @@ class Author:
         return colour, 0.5 + light[..., None] + cast - 0.5 * colour.sum(-1)
 
     def _opacity(self, count: int) -> Tensor:
-        """[B, L]: the background always, the others in more or fewer scenes; some of them let light through."""
+        """Opacity [B, L]: the background is always there, others in some scenes only, and some are translucent."""
         present = self._between(0, 1, count, LAYERS) < self._between(0, 1, count, 1)
         glass = torch.where(self._chance(0.05, count, LAYERS), self._between(0.4, 0.9, count, LAYERS), 1.0)
         opacity = present * glass
@@ -118,7 +118,7 @@ class Author:
         return opacity
 
     def _motion(self, count: int, height: int, width: int, size: Tensor) -> dict[str, Tensor]:
-        """A camera's motion, which near things may show more of, and each thing's own. Either may rest."""
+        """The motion of the camera, which may move near objects more, and each object's own. Either may be zero."""
         shape = (count, LAYERS)
         centre = self._between(-0.95, 0.95, *shape, 2) * torch.tensor([width / 2, height / 2], device=self._device)
         centre[:, 0] = 0
@@ -148,7 +148,7 @@ class Author:
         }
 
     def _heading(self, *shape: int) -> Tensor:
-        """Velocities [..., 2] any way, more of them level than not, of 0.2 to 1."""
+        """Velocities [..., 2] in any direction, more often horizontal, of length 0.2 to 1."""
         angle, flatness = self._between(0, 2 * math.pi, *shape), self._between(0.2, 1, *shape)
         speed = self._between(0.2, 1, *shape)
         return torch.stack([angle.cos(), angle.sin() * flatness], -1) * speed[..., None]

@@ -1,4 +1,4 @@
-"""Scripts to frames: every layer of every item at once, at any time from -1/2 to 1/2."""
+"""Draws scripts as frames, at any time from -1/2 to 1/2, each layer of all items at once."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from training.scenes.script import LAYERS, Script
 
 TIMES = (-0.5, 0.0, 0.5)
 Points = tuple[Tensor, Tensor]
-"""x and y, [N, H, W] or [H, W], pixels."""
+"""x and y in pixels, [N, H, W] or [H, W]."""
 
 
 def draw(script: Script, textures: Atlas, outlines: Atlas, height: int, width: int) -> Tensor:
-    """Frames [3, B, 3, height, width] in 0..1, at TIMES."""
+    """Frames [3, B, 3, height, width] in [0,1], at the three TIMES."""
     count, device = len(script.gain), script.gain.device
     times = torch.tensor(TIMES, device=device).repeat_interleave(count)
     screen = pixels(height, width, 1, device)
@@ -45,7 +45,7 @@ def _of_layer(value: Tensor, number: int) -> Tensor:
 
 
 class Speedometer:
-    """How far things move that are in sight in the middle, looked at in every `stride`-th pixel."""
+    """Measures how far objects move that are visible in the middle frame, at every `stride`-th pixel."""
 
     def __init__(self, script: Script, outlines: Atlas, height: int, width: int, stride: int = 4) -> None:
         layers = script.each(lambda value: value.flatten(0, 1))
@@ -57,7 +57,7 @@ class Speedometer:
         self._seen = opacity * torch.cat([through[:, 1:], torch.ones_like(through[:, :1])], 1) > 0.3
 
     def read(self, script: Script) -> Tensor:
-        """Pixels [B] from first to last of the fastest point in sight; only motion may have changed in `script`."""
+        """Displacement [B] in pixels of the fastest visible point. `script` may differ from the first in motion."""
         layers = script.each(lambda value: value.flatten(0, 1))
         bent = _warp(layers.warp, *self._points[0].shape[1:])
         dx, dy = _moved(layers.linear(TIMES[-1]) - layers.linear(TIMES[0]), self._points, layers.velocity)
@@ -67,7 +67,7 @@ class Speedometer:
 
 
 def pixels(height: int, width: int, stride: int, device: torch.device) -> Points:
-    """Every pixel, or the middles of squares of `stride`, from the frame's middle."""
+    """Coordinates of every pixel, or of the centres of `stride`-sized squares, from the frame's centre."""
     across = torch.arange(0.5 * stride, width, stride, device=device) - width / 2
     down = torch.arange(0.5 * stride, height, stride, device=device) - height / 2
     y, x = torch.meshgrid(down, across, indexing="ij")
@@ -75,7 +75,7 @@ def pixels(height: int, width: int, stride: int, device: torch.device) -> Points
 
 
 def _coverage(layer: Script, outlines: Atlas, p: Points) -> Tensor:
-    """Opacity [N, H, W] of layers [N] at their own points p."""
+    """Opacity [N, H, W] of layers [N] at points p in their own coordinates."""
     places = _moved(layer.frame, p, torch.full_like(layer.centre, 0.5))
     distance = outlines.sample(layer.outline, *places, mirrored=False)[0]
     half = torch.full_like(layer.edge, 0.5)
@@ -91,5 +91,5 @@ def _moved(matrix: Tensor, points: Points, offset: Tensor) -> Points:
 
 
 def _warp(knots: Tensor, height: int, width: int) -> Tensor:
-    """[B, 2, *WARP] to [B, 2, height, width], pixels."""
+    """A warp's knots [B, 2, *WARP] interpolated to [B, 2, height, width], in pixels."""
     return F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)

@@ -1,4 +1,4 @@
-"""The outlines that things in scenes have: shapes, words, lattices, twigs, as signed distances."""
+"""Makes the outlines of objects in scenes, as signed distances: shapes, words, lattices, twigs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from scipy import ndimage
 from training.scenes.sources import SEEDS, word
 
 OUTLINE = 256
-"""Side of an outline's picture, in samples."""
+"""Samples per side of an outline's picture."""
 REACH = 1.25
-"""The picture goes this far from its middle; the outline itself goes to 1."""
+"""Half the side of the picture, in units in which the outline reaches 1 from its centre."""
 
 
 def outlines(held_out: bool) -> Iterator[np.ndarray]:
@@ -30,7 +30,7 @@ def outlines(held_out: bool) -> Iterator[np.ndarray]:
 
 
 def _written(text: str) -> Image.Image:
-    """A word as large as it fits into an outline's picture."""
+    """A word, as large as fits into an outline's picture."""
     font = ImageFont.load_default(100)
     left, top, right, bottom = font.getbbox(text)
     written = Image.new("L", (int(right - left), int(bottom - top)))

@@ -1,4 +1,4 @@
-"""What there is in a scene and how it moves, as numbers. `author` makes them, `drawing` draws them."""
+"""A scene and its motion as numbers. `author` writes them, `drawing` draws them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 LAYERS = 6
-"""A background and up to five things before it, the nearest last."""
+"""A background, and up to five objects in front of it, the nearest last."""
 WARP = (5, 7)
 """Knots of a non-rigid warp, down and across the frame."""
 
@@ -24,19 +24,19 @@ class Script:
     """
 
     texture: Tensor
-    """[B, L] picture in the texture atlas. Its place for a point p is `view @ p + origin`, 0 to 1 from edge to edge."""
+    """[B, L] picture in the texture atlas. A point p shows it at `view @ p + origin`, from 0 to 1 between its edges."""
     view: Tensor
     origin: Tensor
     colour: Tensor
-    """[B, L, 3, 3], and `tint` [B, L, 3]: shown is `colour @ rgb + tint`."""
+    """[B, L, 3, 3], with `tint` [B, L, 3]: the colour shown is `colour @ rgb + tint`."""
     tint: Tensor
     outline: Tensor
-    """[B, L] picture in the outline atlas, of signed distances. The place for a point p is `frame @ p + 1/2`."""
+    """[B, L] picture in the outline atlas of signed distances. A point p reads it at `frame @ p + 1/2`."""
     frame: Tensor
     edge: Tensor
-    """[B, L] pixels a unit of distance, for an edge of one pixel; less makes it softer."""
+    """[B, L] pixels per unit of distance for an edge one pixel wide; a smaller value makes it softer."""
     opacity: Tensor
-    """[B, L], 0 where there is no such layer."""
+    """[B, L]; 0: the scene has no such layer."""
     centre: Tensor
     velocity: Tensor
     angle: Tensor
@@ -45,10 +45,10 @@ class Script:
     warp: Tensor
     """[B, L, 2, *WARP] pixels, at knots from corner to corner of the frame."""
     gain: Tensor
-    """[B, L], the same for all layers: brightness at time t is e^(t gain) times the middle's."""
+    """[B, L], equal in all layers: brightness at time t is e^(t gain) times that of the middle."""
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Script:
-        """The script with every tensor changed alike."""
+        """The script with `change` applied to every tensor."""
         return Script(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
 
     def faster(self, factor: Tensor) -> Script:
@@ -64,13 +64,13 @@ class Script:
         )
 
     def reach(self, height: int, width: int) -> Tensor:
-        """[B, L] pixels, about as far as a layer's outline goes from its middle, and no further than a frame does."""
+        """[B, L] pixels: roughly the largest distance of a layer's outline from its centre, at most that of a frame."""
         corner = math.hypot(height, width) / 2
         reach = (math.sqrt(0.5) / self.frame.flatten(-2).norm(dim=-1)).clamp(max=corner)
         return torch.cat([torch.full_like(reach[:, :1], corner), reach[:, 1:]], dim=1)
 
     def linear(self, time: float | Tensor) -> Tensor:
-        """A(t) [..., 2, 2]."""
+        """The matrix A(t), [..., 2, 2]."""
         cos, sin = (self.angle * time).cos(), (self.angle * time).sin()
         slant = self.shear * time
         turned = torch.stack([cos, cos * slant - sin, sin, sin * slant + cos], dim=-1)
@@ -78,7 +78,7 @@ class Script:
         return grown.view(*grown.shape[:-1], 2, 2)
 
     def inverse(self, time: float | Tensor) -> Tensor:
-        """The inverse of A(t) [..., 2, 2]."""
+        """The inverse of the matrix A(t), [..., 2, 2]."""
         cos, sin = (self.angle * time).cos(), (self.angle * time).sin()
         slant = self.shear * time
         back = torch.stack([cos + slant * sin, sin - slant * cos, -sin, cos], dim=-1)

@@ -1,6 +1,6 @@
-"""What scenes are made of, as pictures in memory: photographs, patterns, pages of text.
+"""The pictures that scenes are made of: photographs, patterns, pages of text.
 
-Training and held-out scenes share none of it: other photographs, other words, other random numbers. The photographs
+Training and held-out scenes share none of them: they have other photographs, words and random numbers. The photographs
 come with scikit-image and matplotlib; nothing is downloaded.
 """
 
@@ -33,16 +33,16 @@ SURFACES = {
     ),
     True: tuple(f"skimage/data/{name}" for name in ("grass.png", "moon.png", "text.png")),
 }
-"""Photographs too, but of one texture all over."""
+"""Photographs of a single texture."""
 
 SYLLABLES = {
     False: ("an", "be", "cor", "du", "el", "fi", "gam", "ho", "il", "jo", "ker", "lu"),
     True: ("mi", "nep", "os", "pra", "qui", "ru", "sat", "to", "un", "vel", "wy", "zen"),
 }
-"""What words are made of: no word of one set can be a word of the other."""
+"""The syllables of words: no word of one set can be a word of the other."""
 
 SEEDS = {False: 101, True: 202}
-"""Of patterns, pages and outlines."""
+"""Seeds of patterns, pages and outlines."""
 
 VIEW = (480, 320)
 """Width and height of a photograph's view, in pixels of a frame."""
@@ -61,13 +61,13 @@ def surfaces(held_out: bool) -> Iterator[Image.Image]:
 
 
 def miniatures(held_out: bool) -> Iterator[Image.Image]:
-    """The photographs once more, 240x160."""
+    """The photographs at 240x160."""
     for picture in _opened(PHOTOGRAPHS[held_out]):
         yield ImageOps.fit(picture, (VIEW[0] // 2, VIEW[1] // 2), Image.Resampling.LANCZOS)
 
 
 def _views(names: tuple[str, ...]) -> Iterator[Image.Image]:
-    """Two of each picture, scaled until it covers them: both its ends, or the whole of it and its middle larger."""
+    """Two views per picture, which it fills: its two ends, or the whole picture and its enlarged middle."""
     for picture in _opened(names):
         cover = max(VIEW[0] / picture.width, VIEW[1] / picture.height)
         room = max(picture.width * cover / VIEW[0], picture.height * cover / VIEW[1])
@@ -87,7 +87,7 @@ def _opened(names: tuple[str, ...]) -> Iterator[Image.Image]:
 
 
 def patterns(held_out: bool) -> Iterator[Image.Image]:
-    """Smooth noise of several grains, stripes, checks, dots and gradients; greys and colours, made to be recoloured."""
+    """Smooth noise of several scales, stripes, checks, dots and gradients, in grey and colour, to be recoloured."""
     random = np.random.default_rng(SEEDS[held_out])
     for octaves in ((48, 24), (64, 32, 16, 8, 4), (24, 12, 6, 3), (16, 8), (8, 4, 2), (6, 3), (40, 5), (4, 2)):
         yield _picture(0.5 + 0.25 * _noise(random, octaves))
@@ -137,7 +137,7 @@ def _noise(random: np.random.Generator, octaves: tuple[int, ...]) -> np.ndarray:
 
 
 def _between(random: np.random.Generator, wave: np.ndarray) -> np.ndarray:
-    """A wave [240, 240] of -1..1 as a way from one colour to another."""
+    """A wave [240, 240] from -1 to 1 as a transition between two colours."""
     first, second = random.uniform(0.05, 0.95, (2, 3)).astype(np.float32)
     colours: np.ndarray = first + (second - first) * (wave[..., None] + 1) / 2
     return colours

@@ -1,10 +1,10 @@
-"""Scenes drawn on the fly, with the exact middle between two frames.
+"""Supplies scenes, drawn when they are needed, with the exact frame in the middle of two.
 
     scenes = Scenes("cuda", seed=1)
     triplets = scenes.draw(256, 128, 224, displacement=(0, 16))
 
-A scene is a background and up to five things before it, which move, turn, grow, lean and bend, by themselves and under
-a camera. All of it is a function of time, so the middle is drawn like its neighbours and not made of them.
+A scene is a background and up to five objects in front of it, which move, turn, grow, shear and bend, by themselves and
+with the camera. All of it is a function of time, so the middle is drawn like its neighbours, not computed from them.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from training.scenes.script import Script
 from training.settings import Range
 
 ROUNDS = 3
-"""Of setting the speed: rotation and zoom make displacement nearly, not quite, proportional to it."""
+"""Iterations of setting the speed: with rotation and zoom, displacement is only nearly proportional to it."""
 RESTING = 0.1
-"""Pixels; an unscaled script in which all that is in sight moves less has its camera pan."""
+"""Pixels: if everything visible in an unscaled script moves less, its camera pans."""
 
 
 @dataclass(frozen=True)
 class Triplets:
-    """`first`, `middle`, `last`: float32 [B, 3, H, W] in 0..1."""
+    """`first`, `middle`, `last`: float32 [B, 3, H, W] in [0,1]."""
 
     first: Tensor
     middle: Tensor
     last: Tensor
     displacement: Tensor
-    """[B] pixels from first to last, of the fastest point that is in sight in the middle."""
+    """[B] pixels from first to last, of the fastest point that is visible in the middle."""
 
 
 class Scenes:
-    """An endless supply of scenes, the same for the same seed on one machine.
+    """An endless supply of scenes, which are the same for the same seed on one machine.
 
-    `held_out` scenes share no photograph, pattern, word or outline with the others.
+    held_out   scenes that share no photograph, pattern, word or outline with the others
     """
 
     def __init__(self, device: str | torch.device, seed: int, held_out: bool = False) -> None:
@@ -53,11 +53,11 @@ class Scenes:
         self._author = Author(self._textures, self._outlines, self._generator)
 
     def draw(self, count: int, height: int, width: int, displacement: tuple[float, float]) -> Triplets:
-        """Scenes whose displacements lie evenly in `displacement` pixels; (0, 0) makes stills, three equal frames."""
+        """Scenes with displacements evenly distributed in `displacement` pixels; (0, 0) gives three equal frames."""
         return self.draw_moving(self.displacements(count, (Range(1.0, *displacement),)), height, width)
 
     def displacements(self, count: int, ranges: Sequence[Range]) -> Tensor:
-        """[count] pixels, each from one of the ranges, by their shares."""
+        """Displacements [count] in pixels, from the ranges, by their shares."""
         wanted = self._uniform(count)
         if len(ranges) > 1:
             which = self._uniform(count)
@@ -70,14 +70,14 @@ class Scenes:
 
     @torch.no_grad()
     def draw_moving(self, wanted: Tensor, height: int, width: int, turning: float = 0.0) -> Triplets:
-        """Scenes of these displacements [B], in pixels; in half of them things turn by up to `turning` radians."""
+        """Scenes with displacements `wanted` [B] in pixels; objects turn by up to `turning` radians in half of them."""
         with torch.autocast(self._device.type, enabled=False):
             return self.film(self.script(wanted, height, width, turning), height, width)
 
     def script(self, wanted: Tensor, height: int, width: int, turning: float = 0.0) -> Script:
-        """Random scenes of these displacements [B], in pixels, not yet drawn.
+        """Scripts of random scenes with the displacements `wanted` [B] in pixels.
 
-        A turn is bounded by the displacement too: it moves no point of a thing's outline further than that.
+        Rotation is bounded by the displacement too: it moves no point of an object's outline further than that.
         """
         script = self._author.write(len(wanted), height, width)
         speedometer = Speedometer(script, self._outlines, height, width)
@@ -98,6 +98,6 @@ class Scenes:
         return torch.rand(count, generator=self._generator, device=self._device)
 
     def film(self, script: Script, height: int, width: int) -> Triplets:
-        """A script, drawn."""
+        """The triplets of a script."""
         first, middle, last = drawing.draw(script, self._textures, self._outlines, height, width)
         return Triplets(first, middle, last, Speedometer(script, self._outlines, height, width).read(script))

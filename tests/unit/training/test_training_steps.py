@@ -225,14 +225,14 @@ def test_half_a_state_is_half_as_large_and_near(tensors, tmp_path):
 
 def test_a_state_that_is_not_whole_is_not_the_latest(tensors, tmp_path, monkeypatch):
     monkeypatch.setattr("training.state.PART", 400_000)
-    with pytest.raises(FileNotFoundError, match="no whole state"):
+    with pytest.raises(FileNotFoundError, match="no complete state"):
         read_state(tmp_path)
     kept = write_state(tmp_path, tensors, PLACE)
     copies = {file.name: file.read_bytes() for file in kept}
     later = write_state(tmp_path, tensors, replace(PLACE, step=70_200))
     assert sorted(tmp_path.iterdir()) == sorted(later)
     later[1].unlink()
-    with pytest.raises(FileNotFoundError, match="no whole state"):
+    with pytest.raises(FileNotFoundError, match="no complete state"):
         read_state(tmp_path)
     for name, data in copies.items():
         (tmp_path / name).write_bytes(data)
