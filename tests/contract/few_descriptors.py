@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import torch
 from eden import EncoderOutput
 from handoff import Handoff, HandoffError, HandoffSettings, OverCapacity, open_handoff
 from tests.contract.confined import run_confined
-from tests.descriptors import exhaust
+from tests.contract.peers import wait_until
+from tests.descriptors import exhaust, not_accepted
 
 LIMIT = 96
 """Descriptors of the process; torch, the libraries and both ends of a hand-off have about 30 open."""
@@ -30,7 +33,11 @@ def run(function: Callable[[HandoffSettings], Any], kind: str, folder: Path) -> 
 
 
 def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    _allow(LIMIT)
+
+
+def _allow(descriptors: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 def clip(value: float = 0.0, tokens: int = 4) -> EncoderOutput:
@@ -124,7 +131,7 @@ def told_with_few_descriptors(settings: HandoffSettings) -> str:
             told = type(error).__name__
         for descriptor in held:
             os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT + 64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        _allow(LIMIT + 64)
         assert values(second, ticket) == [1]
         return told
 
@@ -145,3 +152,27 @@ def put_without_a_descriptor(settings: HandoffSettings) -> str:
             os.close(descriptor)
         assert values(consumer, producer.put(clip(2))) == [2]
         return told
+
+
+def served_after_strangers_found_none(settings: HandoffSettings) -> None:
+    """Strangers connect while there is no descriptor; then they are gone, and whoever dials first is served."""
+    settings = replace(settings, timeout_s=20)
+    _allow(256)
+    with (
+        open_handoff(settings) as producer,
+        open_handoff(settings) as consumer,
+        open_handoff(settings) as newcomer,
+    ):
+        assert values(consumer, producer.put(clip(1))) == [1]
+        (route,) = producer.read(producer.put(clip(2))).routes
+        strangers = [socket.socket() for _ in range(30)]
+        held = exhaust()
+        for stranger in strangers:  # the kernel takes them up; the producer a few, by descriptors let go of just now
+            stranger.connect((route["host"], route["port"]))
+        assert not_accepted(route["port"]) > 0
+        for each in held:
+            os.close(each)
+        assert wait_until(lambda: not_accepted(route["port"]) == 0, 60)
+        for stranger in strangers:
+            stranger.close()
+        assert values(newcomer, producer.put(clip(3))) == [3]

@@ -7,8 +7,6 @@ import itertools
 import json
 import socket
 import struct
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from websockets.sync.client import connect
 from handoff import Handoff, HandoffSettings, open_handoff
 from handoff.transports.network.payload_server import LARGEST_REQUEST, proof
 from handoff.transports.network.zeromq import ADMISSION
+from tests.contract import few_descriptors
 from tests.contract.peers import digest, make_output, wait_until
 
 KEY = "known to those who are let in"
@@ -204,36 +203,5 @@ def test_peers_that_are_gone_before_their_greeting_end_no_encrypted_listener(
         take_afresh(producer, consumer, 1)
 
 
-SHORTAGE = """
-import os, resource, socket, sys
-from pathlib import Path
-from handoff import HandoffSettings, open_handoff
-from tests.contract.peers import digest, make_output, wait_until
-from tests.descriptors import exhaust, not_accepted
-
-kind, folder = sys.argv[1], Path(sys.argv[2])
-settings = HandoffSettings(kind=kind, folder=folder, shared_folder=folder, timeout_s=20)
-with open_handoff(settings) as producer, open_handoff(settings) as consumer, open_handoff(settings) as newcomer:
-    assert digest(consumer.take(producer.put(make_output(1)))) == digest(make_output(1))
-    (route,) = producer.read(producer.put(make_output(2))).routes
-    strangers = [socket.socket() for _ in range(30)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-    held = exhaust()
-    for stranger in strangers:  # the kernel takes them up; the producer a few, by descriptors let go of just now
-        stranger.connect((route["host"], route["port"]))
-    assert not_accepted(route["port"]) > 0
-    for each in held:
-        os.close(each)
-    assert wait_until(lambda: not_accepted(route["port"]) == 0, 60)
-    for stranger in strangers:
-        stranger.close()
-    assert digest(newcomer.take(producer.put(make_output(3)))) == digest(make_output(3))
-    print("served")
-"""
-
-
 def test_a_shortage_of_descriptors_ends_no_listener(kind: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SHORTAGE, kind, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.stdout == "served\n", done.stderr[-3000:]
+    few_descriptors.run(few_descriptors.served_after_strangers_found_none, kind, tmp_path)
