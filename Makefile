@@ -62,7 +62,7 @@ LOADTEST := --headless --only-summary -u 4 -r 2 -t 60s
 loadtest: install ## four users on what `make serve` started, for a minute (LOADTEST='...' for other options of Locust)
 	@.venv/bin/locust -f loadtest/ $(LOADTEST)
 
-capacity: install ## how many streams and pairs a second this machine holds: a report in bench/results/ (CAPACITY='...')
+capacity: install ## how many streams and pairs per second this machine holds: a report in bench/results/ (CAPACITY='...')
 	@$(PYTHON_IN_VENV) -m bench.capacity $(CAPACITY)
 
 bench-model: install ## the model's speed, published size: on a GPU, or with BENCH='--device cpu --out bench/results/model-cpu'

@@ -110,7 +110,7 @@ def compare_table(rows: list[dict[str, Any]]) -> str:
         ["MB received", *(f"{run['traffic']['bytes_received'] / 1e6:.1f}" for run in plain)],
         ["first new frame after, s", *(f"{run['seconds']['to_first_new_frame']:.2f}" for run in plain)],
         ["whole film, s", *(f"{run['seconds']['total']:.1f}" for run in plain)],
-        ["frames a second", *(f"{run['frames_out'] / run['seconds']['total']:.1f}" for run in plain)],
+        ["frames per second", *(f"{run['frames_out'] / run['seconds']['total']:.1f}" for run in plain)],
         ["client's peak memory, MB", *(f"{run['peak_bytes'] / 1e6:.0f}" for run in plain)],
         ["worker killed: whole film, s", *(f"{run['seconds']['total']:.1f}" for run in killed)],
         ["worker killed: calls repeated", *(f"{run['traffic']['retries']}" for run in killed)],

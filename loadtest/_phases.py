@@ -85,7 +85,7 @@ class Phase:
         return self.ended - self.began
 
     def frames_per_second(self) -> float:
-        """Frames between the caller's that arrived per second, in all scenarios together."""
+        """New frames (those between) that arrived per second, in all scenarios together."""
         return self._count("FRAME") / self.seconds
 
     def calls(self) -> Mapping[str, Any]:

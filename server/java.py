@@ -22,7 +22,7 @@ MARK = "# Written by `python -m server java`"
 
 LOGGING = PROJECT / "server" / "log4j2.xml"
 OPTIONS = (
-    # Each workflow call blocks one thread of ForkJoin's common pool, which has one a core: 1 means a thread a call.
+    # Each workflow call blocks one thread of ForkJoin's common pool, which has one per core: 1 means a thread per call.
     "-Djava.util.concurrent.ForkJoinPool.common.parallelism=1",
     # From Java 25 on the pool is used regardless; it may then add this many threads for those that block.
     "-Djava.util.concurrent.ForkJoinPool.common.maximumSpares=1024",

@@ -1,4 +1,4 @@
-"""How much a machine holds: streams, pairs a second, at which latency, with which settings.
+"""How much a machine holds: streams, pairs per second, at which latency, with which settings.
 
     make capacity                                                   # here, with the demo weights
     python -m bench.capacity --help

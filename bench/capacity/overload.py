@@ -24,7 +24,7 @@ def overload(
     locust: Callable[[Server, Sequence[str]], list[Phase]],
     cameras: int = CAMERAS,
 ) -> dict[str, Any]:
-    """Offer `offered` pairs a second for a while, twice; the second time no thread may be added.
+    """Offer `offered` pairs per second for a while, twice; the second time no thread may be added.
 
     Says how long refusals and answers took, how many there were, the JVM's threads after each time, and after how many
     seconds a lone pair was again answered as quickly as before.

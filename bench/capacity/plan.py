@@ -156,7 +156,7 @@ class Plan:
     latency_target: float
     """seconds, of the slowest pair in twenty"""
     camera_rate: float
-    """pairs a second of a camera"""
+    """pairs per second of a camera"""
     overload_seconds: float
     """0: no overload"""
     limit_seconds: float

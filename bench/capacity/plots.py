@@ -51,7 +51,7 @@ def _latency(axes: Axes, rows: Sequence[Mapping[str, Any]], setting: str, worklo
         axes.plot(xs, [row["p50_ms"] for row in steps], ":", color=colour)
         knee = knee_of(steps)
         axes.plot(knee["pairs_a_second"], knee["p95_ms"], "*", color=colour, markersize=18)
-    axes.set(title="Latency by throughput (dotted: p50; star: knee)", xlabel="pairs a second", ylabel="p95, ms")
+    axes.set(title="Latency by throughput (dotted: p50; star: knee)", xlabel="pairs per second", ylabel="p95, ms")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -78,7 +78,7 @@ def _settings(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     names = [textwrap.fill(setting, 26) for setting in settings]
     axes.set_yticks([place + 0.4 - height / 2 for place in range(len(settings))], names, fontsize=7)
     axes.invert_yaxis()
-    axes.set(title="Best throughput of each setting", xlabel="pairs a second")
+    axes.set(title="Best throughput of each setting", xlabel="pairs per second")
     if compared:
         axes.legend(fontsize=8)
 
@@ -105,7 +105,7 @@ def _cost(axes: Axes, costs: Sequence[Mapping[str, Any]]) -> None:
         axes.text(cost["served"], place + 0.54, f" {cost['share']:.0%}", va="center", fontsize=8)
     axes.set_yticks([place + 0.27 for place in range(len(costs))], [cost["workload"] for cost in costs], fontsize=8)
     axes.invert_yaxis()
-    axes.set(title="What serving costs", xlabel="pairs a second")
+    axes.set(title="What serving costs", xlabel="pairs per second")
     axes.legend(fontsize=8)
 
 

@@ -82,7 +82,7 @@ def _page(found: Mapping[str, Any], picture: bytes) -> str:
         "<h2>Every step</h2>",
         _table([row for row in rows if row["kind"] == "sweep"], STEPS),
         "<h2>Time by stage, CPU, memory</h2>",
-        "<p>Stages: ms of a worker's time for one pair. Queue: ms of one request. Cores: CPU seconds a second.</p>",
+        "<p>Stages: ms of a worker's time for one pair. Queue: ms of one request. Cores: CPU seconds per second.</p>",
         _table(rows, MACHINE),
         f"<p>Left out for lack of time: {_text('; '.join(found['left_out']) or 'nothing')}.</p>",
         f"<p>Made by <code>python -m bench.capacity {_text(plan['command'])}</code></p>",
@@ -125,8 +125,8 @@ def _cameras(rows: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> list
         return []
     return [
         "<h2>Cameras</h2>",
-        f"<p>Each sends {plan['camera_rate']:g} pairs a second, at moments of its own; a pair is late after a period, "
-        "and skipped while the last one is in flight.</p>",
+        f"<p>Each sends {plan['camera_rate']:g} pairs per second, at moments of its own; a pair is late after a "
+        "period, and skipped while the last one is in flight.</p>",
         _table(cameras, CAMERAS),
     ]
 
@@ -248,7 +248,7 @@ MACHINE: list[Column] = [
     *((stage, _of(f"{stage}_ms_a_pair"), ".1f") for stage in STAGES),
     ("encoder queue", _of("encoder_queue_ms"), ".0f"),
     ("drawing queue", _drawing("queue_ms"), ".0f"),
-    ("hand-off MB a pair", _of("handoff_bytes_a_pair", 1e-6), ".2f"),
+    ("hand-off MB per pair", _of("handoff_bytes_a_pair", 1e-6), ".2f"),
     *((f"{role} cores", _of(f"{role}_cores"), ".2f") for role in ("java", "encoder", "decoder", "fused")),
     *((f"{role} MB", _of(f"{role}_bytes", 1e-6), ".0f") for role in ("java", "encoder", "decoder", "fused")),
     *((f"GPU {gpu} busy", _of(f"gpu{gpu}_busy"), ".0%") for gpu in (0, 1)),

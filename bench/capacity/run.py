@@ -60,7 +60,7 @@ class Run:
         )  # fmt: skip
         self.found["engine"] = [json.loads(line) for line in done.stdout.splitlines()]
         for each in self.found["engine"]:
-            self.say(f"{each['height']}x{each['width']} K={each['clip']}: {each['engine']:.1f} pairs a second")
+            self.say(f"{each['height']}x{each['width']} K={each['clip']}: {each['engine']:.1f} pairs per second")
 
     def setting(self, setting: Setting) -> None:
         """All workloads of one setting; of the first, cameras and overload too."""
@@ -97,7 +97,7 @@ class Run:
             return
         workload = self.plan.workloads[0]
         knee = saturated_pairs(self.found["rows"], setting, workload)
-        self.say(f"overload: {2 * knee:.1f} pairs a second offered")
+        self.say(f"overload: {2 * knee:.1f} pairs per second offered")
         self.found["overload"] = overload(server, workload, 2 * knee, self.plan, self.locust)
         self.save()
 
@@ -144,7 +144,7 @@ class Run:
             }
             self.found["rows"].append(row)
             self.say(
-                f"{kind} {workload}: {phase.users} users, {row['pairs_a_second']:.2f} pairs a second, "
+                f"{kind} {workload}: {phase.users} users, {row['pairs_a_second']:.2f} pairs per second, "
                 f"p95 {row['p95_ms'] or float('nan'):.0f} ms, {row['failures']} failures"
             )
         self.save()

@@ -48,7 +48,7 @@ def saturated_pairs(rows: Iterable[Row], setting: Setting, workload: Workload) -
 
 
 def held_cameras(rows: Sequence[Row], setting: Setting, rate: float) -> tuple[Row, int] | None:
-    """(the step that promises it, cameras that get `rate` pairs a second each), of the first streaming workload.
+    """(the step that promises it, cameras that get `rate` pairs per second each), of the first streaming workload.
 
     A camera with one pair in flight keeps up where, unthrottled, it would get more than its rate. None: not even one.
     """
@@ -118,7 +118,8 @@ def advice(found: Mapping[str, Any]) -> list[str]:
             best = best_of(within)
             said.append(
                 f"Streaming, {workload}, 19 of 20 pairs within {target:g} s: {best['setting']}. It gives "
-                f"{best['pairs_a_second']:.1f} pairs a second to {best['users']} at once (p95 {best['p95_ms']:.0f} ms)."
+                f"{best['pairs_a_second']:.1f} pairs per second to {best['users']} at once "
+                f"(p95 {best['p95_ms']:.0f} ms)."
             )
         elif steps:
             quickest = min(steps, key=lambda row: row["p95_ms"])
@@ -130,6 +131,6 @@ def advice(found: Mapping[str, Any]) -> list[str]:
         best = best_of([row for row in rows if name_of(row) == workload])
         said.append(
             f"Batch, {workload}, as many pairs as possible: {best['setting']}, {best['users']} clips at once. "
-            f"It gives {best['pairs_a_second']:.1f} pairs a second; a clip takes {best['p50_ms'] / 1e3:.1f} s."
+            f"It gives {best['pairs_a_second']:.1f} pairs per second; a clip takes {best['p50_ms'] / 1e3:.1f} s."
         )
     return said

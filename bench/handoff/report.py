@@ -25,7 +25,7 @@ PARTS = {
     ),
     "nccl": (
         ("nccl/transport", "nccl/pair_group", "nccl/control", *NETWORK[1:], "../buffers/device"),
-        "a control port, a process group a pair of workers",
+        "a control port, a process group per pair of workers",
     ),
     "zeromq": (("network/zeromq", *NETWORK), "a port and a thread a producer, ZeroMQ's I/O threads"),
     "http": (("network/http", *NETWORK), "a port, a thread a connection"),
@@ -44,7 +44,7 @@ def write_report(out: Path) -> None:
     text = [
         f"# Hand-offs: {results['devices'][0]} to {results['devices'][1]}",
         "",
-        f"{gpus}; {machine['cpu']}, {machine['cores']} cores, threads a process: {results['threads']}; "
+        f"{gpus}; {machine['cpu']}, {machine['cores']} cores, threads per process: {results['threads']}; "
         f"Python {machine['python']}, PyTorch {machine['torch']}. Encoder and decoder in two processes, "
         "one pair (K = 2), steady state, milliseconds. Packing happens in put; the bytes move with the ticket (inline, "
         "torch_save), in take (kinds that pull), or not at all (memory both see); unpacking happens in take.",

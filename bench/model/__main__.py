@@ -62,7 +62,7 @@ def matrix_rate(device: torch.device) -> float:
 def plain_times(
     weights: plain_eden.Weights, clips: list[torch.Tensor], noise: torch.Tensor, device: torch.device, seconds: float
 ) -> tuple[dict[str, float], torch.Tensor]:
-    """ms a pair of the plain rendering's halves, from float32 frames on the device, and the frames it makes."""
+    """ms per pair of the plain rendering's halves, from float32 frames on the device, and the frames it makes."""
     frame0, frame1 = (torch.stack([clip[i] for clip in clips]).to(device) / 255 for i in (0, 1))
     seen = plain_eden.encode(weights, CONFIG, frame0, frame1)
     taken = {
@@ -75,7 +75,7 @@ def plain_times(
 
 
 def ours(halves: tuple[Encoder, DitDecoder], clips: list[torch.Tensor], seconds: float) -> dict[str, Any]:
-    """ms a pair: encode from uint8 frames in the host's memory, decode to uint8 frames in the host's memory."""
+    """ms per pair: encode from uint8 frames in the host's memory, decode to uint8 frames in the host's memory."""
     encoder, decoder = halves
     device, seeds = decoder.device, list(range(len(clips)))
     outputs = encoder.encode_clips(clips)

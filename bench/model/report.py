@@ -18,7 +18,7 @@ GOALS = {
     ("1080x1920", 1): (14, 9), ("1080x1920", 4): (12, 8.5),
     ("2160x3840", 1): (120, 80),
 }  # fmt: skip
-"""ms a pair from tokens to frames, one H200, bf16: (goal, stretch)."""
+"""ms per pair from tokens to frames, one H200, bf16: (goal, stretch)."""
 
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#a463f2", "#9c6b4e", "#9498a0")
 
@@ -34,7 +34,7 @@ def _markdown(results: dict[str, Any]) -> str:
     head = (
         f"{results['machine']}, PyTorch {results['torch']}, Python {results['python']}; "
         f"matrix products measured at {results['matrix_tflops']:.3g} TFLOP/s. "
-        "ms a pair, medians: encode = uint8 frames in host memory to tokens, decode = tokens to uint8 frames in host "
+        "ms per pair, medians: encode = uint8 frames in host memory to tokens, decode = tokens to uint8 frames in host "
         "memory, plain = the plain rendering in float32, in the same run.\n\n"
     )
     columns = (
@@ -70,7 +70,7 @@ def _shares(results: dict[str, Any]) -> str:
     kinds = list(dict.fromkeys(kind for row in rows for kind in row["kernels_ms"] if not kind.startswith("other:")))
     stages = list(rows[0]["stages_ms"])
     columns = ["frame", "batch", "precision", *stages, *kinds, "kernels / decode"]
-    lines = ["", "What a decode is made of, ms a pair: by stage, and by kind of kernel (the profiler's).", ""]
+    lines = ["", "What a decode is made of, ms per pair: by stage, and by kind of kernel (the profiler's).", ""]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in rows:
         times = [row["stages_ms"][stage] for stage in stages] + [row["kernels_ms"].get(kind, 0) for kind in kinds]
@@ -101,7 +101,7 @@ def _picture(results: dict[str, Any], path: Path) -> None:
     axis.set_yticks(range(len(rows)), labels)
     axis.set_xscale("log")
     axis.margins(x=0.12)
-    axis.set_xlabel("ms a pair from tokens to frames (log scale)")
+    axis.set_xlabel("ms per pair from tokens to frames (log scale)")
     axis.set_title(results["machine"])
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)

@@ -44,7 +44,7 @@ def replay_ms(action: Callable[[], Any], times: int = 20) -> float:
 
 
 def stage_times(decoder: DitDecoder, outputs: list[EncoderOutput], seeds: list[int]) -> dict[str, float]:
-    """ms a pair of the three stages of a pass."""
+    """ms per pair of the three stages of a pass."""
     engine, grid = decoder.engine, outputs[0].grid
     constants = grid_constants(grid, decoder.config.hidden_dim, decoder.device, decoder.dtype)
     pairs = len(outputs)
@@ -70,7 +70,7 @@ def stage_times(decoder: DitDecoder, outputs: list[EncoderOutput], seeds: list[i
 
 
 def kernel_times(action: Callable[[], Any], pairs: int, calls: int = 3) -> dict[str, float]:
-    """ms a pair by kind of kernel, as the profiler saw them; empty where it sees none."""
+    """ms per pair by kind of kernel, as the profiler saw them; empty where it sees none."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         for _ in range(calls):
             action()

@@ -65,7 +65,7 @@ class Pipeline:
             _answers([pipe], START_S)
 
     def run(self, kind: str, count: int) -> dict[str, Any]:
-        """One kind of hand-off, `count` decoders: pairs a second, and their share of the decoders' own rates."""
+        """One kind of hand-off, `count` decoders: pairs per second, and their share of the decoders' own rates."""
         pipes = self.pipes[:count]
         with tempfile.TemporaryDirectory() as folder:
             settings = HandoffSettings(kind=kind, folder=Path(folder), max_in_flight=4 * count)

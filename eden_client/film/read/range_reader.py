@@ -23,7 +23,7 @@ class RangeReader:
     A picture is taken if its time stamp and its checksum are those of the plan. A seek may lead elsewhere (no key
     frames, a clock that starts anew, damaged data): then the file is read from its beginning. There the time stamp
     alone has to match, as long as the source has not changed: after damage that a decoder does not report, parts of a
-    picture are whatever was in memory, and its checksum is never the same twice.
+    picture are whatever was in memory, and its checksum may differ at each reading.
     """
 
     def __init__(self, source: Source) -> None:

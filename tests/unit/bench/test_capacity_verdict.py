@@ -129,8 +129,8 @@ def test_a_report_has_what_fused_servers_have(found, tmp_path, first):
 
 def test_advice_keeps_within_the_latency_that_is_wanted(found):
     streaming, batch = advice(found)
-    assert "batch 8, 3 ms" in streaming and "39.5 pairs a second to 16 at once" in streaming
-    assert "54.0 pairs a second" in batch
+    assert "batch 8, 3 ms" in streaming and "39.5 pairs per second to 16 at once" in streaming
+    assert "54.0 pairs per second" in batch
     found["plan"]["latency_target"] = 0.05
     assert "nothing measured answers 19 of 20 pairs within 0.05 s; the quickest" in advice(found)[0]
 
