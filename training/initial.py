@@ -103,7 +103,7 @@ def subspaces(config: EdenConfig, constant: int, generator: torch.Generator) -> 
     taken = [
         torch.ones(1, dim),
         torch.eye(dim)[constant : constant + 1],
-        torch.linalg.svd(everywhere)[2][:POSITION_RANK],
+        torch.linalg.svd(everywhere, full_matrices=False)[2][:POSITION_RANK],
     ]
     drawn = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
     basis = torch.linalg.qr(torch.cat([*taken, drawn]).double().t())[0][:, POSITION_RANK + 2 : dim].float()
