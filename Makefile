@@ -113,7 +113,7 @@ ruff: install
 mypy: install
 	@.venv/bin/mypy
 
-# Four processes share the tests, for two cores, since most tests wait; those that measure the machine run afterwards.
+# Six processes share the tests, for two cores, since most tests wait; those that measure the machine run afterwards.
 # Each process reads the same files, and starts others that do: what they have compiled is kept, whatever the
 # environment says.
 test test-together test-quick test-unit: export PYTHONDONTWRITEBYTECODE :=
@@ -124,7 +124,7 @@ test: ruff ## all checks and tests that need no GPU and no cluster
 	@.venv/bin/pytest -m alone tests/e2e
 
 test-together: install
-	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" --ignore tests/cluster --durations 15
+	@.venv/bin/pytest -n 6 --dist loadfile --no-loadscope-reorder -m "not alone" --ignore tests/cluster --durations 15
 
 test-quick: ruff ## the checks and the quick ones of the tests that start no server, in under a minute
 	@$(MAKE) --no-print-directory --jobs=2 mypy test-unit

@@ -21,19 +21,21 @@ LONGEST_FIRST = (
     "e2e/test_client_faults.py",
     "e2e/test_installed.py",
     "security/",
-    "e2e/test_drain.py",
-    "e2e/test_installed.py",
     "e2e/test_fused.py",
-    "e2e/test_two_hosts.py",
     "e2e/test_starting_plain.py",
     "e2e/test_starting_twice.py",
     "unit/training/",
+    "contract/",
+    "e2e/test_two_hosts.py",
+    "e2e/test_drain.py",
     "e2e/",
     "cluster/",
-    "contract/",
     "gpu/",
     "unit/web/page/",
+    "unit/examples/",
+    "unit/server/",
     "unit/client/film/",
+    "unit/bench/",
     "unit/",
 )
 """Files and folders in the order in which they run: short ones come last, so that no process waits long for others."""
@@ -66,11 +68,25 @@ TOGETHER = {
         "e2e/test_starting.py",
         "e2e/test_web_films.py",
     ),
+    "forkserver": tuple(
+        f"contract/test_handoff_{name}.py"
+        for name in (
+            "addresses",
+            "clocks",
+            "crowds",
+            "descriptors",
+            "hosts",
+            "little_room",
+            "network",
+            "strangers",
+            "tcp_transport",
+        )
+    ),
     "own_server": ("e2e/test_client_faults.py", "e2e/test_page_eden.py"),
     "textures": ("unit/training/",),
 }
-"""Files that share a process, by what they share: a server takes as long to start as many of their tests, and what is
-trained on as long to draw.
+"""Files that share a process, by what they share: a server takes as long to start as many of their tests, what is
+trained on as long to draw, and PyTorch as long to import for a process that others are forked from.
 
 A file with one of these fixtures that does not stand here starts another of it.
 """
