@@ -1,7 +1,7 @@
-"""A moving picture for the README: python -m bench.before_after COMPARED.mp4 PICTURE.webp
+"""Makes the README's moving picture: python -m bench.before_after COMPARED.mp4 PICTURE.webp
 
-COMPARED is what `eden-interpolate run/demo/clip.mp4 COMPARED.mp4 --compare` makes: three panels, the film's frames
-repeated, blended, and with EDEN's between. The first and the last of them, smaller, at the film's own speed.
+COMPARED is what `eden-interpolate run/demo/clip.mp4 COMPARED.mp4 --compare` makes, with three panels: frames repeated,
+frames blended, and frames drawn by EDEN. The picture shows the first and the last panel, smaller, at the film's speed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long a lone pair takes through the workflow of the server that `make serve` started.
+"""Measures a single pair at a time through the workflow of the server that `make serve` started.
 
 python -m bench.pair [--count 20] [--format png]
 """

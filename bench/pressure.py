@@ -1,10 +1,11 @@
-"""Large pairs, then large clips, then pairs again, by split: does a hand-off that was full of one take the other?
+"""Sends large pairs, then large clips, then pairs again, to see whether a hand-off full of one accepts the other.
 
     python weights/make_random.py run/published --published
     python -m bench.pressure --checkpoint run/published --precision bf16 --out run/pressure   # two GPUs
     python -m bench.pressure --device cpu --seconds 5 --out run/pressure   # to try it: a tiny network, small frames
 
-OUT.json and OUT.md have a row for each: what was answered, what was refused and why, and what the hand-off counted.
+The topology is split. OUT.json and OUT.md have a row for each of the three: the calls that were answered, those that
+were refused and why, and the hand-off's counters.
 """
 
 from __future__ import annotations

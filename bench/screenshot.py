@@ -1,7 +1,7 @@
-"""A picture of the command at work: python -m bench.screenshot PICTURE.svg [--at 0.6] -- INPUT OUTPUT ...
+"""Makes a picture of the running command: python -m bench.screenshot PICTURE.svg [--at 0.6] -- INPUT OUTPUT ...
 
-Runs `eden-interpolate INPUT OUTPUT ...` in a terminal of its own and keeps what stood on that terminal when the share
-`--at` of its redraws was done. Needs a server, as the command does.
+Runs `eden-interpolate INPUT OUTPUT ...` in a terminal of its own, and saves what that showed after the fraction `--at`
+of its redraws. Needs a server, as the command does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Streaming against batch: transfers, delay, memory, error recovery, on one film through a real TorchServe.
+"""Compares streaming and batch on a film through a real TorchServe: transfers, delay, memory, recovery from errors.
 
     python -m bench.strategies [--film FILM] [--output FOLDER]
 
-Starts a server of its own of what model_store/ holds, runs the command as a user would, and writes
+Starts a server with the archives in model_store/, runs the command as a user would, and writes
 bench/results/strategies.json, with a table of it (.md).
 """
 

@@ -1,13 +1,13 @@
-"""Where the time of one pair goes, by split and by fused; and what tracing costs a server under load.
+"""Traces a pair through the topologies split and fused, and measures the cost of tracing under load.
 
     python weights/make_random.py run/published --published
     python -m bench.trace --checkpoint run/published --precision bf16 --out run/trace
     python -m bench.trace --device cpu --quick --out run/trace   # to try it: a tiny network, small frames
 
-For each topology a server is started and warmed. A lone pair of each size is traced: OUT/TOPOLOGY-HxW.json and .html,
-and all of them side by side in OUT/trace.png. Then load without and with tracing by turns: OUT/overhead.md and .json;
-to a collector, too, where OpenTelemetry is installed: a process that takes spans and forgets them, of a tenth of the
-requests, as a server exports them by default, and of all.
+For each topology, a server is started and warmed up. A single pair of each size is traced into OUT/TOPOLOGY-HxW.json
+and .html, and all of them side by side into OUT/trace.png. Then load without and with tracing alternates, for
+OUT/overhead.md and .json. Where OpenTelemetry is installed, spans are also exported to a collector that drops them:
+those of a tenth of the requests, as by default, and those of all.
 """
 
 from __future__ import annotations

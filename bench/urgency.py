@@ -1,8 +1,8 @@
-"""How long a live pair takes while clips keep a server busy, and a refusal under twice what it can do.
+"""Measures a live pair's time while clips keep a server busy, and a refusal's time under twice the server's capacity.
 
     python -m bench.urgency --server http://127.0.0.1:8080 --key-file run/server/key_file.json --route fused
 
-Callers are threads of this process: it measures a machine that they share with the server.
+The callers are threads of this process, on the same machine as the server.
 """
 
 from __future__ import annotations

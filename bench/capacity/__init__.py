@@ -1,1 +1,1 @@
-"""How much a machine holds: streams, pairs per second, at which latency, with which settings."""
+"""Measures a machine's capacity: streams and pairs per second, with their latency, for several settings of a server."""

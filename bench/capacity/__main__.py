@@ -1,11 +1,11 @@
-"""How much a machine holds: streams, pairs per second, at which latency, with which settings.
+"""Measures a machine's capacity: streams and pairs per second, with their latency, for several settings of a server.
 
     make capacity                                                   # here, with the demo weights
     python -m bench.capacity --help
 
-Starts a server of its own for each setting, raises the load of each workload step by step with Locust, and writes
-OUT.html (self-contained), OUT.png, OUT.csv, and OUT.json, from which `--from OUT.json` makes the others anew. In the
-same run the same work is done in one process without any server, so that what serving costs is plain.
+Starts a server per setting, raises the load of each workload step by step with Locust, and writes OUT.html
+(self-contained), OUT.png, OUT.csv, and OUT.json, from which `--from OUT.json` makes the others again. The same run also
+does the same work in one process without a server, which shows the cost of serving.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The same work in one process without any server: `python -m bench.capacity.engine CHECKPOINT ...` prints JSON lines.
+"""Measures the work in one process, without a server: `python -m bench.capacity.engine CHECKPOINT ...` prints JSON.
 
-On two GPUs the encoder runs on the first and the rest on the second, side by side; elsewhere one after the other.
+With two GPUs, the encoder runs on the first and the rest on the second, at the same time; else one after the other.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""A Ray cluster on one machine, and what films on it cost."""
+"""Measures films on a Ray cluster on one machine."""

@@ -1,15 +1,15 @@
-"""Films on Ray on one machine: what happens when a node is killed, what Ray costs, and what a job costs its driver.
+"""Measures films on Ray on one machine: after a node is killed, Ray's overhead, and the driver's cost per job.
 
     make install-cluster && python -m bench.cluster
 
-A server of the fused topology with a small network of random numbers draws on the same cores. Three parts:
+A server of the fused topology, with a small random network, draws on the same cores. There are three parts:
 
-killed   a film by three nodes, of which one is killed (kill -9) in mid-film and another added: the file has to be, byte
-         for byte, the one that this machine makes by itself
-overhead the same film by processes of this machine and by one node with as many processors, in turn
-driver   without a model: seconds of processor time, and bytes, per segment job in whoever plans, sends and joins
+killed   three nodes make a film; one is killed (kill -9) in its middle, and another is added. The file must be equal,
+         byte for byte, to the one that this machine makes without Ray
+overhead processes of this machine, and one node with as many processors, make the same film in turn
+driver   CPU seconds and bytes per segment job in the process that plans, sends and joins, without a model
 
-OUT.json and OUT.md are written anew after each part.
+OUT.json and OUT.md are written after each part.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How much more several GPUs of one host do than one: films on Ray, and pairs behind HAProxy."""
+"""Measures what several GPUs of one host gain over one: films on Ray, and pairs behind HAProxy."""

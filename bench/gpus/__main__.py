@@ -1,16 +1,16 @@
-"""Throughput with 1, 2, 4 GPUs of one host, each with an equal share of its processors.
+"""Measures throughput with 1, 2 and 4 GPUs of one host, each with an equal share of its CPU cores.
 
     python weights/make_random.py run/published --published
     python -m bench.gpus --checkpoint run/published --precision bf16 --out bench/results/gpus-4xh100
-    python -m bench.gpus --device cpu --quick --out /tmp/gpus        # to try it: nodes and servers with no GPU
+    python -m bench.gpus --device cpu --quick --out /tmp/gpus        # a trial without GPUs
 
-films   doubled by Ray: a node per GPU, with an engine; a command per GPU, each with a film of its own, and, with the
-        most GPUs, one command with all of these films
-pairs   behind HAProxy: a TorchServe of the fused model per GPU, as many callers per server each time, who send the
-        next pair when they have the last answer
+films   Ray doubles films: a node with an engine per GPU, and a command per GPU with a film of its own; with the most
+        GPUs, also one command with all of these films
+pairs   HAProxy distributes pairs: a TorchServe of the fused model per GPU, and equally many callers per server, each of
+        which sends the next pair when it has the last answer
 
-With fewer GPUs the processors of the others' shares are left alone: each node, server and command is bound to its own.
-OUT.json, OUT.md and OUT.png are written anew after each row.
+With fewer GPUs, the cores of the others' shares are idle: each node, server and command is bound to its own cores.
+OUT.json, OUT.md and OUT.png are written after each row.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Every way to hand over, measured between two processes that do nothing else."""
+"""Measures every kind of hand-off between two processes that do nothing else."""

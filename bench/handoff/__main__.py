@@ -1,10 +1,10 @@
-"""Every way to hand over, measured: encoder and decoder in two processes that do nothing else.
+"""Measures every kind of hand-off between two processes, an encoder's and a decoder's, that do nothing else.
 
-    python -m bench.handoff                                  # what this machine can do: two GPUs, or the CPU
+    python -m bench.handoff                                  # all kinds of this machine, on two GPUs or the CPU
     python -m bench.handoff --kinds shared_memory,grpc --sizes 480x854 --wires fp32 --clip-kinds '' --scaled-kinds ''
 
-Writes OUT.json, OUT.md and OUT.png. Shapes are the published configuration's, values are random. Each kind is measured
-beside a plain copy of the same bytes in the same run.
+Writes OUT.json, OUT.md and OUT.png. Shapes are those of the published configuration, values are random. Each kind is
+compared with a plain copy of the same bytes in the same run.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Hand-offs through a live TorchServe workflow whose nodes only hand over: the whole call's time, by kind.
+"""Measures whole calls of a TorchServe workflow whose nodes only hand over, per kind of hand-off.
 
     python -m bench.handoff.workflow --out bench/results/handoff-workflow
     python -m bench.handoff.workflow --kinds inline,shared_memory --batches 8
 
-One call at a time at batch 1; as many calls at once as the batch is large otherwise. Writes OUT.json and OUT.md.
+With a batch of N, N calls are made at once. Writes OUT.json and OUT.md.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""JPEG by libjpeg and by the GPU, side by side."""
+"""Compares JPEG by libjpeg and on the GPU."""

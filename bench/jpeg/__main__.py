@@ -1,10 +1,10 @@
-"""JPEG by libjpeg (Pillow) and by the GPU (nvJPEG): how long, how far apart, and how many bytes.
+"""Compares JPEG by libjpeg (Pillow) and on the GPU (nvJPEG): time, difference of the pixels, size of the files.
 
     python -m bench.jpeg --out bench/results/jpeg-h100                  # within 90 s
     python -m bench.jpeg --device cpu --out bench/results/jpeg-cpu      # libjpeg alone
 
-Both ways do the same work: files in host memory to uint8 [3, H, W] on the device, and such frames to files in host
-memory, copies included. Pictures are scikit-image's photographs, cut to shape and resized. Writes OUT.json and OUT.md.
+Both do the same work, with all copies: from files in host memory to uint8 [3, H, W] on the device, and back. Pictures
+are scikit-image's photographs, cropped and resized. Writes OUT.json and OUT.md.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How long the model takes, where the time goes, and how near that is to what the machine allows."""
+"""Measures the model's time, its parts, and how close it is to the machine's limits."""

@@ -1,10 +1,10 @@
-"""How long EDEN takes, where the time goes, and how near that is to what the machine allows.
+"""Measures EDEN's time, its parts, and how close it is to the machine's limits.
 
     python -m bench.model --out bench/results/model-h200            # on a GPU: every size and precision
     python -m bench.model --device cpu --out bench/results/model-cpu
 
-Published size, random values. Writes OUT.json, OUT.md and OUT.png. Every case is measured against the plain rendering
-of the specification (plain_eden.py, float32) in the same run, and its frames are compared with float32 ones.
+The network has the published size and random values. Writes OUT.json, OUT.md and OUT.png. Every case is compared with
+the plain form of the specification (plain_eden.py, float32) in the same run, and its frames with float32 ones.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How long a visitor of the page waits."""
+"""Measures how long a visitor of the page waits."""

@@ -1,12 +1,12 @@
-"""How long a visitor of the page waits: for the frame between at the cursor, and for live pictures.
+"""Measures how long a visitor of the page waits for the frame between at the cursor, and for live pictures.
 
     python -m bench.page                     # the demo weights, by a server of its own on the CPU
     python weights/make_random.py run/published --published
     python -m bench.page --checkpoint run/published --precision bf16 --sizes 480x854 --rates 30 60
     python -m bench.page -- --server http://127.0.0.1:8080 --key-file FILE
 
-The server is of the fused topology, on all GPUs, else on the CPU; what follows -- names another one. The service is a
-process of its own, and the visitor this one. OUT.json and OUT.md are written anew after each row.
+A server of the fused topology is started, on all GPUs or on the CPU, unless options after -- name another. The page's
+service is a process of its own; this process is the visitor. OUT.json and OUT.md are written after each row.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Encode, hand over and decode in step, against the decoder by itself."""
+"""Measures encoding, hand-off and decoding as a pipeline, against the decoder by itself."""

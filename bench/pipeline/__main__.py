@@ -1,14 +1,14 @@
-"""Encode, hand over and decode in step, on two GPUs or two processes, against the decoder by itself.
+"""Measures encoding, hand-off and decoding as a pipeline of two GPUs or processes, against the decoder by itself.
 
     python weights/make_random.py run/published --published
     python -m bench.pipeline --checkpoint run/published --second-decoder cuda:0 --out bench/results/pipeline-2xh100
     python -m bench.pipeline --checkpoint weights/demo --size 128x224 --devices cpu cpu --kinds shared_memory \
         --precision fp32
 
-One process encodes a film and puts its clips, each decoder's process takes them and draws, the next being taken while
-one is drawn; only tickets go between. A decoder's own rate is the mean of two: before and after, in its process, on
-clips that are there already. The frames of the first films are compared with those that it drew by itself. Writes
-OUT.json and OUT.md.
+One process encodes a film and puts its clips. Each decoder's process takes and draws them, and takes the next clip
+while it draws one; only tickets are passed between the processes. The rate of a decoder by itself is the mean of two,
+measured before and after, on clips in its memory. The frames of the first films are compared with those that it drew by
+itself. Writes OUT.json and OUT.md.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Several servers behind HAProxy, under load, while servers are killed, replaced and drained."""
+"""Kills, replaces and drains servers behind HAProxy, under load."""

@@ -1,13 +1,14 @@
-"""Three servers behind HAProxy under Locust's pairs, clips and chain: one is killed, all are replaced, one is drained.
+"""Kills, replaces and drains servers behind HAProxy, under load, and reports what callers noticed.
 
     apt install haproxy
     python -m bench.proxy --out bench/results/proxy-cpu
 
-Starts three TorchServes (both topologies, one worker each, a small network of random numbers on the CPU), HAProxy with
-deploy/haproxy.cfg, two Locusts (pairs and clips by the fused model; pairs by the workflow and clips by the chain),
-whose users never try again, and a caller with eden_client, who does. Then, under load: SIGKILL for a whole server, and
-its return; all three drained and started anew, one after another; one drained, and gone for a while. OUT.json has every
-call, OUT.md what came of them, OUT.png when they ended and how long they took. It takes five minutes and 5 GiB.
+Starts three TorchServes (both topologies, one worker each, a small random network on the CPU), HAProxy with
+deploy/haproxy.cfg, two Locusts (one sends pairs and clips to the fused model, the other pairs to the workflow and clips
+to the chain), whose users never retry, and a caller with eden_client, which does. Then, under load: a whole server is
+killed (SIGKILL) and started again; all three are drained and started again, one after the other; one is drained, and
+stays away for a while. OUT.json has every call, OUT.md the results, OUT.png the end and duration of each call. It takes
+five minutes and 5 GiB.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How good the frames between are, on scenes whose exact middle is known."""
+"""Measures the quality of the frames between on scenes whose exact middle is known."""

@@ -1,10 +1,11 @@
-"""How good the frames between are: held-out scenes, by how far things move, against simpler ways.
+"""Measures the quality of the frames between on held-out scenes, per range of motion, beside simpler methods.
 
     python -m bench.quality                                     # weights/demo -> bench/results/quality-demo
     python -m bench.quality --checkpoint path/to/eden.pt --out bench/results/quality-published
 
-Scenes of `training/`, none of whose pictures the demo weights were trained on, with their exact middles. PSNR and SSIM
-of 8-bit frames, means over scenes. Writes OUT.json, OUT.md and OUT.png, a contact sheet.
+The scenes are those of `training/`, with the exact frame in the middle; the demo weights were trained on none of their
+pictures. Measures PSNR and SSIM of 8-bit frames, as means over scenes. Writes OUT.json, OUT.md and OUT.png, a contact
+sheet.
 
 LPIPS is not among the measures: the packages that compute it (lpips, piq, pyiqa, torchmetrics) carry none of the
 networks that it needs, and download them when called.

@@ -1,1 +1,1 @@
-"""How good the frames between are on real film: `python -m bench.real_film`."""
+"""Measures the quality of the frames between on real film: `python -m bench.real_film`."""

@@ -1,12 +1,12 @@
-"""How good the frames between are on real film: every second and every fourth frame left, the others drawn anew.
+"""Measures the quality of the frames between on real film: all but every second or fourth frame are drawn anew.
 
     make footage                                                  # once: film and others' weights, into run/footage
     python -m bench.real_film                                     # weights/demo -> bench/results/real-film-demo
     python -m bench.real_film --checkpoint run/training/export --out run/real-film
 
-PSNR and SSIM of 8-bit frames by kind of film and gap (g1: the frames before and after; g2: two away), blockiness by how
-far things move, and the processor's seconds per pair. Where film comes from, and its licences: footage.py. Writes
-OUT.json, OUT.md and OUT.jpg, a contact sheet.
+Measures PSNR and SSIM of 8-bit frames per kind of film and gap (g1: between the frames before and after; g2: between
+those two away), blockiness per range of motion, and CPU seconds per pair. footage.py names the films' sources and
+licences. Writes OUT.json, OUT.md and OUT.jpg, a contact sheet.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What parts that are there only once cost per frame, per call and per job, and how many GPUs they could feed."""
+"""Measures the cost per frame, call and job of parts that exist once, and how many GPUs they could feed."""

@@ -1,9 +1,9 @@
-"""Which part that is there only once would bind first, at 100 and at 1,000 GPUs: on paper, from costs measured per job.
+"""Calculates which single part would limit 100 and 1,000 GPUs first, from measured costs per job.
 
     python -m bench.scale     # needs HAProxy (Debian: apt install haproxy); three minutes
 
-The planner, the join and HAProxy are measured here; what a GPU draws, what writing a frame costs, and what Ray adds are
-read from other benchmarks' results. All is of films and pairs of 480x854.
+The planner, the join and HAProxy are measured here; a GPU's rate, the cost of writing a frame, and Ray's overhead are
+read from the results of other benchmarks. All figures are for films and pairs of 480x854.
 """
 
 from __future__ import annotations

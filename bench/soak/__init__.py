@@ -1,1 +1,1 @@
-"""A server under mixed load and faults for an hour: is every call answered right, and does anything grow?"""
+"""Runs a server under mixed load and faults for an hour, and checks every call and every resource."""

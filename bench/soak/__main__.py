@@ -1,12 +1,12 @@
-"""A server under mixed load and faults: is every call answered right, or refused with a reason; and does anything grow?
+"""Runs a server under mixed load and faults, checks that every call is answered or refused correctly, looks for leaks.
 
     python -m bench.soak --minutes 65 --out bench/results/soak-cpu
 
-Starts a server of its own: both topologies, two workers of the encoder and of the fused model, one of the decoder; a
-small network of random numbers on the CPU. For all the time it gets, mixed: good calls by every route and transport
-(each answer is compared with a reference), hostile ones, some that are left in the middle, and some with deadlines too
-short to be met; now and then a film by the command. Every `--kill-every` seconds a worker is killed (SIGKILL), any but
-the eldest of a model that has two. OUT.json, OUT.md and OUT.png are written anew every five minutes.
+Starts a server with both topologies, two workers of the encoder and of the fused model, one of the decoder, and a small
+random network on the CPU. The load mixes good calls by every route and transport, whose answers are compared with a
+reference, hostile calls, calls that are abandoned, calls with deadlines that cannot be met, and films by the command.
+Every `--kill-every` seconds a worker is killed (SIGKILL), but never the oldest of a model with two. OUT.json, OUT.md
+and OUT.png are written every five minutes.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What the model does in process and what TorchServe serves, for each topology, on the same GPUs in the same run."""
+"""Compares the topologies, in one process and served, on the same GPUs in the same run."""

@@ -1,11 +1,11 @@
-"""Split, split with decoders on both GPUs, and fused: on the same GPUs, in one run.
+"""Compares the topologies on the same GPUs in one run: split, split with decoders on both GPUs, and fused.
 
     python weights/make_random.py run/published --published
     python -m bench.topologies --checkpoint run/published --precision bf16 --out bench/results/topologies-2xh100
     python -m bench.topologies --device cpu --quick --out run/topologies   # to try it: a tiny network
 
-First what the model does in process, then what TorchServe serves under load and to a lone caller. Each row is printed
-as JSON the moment it is measured, and OUT.json and OUT.md are written anew after each.
+First the model is measured in one process, then TorchServe under load and with a single caller. Each row is printed as
+JSON as soon as it is measured, and OUT.json and OUT.md are written after each.
 """
 
 from __future__ import annotations

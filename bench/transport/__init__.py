@@ -1,1 +1,1 @@
-"""What a clip's way to a server and back costs."""
+"""Measures the time that a clip takes to a server and back."""

@@ -1,10 +1,10 @@
-"""What a clip's way to a server and back costs: in HTTP's bodies, and in shared memory.
+"""Measures the time that a clip takes to a server and back, in HTTP bodies and in shared memory.
 
 python -m bench.transport [--size 1080x1920] [--clip 8] [--calls 20]
 
-One caller of a TorchServe of its own whose model only carries: it reads the frames as the fused model does, and answers
-with all but the first. Calls by bodies (.npy) and by shared memory take turns, so that both meet the same machine.
-By shared memory the caller's copies into it and out of it are within the time, as they are in eden_client.
+There is one caller, and a TorchServe whose model computes nothing: it reads the frames as the fused model does, and
+answers with all but the first. Calls by bodies (.npy) and by shared memory alternate, so that both meet the same
+conditions. The time includes the caller's copies into and out of shared memory, which eden_client makes too.
 """
 
 from __future__ import annotations
