@@ -5,6 +5,7 @@ The first one is made by this process, which is there already: so the first fram
 
 from __future__ import annotations
 
+import os
 import pickle
 import queue
 import subprocess
@@ -39,6 +40,10 @@ _PATIENCE = 1.0
 """Seconds that a thread of this process gets to end: it may wait for the server."""
 _LEAVING = 10.0
 """Seconds that another process gets to tidy up when it is told to end, before it is killed."""
+
+
+_IDLE = {"OPENBLAS_NUM_THREADS": "1"}
+"""NumPy's library for matrices, which no film needs, would start threads for all cores, which spin for a while."""
 
 
 class Hearer(Protocol):
@@ -126,7 +131,7 @@ class _Process(_Worker):
     def __init__(self, tell: Callable[[_Worker, Message | None], None], start: Start) -> None:
         super().__init__(tell)
         command = [sys.executable, "-m", "eden_client.film.worker"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | _IDLE)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         self._send(start)
