@@ -20,6 +20,6 @@ def test_planes_cost_no_quality(tmp_path, monkeypatch):
     assert len(rows) == 4
     for times in (2, 4):
         planes, rgb = rows[times, "planes"], rows[times, "RGB"]
-        for name in ("rgb", "luma", "chroma"):
-            assert rgb[name] > 15 and planes[name] >= rgb[name] - 0.6
+        for name in ("rgb", "luma", "chroma"):  # colours are all that half as many samples can cost
+            assert rgb[name] > 15 and planes[name] >= rgb[name] - (1.2 if name == "chroma" else 0.6)
     assert "| 4 | planes | " in out.with_suffix(".md").read_text()
