@@ -26,12 +26,12 @@ from media.images import ImageFormat
 from media.signals import exit_when_told_to
 
 AHEAD = 2
-"""Batches that the encoder may be ahead."""
+"""The most batches by which the encoder may be ahead of the decoder."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Batches of clips of one kind, which come round again and again."""
+    """Batches of clips of one kind, used in turn."""
 
     clip: int
     format: ImageFormat
@@ -42,7 +42,7 @@ class Work:
 
     @classmethod
     def draw(cls, size: tuple[int, int], clip: int, format: ImageFormat, clips: int) -> Work:
-        """Four batches of `clips` clips each, all of other frames."""
+        """Four batches of `clips` clips each, all with different frames."""
         scene = Scene(0, *size)
         frames = np.stack([scene.frame(i) for i in range(4 * clips + clip)])
         starts = [list(range(batch * clips, (batch + 1) * clips)) for batch in range(4)]
@@ -58,7 +58,7 @@ class Work:
 
 
 class Engine:
-    """Both halves of the model, and threads for pictures."""
+    """Both halves of the model, and threads that decode and encode pictures."""
 
     def __init__(self, checkpoint: Path, precision: str) -> None:
         gpus = torch.cuda.device_count()
@@ -69,26 +69,26 @@ class Engine:
         self._threads = ThreadPoolExecutor(8)
 
     def encode(self, clips: list[np.ndarray]) -> list[EncoderOutput]:
-        """Tokens on the decoder's device."""
+        """Encode clips; the tokens are on the decoder's device."""
         frames = [torch.from_numpy(clip).permute(0, 3, 1, 2) for clip in clips]
         outputs = [output.to(self.devices[1]) for output in self.encoder.encode_clips(frames)]
         self._wait()
         return outputs
 
     def interpolate(self, outputs: list[EncoderOutput]) -> list[np.ndarray]:
-        """Frames between, [K-1, H, W, 3] uint8 each."""
+        """The frames between of each clip, [K-1, H, W, 3] uint8."""
         drawn = self.decoder.interpolate(outputs, seeds=list(range(len(outputs))), as_uint8=True)
         return [frames.permute(0, 2, 3, 1).cpu().numpy() for frames in drawn]
 
     def read(self, clips: list[list[bytes]]) -> list[np.ndarray]:
-        """Pictures to frames, side by side."""
+        """Decode pictures to frames, in several threads."""
         flat = [picture for clip in clips for picture in clip]
         frames = list(self._threads.map(lambda picture: media.decode_image(picture, max_pixels=1 << 30), flat))
         length = len(clips[0])
         return [np.stack(frames[at : at + length]) for at in range(0, len(frames), length)]
 
     def write(self, between: list[np.ndarray], format: ImageFormat) -> None:
-        """Frames to pictures, side by side."""
+        """Encode frames as pictures, in several threads."""
         flat = [frame for frames in between for frame in frames]
         list(self._threads.map(lambda frame: media.encode_image(frame, format), flat))
 
@@ -99,7 +99,7 @@ class Engine:
 
 
 def pairs_a_second(engine: Engine, work: Work, seconds: float, pictures: bool) -> float:
-    """Throughput over at least `seconds`, after two batches that are not counted."""
+    """The throughput over at least `seconds`, after two batches to warm up."""
 
     def first_half(number: int) -> list[EncoderOutput]:
         batch = engine.read(work.sent[number % 4]) if pictures else work.batches[number % 4]
@@ -130,7 +130,7 @@ def _forever() -> Iterator[int]:
 
 
 def _ahead(make: Callable[[int], Any]) -> Iterator[Any]:
-    """What `make` makes of 0, 1, 2, ..., made in a thread that is a little ahead."""
+    """The results of `make` for 0, 1, 2, ..., computed ahead in a thread."""
     made: queue.Queue[Any] = queue.Queue(AHEAD)
     stop = threading.Event()
 

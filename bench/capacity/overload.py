@@ -1,4 +1,4 @@
-"""Twice what a server can do: is the surplus refused quickly, is what was accepted answered, and does it come back?"""
+"""Offers twice a server's capacity: checks that the surplus is refused quickly, the rest answered, and it recovers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loadtest._phases import Phase
 from server import Server
 
 CAMERAS = 192
-"""At once: each has one pair in flight, so there must be far more than the clips that may wait for the decoder."""
+"""Callers at once. Each has one pair in flight, so they must be far more than the clips that may wait for a decoder."""
 
 
 def overload(

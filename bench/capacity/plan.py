@@ -1,4 +1,4 @@
-"""What `make capacity` measures: settings of a server, and the work that is sent to it."""
+"""The plan of `make capacity`: settings of a server, and the workloads that are sent to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Setting:
     decoders: int = 1
     """worker processes"""
     decoder_gpus: str = ""
-    """that the decoders take in turn, as "1/0"; "": the second only"""
+    """GPUs of the decoders in turn, such as "1/0"; "": the second only"""
     handoff: str = "shared_memory"
     fused_workers: int = 1
     """processes of eden_fused"""
@@ -72,7 +72,7 @@ class Setting:
         return f"batch {self.batch}, {self.delay} ms, {self.encoders}+{self.decoders} workers, {self.handoff}{more}"
 
     def archive_options(self) -> list[str]:
-        """For archive.sh."""
+        """Options for archive.sh."""
         options = ["--batch-size", self.batch, "--max-batch-delay", self.delay]
         if self.topology == "fused":
             options += ["--topology", "fused", "--fused-workers", self.fused_workers]
@@ -85,7 +85,7 @@ class Setting:
 
     @property
     def route(self) -> str:
-        """By which work is sent, as Locust's --route has it."""
+        """The route by which work is sent, as in Locust's --route."""
         return "fused" if self.topology == "fused" else "workflow"
 
     @property
@@ -96,12 +96,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Workload:
-    """Clips of one length, size and format, from so many users at once, step by step."""
+    """Clips of one length, size and format, sent by a number of users that grows step by step."""
 
     height: int
     width: int
     clip: int
-    """K, frames in a clip: 2 is a stream's pair"""
+    """K, frames per clip; 2: the pairs of streams"""
     format: str
     """of the frames sent and of the answer"""
     users: tuple[int, ...]
@@ -127,11 +127,11 @@ class Workload:
 
     @property
     def strategy(self) -> str:
-        """Pair by pair, or clip by clip."""
+        """`streaming`, pair by pair, or `batch`, clip by clip."""
         return "streaming" if self.clip == 2 else "batch"
 
     def locust_options(self) -> list[str]:
-        """What makes Locust send it, each user as fast as it is answered."""
+        """Locust's options for it. Each user sends as soon as it is answered."""
         options = ["--frame-size", f"{self.height}x{self.width}", "--send", self.format, "--answer", self.format]
         if self.strategy == "streaming":
             return [*options, "--tags", "streaming", "--rate", "0"]
@@ -140,7 +140,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. The first setting is measured in full, the others by the first `compare` workloads."""
+    """A run: the first setting is measured with all workloads, the others with the first `compare` of them."""
 
     out: Path
     checkpoint: Path
@@ -152,21 +152,21 @@ class Plan:
     settle_seconds: float
     engine_seconds: float
     processes: int
-    """that make the load"""
+    """processes that make the load"""
     latency_target: float
-    """seconds, of the slowest pair in twenty"""
+    """seconds that 19 of 20 pairs may take"""
     camera_rate: float
-    """pairs per second of a camera"""
+    """pairs per second per camera"""
     overload_seconds: float
-    """0: no overload"""
+    """seconds of overload; 0: none"""
     limit_seconds: float
-    """What has not begun by then is left out"""
+    """seconds after which nothing more is begun"""
     warm: bool
-    """Have the workers be ready for all sizes before they serve"""
+    """whether workers prepare for all sizes before they serve"""
     command: tuple[str, ...]
 
     def workloads_of(self, setting: Setting) -> tuple[Workload, ...]:
-        """Those that a setting is measured by; all but the first only at the load that saturates."""
+        """The workloads for a setting; settings other than the first are measured at the saturating load only."""
         if setting == self.settings[0]:
             return self.workloads
         return tuple(
@@ -174,7 +174,7 @@ class Plan:
         )
 
     def archive_options(self, setting: Setting) -> list[str]:
-        """For archive.sh."""
+        """Options for archive.sh."""
         options = ["--checkpoint", str(self.checkpoint), "--in-place", "--precision", self.precision]
         if self.warm:
             sizes = sorted({(w.height, w.width) for w in self.workloads})
@@ -182,11 +182,11 @@ class Plan:
         return options + setting.archive_options()
 
     def as_json(self) -> Mapping[str, Any]:
-        """What the report says of the plan."""
+        """The plan, as the report states it."""
         said = asdict(self) | {"out": _in_project(self.out), "checkpoint": _in_project(self.checkpoint)}
         return said | {"command": shlex.join(self.command)}
 
 
 def _in_project(path: Path) -> str:
-    """As seen from the project's root, if it lies there: results name no folder of the machine they come from."""
+    """A path relative to the project's folder, if it lies there: results name no folders of the machine."""
     return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)

@@ -1,4 +1,4 @@
-"""One run of a plan: a server for each setting, the work sent to it, and what was found."""
+"""Runs a plan: starts a server per setting, sends it the workloads, and keeps the results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from server.settings import PROJECT
 
 
 class Run:
-    """One run of a plan; what it found is saved after every workload."""
+    """A run of a plan. Its results are saved after every workload."""
 
     def __init__(self, plan: Plan, found: dict[str, Any]) -> None:
         self.plan, self.found, self.began = plan, found, time.monotonic()
@@ -33,11 +33,11 @@ class Run:
         self.plan.out.with_suffix(".json").write_text(json.dumps(self.found, indent=1))
 
     def say(self, text: str) -> None:
-        """A line of progress, with the seconds so far."""
+        """Print a line of progress, with the seconds so far."""
         print(f"[{time.monotonic() - self.began:6.1f} s] {text}", flush=True)
 
     def late(self, what: str) -> bool:
-        """Whether there is no time left to begin something, which is then listed as left out."""
+        """Whether no time is left to begin something; it is then listed as left out."""
         if time.monotonic() - self.began < self.plan.limit_seconds:
             return False
         self.say(f"no time left for {what}")
@@ -45,7 +45,7 @@ class Run:
         return True
 
     def engine(self) -> None:
-        """The same work without a server."""
+        """Measure the same work without a server."""
         self.say("one process, no server")
         batch = self.plan.settings[0].batch
         work = [
@@ -63,7 +63,7 @@ class Run:
             self.say(f"{each['height']}x{each['width']} K={each['clip']}: {each['engine']:.1f} pairs per second")
 
     def setting(self, setting: Setting) -> None:
-        """All workloads of one setting; of the first, cameras and overload too."""
+        """Measure all workloads of a setting; for the first setting, also cameras and overload."""
         if self.late(f"the setting {setting}"):
             return
         self.say(f"setting: {setting}")
@@ -77,11 +77,11 @@ class Run:
                 self.overload(server, setting)
 
     def workload(self, server: Server, sampler: Sampler, setting: Setting, workload: Workload) -> None:
-        """One workload, step by step."""
+        """Measure a workload, step by step."""
         self._add("sweep", sampler, setting, workload, self.locust(server, _steps(setting, workload, workload.users)))
 
     def cameras(self, server: Server, sampler: Sampler, setting: Setting) -> None:
-        """Do as many cameras as the sweep promises really get their frames in time? A few less, and a few more, too."""
+        """Measure whether as many cameras as the steps suggest get their frames in time; also a few less and more."""
         promised = held_cameras(self.found["rows"], setting, self.plan.camera_rate)
         if promised is None or self.late("cameras"):
             return
@@ -92,7 +92,7 @@ class Run:
         self._add("cameras", sampler, setting, workload, self.locust(server, options))
 
     def overload(self, server: Server, setting: Setting) -> None:
-        """Twice what it can do."""
+        """Measure under twice the load that the server can answer."""
         if not self.plan.overload_seconds or self.late("overload"):
             return
         workload = self.plan.workloads[0]
@@ -102,7 +102,7 @@ class Run:
         self.save()
 
     def locust(self, server: Server, options: Sequence[str]) -> list[Phase]:
-        """Run Locust; the phases that it measured."""
+        """Run Locust. Returns the phases that it measured."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "phases.jsonl"
             plan = self.plan
@@ -152,7 +152,7 @@ class Run:
 
 @contextmanager
 def served(plan: Plan, setting: Setting) -> Iterator[Server]:
-    """A server with this setting, in a folder of its own; stopped in the end."""
+    """A context with a server of this setting, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="capacity-") as folder:
         store = Path(folder) / "store"
         packed = subprocess.run(
@@ -170,8 +170,8 @@ def served(plan: Plan, setting: Setting) -> Iterator[Server]:
 
 
 def _steps(setting: Setting, workload: Workload, users: Sequence[int]) -> list[str]:
-    """Locust's options for a workload step by step; what is unanswered in the end is waited for, or the server would
-    draw it in what comes next."""
+    """Locust's options for a workload in steps. Unanswered calls are waited for at the end: else the server would still
+    draw them during the next measurement."""
     steps = ["--shape", "steps", "--steps", ",".join(map(str, users)), "--stop-timeout", "120"]
     return [*workload.locust_options(), "--route", setting.route, *steps]
 

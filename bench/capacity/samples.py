@@ -1,4 +1,4 @@
-"""What the machine did meanwhile: the server's metrics, CPU and memory of its processes, the GPUs; twice a second."""
+"""Samples twice per second the server's metrics, the CPU and memory of its processes, and the GPUs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Readings:
-    """One scrape of a metrics page."""
+    """The series of a metrics page."""
 
     def __init__(self, page: str) -> None:
         self._series = [
@@ -36,7 +36,7 @@ class Readings:
         ]
 
     def sum(self, name: str, **labels: str) -> float:
-        """All series of that name with these labels, added up."""
+        """The sum of all series of that name with these labels."""
         return sum(
             value
             for each, of, value in self._series
@@ -46,10 +46,10 @@ class Readings:
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment."""
+    """A sample at one moment."""
 
     at: float
-    """Unix seconds"""
+    """Unix time in seconds"""
     readings: Readings
     cpu: Mapping[str, float]
     """CPU seconds used so far, by role"""
@@ -59,7 +59,7 @@ class Sample:
 
 @dataclass
 class Gpus:
-    """Each GPU's use, as nvidia-smi tells it; nothing where there is none."""
+    """The use of each GPU, by nvidia-smi; empty where there is no GPU."""
 
     seen: list[tuple[float, int, float, float]] = field(default_factory=list)
     """(Unix seconds, GPU, percent of the time busy, bytes)"""
@@ -130,7 +130,7 @@ class Sampler:
                 continue  # a busy server may miss one
 
     def between(self, began: float, ended: float) -> dict[str, Any]:
-        """What happened between two moments, per pair, per request or per second as the names say.
+        """The differences between two moments, per pair, per request or per second, as the names say.
 
         Empty where there are no two samples in between.
         """
@@ -180,7 +180,7 @@ def _work(first: Readings, last: Readings, nodes: Mapping[str, str]) -> dict[str
 
 
 def _busy(first: Sample, last: Sample, nodes: Mapping[str, str]) -> dict[str, float]:
-    """Share of the time that each node's workers spend in their stages, all its workers together."""
+    """Per node, the seconds that its workers together spend in their stages, per second."""
     seconds = last.at - first.at
     return {
         f"{role}_busy": (

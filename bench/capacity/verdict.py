@@ -1,4 +1,4 @@
-"""What the figures say: the knee, how many cameras are held, what serving costs and where, which settings to use."""
+"""Conclusions from the figures: the knee, the number of cameras, the cost of serving, the settings to use."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ NODE_STAGES = {
     "fused": tuple(stage for stage in STAGES if stage not in ("put", "take")),
 }
 WORKERS = {"encoder": "encoders", "decoder": "decoders", "fused": "fused_workers"}
-"""A setting's name of how many processes a node has."""
+"""Per node, the setting that states its number of processes."""
 
 
 def sweep(rows: Iterable[Row], setting: str, workload: Workload | str) -> list[Row]:
-    """The steps of one workload under one setting."""
+    """The steps of a workload with a setting."""
     return [
         row for row in rows if row["kind"] == "sweep" and row["setting"] == setting and name_of(row) == str(workload)
     ]
 
 
 def name_of(row: Row) -> str:
-    """A row's workload, as `str(Workload)` has it."""
+    """The workload of a row, as `str(Workload)` writes it."""
     return str(Workload(row["height"], row["width"], row["clip"], row["format"], ()))
 
 
 def knee_of(steps: Sequence[Row]) -> Row:
-    """The least load that reaches 95 % of the best throughput. Raises ValueError where there is no step."""
+    """The smallest load that reaches 95 % of the best throughput. Raises ValueError: there is no step."""
     return steps[knee([row["pairs_a_second"] for row in steps])]
 
 
 def best_of(steps: Sequence[Row]) -> Row:
-    """The step of the best throughput: saturation."""
+    """The step with the best throughput: saturation."""
     return max(steps, key=lambda row: row["pairs_a_second"])
 
 
 def saturated_pairs(rows: Iterable[Row], setting: Setting, workload: Workload) -> float:
-    """Pairs a second that this setting reaches with this workload."""
+    """The pairs per second that a setting reaches with a workload."""
     return float(best_of(sweep(rows, str(setting), workload))["pairs_a_second"])
 
 
 def held_cameras(rows: Sequence[Row], setting: Setting, rate: float) -> tuple[Row, int] | None:
-    """(the step that promises it, cameras that get `rate` pairs per second each), of the first streaming workload.
+    """A step of the first streaming workload, and the number of cameras that get `rate` pairs per second each by it.
 
-    A camera with one pair in flight keeps up where, unthrottled, it would get more than its rate. None: not even one.
+    A camera with one pair in flight keeps up if it would get more than its rate unthrottled. None: not even one does.
     """
     streaming = [row for row in rows if row["kind"] == "sweep" and row["setting"] == str(setting) and row["clip"] == 2]
     steps = [row for row in streaming if name_of(row) == name_of(streaming[0])]
@@ -64,12 +64,12 @@ def held_cameras(rows: Sequence[Row], setting: Setting, rate: float) -> tuple[Ro
 
 
 def nodes_of(row: Row) -> tuple[str, ...]:
-    """The nodes that did a row's work; the last one draws."""
+    """The nodes that did the work of a row; the last one draws."""
     return ("fused",) if row.get("topology") == "fused" else ("encoder", "decoder")
 
 
 def bottleneck(row: Row) -> str:
-    """Which node is busy, and with what, in words."""
+    """The busiest node and its work, in words."""
     at_work = {node: row.get(f"{node}_busy", 0.0) / row[WORKERS[node]] for node in nodes_of(row)}
     node, busy = max(at_work.items(), key=lambda each: each[1])
     spent = {stage: row.get(f"{stage}_ms_a_pair") or 0.0 for stage in NODE_STAGES[node]}
@@ -82,7 +82,7 @@ def bottleneck(row: Row) -> str:
 
 
 def overheads(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each workload's best throughput, of any setting, beside the engine's in one process."""
+    """The best throughput of each workload with any setting, beside that of the engine in one process."""
     said = []
     for engine in found["engine"]:
         workload = name_of(engine)
@@ -107,7 +107,7 @@ def overheads(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def advice(found: Mapping[str, Any]) -> list[str]:
-    """Which settings to use, in sentences."""
+    """Recommended settings, in sentences."""
     rows, plan = [row for row in found["rows"] if row["kind"] == "sweep" and row["p95_ms"]], found["plan"]
     target = plan["latency_target"]
     said = []

@@ -31,11 +31,11 @@ from media.signals import exit_when_told_to
 from server.settings import PROJECT
 
 SECONDS = 5
-"""Of the film whose pairs are asked for: 24 frames in each."""
+"""Length of the film whose pairs are asked for, in seconds of `RATE` frames."""
 RATE = 24
 FORMATS = ("png", "jpeg")
 QUALITY = 85
-"""Of live pictures, as the page sends them."""
+"""The JPEG quality of live pictures, as the page sends them."""
 
 
 def measure(service: str, size: tuple[int, int], args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
@@ -80,7 +80,7 @@ def _size(row: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _server(args: argparse.Namespace, folder: Path) -> Iterator[list[str]]:
-    """The options that name the one that is asked."""
+    """The options that name the server that is asked."""
     if args.command:
         yield args.command
         return

@@ -1,4 +1,4 @@
-"""What a visitor of the page does, and how long each answer takes him: pairs at the cursor, and live pictures."""
+"""Does what a visitor of the page does, pairs at the cursor and live pictures, and measures each answer's time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from bench.urgency import percentiles
 from web.live import DRAWN, STAMP
 
 PATIENCE = 60.0
-"""Seconds until an answer has to be there."""
+"""Seconds within which an answer has to come."""
 WARM = 3
-"""Pairs before those that count."""
+"""Pairs to warm up, which are not counted."""
 
 
 @contextmanager
 def service(folder: Path, film_options: Sequence[str]) -> Iterator[str]:
-    """The service as a process of its own, on a free port; its address. Raises RuntimeError: it ended instead."""
+    """Start the service as a process, on a free port. Yields its address. Raises RuntimeError: it ended instead."""
     log = folder / "service.log"
     command = [sys.executable, "-m", "web", "--port", "0", "--folder", str(folder / "service"), "--", *film_options]
     with log.open("wb") as told, running(command, stderr=told) as process:
@@ -41,9 +41,9 @@ def service(folder: Path, film_options: Sequence[str]) -> Iterator[str]:
 
 
 def previews(service: str, film: Path, seconds: float, count: int, format: str) -> dict[str, Any]:
-    """The frame between at so many places of a film of `seconds`, asked for one after the other.
+    """Ask for the frame between at `count` places of a film of `seconds`, one after the other.
 
-    Returns milliseconds: `whole` as the visitor waits, `server` of it for the EDEN server, `added` all else.
+    Returns milliseconds: `whole`, the visitor's waiting; `server`, its part in the EDEN server; `added`, the rest.
     """
     places = random.Random(1)
     taken: dict[str, list[float]] = {"whole": [], "server": [], "added": []}
@@ -66,7 +66,7 @@ def previews(service: str, film: Path, seconds: float, count: int, format: str) 
 
 
 def _upload(session: requests.Session, service: str, film: Path) -> str:
-    """Its place."""
+    """Upload a film. Returns the path of the upload."""
     data = film.read_bytes()
     tus = {"Tus-Resumable": "1.0.0"}
     reply = session.post(f"{service}/v1/uploads", headers=tus | {"Upload-Length": str(len(data))}, timeout=PATIENCE)
@@ -78,9 +78,9 @@ def _upload(session: requests.Session, service: str, film: Path) -> str:
 
 
 def live(service: str, pictures: Sequence[bytes], rate: float, warm: float, seconds: float) -> dict[str, Any]:
-    """JPEGs sent at `rate` per second, over and over, for `warm` + `seconds`; what came of those of the latter.
+    """Send JPEGs in turn at `rate` per second, for `warm` + `seconds`, of which the latter is measured.
 
-    Returns pairs per second, and the milliseconds from sending a pair's second picture until the one between is there.
+    Returns pairs per second, and the milliseconds from sending a pair's second picture to receiving the one between.
     """
     address = f"ws{service.removeprefix('http')}/v1/live"
     delays: list[float] = []
