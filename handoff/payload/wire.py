@@ -57,7 +57,7 @@ def _fill(output: EncoderOutput, layout: Layout, payload: torch.Tensor) -> None:
     for entry, view in _views(payload, layout):
         tensor = getattr(output, entry.name)
         if view is None:
-            tensor = tensor.to(entry.dtype).contiguous().view(-1).view(torch.uint8)
+            tensor = tensor.contiguous().view(-1).view(torch.uint8)
             view = payload[entry.start : entry.stop]
         targets.append(view)
         sources.append(tensor)

@@ -8,13 +8,14 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 
 import media
 from serving import clip as clips
 from serving.clip import look_at
 from serving.encode import ClipReader
 from serving.errors import BadRequest, TooLarge, envelope
-from serving.limits import ClipLimits
+from serving.limits import ClipLimits, TokenLayout
 from serving.request import Request
 
 LIMITS = ClipLimits(max_pixels=64 * 64, max_frames=4, max_clip_pixels=3 * 64 * 64)
@@ -146,3 +147,16 @@ def test_the_number_of_pictures_is_held_against_the_limit_before_their_headers_a
     limits = ClipLimits(max_pixels=64 * 64, max_frames=2, max_clip_pixels=1 << 24)
     with pytest.raises(TooLarge, match="5 frames, at most 2"):
         look_at({f"frame{i}": b"no picture" for i in range(5)}, limits)
+
+
+def test_a_payload_is_as_large_as_its_tokens_and_its_frames():
+    layout = TokenLayout(8, 16, torch.float32)
+    tokens, frames = (layout.nbytes(5, 64, 64, with_frames) for with_frames in (False, True))
+    header = 1024
+    assert 0 < tokens - 2 * 5 * (4 * 4) * 8 * 4 <= header
+    assert abs(frames - tokens - 5 * 3 * 64 * 64) <= header
+    for with_frames in (False, True):
+        enough = layout.nbytes(7, 64, 64, with_frames)
+        assert layout.largest_clip(enough, 64, 64, with_frames) == 7
+        assert layout.largest_clip(enough - 1, 64, 64, with_frames) == 6
+    assert layout.largest_clip(10, 64, 64) < 2

@@ -1,16 +1,20 @@
 """What a request may ask for, and what it is told when it asks for what there is not."""
 
 import io
+import json
 import math
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import media
+from eden.planes import YuvFormat
 from serving.errors import BadRequest, envelope
-from serving.options import FASTEST, LARGEST_TERM, SLOWEST, Options, own_rate, read_options
+from serving.options import FASTEST, LARGEST_TERM, SLOWEST, Options, Rendering, own_rate, read_options, rendering
+from serving.regions import Place
 from serving.request import Request
 
 
@@ -158,3 +162,43 @@ def test_a_videos_own_rate_is_kept_as_nearly_as_can_be(rate):
 def test_a_video_of_an_absurd_rate_is_told_to_name_one(rate):
     with pytest.raises(BadRequest, match=f"set fps, {BOUNDS}"):
         own_rate(rate)
+
+
+PLANES = YuvFormat(matrix="bt709", range="limited")
+PLACE = Place(file="frames", key="0" * 64, offset=4096)
+
+
+def test_an_answer_is_encoded_as_its_options_say():
+    options = Options(format="jpeg", quality=70, fps="24", place=PLACE)
+    assert rendering(options, "png", stream=False) == Rendering("jpeg", 70, "24", PLACE, None)
+    planes = Options(format="npy", yuv=PLANES)
+    assert rendering(planes, "png", stream=False) == Rendering("npy", None, None, None, PLANES)
+    assert rendering(replace(planes, format="region", place=PLACE), "npy", stream=True).format == "region"
+
+
+def test_a_ticket_has_all_that_the_decoder_has_to_know():
+    options = Options(seed=5, format="region", quality=70, fps="24", yuv=PLANES, place=PLACE, priority="batch")
+    told = json.loads(json.dumps(options.to_ticket("npy")))
+    assert Options(seed=6, format="png", stream=True).with_ticket(told) == (replace(options, stream=True), "npy")
+
+
+@pytest.mark.parametrize(
+    ("default", "alone", "streamed"),
+    [("png", "png", "png"), ("zip", "zip", "png"), ("mp4", "mp4", "png"), ("npy", "npy", "npy")],
+)
+def test_without_a_format_it_is_the_default_and_frame_by_frame_one_that_holds_a_frame(default, alone, streamed):
+    assert rendering(Options(), default, stream=False).format == alone
+    assert rendering(Options(), default, stream=True).format == streamed
+    assert rendering(Options(format="webp"), default, stream=True).format == "webp"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (Options(format="region"), "describes no region with room for the answer"),
+        (Options(format="jpeg", yuv=PLANES), "layout is i420, which jpeg does not hold"),
+    ],
+)
+def test_what_cannot_be_encoded_so_is_refused(options, told):
+    with pytest.raises(BadRequest, match=told):
+        rendering(options, "png", stream=False)

@@ -5,7 +5,7 @@ import yaml
 
 from handoff import NETWORK, HandoffSettings
 from server.settings import PROJECT
-from serving.settings import Settings, SettingsError, check_dialled, sensible_threads
+from serving.settings import LARGEST_PAYLOAD, MAX_WAIT_S, Settings, SettingsError, check_dialled, sensible_threads
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +48,37 @@ def test_what_is_said_is_heard(tmp_path):
         ({"handoff": {"kin": "inline"}}, "handoff: unknown kin"),
         ({"warm": [["tall", 3]]}, r"warm\[0\]\[0\]: expected int, got str"),
         ({"grpc_streaming": "no"}, "grpc_streaming: expected bool, got str"),
+        ({"workers": 2}, "unknown workers: the yaml's maxWorkers"),
+        ({"handoff": "inline"}, "handoff is 'inline', not settings by name"),
+        ({"handoff": {"budget_bytes": 10, "max_payload_bytes": 11}}, r"max_payload_bytes is 11, more than all .* 10 "),
+        ({"regions": "here"}, "regions is 'here': true, false or an absolute path"),
     ],
 )
 def test_what_is_misspelt_is_named(tmp_path, section, message):
     with pytest.raises(ValueError, match=message):
         Settings.read({"handler": section}, tmp_path)
+
+
+def test_a_hand_off_follows_what_else_is_set_unless_it_says_otherwise(tmp_path):
+    def handoff(**section):
+        return Settings.read({"handler": section}, tmp_path).handoff
+
+    assert handoff().abandoned_after_s == MAX_WAIT_S
+    assert handoff(max_wait_s=7.0).abandoned_after_s == 7
+    assert handoff(max_wait_s=7.0, handoff={"abandoned_after_s": 3.0}).abandoned_after_s == 3
+    assert handoff(handoff={"budget_bytes": 2 * LARGEST_PAYLOAD}).max_payload_bytes == LARGEST_PAYLOAD
+    assert handoff(handoff={"budget_bytes": 1 << 20}).max_payload_bytes == 1 << 20
+    assert handoff(handoff={"budget_bytes": 1 << 20, "max_payload_bytes": 1 << 10}).max_payload_bytes == 1 << 10
+
+
+def test_regions_lie_where_it_is_said_beside_the_hand_offs_memory_or_nowhere(tmp_path):
+    def folder(**section):
+        regions = Settings.read({"handler": section}, tmp_path).region_folder
+        return regions and regions.path
+
+    assert folder(handoff={"shared_folder": str(tmp_path / "shared")}) == tmp_path / "shared"
+    assert folder(regions=str(tmp_path / "others")) == tmp_path / "others"
+    assert folder(regions=False) is None
 
 
 def test_a_dead_decoders_batch_is_kept_until_all_that_waited_is_done(tmp_path):

@@ -259,6 +259,23 @@ def test_of_others_a_part_is(nodes, exported):
     assert {span.name for span in exported} == FUSED
 
 
+def test_who_is_traced_and_in_which_batch(traced):
+    tracer = traced.decoder
+    by_itself = [Request(0, {}, {}), Request(1, {}, ASKED), Request(2, {}, ASKED)]
+    through = Request(3, {}, ASKED, Caller.WORKFLOW)  # its ticket says
+    last = Request(4, {}, ASKED)
+    batches = []
+    for _ in range(2):
+        tracer.begin([through, *by_itself, last])
+        named = {request.index: tracer.trace_id(request) for request in [*by_itself, through, last]}
+        assert [bool(named[index]) for index in range(5)] == [False, True, True, False, True]
+        assert {named[1], named[2], named[4]} == {CALL.trace_id}
+        batches.append(tracer._batch)
+    assert batches == ["dit_decoder-9001-1", "dit_decoder-9001-2"]
+    tracer.begin([])
+    assert tracer.trace_id(last) == ""
+
+
 def test_nobody_is_traced_who_does_not_ask(traced, monkeypatch):
     monkeypatch.setattr("serving.tracer.Clock.now", lambda self: pytest.fail("a time was taken for nobody"))
     monkeypatch.setattr("serving.tracer.Span", lambda *_: pytest.fail("a span was made for nobody"))

@@ -14,7 +14,7 @@ from eden_client.film.cluster.excerpts import FileExcerpt, StretchExcerpts
 from eden_client.film.cluster.node_task import look_at
 from eden_client.film.executors import LocalProcesses
 from eden_client.film.order import Order
-from eden_client.film.plan.differences import steps
+from eden_client.film.plan.differences import Step, steps
 from eden_client.film.plan.scouting import ScoutedPicture, ScoutJob, _Asked, scouted_steps
 from eden_client.film.read import intact
 from eden_client.film.read.film_file import open_film_file
@@ -132,6 +132,22 @@ def test_a_film_whose_samples_say_that_nothing_has_changed(tmp_path):
 def test_scouts_that_are_slow_are_not_waited_for(tmp_path):
     path = made(tmp_path / "in.mp4", *CLOSED["H.264 with B-frames.mp4"])
     assert compared(path, lambda job: Future()) == compared(path)
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_no_more_stretches_are_scouted_at_once_than_is_said(tmp_path, ahead):
+    path, asked = made(tmp_path / "in.mp4", *CLOSED["H.264 with B-frames.mp4"]), []
+    with open_film_file(path) as opened:
+
+        def here():
+            for number, picture in enumerate(opened.pictures()):
+                picture.number = number
+                yield Step(picture)
+
+        for step in scouted_steps(opened, here(), lambda job: asked.append(job) or Future(), ahead, True, True):
+            passed = max(0, step.picture.number - 2) // GROUP
+            assert len(asked) == min(SAMPLES // GROUP - 1, ahead + passed)
+    assert len(asked) == SAMPLES // GROUP - 1
 
 
 def test_scouts_that_are_late_tell_the_rest(tmp_path):

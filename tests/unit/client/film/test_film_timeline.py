@@ -106,6 +106,7 @@ def test_whatever_happens_all_times_are_there_once_and_gaps_join(relations, reti
     gaps = list(plan(film(range(len(relations)), relations), Multiply(2), 3, Fraction(1), retime))
     assert [each.time for each in shown(gaps)] == [Fraction(i, 2) for i in range(2 * len(relations) - 1)]
     assert [gap.index for gap in gaps] == list(range(len(gaps)))
+    assert [gap.before for gap in gaps] == [0, *itertools.accumulate(len(gap.shown) for gap in gaps[:-1])]
     for gap, after in itertools.pairwise(gaps):
         assert gap.right is after.left
         assert all(gap.left.time <= each.time < gap.right.time for each in gap.shown)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
+from hypothesis import given
+from hypothesis import strategies as st
 
-from eden_client.film.plan.cuts import SENSITIVITY
-from eden_client.film.plan.differences import difference, separated, steps
+from eden_client.film.plan.cuts import SENSITIVITY, detect_cuts, is_cut
+from eden_client.film.plan.differences import STILL, Step, difference, separated, steps
 from eden_client.film.plan.duplicates import is_same
 from eden_client.film.plan.timeline import Relation
 from eden_client.film.plan.transitions import classify_transitions
@@ -67,6 +69,36 @@ def test_noise_and_fades_are_no_cuts():
 def test_two_pictures_alone_need_a_larger_difference():
     assert cuts(CLIP[:2]) == []
     assert cuts([CLIP[0], OTHER[0]]) == [1]
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.4, 0.6, 3.0, 9.0, 40.0, 90.0]), st.booleans()), max_size=24))
+def test_a_cut_is_told_by_its_neighbours_wherever_in_the_film_it_is(looks):
+    film = [Step(Picture(CLIP[0], Fraction(i)), difference, same) for i, (difference, same) in enumerate(looks)]
+    found = list(detect_cuts(film, SENSITIVITY))
+    assert [step for step, _ in found] == film
+    scores = [0.0 if step.same and step.difference > STILL else step.difference for step in film]
+    assert [cut for _, cut in found] == [is_cut(scores, at, SENSITIVITY) for at in range(len(film))]
+
+
+@pytest.mark.parametrize(
+    ("before", "score", "after", "cut"),
+    [
+        ([10, 10], 22, [10, 10], False),
+        ([10, 10], 24, [10, 10], True),
+        ([2, 10], 15, [10, 2], True),  # on average, not at most
+        ([30, 2, 2], 10, [2, 2, 30], True),  # the nearest two on each side
+        ([2, 2, 30], 30, [30, 2, 2], False),
+        ([14, 0, 0, 0], 30, [0, 0, 0, 14], False),  # drawings on fours
+        ([14, 0, 0, 0, 0], 30, [0, 0, 0, 0, 14], True),  # too far away
+        ([0.4, 0.4], 19, [0.4], False),  # nothing else moves: it takes more
+        ([0.4, 0.4], 21, [0.4], True),
+        ([0.6, 0.6], 19, [0.6], True),
+        ([1, 1], 7.9, [1, 1], False),  # too little for any cut
+        ([1, 1], 8.1, [1, 1], True),
+    ],
+)
+def test_a_cut_stands_out_among_the_nearest_motion(before, score, after, cut):
+    assert is_cut([*before, score, *after], len(before), 0.6) is cut
 
 
 def test_sensitivity_reaches_from_nothing_to_everything():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import errno
 import io
 import os
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from handoff import HandoffSettings, PayloadGone, PeerLost, open_handoff
+from handoff import HandoffError, HandoffSettings, OverCapacity, PayloadGone, PeerLost, open_handoff
 from handoff.payload import leases
 from handoff.payload.leases import PayloadLeases, ledger_path, read_lease, sweep
 
@@ -59,6 +60,56 @@ def test_a_payload_is_not_retired_while_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(PayloadGone), read_lease([tmp_path], ledger.producer, slot, ONE):
         pass
     ledger.close()
+
+
+def test_a_ledger_is_its_users_alone_and_has_its_name_once_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve, meanwhile = os.posix_fallocate, list[str]()
+
+    def watched(file: int, start: int, length: int) -> None:
+        meanwhile.extend(path.name for path in folder.iterdir())
+        reserve(file, start, length)
+
+    folder = tmp_path / "state" / "of a server"
+    monkeypatch.setattr(os, "posix_fallocate", watched)
+    ledger = PayloadLeases([folder], slots=5)
+    assert meanwhile == [f"eden-handoff-{ledger.producer}.new"]
+    assert list(folder.iterdir()) == [ledger.path] == [ledger_path(folder, ledger.producer)]
+    assert ledger.path.stat().st_size == 64 + 5 * 32
+    assert ledger.path.stat().st_mode & 0o177 == 0
+    ledger.close()
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(("code", "error"), [(errno.ENOSPC, OverCapacity), (errno.EACCES, HandoffError)])
+def test_a_ledger_is_in_the_first_folder_that_takes_it(
+    code: int,
+    error: type[HandoffError],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folders = [tmp_path / name for name in ("full", "full too", "free")]
+    reserve, left = os.posix_fallocate, [2]
+
+    def refuse(file: int, start: int, length: int) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(code, os.strerror(code))
+        reserve(file, start, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    ledger = PayloadLeases(folders)
+    assert ledger.path.parent == folders[2]
+    assert [str(folder) in record.getMessage() for folder, record in zip(folders, caplog.records, strict=False)] == [
+        True
+    ] * 2
+    ledger.close()
+    left[0] = 3
+    with pytest.raises(error, match=str(folders[2])):
+        PayloadLeases(folders)
+    assert not [path for folder in folders for path in folder.iterdir()]
 
 
 def test_who_reads_one_payload_holds_up_no_other(tmp_path: Path) -> None:

@@ -46,6 +46,18 @@ def test_the_safetensors_library_reads_what_is_written(wire: str | None) -> None
         assert torch.equal(ours[name], tensor.to(dtype))
 
 
+def test_tokens_have_the_type_that_the_wire_is_set_to_and_all_else_its_own() -> None:
+    layout = Layout.of(clip(), "bf16")
+    assert {entry.name: entry.dtype for entry in layout.entries} == {
+        "cond_dit": torch.bfloat16,
+        "cond_dec": torch.bfloat16,
+        "stats_mean": torch.float32,
+        "stats_std": torch.float32,
+        "difference": torch.float32,
+        "frames": torch.uint8,
+    }
+
+
 def test_values_that_follow_an_odd_number_of_bytes_arrive() -> None:
     output = replace(clip(1, 1, 1, torch.float16), cond_dec=torch.zeros(1, 0, 1, dtype=torch.float16))
     layout = Layout.of(output, None)
