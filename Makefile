@@ -149,8 +149,13 @@ bench-gpus: install-cluster ## films on Ray and pairs behind HAProxy with 1, 2 a
 bench-proxy: install ## three servers behind HAProxy under load, killed, replaced, drained: seven minutes (BENCH='...')
 	@$(PYTHON_IN_VENV) -m bench.proxy $(BENCH)
 
+mutants: install ## does a test or mypy notice faults put into the code? Hours, or of a part: MUTANTS='handoff.payload.wire*'
+	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation --constraint requirements.txt --editable '.[mutants]'
+	@OMP_NUM_THREADS=1 .venv/bin/mutmut run $(MUTANTS)
+	@$(PYTHON_IN_VENV) -m bench.mutants
+
 test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo web client docs loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lock lint ruff mypy test test-together test-quick test-unit test-cluster install-cluster test-gpu
+.PHONY: help install archive serve stop status doctor demo web client docs loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lock lint ruff mypy test test-together test-quick test-unit test-cluster install-cluster mutants test-gpu

@@ -53,7 +53,7 @@ RUN_OR_READ = {
     "scikit-image": "training reads the pictures that it carries",
     "websockets": "uvicorn speaks it for the page's live pictures",
 }
-NOT_IN_THE_REQUIREMENTS = {"cluster", "deploy", "docs"}
+NOT_IN_THE_REQUIREMENTS = {"cluster", "deploy", "docs", "mutants"}
 """Extras that `make install` leaves out, since they are large, and for few."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from server.settings import PROJECT
 
-MADE = {"run", "build", "logs", "model_store", "results", "data", "node_modules"}
+MADE = {"run", "build", "logs", "mutants", "model_store", "results", "data", "node_modules"}
 """Folders whose pages nobody writes by hand."""
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eden_client.film.plan.cuts import SENSITIVITY, detect_cuts, is_cut
@@ -72,6 +72,7 @@ def test_two_pictures_alone_need_a_larger_difference():
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.4, 0.6, 3.0, 9.0, 40.0, 90.0]), st.booleans()), max_size=24))
+@example([(30.0, False), (0.0, False), (0.0, False), (0.0, False), (14.0, False)])  # the fourth picture ahead decides
 def test_a_cut_is_told_by_its_neighbours_wherever_in_the_film_it_is(looks):
     film = [Step(Picture(CLIP[0], Fraction(i)), difference, same) for i, (difference, same) in enumerate(looks)]
     found = list(detect_cuts(film, SENSITIVITY))
