@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from bench.mutants import PLACES
+from media.signals import exit_when_told_to
 
 FATES = {1: "by a test", 3: "by a test", 37: "by mypy", -24: "hung", 36: "hung", 0: "by nobody", 33: "by nobody"}
 """By the exit codes that mutmut records; 33: no test calls the function."""
@@ -37,4 +38,5 @@ def _fates(path: Path) -> Counter[str]:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench.mutants import PLACES
+from media.signals import exit_when_told_to
 
 ARRANGEMENT = (
     "has-type",
@@ -56,4 +57,5 @@ def _functions(path: Path) -> dict[int, tuple[str, str]]:
 
 
 if __name__ == "__main__":
+    exit_when_told_to()
     main()

@@ -21,6 +21,14 @@ def test_one_frame_is_a_picture():
     assert np.array_equal(media.decode_image(answer.body, max_pixels=10**6), FRAMES[0])
 
 
+def test_one_frame_may_be_asked_for_as_a_zip_of_pictures():
+    answer = encode_answer(FRAMES[:1], None, Rendering("zip", None, None))
+    assert answer.content_type == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+        (name,) = archive.namelist()
+        assert np.array_equal(media.decode_image(archive.read(name), max_pixels=10**6), FRAMES[0])
+
+
 def test_several_frames_are_a_zip_of_pictures():
     answer = encode_answer(FRAMES, None, Rendering("webp", 90, None))
     assert answer.content_type == "application/zip"
