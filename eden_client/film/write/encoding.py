@@ -148,7 +148,7 @@ def holds(ending: str, codec: str) -> bool:
 def refusal(encoder: str, size: tuple[int, int], pixel_format: str, rate: Fraction, why: str) -> str:
     """What to tell a user whose pictures, `size` rows and columns, an encoder does not take."""
     kind = hardware(encoder)
-    pictures = f"{size[1]}x{size[0]} in {pixel_format}, {float(rate):.6g} a second"
+    pictures = f"{size[1]}x{size[0]} in {pixel_format}, {float(rate):.6g} per second"
     if kind:
         instead = software_in_place_of(encoder, ENCODERS)
         return f"{encoder} needs {kind.needs}: it cannot encode {pictures} here ({why}); --codec {instead} needs none"
@@ -247,7 +247,7 @@ def choose_pixel_format(
     chosen, notes = PixelFormat(name, 16, 16), []
     bits = max(c.bits for c in chosen.components if not c.is_alpha)
     if bits < video_format.bits:
-        notes.append(f"the source has {video_format.bits} bits a colour, {name} keeps {bits}")
+        notes.append(f"the source has {video_format.bits} bits per colour, {name} keeps {bits}")
     elif video_format.bits > 8:
         notes.append(f"{video_format.bits} bits are kept; the frames in between are made of 8")
     if video_format.alpha and not any(c.is_alpha for c in chosen.components):

@@ -181,7 +181,7 @@ def test_y4m_gets_the_format_that_loses_least():
         ["transparency is lost (on black): y4m in yuv444p has none"],
     )
     name, notes = choice(pixel_format="yuv444p12le", bits=12)
-    assert name == "yuv444p10le" and "12 bits a colour, yuv444p10le keeps 10" in notes[0]
+    assert name == "yuv444p10le" and "12 bits per colour, yuv444p10le keeps 10" in notes[0]
     assert choice("gray", pixel_format="gray") == ("gray", [])
     with pytest.raises(MediaError, match="y4m does not take rgb24"):
         choice("rgb24")

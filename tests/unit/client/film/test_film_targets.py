@@ -176,7 +176,7 @@ def test_what_is_left_out_is_told_before_a_frame_is_made(tmp_path):
         (
             ".mp4",
             {"codec": "mjpeg"},
-            r"out\.mp4: mjpeg cannot encode this: Invalid argument \(64x32 in yuv420p, 50 a second\)",
+            r"out\.mp4: mjpeg cannot encode this: Invalid argument \(64x32 in yuv420p, 50 per second\)",
         ),
         (".mov", {"codec": "vnull"}, r"out\.mov: \.mov cannot hold vnull"),
     ],
