@@ -302,7 +302,7 @@ def test_ten_bits_are_kept(server, tmp_path, capsys):
 def test_fewer_bits_are_said_so(server, tmp_path, capsys):
     source = write_film(tmp_path / "deep.mkv", deep(SMALL[:3]), codec="ffv1", pixel_format="yuv420p10le")
     assert run(server, source, tmp_path / "out.mp4", "--pixel-format", "yuv420p", "--codec", "h264", "--json") == 0
-    assert "the source has 10 bits a colour, yuv420p keeps 8" in told(capsys)["warnings"]
+    assert "the source has 10 bits per colour, yuv420p keeps 8" in told(capsys)["warnings"]
 
 
 def transparent(frames):
