@@ -126,11 +126,11 @@ test: ruff ## all checks and tests that need no GPU and no cluster
 test-together: install
 	@.venv/bin/pytest -n 6 --dist loadfile --no-loadscope-reorder -m "not alone" --ignore tests/cluster --durations 15
 
-test-quick: ruff ## the checks and the quick ones of the tests that start no server, in under a minute
+test-quick: ruff ## the checks and the quick ones of the tests that start no server, in about a minute
 	@$(MAKE) --no-print-directory --jobs=2 mypy test-unit
 
 test-unit: install
-	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/unit \
+	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" tests/unit \
 		--ignore tests/unit/training --ignore tests/unit/bench
 
 # What is no package of Python's is Debian's: haproxy, prometheus, buildah, debootstrap. Where one is missing, its tests say so.
