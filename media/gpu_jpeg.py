@@ -127,9 +127,8 @@ class GpuJpeg:
             pictures: list[torch.Tensor] = self._coder.decode_jpeg(
                 files, mode=self._coder.ImageReadMode.RGB, device=self.device
             )
-        for (
-            picture
-        ) in pictures:  # they are complete; the current stream must be done with their memory before it is reused
+        # They are complete; their memory may be used anew only when the current stream is done with them.
+        for picture in pictures:
             picture.record_stream(current)
         return pictures
 
