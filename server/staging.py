@@ -18,8 +18,21 @@ PACKAGES = {
     "autostart": ("server",),
 }
 MODELS = ("encoder", "dit_decoder", "eden_fused")
-_OF_SERVER = "__init__ api folder health http pause running settings tokens topology watch"
-KEPT = {"server": tuple(_OF_SERVER.split())}
+KEPT = {
+    "server": (
+        "__init__",
+        "api",
+        "folder",
+        "health",
+        "http",
+        "pause",
+        "running",
+        "settings",
+        "tokens",
+        "topology",
+        "watch",
+    )
+}
 """Modules of `server` that workers import; the others are for the host."""
 NOT_PACKED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.yaml", "shipped", "tests", ".*")
 
