@@ -158,10 +158,10 @@ class _Making:
                 self._error = self._worded(told["reason"])
 
     def _progress(self, frames: int, limit: str | None, drawn: bool) -> None:
-        """Note the progress; the time left only once a frame was drawn: frames of the source come faster."""
+        """Note the progress; rate and time left only once a frame was drawn: frames of the source come faster."""
         expected = self._videos.get(self._video.id).expected_frames
-        rate = max(frames - self._before, 0) / max(time.monotonic() - self._begun, 1e-3)
-        left = None if expected is None or not rate or not drawn else max(expected - frames, 0) / rate
+        rate = max(frames - self._before, 0) / max(time.monotonic() - self._begun, 1e-3) if drawn else None
+        left = max(expected - frames, 0) / rate if rate and expected is not None else None
         self._videos.set(self._video.id, frames=frames, limited_by=limit, frames_per_second=rate, eta_s=left)
 
     def _worded(self, text: str) -> str:

@@ -84,8 +84,12 @@ class Video(Struct):
     progress: Annotated[int, Meta(ge=0, le=100)]
     frames: Annotated[int, Meta(ge=0, description="frames that are finished")]
     expected_frames: int | None
-    frames_per_second: Annotated[float | None, Meta(description="output frames per second in this run")]
-    eta_s: Annotated[float | None, Meta(description="expected seconds until it is completed")]
+    frames_per_second: Annotated[
+        float | None, Meta(description="output frames per second in this run; null until a frame is drawn")
+    ]
+    eta_s: Annotated[
+        float | None, Meta(description="expected seconds until it is completed; null until a frame is drawn")
+    ]
     limited_by: Annotated[str | None, Meta(description="what bounds the speed: reading, server or encoding")]
     segments: Annotated[int, Meta(ge=0, description="finished segments of its stream")]
     error: Annotated[str | None, Meta(description="why it failed")]

@@ -54,14 +54,15 @@ def making(visitor):
         time.sleep(0.01)
 
 
-def test_the_time_left_is_told_once_a_frame_is_drawn(tmp_path, film, held):
+def test_rate_and_time_left_are_told_once_a_frame_is_drawn(tmp_path, film, held):
     held.write_text("0")
     with running(tmp_path / "web") as visitor:
         id_ = visitor.send_film(film)["id"]
         copied = visitor.until(id_, lambda video: video["frames"] > 0)
-        assert copied["frames_per_second"] > 0 and copied["eta_s"] is None
+        assert copied["frames_per_second"] is None and copied["eta_s"] is None
         held.write_text("")
-        assert visitor.until(id_, lambda video: video["eta_s"] is not None)["eta_s"] > 0
+        drawn = visitor.until(id_, lambda video: video["eta_s"] is not None)
+        assert drawn["frames_per_second"] > 0 and drawn["eta_s"] > 0
 
 
 def test_a_film_that_was_cancelled_or_killed_goes_on_where_it_was(tmp_path, film, whole, held):
