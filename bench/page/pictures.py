@@ -1,7 +1,8 @@
 """Makes the pictures of the page in docs/: python -m bench.page.pictures
 
-Opens the page of a service that is running (`make serve` and `make web`) in Chromium, once light and once dark, with
-its demo clip: the frame between beside the original, and the queue with a film in it.
+Opens the page of a service that is running (`make serve` and `make web`) in Chromium with its demo clip: in light
+colours the frame between beside the original and a film that is done, in dark ones the same frame zoomed and a film
+that is being made.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from media.signals import exit_when_told_to
 from server.settings import PROJECT
@@ -22,11 +23,15 @@ PATIENCE_MS = 300_000
 MOMENT = 8
 """The picture of the demo clip that the cursor stands on."""
 CURSOR = "(cursor, number) => { cursor.value = number; cursor.dispatchEvent(new Event('input')); }"
+"""Moves the cursor to a picture of the film."""
+CHROMIUM = os.environ.get("EDEN_CHROMIUM") or shutil.which("chromium")
+"""Path of the browser; None: there is none."""
+NO_CHROMIUM = "Chromium is not installed (Debian: apt install chromium, or name one in EDEN_CHROMIUM)"
 
 
-def open_clip(browser: Browser, url: str, scheme: str) -> Page:
-    """The page with the demo clip, once the frame between at `MOMENT` is drawn; `scheme` is light or dark."""
-    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)  # type: ignore[arg-type]
+def open_clip(browser: Browser, url: str) -> Page:
+    """The page with the demo clip, once the frame between at `MOMENT` is drawn."""
+    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(url)
@@ -40,35 +45,35 @@ def open_clip(browser: Browser, url: str, scheme: str) -> Page:
     return page
 
 
-def make_film(page: Page) -> None:
-    """Have a film of four times the frames made of it, which is then the first of the queue."""
+def make_film(page: Page) -> Locator:
+    """Have a film of four times the frames made of it. Returns its row, the first of the queue."""
+    rows = page.locator("#videos > li")
+    count = rows.count()
     page.get_by_role("radio", name="4×").check()
     page.get_by_role("button", name="Make this film").click()
+    expect(rows).to_have_count(count + 1)
+    return rows.first
 
 
-def light(browser: Browser, url: str, path: Path) -> None:
+def light(page: Page, path: Path) -> None:
     """The frame between, twice the frames chosen, and a film that is done."""
-    page = open_clip(browser, url, "light")
-    make_film(page)
-    expect(page.locator("#videos > li").first).to_have_attribute("data-status", "completed")
+    expect(make_film(page)).to_have_attribute("data-status", "completed")
     page.get_by_role("radio", name="2×").check()
     expect(page.locator("#server-facts")).to_contain_text("0 being made")
+    page.emulate_media(color_scheme="light")
     page.screenshot(path=path, full_page=True)
-    page.context.close()
 
 
-def dark(browser: Browser, url: str, path: Path) -> None:
+def dark(page: Page, path: Path) -> None:
     """The frame between at four times its size, and a film that is being made."""
-    page = open_clip(browser, url, "dark")
     for _ in range(2):
         page.locator("#zoom-in").click()
-    make_film(page)
-    row = page.locator("#videos > li").first
+    row = make_film(page)
     expect(row).to_have_attribute("data-status", "in_progress")
     expect(row.locator(".state")).to_contain_text("left")
     expect(page.locator("#server-facts")).to_contain_text("1 being made")
+    page.emulate_media(color_scheme="dark")
     page.screenshot(path=path, full_page=True)
-    page.context.close()
 
 
 def main() -> None:
@@ -76,14 +81,14 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8008", help="where the page is (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=PROJECT / "docs", help="folder of the two pictures (default: docs)")
     args = parser.parse_args()
-    chromium = os.environ.get("EDEN_CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        raise SystemExit("Chromium is not installed (Debian: apt install chromium, or name one in EDEN_CHROMIUM)")
+    if CHROMIUM is None:
+        raise SystemExit(NO_CHROMIUM)
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium)
-        light(browser, args.url, args.out / "page-light.png")
-        dark(browser, args.url, args.out / "page-dark.png")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        page = open_clip(browser, args.url)
+        light(page, args.out / "page-light.png")
+        dark(page, args.out / "page-dark.png")
         browser.close()
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from bench.page import pictures
 from tests.e2e.client_films import CLIP, client_of, long_clip, look_at, options_for, run, write_film
 from tests.unit.web.page.browsing import chromium, film_file, visiting
 from tests.unit.web.services import held_up, running
@@ -65,9 +66,7 @@ def shown(tab, image):
 
 def set_cursor(tab, number):
     """And wait for what is drawn there."""
-    tab.cursor.evaluate(
-        "(cursor, number) => { cursor.value = number; cursor.dispatchEvent(new Event('input')); }", number
-    )
+    tab.cursor.evaluate(pictures.CURSOR, number)
     expect(tab.page.locator("#stage")).to_have_attribute("data-at", f"{(number + 0.5) / 24:.6f}")
 
 
@@ -116,6 +115,19 @@ def test_a_camera_is_shown_at_more_than_its_rate(tab):
 def test_the_page_tells_what_the_server_does(tab, own_server):
     expect(tab.page.locator("#server")).to_have_attribute("data-status", "ready")
     expect(tab.page.locator("#server-facts")).to_contain_text("1 of 1 worker")
+
+
+def test_the_pictures_of_the_documentation_are_made(browser, own_server, tmp_path, monkeypatch):
+    hold = tmp_path / "hold"
+    monkeypatch.setenv("HOLD", str(hold))
+    with running(tmp_path / "web", film_options=options_for(own_server)) as visitor:
+        page = pictures.open_clip(browser, visitor.url)
+        pictures.light(page, tmp_path / "light.png")
+        hold.touch()  # the film of this one is shown while it is being made
+        pictures.dark(page, tmp_path / "dark.png")
+    light, dark = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")) for name in ("light", "dark"))
+    assert light.shape[1] == dark.shape[1] == pictures.WIDTH
+    assert np.median(light) > 200 and np.median(dark) < 60
 
 
 def test_a_restart_of_the_eden_server_in_mid_job(tab, visitor, own_server, tmp_path, monkeypatch):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-CHROMIUM = os.environ.get("EDEN_CHROMIUM") or shutil.which("chromium")
+from bench.page.pictures import CHROMIUM, NO_CHROMIUM
+
 PATIENCE_MS = 120_000
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
@@ -30,7 +29,7 @@ DROP = """([zone, files]) => {
 def chromium() -> Iterator[Browser]:
     """A browser with a camera that films a moving picture; the test is skipped where none is installed."""
     if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (Debian: apt install chromium, or name one in EDEN_CHROMIUM)")
+        pytest.skip(NO_CHROMIUM)
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CAMERA)
