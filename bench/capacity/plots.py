@@ -123,7 +123,7 @@ def _batches(axes: Axes, rows: Sequence[Mapping[str, Any]], setting: str, worklo
             )
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(title="Requests a batch", xlabel="requests at once", ylabel="requests")
+    axes.set(title="Requests per batch", xlabel="requests at once", ylabel="requests")
     axes.legend(fontsize=7)
     axes.grid(alpha=0.3)
 

@@ -87,7 +87,7 @@ def _picture(results: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     rows = [row for row in results["rows"] if row.get("plain")]
-    labels = [f"{row['size']}, {row['batch']} a pass, {row['precision']}" for row in rows][::-1]
+    labels = [f"{row['size']}, {row['batch']} per pass, {row['precision']}" for row in rows][::-1]
     figure, axis = plt.subplots(figsize=(9, 0.55 * len(rows) + 1.6), layout="constrained")
     for offset, (name, values, colour) in enumerate(
         (
