@@ -90,7 +90,6 @@ def run(
                     shown.append(row)
     results: dict[str, Any] = {
         **described(checkpoint, device, precision),
-        "threads": torch.get_num_threads(),
         "triplets": sum(len(each["displacement"]) for group in groups.values() for each in group),
         "frames_sha256": digest(frames),
         "groups": {name: summary(told) for name, told in groups.items()},
@@ -131,13 +130,19 @@ def summary(told: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def cost(ways: Mapping[str, Method], scene: Scene) -> dict[str, float]:
-    """Seconds of the processor's cores together that each way takes for a pair: other work beside it counts little."""
+    """Seconds of processor time that each way takes for a pair, on one thread.
+
+    More threads would wait for each other, which counts as processor time, the more so beside other work.
+    """
     seconds = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for name, way in ways.items():
         begun = time.process_time()
         for _ in range(PAIRS_TIMED):
             way(scene.first, scene.last)
         seconds[name] = (time.process_time() - begun) / PAIRS_TIMED
+    torch.set_num_threads(threads)
     return seconds
 
 

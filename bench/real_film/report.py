@@ -33,10 +33,10 @@ def markdown(results: dict[str, Any], sheet: str) -> str:
         f"{results['triplets']} triplets of real film "
         f"({'; '.join(f'{kind}: ' + ', '.join(names) for kind, names in clips.items())}; "
         f"SHA-256 of the frames {results['frames_sha256'][:12]}…); weights {results['checkpoint']} "
-        f"(SHA-256 {results['weights_sha256'][:12]}…), {results['precision']}, {where}, {results['threads']} threads, "
+        f"(SHA-256 {results['weights_sha256'][:12]}…), {results['precision']}, {where}, "
         f"PyTorch {results['machine']['torch']}, {results['machine']['date']}. PSNR in dB / SSIM, means over triplets; "
-        "g1: from the frames before and after, g2: from those two away. Seconds are those of all cores together, for a "
-        "pair of the first clip.",
+        "g1: from the frames before and after, g2: from those two away. Seconds are processor time on one thread, for "
+        "a pair of the first clip.",
         "",
         "| | " + " | ".join(groups) + " | CPU s per pair |",
         "|---|" + "---|" * (len(groups) + 1),
