@@ -40,12 +40,13 @@ from server import Server
 from server.settings import PROJECT
 
 GOOD = 0.7
-"""Of all calls."""
+"""Share of all calls that are good ones; the others are rude."""
 SIDE_BY_SIDE = 12
-"""Calls that may be under way; what is due then is left out."""
+"""Most calls that are under way at once. A call that comes due meanwhile is not made, only counted."""
 RETURN_S = 300.0
-"""Within which another worker has to be ready in the place of one that was killed."""
+"""Seconds within which a new worker must be ready in place of a killed one."""
 WRITE_S = 300.0
+"""Seconds between two reports."""
 STORE = ("--topology", "both", "--encoder-workers", "2", "--fused-workers", "2", "--batch-size", "4")
 
 
@@ -64,7 +65,7 @@ class Soak:
         self.over = threading.Event()
 
     def run(self) -> None:
-        """All of it; raises nothing that a call could cause."""
+        """Call, kill and make films until the time is over. Errors are recorded as faults, not raised."""
         others = [threading.Thread(target=each) for each in (self._kill, self._films, self._write)]
         with self.sampler, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             for thread in others:
@@ -78,7 +79,7 @@ class Soak:
         self.calls.close()
 
     def found(self) -> dict[str, Any]:
-        """All that is known so far."""
+        """The results so far, as OUT.json holds them."""
         return {
             "machine": machine.describe(),
             "minutes": round(self.record.now() / 60, 1),
@@ -91,7 +92,7 @@ class Soak:
         }
 
     def _call(self, pool: ThreadPoolExecutor) -> None:
-        """Calls come by chance, as many a second as --rate says, whether or not earlier ones are answered."""
+        """Make calls at random times, --rate per second on average, whether or not earlier ones have been answered."""
         under_way: list[Future[None]] = []
         end = time.monotonic() + 60 * self.args.minutes
         due = time.monotonic()
@@ -127,7 +128,7 @@ class Soak:
             thread.join()
 
     def _see_back(self, kill: Kill) -> None:
-        """Note when all workers of its model are ready again."""
+        """Record when all workers of the killed one's model are ready again."""
         deadline = time.monotonic() + RETURN_S
         while time.monotonic() < deadline:
             time.sleep(0.5)
@@ -150,7 +151,10 @@ class Soak:
 
 
 def spared(alive: list[Worker]) -> set[int]:
-    """The eldest worker of each model that has several: its series goes on for as long as the run."""
+    """Process ids of workers that are never killed, so that they can be sampled over the whole run.
+
+    These are the oldest worker of each model that has several.
+    """
     of_model: dict[str, list[Worker]] = {}
     for worker in sorted(alive, key=lambda worker: worker.process.create_time()):
         of_model.setdefault(worker.model, []).append(worker)
@@ -158,7 +162,10 @@ def spared(alive: list[Worker]) -> set[int]:
 
 
 def pack(folder: Path, shared: Path) -> Path:
-    """The model store. Raises SystemExit."""
+    """Pack a small network of random numbers. Returns the model store. Raises SystemExit: packing failed.
+
+    shared  the folder in which regions and payloads in shared memory lie
+    """
     write_random(folder / "weights")
     settings = ("threads=1", f"regions={shared}", f"handoff.shared_folder={shared}")
     command: list[str | Path] = [PROJECT / "archive.sh", "--output", folder / "store", "--in-place"]

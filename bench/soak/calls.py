@@ -27,13 +27,13 @@ from media.terms import Priority
 from server import Server
 
 SIZE = 64, 96
-"""Of the frames: H, W."""
+"""Height and width of the frames, in pixels."""
 SCENES, LENGTH = 6, 5
-"""Clips, and frames of each."""
+"""Number of clips, and frames per clip."""
 WITHIN_S = 60.0
-"""That a server may be silent, to callers without our client."""
+"""Seconds for which callers without EdenClient wait for an answer."""
 PATIENCE_S = 180.0
-"""After which a call that is still refused counts as never answered."""
+"""Seconds after which a call that is still refused counts as never answered."""
 
 Shape = Literal["pair", "clip", "stream"]
 CALLERS: tuple[tuple[RouteName, Transport, Shape, Priority | None], ...] = (
@@ -54,17 +54,17 @@ CALLERS: tuple[tuple[RouteName, Transport, Shape, Priority | None], ...] = (
 
 @dataclass(frozen=True)
 class Clip:
-    """K frames, and the K-1 between them as the server drew them when it had nothing else to do."""
+    """K frames, uint8 [K, H, W, 3], and the K-1 between them, as the server drew them while it was otherwise idle."""
 
     frames: np.ndarray
     between: np.ndarray
 
 
 def difference(got: np.ndarray, wanted: np.ndarray) -> str | None:
-    """What is wrong with lossless frames; None where they are the same but for rounding.
+    """How frames that were sent without loss differ from those that were wanted; None: by rounding alone.
 
-    How an operation adds up depends on the shape of its batch: of a hundred thousand values that moves a few, by one
-    grey level. Of another request's frame thousands differ.
+    The order in which numbers are added depends on the shape of the batch. That changes a few of a hundred thousand
+    values by one grey level; another request's frame differs in thousands.
     """
     if got.shape != wanted.shape:
         return f"frames of {got.shape} in place of {wanted.shape}"
@@ -82,10 +82,10 @@ def draw_clips() -> list[np.ndarray]:
 
 
 class Calls:
-    """All kinds of good calls of one server, from any thread. `make` is one call of each kind in turn."""
+    """Makes good calls to one server, one kind after another. Any thread may use it."""
 
     def __init__(self, server: Server, region_folder: Path, record: Record, seed: int) -> None:
-        """Raises WrongAnswer where the routes do not agree from the start."""
+        """Raises WrongAnswer: the workflow draws other frames than the fused model."""
         self._record, self._region_folder, self._server = record, region_folder, server
         self._random, self._stack = random.Random(seed), ExitStack()
         frames = draw_clips()
@@ -99,7 +99,7 @@ class Calls:
         self._kinds = itertools.cycle(kinds)
 
     def make(self) -> Callable[[], None]:
-        """The next call, to be made by whoever has time."""
+        """The next call: a function that makes it and records what came of it."""
         kind, clip = next(self._kinds), self._random.choice(self.clips)
         return lambda: kind(clip)
 
@@ -145,7 +145,7 @@ class Calls:
         return call
 
     def _by_jpeg(self, route: str, path: str) -> Callable[[Clip], None]:
-        """By a caller without our client, who sends JPEGs and gets one: a pair, the first of its scene."""
+        """A caller without EdenClient: it sends the first pair of a scene as JPEGs, and gets a JPEG."""
         what, record = f"{route}, jpeg, pair", self._record
         token = token_for(self._server.url, None, self._server.tokens.path, self._server.management_url)
         connection = HttpConnection(self._server.url, token, Traffic(), connections=8)
@@ -188,7 +188,7 @@ class Calls:
 
 
 def asked(client: EdenClient, shape: Shape, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
-    """What came of a clip, or of its first pair, and what should have."""
+    """Have the frames between drawn, of a clip or of its first pair. Returns those, and those that are right."""
     if shape == "pair":
         return client.interpolate_pair(clip.frames[0], clip.frames[1]), clip.between[0]
     if shape == "clip":

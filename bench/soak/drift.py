@@ -1,9 +1,9 @@
-"""Whether a quantity grows with time: a slope per hour, and how sure it is.
+"""Measures whether a quantity grows with time: its slope per hour, with a confidence interval.
 
-Samples some seconds apart are no independent witnesses: a heap that was large ten seconds ago is large still. So a run
-is cut into a few blocks, and the slope is that of the blocks' means (of their minima, for what is collected now and
-then). Where neighbouring blocks still go together, the interval is widened by what that is worth for a first-order
-autoregression (Zwiers and von Storch, Journal of Climate 8, 1995).
+Samples that are seconds apart are not independent: a heap that was large ten seconds ago is still large. So a run is
+cut into a few blocks, and the line is laid through the blocks' means (for a heap, which garbage collections empty now
+and then, through their minima). Where neighbouring blocks are still correlated, the interval is widened as for a
+first-order autoregression (Zwiers and von Storch, Journal of Climate 8, 1995).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 BLOCKS, FEWEST = 12, 4
-"""Into which a run is cut, and without which nothing is said."""
+"""Blocks into which a run is cut, and the fewest with samples from which a drift is computed."""
 CONFIDENCE = 0.95
 HOUR = 3600.0
 MOST_CORRELATED = 0.9
@@ -25,30 +25,30 @@ Verdict = Literal["flat", "settles", "grows", "falls"]
 
 @dataclass(frozen=True)
 class Slope:
-    """Of a straight line, per hour, with the ends of its confidence interval."""
+    """The slope of a straight line, per hour, and the ends of its confidence interval."""
 
     per_hour: float
     low: float
     high: float
     mean: float
-    """of what the line was laid through"""
+    """of the values through which the line was laid"""
     points: int
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What a series did: over all of it, and over its second half."""
+    """The slope of a series, over all of it and over its second half."""
 
     whole: Slope
     late: Slope | None
-    """None: too few blocks"""
+    """None: too few blocks have samples"""
     verdict: Verdict
 
 
 def line(times: Sequence[float], values: Sequence[float], correlated: bool = True) -> Slope:
     """The least-squares line through at least three points; `times` in seconds.
 
-    correlated  neighbours may go together: widens the interval by what their residuals show
+    correlated  whether neighbouring points may be correlated: widens the interval by the correlation of their residuals
     """
     from scipy import stats  # here, since it takes a second to import, and each process of tests imports this
 
@@ -74,10 +74,10 @@ def drift(
     fold: Callable[[np.ndarray], float] = np.mean,
     blocks: int = BLOCKS,
 ) -> Drift | None:
-    """The drift of samples taken at `times` (seconds); None where there are too few.
+    """The drift of samples taken at `times` (seconds); None: there are too few.
 
-    least  change per hour that is none
-    fold   what stands for a block
+    least  change per hour up to which a series counts as flat
+    fold   makes one value of the samples of a block
     """
     folded = _folded(np.asarray(times, float), np.asarray(values, float), fold, blocks)
     if len(folded) < FEWEST:
@@ -91,7 +91,7 @@ def drift(
 def _folded(
     times: np.ndarray, values: np.ndarray, fold: Callable[[np.ndarray], float], blocks: int
 ) -> list[tuple[float, float]]:
-    """(time, value) of each block that holds anything."""
+    """(time, value) of each block that has samples."""
     if len(times) < 2:
         return []
     edges = np.linspace(times.min(), times.max(), blocks + 1)
@@ -101,7 +101,10 @@ def _folded(
 
 
 def verdict(whole: Slope, late: Slope | None = None, least: float = 0.0) -> Verdict:
-    """What such a slope, and that of the second half, amount to. `least`: of what per hour on it counts."""
+    """The verdict on a series with this slope, and with this one in its second half.
+
+    least  change per hour up to which it counts as flat
+    """
     if whole.high < 0 and whole.per_hour < -least:
         return "falls"
     if not _rises(whole, least):

@@ -1,4 +1,4 @@
-"""A small film by the command, as people run it, compared with what the server drew when it was idle."""
+"""Makes small films by the command, as users do, and compares them with what the server drew while it was idle."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from server.settings import PROJECT
 
 RATE = Fraction(24)
 TIMES = 6
-"""That the clip is shown, forwards and backwards."""
+"""How often the film shows the clip, each time forwards and then backwards."""
 WAYS = (
     ("auto", "--strategy", "streaming"),
     ("workflow", "--strategy", "batch", "--clip", "4"),
     ("chain", "--strategy", "streaming", "--transport", "npy"),
 )
-"""Routes, and options; each in its turn."""
+"""The route and the other options of the command; each film takes the next row."""
 LONGEST_S = 600.0
+"""Seconds that a film may take."""
 
 
 class Films:
-    """Makes a film of a clip by each way in turn."""
+    """Makes films of one clip, each by the next row of `WAYS`."""
 
     def __init__(self, server: Server, folder: Path, clip: Clip, record: Record) -> None:
         self._server, self._folder, self._record = server, folder, record
@@ -44,7 +45,7 @@ class Films:
         self._ways = itertools.cycle(WAYS)
 
     def make(self) -> None:
-        """One film; what is wrong with it is a fault."""
+        """Make one film. What is wrong with it is recorded as a fault."""
         route, *options = next(self._ways)
         what, target = f"{route}, film", self._folder / "between.mkv"
         server = ["--server", self._server.url, "--management", self._server.management_url]
@@ -77,7 +78,7 @@ def _pairs(clip: Clip) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 
 def _write(path: Path, frames: list[np.ndarray]) -> None:
-    """Without loss."""
+    """Write a film of frames [H, W, 3], without loss."""
     with av.open(str(path), "w") as film:
         stream = film.add_stream("ffv1", rate=RATE)
         stream.height, stream.width = frames[0].shape[:2]

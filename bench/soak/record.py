@@ -1,4 +1,4 @@
-"""What happened: answers, refusals that were got over, kills, and faults with their words. Threads add to it."""
+"""Records a run: answers, refusals that repetition overcame, kills, and faults with their messages."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from eden_client import EdenError, ServerTrouble
 from server.topology import FUSED, NODES
 
 BEFORE_S, AFTER_S = 1.0, 5.0
-"""Seconds by which a kill's time is taken wider, for calls that were about to be answered, or lost, meanwhile."""
+"""Seconds before a kill and after the worker's return in which a call's failure is still ascribed to that kill."""
 REFUSALS = (429, 503, 504)
-"""Codes of a refusal that says why, and that is got over by asking again."""
+"""Status codes of refusals that give a reason, and after which the call is repeated."""
 
 
 @dataclass
 class Kill:
-    """A worker that was killed: seconds since the run began, and when another was ready in its place."""
+    """A worker that was killed. Times are in seconds since the run began."""
 
     at_s: float
     model: str
     pid: int
     back_s: float | None = None
+    """when all workers of its model were ready again; None: they are not yet"""
 
 
 @dataclass
 class Fault:
-    """What should not have happened."""
+    """Something that should not have happened: when, in seconds since the run began, to which call, and what."""
 
     at_s: float
     what: str
@@ -38,19 +39,19 @@ class Fault:
 
 @dataclass
 class Record:
-    """Names of calls begin with the route that they take."""
+    """What happened in a run. Any thread may add to it. A call's name (`what`) begins with its route."""
 
     began: float = field(default_factory=time.monotonic)
     good: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """seconds that each good call took, repetitions included"""
+    """by name, the seconds that each good call took, repetitions included"""
     troubles: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """attempts that failed and were repeated: what was said, and "refused" or "killed" (by a kill of ours)"""
+    """failed attempts that were repeated, by (answer, "refused" or "killed": one of our kills explains it)"""
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """calls that nobody has to answer well: what they were, what came"""
+    """calls that need not succeed, by (name, answer)"""
     faults: list[Fault] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
     left_out: int = 0
-    """calls that were not made, since as many as may be were under way"""
+    """calls that were not made, since too many were under way"""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> float:
@@ -58,6 +59,7 @@ class Record:
         return time.monotonic() - self.began
 
     def add_good(self, what: str, since: float) -> None:
+        """A call begun at `since` was answered correctly just now."""
         with self._lock:
             self.good[what].append(self.now() - since)
 
@@ -74,6 +76,7 @@ class Record:
             self.troubles[f"{error.code or 'no answer'} {error.kind}".strip(), how] += 1
 
     def add_answer(self, what: str, came: str) -> None:
+        """A call that need not succeed was answered, or ended otherwise."""
         with self._lock:
             self.answers[what, came] += 1
 
@@ -82,14 +85,14 @@ class Record:
             self.faults.append(Fault(round(self.now(), 1), what, text[:2000]))
 
     def add_kill(self, model: str, pid: int) -> Kill:
-        """Note one, to be told when its worker is back."""
+        """A worker is about to be killed. Returns its record, of which the caller sets `back_s`."""
         kill = Kill(round(self.now(), 1), model, pid)
         with self._lock:
             self.kills.append(kill)
         return kill
 
     def is_by_kill(self, what: str, since: float) -> bool:
-        """Whether, while a call begun at `since` was under way, a worker on its route was dead."""
+        """Whether a worker of the call's route was dead at some time since `since`, when the call began."""
         with self._lock:
             return any(
                 kill.at_s - BEFORE_S <= self.now() and (kill.back_s is None or since <= kill.back_s + AFTER_S)
@@ -98,7 +101,7 @@ class Record:
             )
 
     def killed(self) -> set[int]:
-        """Pids."""
+        """Process ids of the workers that were killed."""
         with self._lock:
             return {kill.pid for kill in self.kills}
 
@@ -115,5 +118,5 @@ class Record:
 
 
 def models_of(what: str) -> tuple[str, ...]:
-    """The models that a call of this name goes through; a server of both topologies serves `auto` by the fused one."""
+    """The models that a call of this name uses. A server of both topologies answers route `auto` by the fused model."""
     return (FUSED,) if what.startswith(("fused", "auto")) else NODES

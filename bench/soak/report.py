@@ -1,4 +1,4 @@
-"""Table and picture of what a soak found."""
+"""Writes the tables and the picture of a soak."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ import numpy as np
 from bench.soak.drift import FEWEST, Drift, Slope, drift, line, verdict
 
 WARM = 1 / 13
-"""Share of a run that counts for no slope: five minutes of 65."""
+"""Share of a run, at its start, that slopes are computed without: five minutes of 65."""
 MIB = 2**20
 COLUMNS = 4
-"""Of the picture."""
+"""Diagrams side by side in the picture."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A quantity: how it is written, and how much more or less of it per hour is no change."""
+    """How a quantity is shown and judged."""
 
     unit: str
     scale: float
+    """how many of the samples' units make one `unit`"""
     least: float
+    """change per hour, in the samples' units, up to which it counts as flat"""
     fold: Callable[[np.ndarray], float] = np.mean
+    """makes one value of the samples of a block"""
 
 
 COUNT, BYTES, HEAP = Kind("", 1, 1), Kind("MiB", MIB, MIB), Kind("MiB", MIB, MIB, np.min)
@@ -59,7 +62,7 @@ OF_WORKERS = {"threads": "threads", "descriptors": "descriptors", "rss": "reside
 
 @dataclass(frozen=True)
 class Series:
-    """One quantity over the run. `times` in seconds since it began."""
+    """One quantity over the run; `times` are in seconds since it began."""
 
     name: str
     kind: Kind
@@ -72,7 +75,7 @@ def kind_of(key: str) -> Kind:
 
 
 def of_the_run(found: dict[str, Any]) -> list[Series]:
-    """What can be followed from the begin to the end: Java, the folders, and the workers that nobody killed."""
+    """Series from the beginning to the end of the run: Java, the folders, and the workers that are never killed."""
     rows = found["samples"]
     times = [row["at_s"] for row in rows]
     made = [Series(name, kind_of(key), times, [row[key] for row in rows]) for key, name in NAMES.items()]
@@ -93,7 +96,10 @@ def of_the_run(found: dict[str, Any]) -> list[Series]:
 
 
 def of_one_age(found: dict[str, Any]) -> list[Series]:
-    """One value for each worker that was not spared: its mean at an age of half to one interval between kills."""
+    """Series with one value per worker that might be killed: its mean between half the interval of kills and all of it.
+
+    That age is the same for all of them, so that a trend shows growth from one worker to the next.
+    """
     old = found["settings"]["kill_every"]
     of: dict[tuple[str, int], list[tuple[float, dict[str, Any]]]] = defaultdict(list)
     for row in found["samples"]:
@@ -111,7 +117,7 @@ def of_one_age(found: dict[str, Any]) -> list[Series]:
 
 
 def judged(found: dict[str, Any]) -> list[tuple[Series, Drift]]:
-    """Each series with what it did; those that are too short are left out."""
+    """Each series with its drift; series that are too short are left out."""
     begin = WARM * 60 * found["minutes"]
     made = []
     for series in of_the_run(found):
@@ -138,13 +144,13 @@ def write(path: Path, found: dict[str, Any]) -> None:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """What was asked and answered, what was killed, and what each series did."""
+    """The report: calls and answers, kills, and the drift of each series."""
     record, settings, of = found["record"], found["settings"], found["machine"]
     taken = sorted(each for all_ in record["good"].values() for each in all_)
     faults = len(record["faults"])
     lines = [
-        f"{of['cpu']}, {of['cores']} cores, {of['date']}: {found['minutes']:.0f} minutes, {settings['rate']:g} calls a "
-        f"second by chance, a worker killed every {settings['kill_every']:g} s.{_cores(found)}",
+        f"{of['cpu']}, {of['cores']} cores, {of['date']}: {found['minutes']:.0f} minutes, {settings['rate']:g} calls "
+        f"per second at random times, a worker killed every {settings['kill_every']:g} s.{_cores(found)}",
         "",
         f"**{faults} fault{'s' * (faults != 1)}.** {len(taken)} good calls were answered right"
         + (f" (median {_at(taken, 50):.2f} s, p95 {_at(taken, 95):.2f} s, longest {taken[-1]:.0f} s)" if taken else "")
@@ -158,7 +164,7 @@ def markdown(found: dict[str, Any]) -> str:
         "",
         *_table(("what was said", "why", "attempts"), [[*map(str, row)] for row in record["troubles"]]),
         "",
-        "Calls that nobody has to answer well:",
+        "Calls that need not succeed:",
         "",
         *_table(("call", "what came", "calls"), [[*map(str, row)] for row in record["answers"]]),
         "",
@@ -196,7 +202,7 @@ def _drifts(found: dict[str, Any]) -> list[list[str]]:
 
 
 def draw(path: Path, found: dict[str, Any]) -> None:
-    """Each series over the minutes; ticks where a worker was killed."""
+    """Draw each series over the minutes of the run, with a tick where a worker was killed."""
     import matplotlib  # here, since it takes a second to import
 
     matplotlib.use("Agg")
@@ -225,7 +231,10 @@ def draw(path: Path, found: dict[str, Any]) -> None:
 
 
 def _cores(found: dict[str, Any]) -> str:
-    """What was used of the machine, of what the samples saw; workers that died between two of them are left out."""
+    """The cores that the server and its callers used, as a sentence.
+
+    Intervals between samples in which a worker died are left out: its time is no longer known.
+    """
     rows = found["samples"]
     steps = [(a, b) for a, b in itertools.pairwise(rows) if b["server_cpu_s"] >= a["server_cpu_s"]]
     seconds = sum(b["at_s"] - a["at_s"] for a, b in steps)

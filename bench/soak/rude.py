@@ -1,4 +1,4 @@
-"""Callers that do not behave: hostile requests, calls that are left in the middle, deadlines too short to be met."""
+"""Makes rude calls: hostile requests, calls that the caller abandons, deadlines that are too short to be met."""
 
 from __future__ import annotations
 
@@ -36,18 +36,21 @@ PATHS = {
     "fused": FUSED_PATH,
 }
 READ_FRAMES = ("workflow", "encoder", "fused")
+"""Routes to which frames are sent; the decoder gets tickets."""
 BINARY = {"Content-Type": "application/octet-stream"}
 WITHIN_S = 90.0
+"""Seconds for which an answer is waited for."""
 BUSY = (429, 503, 504)
+"""Status codes of a server that has too much to do; right for any call."""
 DEAD = (0, 500, 502, 503, 507)
-"""What may come where a worker is dead: TorchServe's own, or the connection's end (0)."""
+"""What may come while a worker is dead: TorchServe's own status codes, or 0 where the connection ended."""
 STRAYS = 20
-"""Stray files that stay."""
+"""How many stray files are kept; the oldest is removed for a new one."""
 DEADLINES_MS = (1, 3, 10, 30, 100)
 
 
 class Rude:
-    """All kinds of such calls of one server, from any thread. `make` is one call of each kind in turn."""
+    """Makes rude calls to one server, one kind after another. Any thread may use it."""
 
     def __init__(self, server: Server, region_folder: Path, record: Record, clips: list[Clip], seed: int) -> None:
         self._server, self._folder, self._record, self._clips = server, region_folder, record, clips
@@ -60,13 +63,13 @@ class Rude:
         self._kinds = itertools.cycle(self._random.sample(kinds + 3 * others, len(kinds) + 3 * len(others)))
 
     def make(self) -> Callable[[], None]:
-        """The next call, to be made by whoever has time."""
+        """The next call: a function that makes it and records what came of it."""
         return next(self._kinds)
 
     # ------------------------------------------------------------------ hostile
 
     def _cases(self) -> list[tuple[str, str, Mapping[str, str], Callable[[], bytes], tuple[int, ...]]]:
-        """(route, what is wrong, headers, what makes the body, codes of which one is right)."""
+        """(route, what is wrong, headers, function that makes the body, status codes that are right)."""
         png = media.encode_image(self._clips[0].frames[0], "png")
         header = io.BytesIO()
         lying = {"descr": "|u1", "fortran_order": False, "shape": (2, 60_000, 60_000, 3)}
@@ -127,7 +130,7 @@ class Rude:
         return ticket[:at] + bytes([ticket[at] ^ 1]) + ticket[at + 1 :]
 
     def _stray(self) -> bytes:
-        """A region's name for a file that holds too little, and none of the key that is told."""
+        """A description of a region whose file is too short, and has another key than the description."""
         number = secrets.token_hex(16)
         path = self._folder / region_name(os.getuid(), number)
         path.write_bytes(region_header(secrets.token_bytes(32)).ljust(HEADER, b"\0"))
@@ -140,14 +143,14 @@ class Rude:
     # ------------------------------------------------------------------ left in the middle
 
     def _cut_short(self) -> None:
-        """Gone when half of the request is sent."""
+        """The caller goes when half of the request is sent."""
         route = self._random.choice(READ_FRAMES)
         with self._connected(route, len(self._body)) as connection:
             connection.sendall(self._body[: len(self._body) // 2])
         self._record.add_answer(f"{route}, left", "half sent")
 
     def _left_waiting(self) -> None:
-        """Gone with a reset when all is sent, some time before the answer is there, or as it comes."""
+        """The caller resets the connection when all is sent, up to 0.1 s later: before the answer, or as it comes."""
         route = self._random.choice(READ_FRAMES)
         with self._connected(route, len(self._body)) as connection:
             connection.sendall(self._body)
@@ -156,14 +159,14 @@ class Rude:
         self._record.add_answer(f"{route}, left", "all sent")
 
     def _left_streaming(self) -> None:
-        """Gone when the first bytes of a stream are there."""
+        """The caller goes when the first bytes of a stream have come."""
         with self._connected("fused", len(self._body), "X-Eden-Stream: 1\r\nX-Eden-Format: png\r\n") as connection:
             connection.sendall(self._body)
             connection.recv(100)
         self._record.add_answer("fused, left", "stream begun")
 
     def _kept_ticket(self) -> None:
-        """A ticket that nobody brings."""
+        """The caller gets a ticket, and never takes it to the decoder."""
         since = self._record.now()
         code, content = self._post("encoder", self._body, BINARY)
         self._record.add_answer("encoder, ticket kept", str(code))
@@ -172,12 +175,12 @@ class Rude:
 
     @contextlib.contextmanager
     def _connected(self, route: str, length: int, more: str = "") -> Iterator[socket.socket]:
-        """A connection on which a request's head was sent; what befalls it is no matter."""
+        """A connection on which the head of a request has been sent. What happens to it does not matter."""
         host = "127.0.0.1"
         with socket.create_connection((host, self._server.ports.inference), timeout=WITHIN_S) as connection:
             head = f"POST {PATHS[route]} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n{more}"
             head += f"Authorization: Bearer {self._server.token()}\r\nContent-Length: {length}\r\n\r\n"
-            with contextlib.suppress(OSError):  # whoever leaves may have been left
+            with contextlib.suppress(OSError):  # the server may have closed it first
                 connection.sendall(head.encode())
                 yield connection
 
@@ -206,7 +209,7 @@ class Rude:
     # ------------------------------------------------------------------
 
     def _post(self, route: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """The answer's code, of its envelope where it has one, and its content; 0 where none came."""
+        """The answer's status code, from its envelope where it has one, and its content; 0 where no answer came."""
         token = self._server.tokens.headers("inference")
         try:
             reply = request(
@@ -233,7 +236,7 @@ def _form(*parts: tuple[str, bytes]) -> bytes:
 
 
 def _damaged(png: bytes) -> bytes:
-    """Its pixels' bytes turned round: the checksum is wrong."""
+    """The picture with its compressed bytes reversed, so that the checksum is wrong."""
     return png[:60] + png[60:-20][::-1] + png[-20:]
 
 

@@ -1,4 +1,4 @@
-"""What a server holds, every few seconds: threads, descriptors, memory, disk, and what its hand-off has out."""
+"""Samples what a server holds: threads, file descriptors, memory, disk, and payloads that wait for a decoder."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def workers(server: Server) -> list[Worker]:
 
 
 class Sampler:
-    """Samples a server every so many seconds, in a thread, for as long as it is entered.
+    """Samples a server every `every` seconds, in a thread, while its `with` block lasts.
 
-    A worker that is gone though nobody killed it is a fault.
+    A worker that ended without having been killed is recorded as a fault.
     """
 
     def __init__(self, server: Server, shared: Path, record: Record, every: float) -> None:
@@ -66,9 +66,9 @@ class Sampler:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.rows: list[dict[str, Any]] = []
-        """One per moment: `at_s` since the run began, what is counted of the server, and `workers`"""
+        """one per sample: `at_s` (seconds since the run began), figures of the server, and `workers`, a row for each"""
         self.by_name: list[tuple[float, dict[str, int]]] = []
-        """seconds since the run began, and how many of Java's threads have which name, numbers apart"""
+        """(seconds since the run began, number of Java's threads by name); N stands for digits in a name"""
 
     def __enter__(self) -> Sampler:
         self._thread.start()
@@ -79,7 +79,7 @@ class Sampler:
         self._thread.join()
 
     def note_names(self) -> None:
-        """Add to `by_name`."""
+        """Count Java's threads by name, and add the counts to `by_name`."""
         names: Counter[str] = Counter()
         for task in Path(f"/proc/{self._java.pid}/task").iterdir():
             with contextlib.suppress(OSError):
@@ -142,7 +142,10 @@ def _of_worker(worker: Worker) -> dict[str, Any] | None:
 
 
 def heap_after_collections(log: Path, began: float) -> list[tuple[float, float]]:
-    """(seconds since `began`, in Unix seconds; bytes left) after each collection that Java's log tells of."""
+    """The size of Java's heap after each garbage collection in its log: (seconds since `began`, bytes).
+
+    began  Unix time, in seconds
+    """
     found = (_COLLECTION.match(line) for line in log.read_text(encoding="utf-8").splitlines())
     return [
         (datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S.%f%z").timestamp() - began, float(match[2]) * _UNITS[match[3]])
@@ -152,7 +155,7 @@ def heap_after_collections(log: Path, began: float) -> list[tuple[float, float]]
 
 
 def _files(folder: Path) -> list[tuple[Path, int]]:
-    """Each file below a folder, with the bytes that it takes."""
+    """Each file below a folder, and the bytes that it takes on disk."""
     found = []
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):
