@@ -232,9 +232,8 @@ class Server:
         """Refuse new calls, let accepted ones finish, and stop. Returns what was not finished; empty: everything was.
 
         within: seconds that accepted calls get. notice: seconds before that during which calls are still accepted while
-        the
-        server says that it is not ready, so that a proxy sends new ones elsewhere. If this is interrupted, the server
-        accepts calls again. Raises ServerError: no server is running here, or it ended.
+        the server says that it is not ready, so that a proxy sends new ones elsewhere. If this is interrupted, the
+        server accepts calls again. Raises ServerError: no server is running here, or it ended.
         """
         self._read_state()
         java = self.java_pid  # raises ServerError

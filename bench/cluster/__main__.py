@@ -60,13 +60,13 @@ from media.signals import exit_when_told_to
 
 RATE = Fraction(24)
 KILLED_AFTER = 6
-"""Segments that are done when the node is killed."""
+"""Segments that must be finished before the node is killed."""
 PATIENCE = 1800.0
-"""Seconds that a run may take."""
+"""Seconds that a command may take."""
 
 
 class Run:
-    """What is measured, and what was found so far."""
+    """The measurements that the options ask for, and the results so far."""
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.args, self.folder = args, folder
@@ -74,7 +74,7 @@ class Run:
         self.found["loads"] = dict.fromkeys(args.parts, 0.0)
 
     def all(self) -> None:
-        """Every part that is asked for."""
+        """Make the measurements."""
         if "driver" in self.args.parts:
             self.add("driver", self.driver)
         if not {"killed", "overhead"} & set(self.args.parts):
@@ -89,18 +89,23 @@ class Run:
                 self.add("overhead", lambda: self.overhead(film, server, local))
 
     def film(self, frames: int) -> Path:
-        """One of so many."""
+        """Write a film of so many frames."""
         path = self.folder / f"{frames}.mp4"
         height, width = map(int, self.args.size.split("x"))
         encode_video(list(film_frames(frames, height, width)), RATE, path)
         return path
 
     def warm(self, options: list[str]) -> None:
-        """A server's first calls are slower, and a node's first tasks start its workers."""
+        """Make a film that is not measured: a server's first calls and a node's first tasks are slower."""
         command(self.film(97), self.folder / "warm.mp4", options)
 
     def overhead(self, film: Path, server: list[str], local: list[str]) -> dict[str, Any]:
-        """Seconds of the command both ways: of all of it, and from the first frame or segment to the film's end."""
+        """Measure a film by this machine's processes, and by Ray.
+
+        seconds  of the command
+        working  from the first frame to the end of the film
+        slower   by how much Ray's medians of both are above those of the processes: 0.1 is a tenth
+        """
         seconds: dict[str, list[float]] = {"processes": [], "ray": []}
         working: dict[str, list[float]] = {"processes": [], "ray": []}
         told = {}
@@ -128,7 +133,7 @@ class Run:
         }
 
     def killed(self, film: Path, server: list[str], local: list[str]) -> dict[str, Any]:
-        """A node is lost in mid-film."""
+        """Kill a node while it works on a film, and compare the result with that of this machine without Ray."""
         reference = self.folder / "reference.mp4"
         alone = command(film, reference, local)
         target = self.folder / "killed.mp4"
@@ -160,7 +165,7 @@ class Run:
         }
 
     def driver(self) -> list[dict[str, Any]]:
-        """What a job costs, by the size of the pictures."""
+        """Measure what a job costs, for each frame size."""
         rows = []
         for size in self.args.driver_sizes:
             height, width = map(int, size.split("x"))
@@ -173,7 +178,7 @@ class Run:
         return rows
 
     def add(self, part: str, measure: Callable[[], Any]) -> None:
-        """Measure it, note it, and write what there is."""
+        """Measure a part, and write all results so far."""
         self.found["loads"][part] = os.getloadavg()[0]
         self.found[part] = found = measure()
         print(json.dumps({part: found}), flush=True)
@@ -182,10 +187,10 @@ class Run:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[list[str]]:
-    """A server; the command's options that name it.
+    """A running server. Yields the command's options that name it.
 
-    It draws each call by itself, since how a frame is rounded depends on what is computed together with it, and so on
-    who calls at the same time; and by one thread, since others work here too.
+    It draws each call in a batch of its own: rounding depends on what is computed together, and so on which calls come
+    at the same time. It uses one thread, since other processes need the cores too.
     """
     write_random(folder / "weights")
     alone = Serving(FUSED, Setting(topology="fused", batch=1, delay=1, more=("threads=1",)))
@@ -195,7 +200,7 @@ def serving(folder: Path) -> Iterator[list[str]]:
 
 
 def command(film: Path, target: Path, options: list[str]) -> dict[str, Any]:
-    """The command's summary, and its seconds with its start. Raises CalledProcessError."""
+    """Run eden-interpolate. Returns its summary and `wall`, its seconds with its start. Raises CalledProcessError."""
     arguments = [sys.executable, "-m", "eden_client", str(film), str(target), "--json", "--overwrite", *options]
     begun = time.perf_counter()
     done = subprocess.run(arguments, stdout=subprocess.PIPE, check=True, timeout=PATIENCE)
@@ -203,7 +208,7 @@ def command(film: Path, target: Path, options: list[str]) -> dict[str, Any]:
 
 
 def wait_for_nodes(address: str, count: int) -> None:
-    """Until so many are part of the cluster."""
+    """Wait until a cluster has so many nodes."""
     cluster = RayCluster(address, Connecting())
     while len(cluster.nodes()) < count:
         time.sleep(0.1)
@@ -211,7 +216,7 @@ def wait_for_nodes(address: str, count: int) -> None:
 
 
 def wait_for_segments(target: Path, count: int, process: subprocess.Popen[Any]) -> int:
-    """How many are noted in a film's journal, once there are `count`."""
+    """Wait until a film's journal has `count` segments, or its process ends. Returns how many it has."""
     journal, found = target.with_name(f"{target.name}.parts") / "journal.json", 0
     while found < count and process.poll() is None:
         time.sleep(0.05)
@@ -224,14 +229,14 @@ def digest(path: Path) -> str:
 
 
 class Connecting:
-    """A client without a server, for a node."""
+    """Makes the clients of nodes: they need no server."""
 
     def __call__(self, number: int) -> EdenClient:
         return instant_client()
 
 
 class Counting(RayCluster):
-    """A cluster that counts what is sent to it and what comes back."""
+    """A cluster that counts jobs, the bytes that are sent to it and come back, and the driver's processor time."""
 
     def __init__(self, address: str) -> None:
         super().__init__(address, Connecting())
@@ -274,11 +279,11 @@ class Counting(RayCluster):
 
 
 class Enough(Exception):
-    """All is planned, and nothing is to be made."""
+    """Ends a run after its plan: nothing is to be made."""
 
 
 class Planning:
-    """A cluster that makes nothing; `scouts` compare the film, if there are any."""
+    """A cluster that makes nothing. `scouts`: a cluster that compares the film's frames; None: this process does."""
 
     side_by_side = 1
 
@@ -291,7 +296,7 @@ class Planning:
         return self
 
     def scout(self, job: ScoutJob) -> Any:
-        """It is waited for: what is measured is this process, however slow the others are."""
+        """Wait for the scout: only this process's time is measured, however slow the nodes are."""
         assert self._executor
         self.stretches += 1
         found = self._executor.scout(job)
@@ -304,7 +309,7 @@ class Planning:
 
 
 def measured(film: Path, target: Path, address: str, head: Node) -> dict[str, Any]:
-    """Processor time and bytes per job, of the driver and of Ray's own processes."""
+    """Measure processor time and bytes per job, of the driver, of Ray's own processes and of its workers."""
     order = Order(str(film), str(target), overwrite=True)
     cluster = Counting(address)
     try:
@@ -344,7 +349,7 @@ def measured(film: Path, target: Path, address: str, head: Node) -> dict[str, An
 
 
 def planning(order: Order, by: Planning) -> tuple[float, int]:
-    """Seconds of processor time of this process, and stretches that others compared."""
+    """Plan a film. Returns the seconds of this process's processor time, and the stretches that nodes compared."""
     before = time.process_time()
     with suppress(Enough):
         interpolate_film(order, instant_client(), Silent(), None, by)
@@ -352,7 +357,7 @@ def planning(order: Order, by: Planning) -> tuple[float, int]:
 
 
 def processor_time(node: Node) -> tuple[float, float]:
-    """Seconds of a node's processes: Ray's own, and those of its workers."""
+    """Seconds of processor time of a node so far: Ray's own processes, and its workers."""
     own = workers = 0.0
     for each in node.processes():
         try:

@@ -1,4 +1,4 @@
-"""Nodes of a Ray cluster on one machine: each a `ray start` of its own, in a folder of its own, ended by process id."""
+"""Starts the nodes of a Ray cluster on one machine: each is a `ray start` in a folder of its own."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ _DEFAULTS = {"RAY_DISABLE_USAGE_STATS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 @dataclass(frozen=True)
 class Share:
-    """What a node has of its machine."""
+    """The part of its machine that a node may use."""
 
     processors: int
     cores: tuple[int, ...] = ()
-    """to which it is bound; none: to none"""
+    """cores to which it is bound; empty: to none"""
     gpu: int | None = None
 
     def command(self) -> list[str]:
-        """What goes before a command of this share."""
+        """The beginning of a command line that is to use this share."""
         return ["taskset", "--cpu-list", ",".join(map(str, self.cores))] if self.cores else []
 
     def environment(self) -> dict[str, str]:
-        """What such a command has in its environment."""
+        """Environment variables of a command that is to use this share."""
         return {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": str(self.gpu)}
 
 
 class Node:
-    """One of them."""
+    """A node of the cluster."""
 
     def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         self._process, self.folder = process, folder
 
     def processes(self) -> list[psutil.Process]:
-        """Its own, and those of its workers."""
+        """Its `ray start` and all processes below it; empty: it has ended."""
         try:
             process = psutil.Process(self._process.pid)
             return [process, *process.children(recursive=True)]
@@ -57,7 +57,7 @@ class Node:
             return []
 
     def names(self) -> list[str]:
-        """Of its processes; those of a worker at work tell of what (ray::_make)."""
+        """Names of its processes; that of a worker at work says which task it runs (ray::_make)."""
         names = list[str]()
         for each in self.processes():
             with suppress(psutil.NoSuchProcess):
@@ -65,7 +65,7 @@ class Node:
         return names
 
     def kill(self) -> None:
-        """kill -9, of all its processes: as a machine goes that loses its power."""
+        """Kill all its processes (SIGKILL), as when a machine loses its power."""
         for each in self.processes():
             with suppress(psutil.NoSuchProcess):
                 each.kill()
@@ -73,22 +73,26 @@ class Node:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def check(self) -> None:
-        """Raises RuntimeError if it has ended."""
+        """Raises RuntimeError: it has ended."""
         if self._process.poll() is not None:
             raise RuntimeError(f"a node ended: {(self.folder / 'log').read_text()[-2000:]}")
 
 
 class Nodes:
-    """A cluster; its nodes end with the block."""
+    """A cluster, whose nodes are killed at the end of the block.
+
+    environment  variables of the nodes' processes, besides this one's
+    store        bytes of each node's object store
+    """
 
     def __init__(self, environment: Mapping[str, str] | None = None, store: int = STORE) -> None:
         self._environment, self._store = {**os.environ, **_DEFAULTS, **(environment or {})}, store
         self._nodes: list[Node] = []
         self.address = ""
-        """of the head, for ray.init and --ray"""
+        """address of the head node, for ray.init and --ray"""
 
     def start_head(self, share: int | Share) -> Node:
-        """The first one; a cluster can be reached when this returns."""
+        """Start the first node. The cluster can be reached when this returns. Raises OSError or RuntimeError."""
         import ray
 
         host, port = ray.util.get_node_ip_address(), _free_port()
@@ -110,8 +114,8 @@ class Nodes:
         return head
 
     def add(self, share: int | Share) -> Node:
-        """One more, with so many processors; it joins in some seconds."""
-        # By an address of its own, since a driver is told of what happens by a node with its own host's: the head.
+        """Start another node, with so many processors or this share. It joins the cluster some seconds later."""
+        # With an address of its own: a driver takes a node with its host's address as its own; that must be the head.
         host = f"127.0.1.{len(self._nodes)}"
         return self._start(share, f"--address={self.address}", f"--node-ip-address={host}")
 

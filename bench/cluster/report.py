@@ -1,4 +1,4 @@
-"""What bench.cluster found, as a page."""
+"""Writes the results of bench.cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write(path: Path, found: dict[str, Any]) -> None:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """A section per part."""
+    """The report: a section for each part that was measured."""
     loads = ", ".join(f"{part} {load:.1f}" for part, load in found["loads"].items())
     lines = [
         f"# Films on Ray, on one machine\n\n{machine.line(found['machine'])}. `python -m bench.cluster`. Load of "

@@ -1,1 +1,1 @@
-"""How fast the command makes a film, beside what the same machine could do."""
+"""Measures how fast the command makes a film, beside what the same machine could do."""

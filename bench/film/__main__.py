@@ -1,4 +1,4 @@
-"""How fast the command makes a film, in one run on one machine.
+"""Measures how fast the command makes a film, beside what the same machine could do.
 
     python -m bench.film     # without a model: ffmpeg, all cores writing, the client alone
     python weights/make_random.py run/published --published
@@ -6,10 +6,10 @@
     python -m bench.film -- --server http://127.0.0.1:8080 --key-file FILE
     python -m bench.film --checkpoint weights/demo --sizes 480x854 --frames 7500 --rows engine served written
 
-With a checkpoint the model is measured in process, and then by a server of its own of the fused topology, on all GPUs,
-else on the CPU. What random values draw is noise, which takes an encoder several times as long as film does; what
-weights/demo draws looks like film. What follows -- goes to the command, whose server is then asked instead. OUT.json,
-OUT.md and OUT.png are written anew after each row.
+With a checkpoint, the model is measured in this process, and then the command with a server of the fused topology that
+is started for it, on all GPUs or else on the CPU. Weights of random values draw noise, which takes an encoder several
+times as long as film; what weights/demo draws looks like film. Options after -- go to the command, which then asks the
+server that they name. OUT.json, OUT.md and OUT.png are written after each row.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ ROWS = {
     "served": "served",
     "written": report.DRAWN,
 }
-"""What is measured, in this order, by the name that --rows has for it. `written` needs what is served."""
+"""What is measured, in this order, by its name in --rows. `written` needs the film that `served` made."""
 COMPILED = ("eden_client", "media", "bench")
-"""What the command consists of here."""
+"""The packages of which the command and this program consist."""
 ENGINE_S = 3.0
-"""For how long the model is measured in process."""
+"""Seconds for which the model is measured in this process."""
 
 
 class Run:
-    """What is measured, and what was found so far."""
+    """The measurements that the options ask for, and the results so far."""
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.args, self.folder = args, folder
@@ -63,8 +63,10 @@ class Run:
         self.found["weights"] = args.checkpoint.name if args.checkpoint else None
 
     def all(self) -> None:
-        """Everything: first what needs no server, since that would take some of the cores."""
-        for package in COMPILED:  # as where it is installed; else each start might do it (PYTHONDONTWRITEBYTECODE)
+        """Make the measurements; first those that need no server, which would use some of the cores."""
+        for (
+            package
+        ) in COMPILED:  # as an installed command is; else each start might compile it (PYTHONDONTWRITEBYTECODE)
             compileall.compile_dir(PROJECT / package, quiet=1)
         lengths = dict(zip(self.args.sizes, self.args.frames * len(self.args.sizes), strict=False))
         films = [
@@ -88,11 +90,11 @@ class Run:
             self.add(size, film, ROWS["written"], ways.writing(film, self.folder, made[film]))
 
     def wants(self, *rows: str) -> bool:
-        """Whether one of these is asked for."""
+        """Whether one of these rows is asked for."""
         return any(row in self.args.rows for row in rows)
 
     def without_server(self, size: str, film: ways.Film) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each way's name, and what it took."""
+        """The name and the result of each measurement that needs no server."""
         if self.wants("ffmpeg") and (measured := ways.ffmpeg(film, self.folder)) is not None:
             yield ROWS["ffmpeg"], measured
         if self.wants("writing"):
@@ -103,7 +105,7 @@ class Run:
             yield ROWS["engine"], self.engine(size)
 
     def engine(self, size: str) -> dict[str, Any]:
-        """The model in process, measured once per size."""
+        """Measure the model in this process, once per size."""
         assert self.weights
         for row in self.found["rows"]:
             if (row["size"], row["way"]) == (size, "engine"):
@@ -113,7 +115,7 @@ class Run:
 
     @contextlib.contextmanager
     def server(self) -> Iterator[list[str]]:
-        """The command's options that name a server; none where there is none to be asked."""
+        """A running server. Yields the command's options that name it; empty: there is none."""
         if self.args.command or not self.weights:
             yield self.args.command
         else:
@@ -121,7 +123,7 @@ class Run:
                 yield options
 
     def add(self, size: str, film: ways.Film, way: str, measured: dict[str, Any]) -> None:
-        """Print a row, and write what there is."""
+        """Print a row of results, and write all results so far."""
         row = {"size": size, "preset": film.preset, "way": way, **measured}
         print(json.dumps(row), flush=True)
         self.found["rows"].append(row)
@@ -132,16 +134,27 @@ def main() -> None:
     devices = tuple(f"cuda:{number}" for number in range(torch.cuda.device_count())) or ("cpu",)
     parser = argparse.ArgumentParser(prog="python -m bench.film", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--sizes", nargs="+", default=SIZES, metavar="HxW")
-    add("--presets", nargs="+", default=PRESETS)
-    add("--frames", nargs="+", type=int, default=[480, 120], help="of the source, for each size (default: 480 120)")
-    add("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what is measured (default: all)")
-    add("--memory", type=int, default=2 << 30, help="bytes that the command may take (default: 2 GiB)")
-    add("--checkpoint", type=lambda text: Path(text).absolute(), help="the model is measured too, with these weights")
-    add("--precision", default="fp32")
-    add("--devices", nargs="+", type=str, default=devices, help=f"of the model (default: {' '.join(devices)})")
-    add("--out", type=Path, default=Path("bench/results/film-cpu"))
-    add("command", nargs="*", help="after --: options of eden-interpolate that name a server")
+    add("--sizes", nargs="+", default=SIZES, metavar="HxW", help=f"frame sizes in pixels (default: {' '.join(SIZES)})")
+    add("--presets", nargs="+", default=PRESETS, help=f"libx264's presets (default: {' '.join(PRESETS)})")
+    add(
+        "--frames",
+        nargs="+",
+        type=int,
+        default=[480, 120],
+        help="frames of the source, for each size (default: 480 120)",
+    )
+    add("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="measurements to make (default: all)")
+    add("--memory", type=int, default=2 << 30, help="bytes of memory that the command may use (default: 2 GiB)")
+    add(
+        "--checkpoint",
+        type=lambda text: Path(text).absolute(),
+        help="weights with which the model is measured too (default: none)",
+    )
+    add("--precision", default="fp32", help="fp32, tf32 or bf16 (default: %(default)s)")
+    add("--devices", nargs="+", type=str, default=devices, help=f"devices of the model (default: {' '.join(devices)})")
+    out = Path("bench/results/film-cpu")
+    add("--out", type=Path, default=out, help="path of the results, without a suffix (default: %(default)s)")
+    add("command", nargs="*", help="options of eden-interpolate that name a server, after --")
     args = parser.parse_args()
     args.devices = tuple(args.devices)
     args.out.parent.mkdir(parents=True, exist_ok=True)

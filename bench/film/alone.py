@@ -1,4 +1,7 @@
-"""A film made without the model, in a process of its own: python -m bench.film.alone FILM TARGET PRESET CRF MEMORY."""
+"""Makes a film as the command does, by a server that answers at once, and prints its summary as JSON.
+
+python -m bench.film.alone FILM TARGET PRESET CRF MEMORY
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from media.signals import exit_when_told_to
 
 
 class Silent:
-    """Whoever measures reads the summary."""
+    """A report that says nothing."""
 
     def begin(self, source: str, expected: int | None, done: int) -> None: ...
 

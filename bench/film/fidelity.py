@@ -1,6 +1,8 @@
-"""What frames as planes keep of a film, beside frames as RGB: both against the pictures that the film was made without.
+"""Measures what is lost between a film and its result, where frames travel as 4:2:0 planes and where as RGB.
 
-    python -m bench.film.fidelity      # the demo clip, the demo weights in this process, on the CPU
+    python -m bench.film.fidelity      # the demo clip, with the demo weights in this process, on the CPU
+
+Some frames of the clip are left out and drawn anew, and those drawn are compared with those left out.
 
 Writes OUT.json and a table, OUT.md.
 """
@@ -34,7 +36,7 @@ WEIGHTS = Path("weights/demo")
 
 
 class InProcess:
-    """A client whose server is this process."""
+    """A client that draws frames in this process. `takes_planes`: whether they travel as planes."""
 
     seed, window, on_trouble, trace = 0, 1, None, None
 
@@ -43,7 +45,7 @@ class InProcess:
         self._encoder, self._decoder = eden.Encoder.load(WEIGHTS), eden.DitDecoder.load(WEIGHTS)
 
     def between(self, frames: Sequence[Frame], yuv: YuvFormat | None = None) -> Iterator[Frame]:
-        """The frames between, as the server draws them."""
+        """The frames between, as a server draws them: RGB [H, W, 3], or planes with `yuv`."""
         clip = torch.from_numpy(np.stack(frames))
         if yuv is None:
             tokens = self._encoder.encode(clip.permute(0, 3, 1, 2))
@@ -63,9 +65,12 @@ class InProcess:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.film.fidelity", description=__doc__.splitlines()[0])
-    parser.add_argument("--size", default="128x224", metavar="HxW")
-    parser.add_argument("--frames", type=int, default=33, help="of the whole film (default: 33)")
-    parser.add_argument("--out", type=Path, default=Path("bench/results/film-fidelity"))
+    parser.add_argument("--size", default="128x224", metavar="HxW", help="frame size in pixels (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=33, help="frames of the clip (default: 33)")
+    out = Path("bench/results/film-fidelity")
+    parser.add_argument(
+        "--out", type=Path, default=out, help="path of the results, without a suffix (default: %(default)s)"
+    )
     args = parser.parse_args()
     height, width = map(int, args.size.split("x"))
     drawn = list(film_frames(args.frames, height, width))
@@ -77,7 +82,7 @@ def main() -> None:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The table of what was found."""
+    """The report: a table of PSNR."""
     lines = [
         f"The demo clip, {found['frames']} frames of {found['size']}, of which those to be made are left out; 4:2:0 of "
         f"BT.709 in limited range, lossless; {WEIGHTS} on {found['machine']['cpu']}, {found['machine']['date']}. Means "
@@ -111,7 +116,7 @@ def _row(drawn: Sequence[Frame], times: int, planes: bool) -> dict[str, Any]:
 
 
 def lossless(frames: Sequence[Frame], path: Path) -> None:
-    """A film of RGB [H, W, 3] as 4:2:0 of BT.709 in limited range, that loses nothing else."""
+    """Write frames, RGB [H, W, 3], as a film of 4:2:0 in limited range of BT.709, encoded without loss."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=24)
         stream.height, stream.width = frames[0].shape[:2]

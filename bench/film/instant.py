@@ -1,4 +1,4 @@
-"""A client whose server answers at once: what a film costs without the model."""
+"""A client whose server answers at once, to measure what a film costs without the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from media import Frame
 
 
 class Instant:
-    """Gives a copy of the left frame of each pair."""
+    """Answers each pair with a copy of its first frame."""
 
     seed = 0
     takes_planes, trace = True, None
@@ -23,7 +23,7 @@ class Instant:
         self.on_trouble: Callable[[ServerTrouble], None] | None = None
 
     def between(self, frames: Sequence[Frame], yuv: YuvFormat | None = None) -> Iterator[Frame]:
-        """As many copies as there are pairs."""
+        """A copy of the first frame of each pair."""
         for frame in frames[:-1]:
             self.traffic.add(pairs=1)
             yield frame.copy()
@@ -36,5 +36,5 @@ class Instant:
 
 
 def instant_client(window: int = 8) -> EdenClient:
-    """The same, as what a film is made with: of a client it needs no more."""
+    """Such a client, typed as EdenClient, of which a film needs no more than this."""
     return cast(EdenClient, Instant(window))

@@ -1,4 +1,4 @@
-"""What the model could draw of a film without any server, and a server of its own for the command to ask."""
+"""Measures how fast the model draws without a server, and runs a server for the command."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ from bench.topologies.plan import FUSED, GPU_PLAN, QUICK_PLAN, Plan, Serving, Wo
 from media.machine import cores
 
 START_S = 300.0
-"""What the server may take to start."""
+"""Seconds that the server may take to start."""
 LARGE = 1 << 20
-"""Pixels from which clips are shorter, and fewer are drawn together."""
+"""Pixels per frame from which clips are shorter, and fewer of them are drawn together."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint, and where both halves of it run."""
+    """A checkpoint, its precision (fp32, tf32 or bf16), and the devices on which the model runs."""
 
     checkpoint: Path
     precision: str
     devices: tuple[str, ...]
-    """a replica on each: "cuda:0", "cuda:1", or "cpu" """
+    """a replica runs on each: "cuda:0", "cuda:1", or "cpu" """
 
     @property
     def plan(self) -> Plan:
-        """The settings that suit such devices."""
+        """The server's settings for such devices."""
         return QUICK_PLAN if self.devices[0] == "cpu" else GPU_PLAN
 
 
 def engine(weights: Weights, size: tuple[int, int], seconds: float) -> dict[str, Any]:
-    """Replicas in process, one per device, frames of `size` (H, W) from the host's memory to it, for so long."""
+    """Measure a replica per device for so many `seconds`, with frames of `size` (H, W) in the host's memory.
+
+    Returns a row: `frames` of the doubled film in `seconds`, and the clips per `batch`.
+    """
     large = size[0] * size[1] >= LARGE
     work = Work(size, clip=8 if large else 16, format="npy", batch=2 if large else 4, users=0)
     with tempfile.TemporaryDirectory() as name:
@@ -51,7 +54,7 @@ def engine(weights: Weights, size: tuple[int, int], seconds: float) -> dict[str,
 
 @contextmanager
 def serving(weights: Weights, folder: Path) -> Iterator[list[str]]:
-    """A server of the fused model in `folder`; the command's options that name it."""
+    """A running server of the fused model, in `folder`. Yields the command's options that name it."""
     how = Serving(FUSED, weights.plan.settings[FUSED][0])
     served.pack(how, weights.plan, weights.checkpoint, weights.precision, folder / "store")
     with served.started(folder / "store", folder / "server", START_S) as server:

@@ -1,4 +1,4 @@
-"""Table and picture of what bench.film measured."""
+"""Writes the tables and the picture of what bench.film measured."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 STAGES = ("decode", "send", "server", "encode")
 DRAWN = "all cores writing what was served"
-"""The frames that the model drew may be easier or harder to encode than copies."""
+"""The name of this way. Frames that the model drew may be easier or harder to encode than copies."""
 BOUND = "the bound"
-"""The smaller of what the model draws in process and what all cores write of that."""
+"""The lower of two rates: the model in process, and all cores writing what it drew."""
 SHARES = ("ffmpeg", "all cores writing", BOUND)
 HEADINGS = (
     "way",
@@ -38,7 +38,7 @@ def write(path: Path, found: dict[str, Any]) -> None:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """A table per size and preset, with each way's share of ffmpeg's rate and of what the machine could do."""
+    """The report: a table per size and preset, with each way's rate as a share of ffmpeg's and of the bounds."""
     lines = [f"{_machine(found)} The command may take {found['memory'] / 2**30:.3g} GiB."]
     for (size, preset), rows in _films(found).items():
         rates = _rates(rows)
@@ -62,7 +62,7 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def draw(path: Path, found: dict[str, Any]) -> None:
-    """Frames per second of each way, a group of bars per size and preset."""
+    """Draw the frames per second of each way, in a diagram per size and preset."""
     import matplotlib  # here, since it takes a second to import
 
     matplotlib.use("Agg")
@@ -85,7 +85,7 @@ def draw(path: Path, found: dict[str, Any]) -> None:
 
 
 def _films(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-    """The rows by size and preset, each with its way's name."""
+    """The rows of results by (size, preset), and then by way."""
     films: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in found["rows"]:
         films.setdefault((row["size"], row["preset"]), {})[row["way"]] = row
@@ -93,7 +93,7 @@ def _films(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, dict[str, A
 
 
 def _rates(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Frames per second of each way, and of the bound where it is known."""
+    """Frames per second by way, and of the bound where it is known."""
     rates = {way: row["frames"] / row["seconds"] for way, row in rows.items()}
     if "engine" in rates and DRAWN in rates:
         rates[BOUND] = min(rates["engine"], rates[DRAWN])

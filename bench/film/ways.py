@@ -1,4 +1,4 @@
-"""The ways to the same film: ffmpeg, all cores writing, the command without a model, the command with a server."""
+"""Makes the same film in several ways: ffmpeg, all cores writing, the command without a model and with a server."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ T = TypeVar("T")
 
 CRF = 17
 EVERY = 0.5
-"""Seconds between two looks at what the processes hold. To look costs a core 5 to 10 ms per process, and they cannot
-take memory meanwhile: fifty times a second took a quarter of what two cores had for the film."""
+"""Seconds between two looks at the memory of the processes.
+
+A look costs 5 to 10 ms of a core per process, which cannot allocate memory meanwhile. Fifty looks per second used a
+quarter of two cores.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,12 @@ class Film:
 
     path: Path
     frames: int
-    """of the source"""
+    """of the source film"""
     preset: str
 
 
 def ffmpeg(film: Film, folder: Path) -> dict[str, Any] | None:
-    """ffmpeg's own transcode to twice the frames; None where there is no ffmpeg."""
+    """Measure ffmpeg's own transcode to twice the frames; None: ffmpeg is not installed."""
     program = shutil.which("ffmpeg")
     if program is None:
         return None
@@ -60,10 +63,10 @@ def ffmpeg(film: Film, folder: Path) -> dict[str, Any] | None:
 
 
 def writing(film: Film, folder: Path, made: Path | None = None) -> dict[str, Any]:
-    """All cores write segments; nothing is read.
+    """Measure how fast all cores together encode segments; nothing is read meanwhile.
 
-    Of the film's first pictures, each as it is and once from RGB; or of those of the film that was `made` of it, whose
-    new frames may be easier or harder to encode.
+    Each segment consists of the film's first pictures, each twice: as it is, and converted from RGB. With `made`, it
+    consists of the first pictures of that film, which was made of this one and may be easier or harder to encode.
     """
     segments = -(-2 * film.frames // LONGEST)
     with ProcessPoolExecutor(cores(), get_context("spawn"), _take, (film, folder, made)) as pool:
@@ -73,26 +76,29 @@ def writing(film: Film, folder: Path, made: Path | None = None) -> dict[str, Any
 
 
 def alone(film: Film, folder: Path, memory: int) -> dict[str, Any]:
-    """The command with a server that answers at once."""
+    """Measure the command with a server that answers at once. `memory`: bytes that it may use."""
     command = [sys.executable, "-m", "bench.film.alone", str(film.path), str(folder / "alone.mp4"), film.preset]
     return _watched([*command, str(CRF), str(memory)])
 
 
 def served(film: Film, target: Path, memory: int, options: Sequence[str]) -> dict[str, Any]:
-    """The command with a server makes `target`; `options` say which, and how it is asked."""
+    """Measure the command with a real server, which `options` name; it makes `target`."""
     command = [sys.executable, "-m", "eden_client", str(film.path), str(target), "--json", "--overwrite"]
     command += ["--codec", "h264", "--crf", str(CRF), "--preset", film.preset, "--memory", str(memory)]
     return _watched([*command, *options])
 
 
 def _watched(command: list[str]) -> dict[str, Any]:
-    """What a command that prints a film's summary took: with its start, and the memory of all its processes at most."""
+    """Run a command that prints a film's summary. Returns its seconds with its start, and its peak memory in bytes.
+
+    Raises SystemExit: the command failed.
+    """
     with tempfile.TemporaryFile() as told:
         begun, peak = time.perf_counter(), 0
         with running(command, stdout=told) as process:
             while process.poll() is None:
                 peak = max(peak, _memory(psutil.Process(process.pid)))
-                with suppress(subprocess.TimeoutExpired):  # its end is not slept past: that would count as its time
+                with suppress(subprocess.TimeoutExpired):  # unlike a sleep, this returns as soon as the command ends
                     process.wait(EVERY)
         seconds = time.perf_counter() - begun
         if process.returncode:
@@ -109,7 +115,7 @@ def _watched(command: list[str]) -> dict[str, Any]:
 
 
 def _memory(process: psutil.Process) -> int:
-    """Bytes of a process and its children; what they share counts once."""
+    """Bytes of memory of a process and its children; memory that they share counts once."""
     total = 0
     try:
         for each in (process, *process.children(recursive=True)):
@@ -126,7 +132,7 @@ def _timed(run: Callable[[], T]) -> tuple[float, T]:
 
 
 _given: tuple[SegmentRecipe, Path, list[FilmFrame]]
-"""What a process of `writing` works with: how, where, and the frames of one segment."""
+"""What each process of `writing` needs: how to encode, where to, and the frames of a segment."""
 
 
 def _take(film: Film, folder: Path, made: Path | None) -> None:

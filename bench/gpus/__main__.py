@@ -38,7 +38,7 @@ PARTS = ("films", "pairs")
 
 
 class Run:
-    """What is measured, and what was found so far."""
+    """The measurements that the options ask for, and the results so far."""
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.args, self.folder = args, folder
@@ -55,14 +55,14 @@ class Run:
         }
 
     def all(self) -> None:
-        """The parts that are asked for."""
+        """Make the measurements."""
         if "films" in self.args.parts:
             self.films()
         if "pairs" in self.args.parts:
             self.pairs()
 
     def films(self) -> None:
-        """A cluster for each number of GPUs."""
+        """Measure films, with a cluster for each number of GPUs."""
         args = self.args
         film = films.draw(self.folder, args.size, args.frames)
         for gpus in args.gpus:
@@ -76,7 +76,7 @@ class Run:
                             self.add(cluster.measure(preset, commands, args.seconds))
 
     def pairs(self) -> None:
-        """The servers once; HAProxy anew for each number of them."""
+        """Measure pairs. The servers are started once, HAProxy for each number of them."""
         args = self.args
         plan = QUICK_PLAN if args.quick else replace(GPU_PLAN, window_seconds=args.window)
         if self.too_late("pairs"):
@@ -88,7 +88,7 @@ class Run:
                         self.add(servers.measure(gpus, work))
 
     def too_late(self, what: str) -> bool:
-        """Whether something is not begun any more; it is noted then."""
+        """Whether the time is over, so that `what` must be left out, which is then reported."""
         late: bool = time.monotonic() > self.ends
         if late:
             self.found["left_out"].append(what)
@@ -96,7 +96,7 @@ class Run:
         return late
 
     def add(self, row: dict[str, Any]) -> None:
-        """Print a row, and write what there is."""
+        """Print a row of results, and write all results so far."""
         row["at_s"] = round(self.args.limit_seconds - (self.ends - time.monotonic()), 1)
         print(json.dumps(row), flush=True)
         self.found["rows"].append(row)
@@ -104,7 +104,10 @@ class Run:
 
 
 def shares(count: int, with_gpus: bool) -> list[Share]:
-    """Equal parts of this machine; bound to cores where these are known to be ours, and not only so many of them."""
+    """Equal parts of this machine. They are bound to cores where this process may use all cores that it sees.
+
+    Where only the amount of processor time is limited, it is not known which cores are ours.
+    """
     allowed = sorted(os.sched_getaffinity(0))
     each = max(1, cores() // count)
     ours = len(allowed) == cores()

@@ -1,4 +1,4 @@
-"""Films by the engines of a Ray cluster whose nodes have a GPU of one machine each."""
+"""Measures films on a Ray cluster: each node has one GPU of this machine, and an engine on it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ RATE = Fraction(24)
 CRF = 17
 CLIP = 16
 WARM = 240
-"""Frames of the film with which engines are made ready."""
+"""Most frames of the film that warms the engines up."""
 STORE = 2 << 30
 """Bytes of each node's object store."""
 PATIENCE = 180.0
 """Seconds that a cluster may take to be ready."""
 EVERY = 0.1
-"""Seconds between two looks at what is done."""
+"""Seconds between two looks at the films' journals."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Drawn:
     path: Path
     frames: int
     warm: Path
-    """its beginning, as a film"""
+    """a film of its beginning, to warm up with"""
 
 
 def draw(folder: Path, size: str, frames: int) -> Drawn:
-    """Write it."""
+    """Write films of `size` (HxW), with so many frames."""
     height, width = map(int, size.split("x"))
     path, warm = folder / f"{size}.mp4", folder / f"{size}-warm.mp4"
     for each, count in ((path, frames), (warm, min(frames, WARM))):
@@ -63,12 +63,12 @@ def draw(folder: Path, size: str, frames: int) -> Drawn:
 
 
 def engine(checkpoint: Path, precision: str, lanes: int) -> EngineChoice:
-    """As the commands have it, but for the lanes."""
+    """The engine that the commands ask for, with so many segments at once (`lanes`)."""
     return EngineChoice(str(checkpoint), precision, seed=0, window=2, lanes=lanes)
 
 
 class Cluster:
-    """Nodes with a share each, and their engines, which this process begins and holds: commands find them ready."""
+    """A node for each share of the machine. This process starts their engines and keeps them, ready for commands."""
 
     def __init__(self, shares: Sequence[Share], engine: EngineChoice, film: Drawn, folder: Path) -> None:
         self._shares, self._engine, self._film, self._folder = shares, engine, film, folder
@@ -89,7 +89,7 @@ class Cluster:
         self._open.close()
 
     def _ready(self, holder: RayCluster) -> None:
-        """Every engine has drawn something. Raises TimeoutError."""
+        """Wait until every engine has drawn frames. Raises TimeoutError."""
         deadline, count = time.monotonic() + PATIENCE, len(self._shares)
         while len(holder.nodes()) < count:
             _wait(deadline)
@@ -104,9 +104,11 @@ class Cluster:
         interpolate_film(order, instant_client(), Silent(), None, holder)
 
     def measure(self, preset: str, commands: int, most: float) -> dict[str, Any]:
-        """A film per GPU, by so many commands: each with one, or one with all of them.
+        """Double as many films as there are GPUs, by a command for each film or by one for all of them.
 
-        most   seconds after which they are ended, and what they have done counts
+        most   seconds after which the commands are ended; the row then counts what they have done
+
+        Raises RuntimeError: a command failed.
         """
         count, here = len(self._shares), Path(tempfile.mkdtemp(dir=self._folder))
         folder, into = here / "in", here / "out"
@@ -160,7 +162,7 @@ class Cluster:
         }
 
     def _cpu(self, commands: Sequence[int]) -> dict[str, float]:
-        """Seconds of processor time so far: of all nodes, and of each command that still runs."""
+        """Seconds of processor time so far: of all `nodes`, and of each command that still runs, by process id."""
         found = {"nodes": sum(_seconds(each) for node in self._nodes for each in node.processes())}
         for pid in commands:
             with suppress(psutil.NoSuchProcess):
@@ -169,14 +171,17 @@ class Cluster:
 
 
 class Never:
-    """A client that no node asks for: the engines draw."""
+    """Makes the clients of nodes, of which none is asked for: the engines draw."""
 
     def __call__(self, number: int) -> Any:
-        raise AssertionError("an engine draws")
+        raise AssertionError("a node asked for a client, though it has an engine")
 
 
 class Progress:
-    """What is finished of some films, by their journals."""
+    """How many frames of some films are finished, as their journals say.
+
+    frames  of each finished film
+    """
 
     def __init__(self, targets: Sequence[Path], frames: int) -> None:
         self._each, self._frames = dict.fromkeys(targets, 0), frames
@@ -184,11 +189,11 @@ class Progress:
 
     @property
     def frames(self) -> int:
-        """Of all of them, as last seen."""
+        """Finished frames of all films, at the last look."""
         return sum(self._each.values())
 
     def look(self) -> int:
-        """How many frames there are now."""
+        """Read the journals. Returns the finished frames of all films."""
         for target in self._each:
             if target.exists():
                 self._each[target] = self._frames

@@ -1,4 +1,4 @@
-"""Pairs behind HAProxy: a TorchServe of the fused model per GPU."""
+"""Measures pairs behind HAProxy, with a TorchServe of the fused model per GPU."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ from bench.topologies.plan import FUSED, Plan, Serving, Work
 from server import Server
 
 WORKERS = 4
-"""Of each server, on its GPU."""
+"""Workers per server."""
 USERS = 96
-"""Callers per server: four servers' stay below HAProxy's maxconn."""
+"""Callers per server; those of four servers are fewer than HAProxy's maxconn."""
 GENERATORS = 4
-"""Processes of callers per server."""
+"""Processes per server in which the callers run."""
 BUFFER = 256 << 10
-"""Bytes of HAProxy's buffers, in which pairs of 480x854 fit, to be sent again elsewhere (docs/scaling.md)."""
+"""Bytes of HAProxy's buffers. A pair of 480x854 fits in: only then can HAProxy resend it (docs/scaling.md)."""
 START_S = 240.0
+"""Seconds that a server may take to start."""
 UP_S = 60.0
+"""Seconds within which HAProxy must send calls to all servers."""
 
 
 class Servers:
-    """One per share; started side by side, and stopped with the block."""
+    """A server for each share of the machine. They start side by side, and are stopped at the end of the block."""
 
     def __init__(self, shares: Sequence[Share], plan: Plan, checkpoint: Path, precision: str, folder: Path) -> None:
         self._shares, self._folder = shares, folder
@@ -69,7 +71,10 @@ class Servers:
         self._open.close()
 
     def measure(self, count: int, work: Work) -> dict[str, Any]:
-        """The first so many servers behind HAProxy, whose callers send one kind of work."""
+        """Measure the first `count` servers behind HAProxy, while callers send them one kind of work.
+
+        Raises TimeoutError: HAProxy does not send calls to all of them.
+        """
         servers, plan = self._servers[:count], self._plan
         folder = self._folder / f"haproxy{count}-{work.file}"
         folder.mkdir()
@@ -77,7 +82,7 @@ class Servers:
             deadline = time.monotonic() + UP_S
             while len(proxy.up()) < count:
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"HAProxy knows of {proxy.up()} after {UP_S:g} s")
+                    raise TimeoutError(f"HAProxy sends calls only to {proxy.up()} after {UP_S:g} s")
                 time.sleep(0.1)
             aim = Target(
                 proxy.url,
@@ -114,7 +119,7 @@ def _start(server: Server, share: Share) -> None:
 
 
 def _cpu(servers: Sequence[Server]) -> float:
-    """Seconds of processor time that they and their workers have taken."""
+    """Seconds of processor time that servers and their workers have used."""
     total = 0.0
     for server in servers:
         java = psutil.Process(server.java_pid)

@@ -1,4 +1,4 @@
-"""Tables and picture of what bench.gpus measured."""
+"""Writes the tables and the picture of what bench.gpus measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write(out: Path, found: dict[str, Any]) -> None:
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """A table per part."""
+    """The report: a table for films and one for pairs."""
     bound = "bound to cores of their own" if found["bound_to_cores"] else "not bound to cores"
     lines = [
         "# More GPUs of one host",
@@ -52,18 +52,18 @@ def markdown(found: Mapping[str, Any]) -> str:
             *_table(of_pairs, _PAIR_COLUMNS),
         ]
     if found["left_out"]:
-        lines += ["", "Left out, for want of time: " + "; ".join(found["left_out"]) + "."]
+        lines += ["", "Left out for lack of time: " + "; ".join(found["left_out"]) + "."]
     return "\n".join(lines) + "\n"
 
 
 def share_of_linear(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """A row's rate by the rate of the same work with one GPU times the row's number of GPUs; None: not measured."""
+    """A row's rate over what linear growth from one GPU would give; None: one GPU was not measured."""
     one = next((each for each in rows if each["gpus"] == 1 and _series(each)[:2] == _series(row)[:2]), None)
     return row["pairs_s"] / (row["gpus"] * one["pairs_s"]) if one else None
 
 
 def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Pairs per second by the number of GPUs, and where linear would be."""
+    """Draw pairs per second by the number of GPUs, and dotted what linear growth would give."""
     import matplotlib  # here, since it takes a second to import
 
     matplotlib.use("Agg")
@@ -91,7 +91,7 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _series(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is the same for the rows of one line; the first two, of those that one GPU's rate stands for."""
+    """What rows of one line have in common; rows that share the first two are compared with the same one-GPU rate."""
     if row["part"] == "pairs":
         return "pairs", row["work"]
     return "films", row["preset"], "a command per GPU" if row["commands"] == row["gpus"] else "one command"

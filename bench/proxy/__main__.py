@@ -41,36 +41,37 @@ from server import Server
 from server.settings import PROJECT
 
 NOTICE, WITHIN = 3.0, 120.0
-"""Seconds, of each drain."""
+"""Seconds of each drain: between its announcement and its beginning, and at most until calls are done."""
 UP_WITHIN = 300.0
+"""Seconds within which HAProxy must send calls to a server that was started."""
 
 
 class Run:
-    """One run against servers that have started."""
+    """One run, against servers that have started; each has a name: a, b, c."""
 
     def __init__(self, args: argparse.Namespace, servers: dict[str, Server], proxy: haproxy.Proxy) -> None:
         self.args, self.servers, self.proxy = args, servers, proxy
         self.began = time.time()
         self.happened: list[tuple[float, str]] = []
-        """(seconds since it began, what)"""
+        """(seconds since the run began, what happened)"""
         self.up: list[tuple[float, list[str]]] = []
         self.film: list[tuple[float, str, float, str | None]] = []
-        """calls by eden_client, as Locust's are told"""
+        """calls by eden_client, in the form of `read_calls`"""
         self.tried_again: list[str] = []
         self.unfinished: list[str] = []
         self.over = threading.Event()
 
     def now(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the run began."""
         return round(time.time() - self.began, 2)
 
     def tell(self, what: str) -> None:
-        """Note that something happens."""
+        """Record and print that something happens now."""
         self.happened.append((self.now(), what))
         print(f"{self.now():7.1f} s  {what}", flush=True)
 
     def play(self) -> None:
-        """All that is to happen, in turn."""
+        """Kill, start and drain servers in turn, while callers call."""
         pause = self.args.pause
         with ThreadPoolExecutor(3) as beside:
             others = [beside.submit(each) for each in (self._look, self._film_caller)]
@@ -94,7 +95,7 @@ class Run:
                 each.result()
 
     def kill(self, name: str) -> None:
-        """SIGKILL for its Java and all workers, as when its host goes away."""
+        """Kill (SIGKILL) a server's Java and all its workers, as when its host fails."""
         java = psutil.Process(self.servers[name].java_pid)
         family = [java, *java.children(recursive=True)]
         self.tell(f"{name} killed")
@@ -103,18 +104,18 @@ class Run:
         psutil.wait_procs(family, timeout=60)
 
     def start(self, name: str) -> None:
-        """Start it, and wait until HAProxy sends it calls."""
+        """Start a server, and wait until HAProxy sends it calls. Raises RuntimeError: that takes too long."""
         self.tell(f"{name} starts")
         self.servers[name].start()
         end = time.monotonic() + UP_WITHIN
         while name not in self.proxy.up():
             if time.monotonic() > end:
-                raise RuntimeError(f"HAProxy does not take {name} for ready within {UP_WITHIN:g} s")
+                raise RuntimeError(f"HAProxy sends no calls to server {name}, which was started {UP_WITHIN:g} s ago")
             time.sleep(0.1)
         self.tell(f"{name} up")
 
     def drain(self, name: str) -> None:
-        """Drain and stop it."""
+        """Drain and stop a server."""
         self.tell(f"{name} drained")
         if left := self.servers[name].drain(WITHIN, NOTICE):
             self.unfinished.append(f"{name}: {left}")
@@ -125,7 +126,7 @@ class Run:
             self.up.append((self.now(), self.proxy.up()))
 
     def _film_caller(self) -> None:
-        """Clips one after another, by the fused model and by the chain in turn."""
+        """Send clips one after another by eden_client, by the fused model and by the chain in turn."""
         scene = Scene(7, *map(int, self.args.frame_size.split("x")))
         clip = [scene.frame(index) for index in range(5)]
         with contextlib.ExitStack() as stack:
@@ -155,7 +156,10 @@ class Run:
 def locust(
     proxy: haproxy.Proxy, route: str, users: dict[str, int], calls: Path, args: argparse.Namespace
 ) -> Iterator[None]:
-    """Users by name that call until the end, and note every call in `calls`."""
+    """Locust, whose users call while the block lasts, and write every call into the file `calls`.
+
+    users  their number, by the name of their class
+    """
     options = ["--route", route, "--frame-size", args.frame_size, "--send", "jpeg", "--answer", "jpeg", "--clip", "4"]
     options += ["--rate", str(args.rate), "--token", proxy.key, "--host", proxy.url, "--check-every", "10"]
     options += ["--headless", "--only-summary", "-u", str(sum(users.values())), "-r", "10", "--stop-timeout", "120"]
@@ -167,7 +171,7 @@ def locust(
 
 
 def pack(folder: Path) -> Path:
-    """The model store. Raises SystemExit."""
+    """Pack a small network of random numbers. Returns the model store. Raises SystemExit: packing failed."""
     write_random(folder / "weights")
     command: list[str | Path] = [PROJECT / "archive.sh", "--output", folder / "store", "--in-place"]
     command += ["--checkpoint", folder / "weights", "--topology", "both", "--set", "threads=1"]
@@ -178,7 +182,7 @@ def pack(folder: Path) -> Path:
 
 
 def read_calls(file: Path) -> list[list[Any]]:
-    """What Locust noted."""
+    """The calls in a file: [when it ended (Unix time), name, seconds, error or None]."""
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 

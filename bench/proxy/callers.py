@@ -1,7 +1,6 @@
-"""A Locust file: pairs, clips and the chain of loadtest/, with a line in a file for each call that was made.
+"""A Locust file: the users of loadtest/ that send pairs and clips, with every call written into a file.
 
-CALLS_FILE in the environment names the file: JSON lines of [when it ended (time.time()), what, seconds, what went
-wrong].
+CALLS_FILE in the environment names the file, of JSON lines: [when it ended (Unix time), name, seconds, error or null].
 """
 
 from __future__ import annotations

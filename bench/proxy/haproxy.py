@@ -1,4 +1,4 @@
-"""HAProxy with the configuration that ships, but for its addresses, files and servers: deploy/haproxy.cfg."""
+"""Runs HAProxy with deploy/haproxy.cfg, in which only addresses, files and servers are changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROGRAM = (
     or shutil.which("haproxy")
     or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
 )
-"""None where it is not installed (apt install haproxy), nor named by EDEN_HAPROXY."""
+"""Path of the program; None: it is neither installed (apt install haproxy) nor named by EDEN_HAPROXY."""
 
 BEHIND = {"disable_token_authorization": True}
 """Changes to config.properties of a server behind it: HAProxy asks callers for their keys."""
@@ -34,29 +34,29 @@ BEHIND = {"disable_token_authorization": True}
 
 @dataclass(frozen=True)
 class Proxy:
-    """A HAProxy that runs."""
+    """A running HAProxy."""
 
     url: str
     operator: str
-    """where it tells how it goes"""
+    """address of its page for operators"""
     key: str
-    """a caller's"""
+    """which callers send as their token"""
     stats: Path
-    """its admin socket"""
+    """path of its admin socket"""
 
     def servers(self) -> dict[str, dict[str, str]]:
-        """What it knows of each server, by name: its `status`, calls under way (`scur`), retries (`wretr`) ..."""
+        """Its statistics of each server, by name: `status`, calls under way (`scur`), retries (`wretr`) and so on."""
         head, *rows = self.say("show stat").lstrip("# ").strip().splitlines()
         names = head.split(",")
         told = (dict(zip(names, row.split(","), strict=True)) for row in rows)
         return {row["svname"]: row for row in told if row["pxname"] == "eden" and row["svname"] != "BACKEND"}
 
     def up(self) -> list[str]:
-        """The servers to which it sends calls."""
+        """Names of the servers to which it sends calls."""
         return [name for name, row in self.servers().items() if row["status"].startswith("UP")]
 
     def say(self, line: str) -> str:
-        """A command of its admin socket, and the answer."""
+        """Send a command to its admin socket. Returns the answer."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(60)
             connection.connect(str(self.stats))
@@ -70,7 +70,9 @@ class Proxy:
 def configured(
     servers: Mapping[str, Ports], port: int, operator: int, folder: Path, key: str, buffer: int | None = None
 ) -> Path:
-    """The shipped configuration, on these ports of loopback, for these servers, with its files in `folder`.
+    """Write a configuration into `folder`: deploy/haproxy.cfg for these servers. Returns its path.
+
+    port, operator  where HAProxy listens on loopback, for callers and for operators
 
     buffer   tune.bufsize, bytes; None: as it ships
     """
@@ -98,7 +100,7 @@ def configured(
 def running(
     servers: Mapping[str, Ports], folder: Path, key: str = "a-caller-s-own", buffer: int | None = None
 ) -> Iterator[Proxy]:
-    """HAProxy before these servers, whether or not they run yet; its log is `folder`/haproxy.log.
+    """Run HAProxy before these servers, whether or not they run yet; its log is `folder`/haproxy.log.
 
     buffer   tune.bufsize, bytes; None: as it ships
 
@@ -132,10 +134,10 @@ def _answers(proxy: Proxy) -> bool:
 
 
 def ports_of(servers: Sequence[Server]) -> dict[str, Ports]:
-    """Ports of servers by the names that they get: a, b, c ..."""
+    """The servers' ports, by the names that servers get here: a, b, c and so on."""
     return {chr(ord("a") + number): each.ports for number, each in enumerate(servers)}
 
 
 def _put(text: str, found: re.Match[str]) -> str:
-    """What stands in place of what was found; that itself where there is nothing to put."""
+    """`text` in place of what was found; what was found, where `text` is empty."""
     return text or found[0]

@@ -1,4 +1,4 @@
-"""Table and picture of what became of the calls."""
+"""Writes the tables and the picture of calls at servers behind HAProxy."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ import numpy as np
 from bench import machine
 
 MOMENT = 1.0
-"""Seconds within which what happens happens together."""
+"""Events at most so many seconds apart count as one."""
 BIN = 5.0
-"""Seconds over which the median is taken for the picture's line."""
+"""Seconds of calls of which each point of the picture's line is the median."""
 
 
 def write(out: Path, found: dict[str, Any]) -> None:
-    """OUT.json, OUT.md, OUT.png."""
+    """Write `out` with .json, .md and .png."""
     out.with_suffix(".json").write_text(json.dumps(found) + "\n")
     out.with_suffix(".md").write_text(markdown(found))
     picture(out.with_suffix(".png"), found)
 
 
 def phases(found: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """(what happened last, from, to), in seconds since the beginning."""
+    """(the event that began it, start, end) of each phase of the run, in seconds since the run began."""
     times = [0.0, *(at for at, _ in found["happened"]), found["seconds"]]
     names = ["three serve", *(what for _, what in found["happened"])]
     return [each for each in zip(names, times[:-1], times[1:], strict=True) if each[2] - each[1] > MOMENT]
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """What came of the calls, and when."""
+    """The report: what came of the calls, by kind of call and by phase."""
     of_kind = defaultdict(list)
     for _, what, took, wrong in found["calls"]:
         of_kind[what].append((took, wrong))
@@ -67,7 +67,7 @@ def markdown(found: dict[str, Any]) -> str:
             "",
             "What failed, and when:",
             "",
-            "| calls | what was said | times | at, s |",
+            "| calls | error | times | at, s |",
             "| --- | --- | --- | --- |",
         ]
         why = Counter((what, _short(wrong)) for _, what, wrong in failed)
@@ -75,13 +75,13 @@ def markdown(found: dict[str, Any]) -> str:
             at = ", ".join(f"{at:.1f}" for at, of, wrong in failed if (of, _short(wrong)) == (what, said))
             lines.append(f"| {what} | {said} | {count} | {at} |")
     if again:
-        lines += ["", "What eden_client met, and tried again:", ""]
+        lines += ["", "Errors after which eden_client tried again:", ""]
         lines += [f"- {count} x {said}" for said, count in Counter(map(_short, again)).items()]
     return "\n".join(lines) + "\n"
 
 
 def _short(wrong: str) -> str:
-    """Without what differs from call to call."""
+    """An error without its parts that differ from call to call."""
     return re.sub(r"http://127\.0\.0\.1:\d+", "the proxy", " ".join(wrong.split()))[:160].replace("|", "/")
 
 

@@ -162,7 +162,7 @@ def markdown(found: dict[str, Any]) -> str:
         "",
         "Attempts that failed, and were repeated:",
         "",
-        *_table(("what was said", "why", "attempts"), [[*map(str, row)] for row in record["troubles"]]),
+        *_table(("answer", "reason", "attempts"), [[*map(str, row)] for row in record["troubles"]]),
         "",
         "Calls that need not succeed:",
         "",
