@@ -47,7 +47,7 @@ from bench.topologies.plan import FUSED, QUICK_PLAN, Serving
 from eden.random_weights import write_random
 from eden_client import EdenClient
 from eden_client.film.cluster.ray_cluster import FilmOnCluster, RayCluster
-from eden_client.film.executors import Hearer
+from eden_client.film.executors import Observer
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.order import Order
 from eden_client.film.plan.scouting import ScoutJob
@@ -269,8 +269,8 @@ class Counting(RayCluster):
             finally:
                 self.cutting += time.thread_time() - begun
 
-        def timed_run(task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
-            run(task, jobs, hearer)
+        def timed_run(task: FilmTask, jobs: Iterator[SegmentJob], observer: Observer) -> None:
+            run(task, jobs, observer)
             self.ended = time.process_time()
 
         executor._excerpts.cut = timed_cut  # type: ignore[method-assign]
@@ -303,7 +303,7 @@ class Planning:
         futures.wait([found])
         return found
 
-    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
+    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], observer: Observer) -> None:
         self.jobs = sum(1 for _ in jobs)
         raise Enough
 

@@ -1,6 +1,6 @@
-"""Who makes the segments of a film: processes of this machine. A lost one's segment is made by another.
+"""Makes the segments of a film by processes of this machine. If a process is lost, another makes its segment again.
 
-The first one is made by this process, which is there already: so the first frame comes while the others start.
+The first segment is made by this process, which is already running, while the others start.
 """
 
 from __future__ import annotations
@@ -35,51 +35,49 @@ from eden_client.trace.recording import Trace
 from media import MediaError
 
 TRIES = 3
-"""How often a segment is begun whose process ends without a word: it may be the segment's doing."""
+"""How often a segment is begun if its process ends unasked each time. Then the segment may be the cause."""
 _PATIENCE = 1.0
-"""Seconds that a thread of this process gets to end: it may wait for the server."""
+"""Seconds to wait for the end of this process's thread, which may itself wait for the server."""
 _LEAVING = 10.0
-"""Seconds that another process gets to tidy up when it is told to end, before it is killed."""
-
-
+"""Seconds that another process gets to end when it is told to, before it is killed."""
 _IDLE = {"OPENBLAS_NUM_THREADS": "1"}
-"""NumPy's library for matrices, which no film needs, would start threads for all cores, which spin for a while."""
+"""Environment of those processes. NumPy's matrix library, unused here, would start a thread per core, which spins."""
 
 
-class Hearer(Protocol):
-    """Who is told how the segments come along; by one thread."""
+class Observer(Protocol):
+    """Is told of the progress of the segments, by one thread."""
 
     def joined(self) -> None:
-        """One more process is at work; not told of one in place of another that was lost."""
+        """One more process is at work. This is not called for one that takes the place of a lost one."""
 
     def finished(self, entry: Entry, traffic: dict[str, float]) -> None:
-        """A segment is made."""
+        """A segment is finished. `traffic`: counts of requests and bytes of the process that made it."""
 
     def wrote(self, what: Written, times: Mapping[Stage, float]) -> None:
-        """A frame is encoded, or what an encoder held back; meanwhile other stages were so long at work."""
+        """Frames are encoded, or an encoder was flushed. `times`: seconds of work per other stage, meanwhile."""
 
     def lost(self, frames: int) -> None:
-        """So many frames that were encoded have to be made again."""
+        """`frames` that were encoded have to be made again."""
 
     def trouble(self, error: ServerTrouble) -> None:
-        """A call is tried again."""
+        """A call failed, and is tried again."""
 
     def note(self, text: str) -> None:
-        """Something to know."""
+        """A note for the user, one line."""
 
 
 class Executor(Protocol):
-    """Makes segments."""
+    """Makes the segments of a film."""
 
     @property
     def at_once(self) -> int:
-        """Segments that are made at the same time."""
+        """Most segments that are made at the same time."""
 
     def scout(self, job: ScoutJob) -> Future[list[Scouted]]:
-        """Have a stretch of the film looked at while `run` goes on; by any thread."""
+        """Have a stretch of the film compared while `run` goes on. Thread-safe."""
 
-    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
-        """Make all segments, in any order, anywhere. Raises what making one raises, or what `jobs` raises."""
+    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], observer: Observer) -> None:
+        """Make all segments, in any order. Raises what `jobs` raises, and MediaError, EdenError or OSError."""
 
 
 class Cluster(Protocol):
@@ -87,14 +85,14 @@ class Cluster(Protocol):
 
     @property
     def side_by_side(self) -> int:
-        """Segments that one of them makes at the same time, at most."""
+        """Most segments that one machine makes at the same time."""
 
     def executor(self, film: Film, order: Order, trace: Trace | None) -> Executor:
-        """What makes the segments of a film. Raises MediaError: none that they can make."""
+        """An executor for a film. Raises MediaError: the film is of a kind that cannot be sent in parts."""
 
 
 class _Worker(ABC):
-    """Makes segments, one after the other. `tell`: what it has to say, None once it has ended."""
+    """Makes segments, one after the other. `tell` is called with its messages, and with None once it has ended."""
 
     lasts = True
     """Whether it makes another segment after its first."""
@@ -103,13 +101,13 @@ class _Worker(ABC):
         self._tell = tell
         self.job: SegmentJob | _Wanted | None = None
         self.made: int | None = None
-        """number of the segment that it has made last"""
+        """number of the last segment that it has finished"""
         self.ready = False
         self.frames = 0
-        """that it has encoded for this job"""
+        """frames that it has encoded for this job"""
 
     def give(self, job: SegmentJob) -> None:
-        """Have it make a segment."""
+        """Let it make a segment."""
         self.job = job
         self._begin(job)
 
@@ -118,15 +116,15 @@ class _Worker(ABC):
 
     @abstractmethod
     def end(self) -> None:
-        """Have it end, whatever it does."""
+        """Tell it to end, whatever it is doing."""
 
     @abstractmethod
     def close(self) -> int:
-        """Wait for its end; its exit code."""
+        """Wait for its end. Returns its exit code."""
 
 
 class _Process(_Worker):
-    """Another process of this machine. Looks at stretches of the film, too."""
+    """Another process of this machine. It also compares stretches of the film."""
 
     def __init__(self, tell: Callable[[_Worker, Message | None], None], start: Start) -> None:
         super().__init__(tell)
@@ -140,12 +138,12 @@ class _Process(_Worker):
         self._send(job)
 
     def scout(self, wanted: _Wanted) -> None:
-        """Have it look at a stretch."""
+        """Let it compare a stretch."""
         self.job = wanted
         self._send(wanted.job)
 
     def end(self) -> None:
-        self._close(self._process.stdin)  # at which it removes what it has in shared memory, and ends
+        self._close(self._process.stdin)  # then it removes its files in shared memory, and ends
 
     def close(self) -> int:
         try:
@@ -165,7 +163,7 @@ class _Process(_Worker):
 
     def _send(self, what: Start | SegmentJob | ScoutJob) -> None:
         assert self._process.stdin is not None
-        with suppress(OSError):  # it has ended: the thread that listens to it says so
+        with suppress(OSError):  # it has ended, which `_listen` reports
             self._process.stdin.write(pickle.dumps(what))
             self._process.stdin.flush()
 
@@ -174,7 +172,12 @@ class _Process(_Worker):
         while True:
             try:
                 message = pickle.load(self._process.stdout)
-            except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # it has ended, in mid-word if killed
+            except (
+                EOFError,
+                OSError,
+                ValueError,
+                pickle.UnpicklingError,
+            ):  # it has ended; killed, perhaps within a message
                 self._tell(self, None)
                 return
             self._tell(self, message)
@@ -218,10 +221,10 @@ class _Here(_Worker):
 
 @dataclass(frozen=True)
 class LocalProcesses:
-    """As many processes of this machine as `count`, this one among them for the first segment.
+    """Makes segments by `count` processes of this machine, of which this one makes only the first segment.
 
-    connect   makes the client in each of the others: plain data
-    client    of this process
+    connect   makes the client in each of the others; it can be pickled
+    client    the client of this process
     """
 
     count: int
@@ -235,22 +238,22 @@ class LocalProcesses:
     def at_once(self) -> int:
         return self.count
 
-    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
+    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], observer: Observer) -> None:
         """Make all segments. Raises MediaError, EdenError or OSError."""
-        run = _Run(Start(task, self.connect), self.client, self.count, jobs, hearer, self._events)
+        run = _Run(Start(task, self.connect), self.client, self.count, jobs, observer, self._events)
         try:
             run.until_all_is_done()
         finally:
             self._over.set()
-            for future in list(self._asked):  # who waits for it is let go
+            for future in list(self._asked):  # releases the planner, which may wait for it
                 future.cancel()
             run.end()
 
     def scout(self, job: ScoutJob) -> Future[list[Scouted]]:
-        """Have a stretch looked at by one of the other processes while `run` goes on; by any thread."""
+        """Have a stretch compared by one of the other processes while `run` goes on. Thread-safe."""
         future = Future[list[Scouted]]()
         self._asked.add(future)
-        future.add_done_callback(self._asked.discard)  # what was found in all of a film would be much
+        future.add_done_callback(self._asked.discard)  # the results of a whole film would need much memory
         self._events.put(_Wanted(job, future))
         if self._over.is_set():
             future.cancel()
@@ -259,7 +262,7 @@ class LocalProcesses:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The planner wants a stretch to be looked at."""
+    """A stretch that the planner wants to be compared."""
 
     job: ScoutJob
     future: Future[list[Scouted]]
@@ -280,7 +283,7 @@ class _Run:
     client: EdenClient
     count: int
     jobs: Iterator[SegmentJob]
-    hearer: Hearer
+    observer: Observer
     _events: _Events
     _workers: list[_Worker] = field(default_factory=list)
     _waiting: list[SegmentJob] = field(default_factory=list)
@@ -323,12 +326,12 @@ class _Run:
                 worker.ready = True
                 if sum(each.ready for each in self._workers) > self._most_ready:
                     self._most_ready += 1
-                    self.hearer.joined()
+                    self.observer.joined()
             case Wrote(what, times):
                 worker.frames += what.frames
-                self.hearer.wrote(what, times)
+                self.observer.wrote(what, times)
             case Trouble(error):
-                self.hearer.trouble(error)
+                self.observer.trouble(error)
             case Saw(found):
                 assert isinstance(worker.job, _Wanted)
                 worker.job.tell(found)
@@ -340,25 +343,25 @@ class _Run:
                 if not worker.lasts:
                     self._workers.remove(worker)
                 self._plan.make_room()
-                self.hearer.finished(entry, traffic)
+                self.observer.finished(entry, traffic)
             case Failed(error):
                 raise error
 
     def _lost(self, worker: _Worker) -> None:
-        """A process has ended without having been told to."""
+        """A process has ended unasked: have its work done by another. Raises MediaError: too often for one segment."""
         self._workers.remove(worker)
         code = worker.close()
         job = worker.job
         if job is None:
-            return  # another is begun when there is something to do
+            return  # another is started when there is something to do
         if isinstance(job, _Wanted):
             job.tell(None)
             return
         self._tries[job.number] = self._tries.get(job.number, 0) + 1
         if self._tries[job.number] >= TRIES:
             raise MediaError(f"the process that made segment {job.number} ended {TRIES} times ({_ended(code)})")
-        self.hearer.lost(worker.frames)
-        self.hearer.note(f"a process that made a segment was lost ({_ended(code)}); another makes it")
+        self.observer.lost(worker.frames)
+        self.observer.note(f"a process that made a segment was lost ({_ended(code)}); another makes it")
         self._waiting.insert(0, job)
 
     def _hand_out(self) -> None:
@@ -398,10 +401,15 @@ class _Run:
 
 
 def next_for(made: int | None, waiting: Sequence[int], in_hand: Collection[int], count: int) -> int:
-    """The place of the job that a worker gets, which has made segment `made` last.
+    """The index in `waiting` of the segment that a worker makes next.
 
-    The one behind that, if it waits: its pictures are decoded from where the worker has left off, and not from the key
-    frame before them. And so, as long as there are jobs for all `count`, none that follows on one in hand.
+    made      the last segment that it has finished; None: there is none
+    waiting   segments that wait
+    in_hand   segments that are being made
+    count     number of workers
+
+    It is the segment after `made`, if that waits: the worker decodes on from where it is, rather than from the key
+    frame before. For the same reason it is none that follows one in hand, as long as more than `count` segments wait.
     """
     if made is not None and made + 1 in waiting:
         return waiting.index(made + 1)

@@ -41,7 +41,7 @@ from eden_client.film.cluster.node_task import (
     make_segment,
     software,
 )
-from eden_client.film.executors import Hearer
+from eden_client.film.executors import Observer
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.order import Order
 from eden_client.film.plan.scouting import Scouted, ScoutJob
@@ -184,11 +184,11 @@ class FilmOnCluster:
             self._scouted = self._cluster.put((self._known, self._stretches.head))
         return self._cluster.look_at(self._scouted, job, sent)
 
-    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], hearer: Hearer) -> None:
+    def run(self, task: FilmTask, jobs: Iterator[SegmentJob], observer: Observer) -> None:
         """Make all segments. Raises MediaError, EdenError or OSError."""
         order = self._order
         sent = SentFilm(task, self._known, self._film.look, order.source_fps, order.strict, software())
-        run = _Run(self._cluster, self._excerpts, self._shared, sent, jobs, hearer, self._trace)
+        run = _Run(self._cluster, self._excerpts, self._shared, sent, jobs, observer, self._trace)
         try:
             run.until_all_is_done()
         finally:
@@ -219,7 +219,7 @@ class _Run:
     shared: SharedFile | None
     film: SentFilm
     jobs: Iterator[SegmentJob]
-    hearer: Hearer
+    observer: Observer
     trace: Trace | None
     _events: queue.SimpleQueue[Planned[tuple[SegmentJob, Sent]] | _Answered] = field(default_factory=queue.SimpleQueue)
     _open: dict[int, _Open] = field(default_factory=dict)
@@ -282,7 +282,7 @@ class _Run:
         self._open[job.number] = _Open(job, self.cluster.make(self._film, self._head, job, sent, tell), lost)
         while self._joined < min(len(self._open), self._slots):
             self._joined += 1
-            self.hearer.joined()
+            self.observer.joined()
 
     def _answered(self, segment: _Open, answer: Made | NotMade | NeedsAll | BaseException) -> None:
         match answer:
@@ -302,11 +302,11 @@ class _Run:
         for name, data in made.files.items():
             (folder / name).write_bytes(data)
         for trouble in made.troubles:
-            self.hearer.trouble(trouble)
+            self.observer.trouble(trouble)
         if self.trace:
             self.trace.add(made.spans)
-        self.hearer.wrote(made.what, made.times)
-        self.hearer.finished(made.entry, dict(made.traffic))
+        self.observer.wrote(made.what, made.times)
+        self.observer.finished(made.entry, dict(made.traffic))
         self._plan.make_room()
 
     def _look(self) -> None:
@@ -317,9 +317,9 @@ class _Run:
             for node in self.cluster.nodes()
         }
         for node in self._nodes.keys() - nodes.keys():
-            self.hearer.note(f"a node was lost ({self._nodes[node]}); Ray makes its segments on others")
+            self.observer.note(f"a node was lost ({self._nodes[node]}); Ray makes its segments on others")
         for node in nodes.keys() - self._nodes.keys() if self._nodes else ():
-            self.hearer.note(f"a node has joined ({nodes[node]})")
+            self.observer.note(f"a node has joined ({nodes[node]})")
         self._nodes = nodes
         slots = self.cluster.slots()
         if slots > self._slots:

@@ -1,4 +1,4 @@
-"""Which codec, pixel format and options a result gets: the user's, else what keeps most and still plays."""
+"""Chooses a result's codec, pixel format and options: the user's, else those that lose least and can be played."""
 
 from __future__ import annotations
 
@@ -27,24 +27,26 @@ class Encoding:
     codec: str
     """FFmpeg's name of the encoder"""
     pixel_format: str
+    """FFmpeg's name"""
     options: tuple[tuple[str, str], ...] = ()
+    """(name, value) of the encoder's options"""
     pad: bool = False
-    """Sides are made even by repeating the last column or row."""
+    """whether odd sides are made even, by repeating the last column or row"""
 
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""File endings and FFmpeg's names of what they stand for."""
+"""File endings, and FFmpeg's names of the formats that they stand for."""
 
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1", "prores": "prores_ks"}
-"""Short names and FFmpeg's encoders; any other encoder goes by FFmpeg's own name."""
+"""Short names of codecs, and FFmpeg's encoders for them. Other encoders are chosen by FFmpeg's names."""
 
 _ALIASES = {"h265": "hevc", "x264": "h264", "x265": "hevc"}
 _CRF_OF_HARDWARE = {"h264": 17, "hevc": 19, "vp9": 24, "av1": 24}
 _DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24}
 _DEFAULT_PRESET = {"libx264": "medium", "libx265": "medium", "libvpx-vp9": "4", "libsvtav1": "8"}
 _FIXED = {
-    # Without it libx264 writes other bytes on other processors; on some that know AVX-512, small pictures are coded now
-    # this way and now that on the same one.
+    # Without it, the bytes that libx264 writes depend on the processor; with AVX-512, those of small pictures may even
+    # differ from run to run.
     "libx264": {"x264-params": "cpu-independent=1"},
     "libx265": {"x265-params": "log-level=none:pools=none:frame-threads=1"},
     "libvpx-vp9": {"b": "0", "deadline": "good", "row-mt": "1"},
@@ -52,10 +54,13 @@ _FIXED = {
     "ffv1": {"level": "3", "slices": "4", "slicecrc": "1"},
 }
 _PLAYED_AS_420 = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
+"""Encoders whose films many players can show only in 4:2:0."""
 _PLAIN = ("yuv4", "yuva4", "gbr", "bgr0", "bgra", "rgb24", "nv12", "nv16", "p0", "p2")
+"""Beginnings of the names of common pixel formats, which are preferred."""
 _EVEN = ("libx264", "libx265", "libsvtav1")
+"""Encoders that need even sides where chroma is subsampled."""
 _STATES_ASPECT = ("libx264", "libx265")
-"""In their own data: PyAV has no way to tell it to Matroska's writer."""
+"""Encoders that state the pixel aspect in their own data, since PyAV cannot pass it to Matroska's writer."""
 _TWO_VIEWS = ("left_right", "right_left", "top_bottom", "bottom_top")
 STEREO_MODES = {
     "webm": _TWO_VIEWS,
@@ -69,12 +74,13 @@ STEREO_MODES = {
         *("block_lr", "block_rl"),
     ),
 }
-"""Ways of putting two views into one picture, by the containers that say so."""
+"""The layouts of two views in one picture that a container can state, by container."""
 _REFUSED = {"mov": ("vp8", "vp9", "av1")}
-"""Codecs that FFmpeg has a tag for in a container, and its muxer does not take."""
+"""Codecs that a container's muxer refuses, though FFmpeg lists them for it."""
 _LEAST = {"libx265": (16, 64)}
-"""Rows and columns of a picture. With fewer than 64 columns it overwrites memory that is not its own."""
+"""Fewest rows and columns of a picture. With fewer than 64 columns, libx265 overwrites memory of others."""
 _MOST_PER_SECOND = {"libsvtav1": 240}
+"""Most frames per second."""
 _FAMILIES = {
     "hevc": "hevc",
     "h264": "h264",
@@ -94,14 +100,14 @@ def choose_encoding(
     preset: str | None,
     pixel_format: str | None,
 ) -> tuple[Encoding, list[str]]:
-    """How to write a film of `video_format` to a file with that ending, and what a user should know about it.
+    """The encoding of a film of `video_format` in a file with that ending, and notes for the user.
 
-    None leaves a choice to us. Raises MediaError: an ending, codec, quality or pixel format that cannot be had, or
-    pictures that the codec does not take.
+    What is None is chosen here. Raises MediaError: the ending, codec, quality, preset or pixel format is unknown or
+    does not fit the others, or the codec does not take such pictures.
     """
     container = CONTAINERS.get(ending.lower())
     if container is None:
-        raise MediaError(f"unknown kind of file {ending!r}: {', '.join(CONTAINERS)} are known")
+        raise MediaError(f"unknown kind of file {ending!r}; known are {', '.join(CONTAINERS)}")
     encoder = _encoder(codec) if codec else _default_encoder(video_format, container)
     if not _fits(encoder, container):
         raise MediaError(f"{ending} cannot hold {codec or encoder}")
@@ -109,7 +115,7 @@ def choose_encoding(
         raise MediaError(f"raw video is not written to {ending}: ffv1 is lossless too, and OUTPUT - writes y4m")
     _check_limits(encoder, video_format)
     offered = [each.name for each in av.Codec(encoder, "w").video_formats or []]
-    offered = offered or [pixel_format or video_format.pixel_format]  # some do not say what they take
+    offered = offered or [pixel_format or video_format.pixel_format]  # some encoders do not list their formats
     if hardware(encoder):
         offered = usable_formats(encoder, offered)
     chosen, notes = choose_pixel_format(video_format, offered, pixel_format, encoder)
@@ -121,7 +127,7 @@ def choose_encoding(
     if lost := [*lost, *video_format.lost]:
         notes.append(f"left out, cannot be stated in {ending} with {encoder}: {', '.join(lost)}")
     if chosen.startswith("yuva") and encoder == "libvpx-vp9":
-        options["auto-alt-ref"] = "0"  # it cannot do both
+        options["auto-alt-ref"] = "0"  # libvpx cannot combine transparency with alternate reference frames
     if encoder == "prores_ks":
         options["profile"] = "4444" if "444" in chosen else "hq"
     height, width = video_format.size
@@ -129,7 +135,9 @@ def choose_encoding(
     subsampled = not shape.is_rgb and shape.chroma_width() < 16
     pad = (encoder in _EVEN or hardware(encoder) is not None) and subsampled and (width % 2 == 1 or height % 2 == 1)
     if pad:
-        notes.append(f"{width}x{height} is odd: {encoder} in {chosen} needs even sides, the last ones are repeated")
+        notes.append(
+            f"{width}x{height} is odd: {encoder} in {chosen} needs even sides, so the last column or row is repeated"
+        )
     if video_format.aspect != 1 and container in ("matroska", "webm") and encoder not in _STATES_ASPECT:
         notes.append(
             f"pixels of {video_format.aspect} become square: {ending} keeps their shape with h264 and hevc only"
@@ -146,7 +154,7 @@ def holds(ending: str, codec: str) -> bool:
 
 
 def refusal(encoder: str, size: tuple[int, int], pixel_format: str, rate: Fraction, why: str) -> str:
-    """What to tell a user whose pictures, `size` rows and columns, an encoder does not take."""
+    """The message that an encoder does not take pictures of `size` (H, W) at `rate` per second; `why`: its reason."""
     kind = hardware(encoder)
     pictures = f"{size[1]}x{size[0]} in {pixel_format}, {float(rate):.6g} per second"
     if kind:
@@ -181,7 +189,7 @@ def _encoder(codec: str) -> str:
 
 
 def _default_encoder(video_format: VideoFormat, container: str) -> str:
-    """The source's own kind, where the container takes it; else what players of that container expect."""
+    """The encoder for the source's codec where the container takes it; else what players of that container expect."""
     if video_format.alpha:
         return {"mov": "prores_ks", "webm": "libvpx-vp9", "matroska": "ffv1"}.get(container, "libx264")
     family = _FAMILIES.get(video_format.codec, "")
@@ -189,7 +197,7 @@ def _default_encoder(video_format: VideoFormat, container: str) -> str:
     large = {name: all(a >= b for a, b in zip(video_format.size, least, strict=True)) for name, least in _LEAST.items()}
     if not large.get(own, True) or video_format.rate > _MOST_PER_SECOND.get(own, video_format.rate):
         own = ""
-    plays = own != "ffv1" or container == "matroska"  # MP4 may hold FFV1, but who would play it
+    plays = own != "ffv1" or container == "matroska"  # MP4 can hold FFV1, but hardly any player shows it
     if own and plays and _fits(own, container) and (own != "libx264" or video_format.bits == 8):
         return own
     if container == "webm":
@@ -206,13 +214,16 @@ def _fits(encoder: str, container: str) -> bool:
 
 @cache
 def supported(container: str) -> frozenset[str]:
-    """The encoders for which FFmpeg has a place in a container, by its tables."""
+    """The encoders that FFmpeg lists for a container."""
     with av.open(io.BytesIO(), "w", format=container) as probe:
         return frozenset(probe.supported_codecs)
 
 
 def _quality(encoder: str, crf: int | None, preset: str | None) -> dict[str, str]:
-    """The options for a quality (lower is better) and a preset, where the encoder has such a thing."""
+    """The encoder's options for a quality (lower is better) and a preset; None: its defaults.
+
+    Raises MediaError: the encoder has no quality or presets to choose.
+    """
     options: dict[str, str] = {}
     kind = hardware(encoder)
     if kind:
@@ -235,10 +246,10 @@ def _quality(encoder: str, crf: int | None, preset: str | None) -> dict[str, str
 def choose_pixel_format(
     video_format: VideoFormat, offered: Sequence[str], wanted: str | None, holder: str
 ) -> tuple[str, list[str]]:
-    """The one of the pixel formats offered that is wanted, or else loses least; and what a user should know about it.
+    """The pixel format that is wanted, or else the one that loses least of those offered; and notes for the user.
 
-    holder   of the pictures: an encoder, or y4m
-    Raises MediaError: what is wanted is not among them.
+    holder   what is to hold the pictures: an encoder, or y4m
+    Raises MediaError: the wanted format is not offered.
     """
     if wanted is not None and wanted not in offered:
         raise MediaError(f"{holder} does not take {wanted}; it takes {', '.join(offered)}")
@@ -249,7 +260,7 @@ def choose_pixel_format(
     if bits < video_format.bits:
         notes.append(f"the source has {video_format.bits} bits per colour, {name} keeps {bits}")
     elif video_format.bits > 8:
-        notes.append(f"{video_format.bits} bits are kept; the frames in between are made of 8")
+        notes.append(f"{video_format.bits} bits are kept per colour; frames in between have 8")
     if video_format.alpha and not any(c.is_alpha for c in chosen.components):
         notes.append(f"transparency is lost (on black): {holder} in {name} has none")
     if wanted is None and _coarser(video_format, name):
@@ -261,7 +272,7 @@ def choose_pixel_format(
 
 
 def _chroma(pixel_format: str) -> tuple[int, int]:
-    """Columns and rows of colour for 16x16 pixels; none where there is only grey."""
+    """Columns and rows of chroma samples for 16x16 pixels; 0 where there is only grey."""
     shape = PixelFormat(pixel_format, 16, 16)
     if shape.is_rgb or pixel_format == "pal8":
         return 16, 16
@@ -269,12 +280,12 @@ def _chroma(pixel_format: str) -> tuple[int, int]:
 
 
 def _coarser(video_format: VideoFormat, name: str) -> bool:
-    """Whether colours have fewer columns or rows in a pixel format than in the film."""
+    """Whether a pixel format has fewer columns or rows of chroma than the film."""
     return any(there < here for there, here in zip(_chroma(name), _chroma(video_format.pixel_format), strict=True))
 
 
 def _loss(video_format: VideoFormat, holder: str, name: str) -> tuple[int, ...]:
-    """What a pixel format loses of the source, worst first; then what it wastes."""
+    """How much a pixel format loses of the source, worst losses first, then how much it wastes: less is better."""
     source, target = PixelFormat(video_format.pixel_format, 16, 16), PixelFormat(name, 16, 16)
     bits = max(c.bits for c in target.components if not c.is_alpha)
     has_alpha = any(c.is_alpha for c in target.components)

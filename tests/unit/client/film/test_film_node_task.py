@@ -41,7 +41,7 @@ class OneAfterTheOther:
         self.film, self.order, self.known = film, order, film.known()
         return self
 
-    def run(self, task, jobs, hearer):
+    def run(self, task, jobs, observer):
         path = self.film.container
         excerpts = FileExcerpts(path, self.known, None, False)
         sent_film = SentFilm(task, self.known, self.film.look, None, False, self.versions)
@@ -62,8 +62,8 @@ class OneAfterTheOther:
                 raise Lacking
             for name, data in answer.files.items():
                 (task.sinks.folder / name).write_bytes(data)
-            hearer.wrote(answer.what, answer.times)
-            hearer.finished(answer.entry, answer.traffic)
+            observer.wrote(answer.what, answer.times)
+            observer.finished(answer.entry, answer.traffic)
 
 
 @pytest.fixture(scope="module")
