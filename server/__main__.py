@@ -149,6 +149,23 @@ def java(args: argparse.Namespace) -> None:
 def main() -> int:
     if sys.argv[1:2] == ["pack"]:
         return pack.main(sys.argv[2:], f"{COMMAND} pack")
+    args = _parser().parse_args()
+    try:
+        args.command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head`: whoever reads wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except (ServerError, JavaNotFound, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=COMMAND, description="Pack, start, watch and stop a TorchServe.", epilog=PLACES
     )
@@ -213,20 +230,7 @@ def main() -> int:
         default=scripts,
         help="write it into this folder, which is on PATH (default: %(default)s)",
     )
-    args = parser.parse_args()
-    try:
-        args.command(args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head`: whoever reads wants no more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
-        return BROKEN_PIPE
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
-    except (ServerError, JavaNotFound, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return parser
 
 
 def _seconds(text: str) -> float:
