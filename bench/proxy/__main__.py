@@ -8,7 +8,7 @@ deploy/haproxy.cfg, two Locusts (one sends pairs and clips to the fused model, t
 to the chain), whose users never retry, and a caller with eden_client, which does. Then, under load: a whole server is
 killed (SIGKILL) and started again; all three are drained and started again, one after the other; one is drained, and
 stays away for a while. OUT.json has every call, OUT.md the results, OUT.png the end and duration of each call. It takes
-five minutes and 5 GiB.
+seven minutes and 5 GiB.
 """
 
 from __future__ import annotations
