@@ -371,19 +371,30 @@ def processor_time(node: Node) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     parts = ["driver", "overhead", "killed"]
-    add("--parts", nargs="+", choices=parts, default=parts, help="measurements to make (default: all)")
+    add("--parts", nargs="+", choices=parts, default=parts, help="measurements to make: see above (default: all)")
     add("--size", default="256x448", metavar="HxW", help="frame size of the films in pixels (default: %(default)s)")
-    add("--frames", type=int, default=1000, help="killed: frames of the source (default: %(default)s)")
-    add("--overhead-frames", type=int, default=600, help="overhead: frames of the source (default: %(default)s)")
+    add("--frames", type=int, default=1000, help="frames of the source, for killed (default: %(default)s)")
+    add("--overhead-frames", type=int, default=600, help="frames of the source, for overhead (default: %(default)s)")
     add(
-        "--rounds", type=int, default=3, help="overhead: runs with the cluster and without, each (default: %(default)s)"
+        "--rounds",
+        type=int,
+        default=3,
+        help="runs with the cluster, and as many without, for overhead (default: %(default)s)",
     )
     sizes = ["480x854", "1080x1920"]
-    add("--driver-sizes", nargs="+", default=sizes, metavar="HxW", help="driver: frame sizes (default: both of these)")
-    add("--driver-frames", type=int, default=960, help="driver: frames of the source (default: %(default)s)")
+    add(
+        "--driver-sizes",
+        nargs="+",
+        default=sizes,
+        metavar="HxW",
+        help=f"frame sizes in pixels, for driver (default: {' '.join(sizes)})",
+    )
+    add("--driver-frames", type=int, default=960, help="frames of the source, for driver (default: %(default)s)")
     out = Path("bench/results/cluster-cpu")
     add("--out", type=Path, default=out, help="path of the results, without a suffix (default: %(default)s)")
     args = parser.parse_args()

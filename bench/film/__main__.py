@@ -6,6 +6,13 @@
     python -m bench.film -- --server http://127.0.0.1:8080 --key-file FILE
     python -m bench.film --checkpoint weights/demo --sizes 480x854 --frames 7500 --rows engine served written
 
+ffmpeg    ffmpeg's own transcode to twice the frames
+writing   all cores encode at once, and nothing is read
+alone     the command, with a server that answers at once
+engine    the model in this process
+served    the command, with a server of the model
+written   as `writing`, with the frames that the server drew
+
 With a checkpoint, the model is measured in this process, and then the command with a server of the fused topology that
 is started for it, on all GPUs or else on the CPU. Weights of random values draw noise, which takes an encoder several
 times as long as film; what weights/demo draws looks like film. Options after -- go to the command, which then asks the
@@ -132,7 +139,9 @@ class Run:
 
 def main() -> None:
     devices = tuple(f"cuda:{number}" for number in range(torch.cuda.device_count())) or ("cpu",)
-    parser = argparse.ArgumentParser(prog="python -m bench.film", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.film", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--sizes", nargs="+", default=SIZES, metavar="HxW", help=f"frame sizes in pixels (default: {' '.join(SIZES)})")
     add("--presets", nargs="+", default=PRESETS, help=f"libx264's presets (default: {' '.join(PRESETS)})")
@@ -143,7 +152,7 @@ def main() -> None:
         default=[480, 120],
         help="frames of the source, for each size (default: 480 120)",
     )
-    add("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="measurements to make (default: all)")
+    add("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="measurements to make: see above (default: all)")
     add("--memory", type=int, default=2 << 30, help="bytes of memory that the command may use (default: 2 GiB)")
     add(
         "--checkpoint",

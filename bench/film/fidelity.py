@@ -64,7 +64,9 @@ class InProcess:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.film.fidelity", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.film.fidelity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", default="128x224", metavar="HxW", help="frame size in pixels (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=33, help="frames of the clip (default: 33)")
     out = Path("bench/results/film-fidelity")

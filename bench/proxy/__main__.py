@@ -187,7 +187,9 @@ def read_calls(file: Path) -> list[list[Any]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.proxy", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.proxy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--pause", type=float, default=20, help="seconds between two events (default: %(default)s)")
     add("--frame-size", default="128x192", metavar="HxW", help="frame size in pixels (default: %(default)s)")

@@ -177,7 +177,9 @@ def pack(folder: Path, shared: Path) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--minutes", type=float, default=65, help="minutes of load (default: %(default)s)")
     add("--rate", type=float, default=1.5, help="calls per second (default: %(default)s)")
