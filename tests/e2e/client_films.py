@@ -25,6 +25,10 @@ CLIP = [frame[::2, ::2].copy() for frame in clip.CLIP]
 """24 frames of 64x112 with real motion."""
 
 
+QUICK = {"aac": {"aac_coder": "fast"}}
+"""FFmpeg's options of encoders that take half as long with them."""
+
+
 def long_clip(count: int) -> list[np.ndarray]:
     """The clip forwards and backwards, as long as wanted."""
     back_and_forth = CLIP + CLIP[-2:0:-1]
@@ -51,7 +55,7 @@ def write_film(
         video.pix_fmt = pixel_format
         tick = Fraction(1, 90_000) if times else 1 / rate
         video.codec_context.time_base = tick
-        tracks = [container.add_stream(each, rate=48_000) for each in sound]
+        tracks = [container.add_stream(each, rate=48_000, options=QUICK.get(each)) for each in sound]
         seconds = float(times[-1] + 1 / rate) if times else float(len(frames) / rate)
         for index, frame in enumerate(frames):
             layout = {
