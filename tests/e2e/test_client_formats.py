@@ -134,7 +134,7 @@ def test_a_variable_rate_becomes_a_constant_one_when_asked(server, tmp_path):
 
 @pytest.fixture(scope="module")
 def long_film(tmp_path_factory):
-    """A film of a minute and a half, its pictures at odd moments, and when a white one comes, with a beep: near the end."""
+    """Its pictures are at odd moments of a minute and a half: the film, and when a white one comes, with a beep."""
     times = [Fraction(0)]
     for index in range(60):
         times.append(times[-1] + Fraction([3003, 4504, 3754, 1501][index % 4] * 45, 90_000))

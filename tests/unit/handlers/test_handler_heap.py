@@ -11,8 +11,10 @@ pytestmark = pytest.mark.slow
 COUNT = """
 import resource
 import numpy as np
-from handlers.quirks import keep_freed_memory
-kept = keep_freed_memory() if {asked} else None
+kept = None
+if {asked}:
+    from handlers.quirks import keep_freed_memory
+    kept = keep_freed_memory()
 def frames():
     clips = [np.stack([np.full((480, 854, 3), i, np.uint8) for i in range(8)]) for _ in range(2)]
     return np.stack(clips).sum()

@@ -201,7 +201,8 @@ def test_two_processes_take_the_same_steps_on_triplets_of_their_own(settings, tm
     alone = Batches(settings).at(0, 1.0)
     together = replace(settings, batch=4, plan_steps=2, judgements=1)
     port = Ports.free().inference  # that no outgoing call can take until both have started
-    multiprocessing.spawn(one_of_two, (together, tmp_path, port), nprocs=2)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.unit.training.drawn", __name__])
+    multiprocessing.start_processes(one_of_two, (together, tmp_path, port), nprocs=2, start_method="forkserver")
     leader, follower = (torch.load(tmp_path / f"rank{number}.pt", weights_only=True) for number in range(2))
     assert leader["samples"] == follower["samples"] >= 8
     assert leader["stops"] == follower["stops"] == [False, True, False]
