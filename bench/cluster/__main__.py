@@ -47,7 +47,7 @@ from bench.topologies.plan import FUSED, QUICK_PLAN, Serving
 from eden.random_weights import write_random
 from eden_client import EdenClient
 from eden_client.film.cluster.ray_cluster import FilmOnCluster, RayCluster
-from eden_client.film.executors import Observer
+from eden_client.film.executor import Observer
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.order import Order
 from eden_client.film.plan.scouting import ScoutJob

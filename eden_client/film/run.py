@@ -13,8 +13,9 @@ from typing import Any
 from eden_client.api.client import EdenClient
 from eden_client.api.errors import ServerTrouble
 from eden_client.film.compare import compared, liveliest_compared, look_of
-from eden_client.film.executors import Cluster, Executor, LocalProcesses
+from eden_client.film.executor import Cluster, Executor
 from eden_client.film.jobs import Planner, SegmentJob
+from eden_client.film.local_processes import LocalProcesses
 from eden_client.film.order import Interrupted, Order, Report, Summary
 from eden_client.film.pipeline import Made, Pipeline, asking
 from eden_client.film.plan import differences

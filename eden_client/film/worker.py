@@ -1,6 +1,6 @@
 """A process that makes segments: it takes jobs on standard input, and reports on standard output.
 
-Both carry pickles (messages.py), between a program and the processes that it started itself (executors.py).
+Both carry pickles (messages.py), between a program and the processes that it started itself (local_processes.py).
 """
 
 from __future__ import annotations

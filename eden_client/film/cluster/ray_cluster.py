@@ -41,7 +41,7 @@ from eden_client.film.cluster.node_task import (
     make_segment,
     software,
 )
-from eden_client.film.executors import Observer
+from eden_client.film.executor import Observer
 from eden_client.film.jobs import SegmentJob
 from eden_client.film.order import Order
 from eden_client.film.plan.scouting import Scouted, ScoutJob

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eden_client.film.executors import next_for
+from eden_client.film.local_processes import next_for
 
 
 @pytest.mark.parametrize(

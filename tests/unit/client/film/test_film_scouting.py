@@ -12,7 +12,7 @@ import pytest
 from eden_client.film import run
 from eden_client.film.cluster.excerpts import FileExcerpt, StretchExcerpts
 from eden_client.film.cluster.node_task import look_at
-from eden_client.film.executors import LocalProcesses
+from eden_client.film.local_processes import LocalProcesses
 from eden_client.film.order import Order
 from eden_client.film.plan.differences import Step, steps
 from eden_client.film.plan.scouting import ScoutedPicture, ScoutJob, _Asked, scouted_steps
