@@ -48,13 +48,13 @@ IN_FLIGHT = 6
 
 
 def settings_for(kind: str, folder: Path, **more: Any) -> HandoffSettings:
-    """As a server would have them, with room for a whole clip."""
+    """Settings as a server would have them, with room for a whole clip."""
     roomy = {"budget_bytes": 6 << 30, "max_payload_bytes": 3 << 30}
     return HandoffSettings(kind=kind, folder=folder, benchmark=True, **{**roomy, **more})
 
 
 def measure(kind: str, jobs: list[Job], devices: tuple[str, str], threads: int) -> list[dict[str, Any]]:
-    """Each job's result; a failed one holds "error"."""
+    """Do jobs by one kind of hand-off. Returns the result of each; that of a failed one holds "error"."""
     with tempfile.TemporaryDirectory() as folder:
         settings = settings_for(kind, Path(folder))
         if kind == "in_process":
@@ -79,7 +79,7 @@ def measure(kind: str, jobs: list[Job], devices: tuple[str, str], threads: int) 
 
 
 def summarise(result: dict[str, Any]) -> dict[str, Any]:
-    """Medians and 95th percentiles in milliseconds, of the steps and of the whole."""
+    """Medians and 95th percentiles in milliseconds, of the steps of a hand-off and of the whole."""
     if "error" in result:
         return result
     rounds = result.pop("rounds")
@@ -92,7 +92,7 @@ def summarise(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain_copies(job: Job, devices: tuple[str, str]) -> dict[str, float]:
-    """Milliseconds (median) of what nothing can beat: a bare copy of the same bytes."""
+    """Median milliseconds of a plain copy of the same bytes, which no hand-off can beat."""
     clip = make_clip(job.size, job.frames, job.dtype, devices[0])
     if devices[0] == "cpu":
         source = torch.zeros(nbytes(clip), dtype=torch.uint8)
@@ -131,7 +131,7 @@ def _ms(seconds: list[float], share: float) -> float:
 
 
 def scale(kind: str, count: int, size: tuple[int, int], devices: tuple[str, str], seconds: float) -> dict[str, Any]:
-    """GB/s of `count` encoders and `count` decoders together."""
+    """Measure `count` encoders and `count` decoders together, in GB/s."""
     with tempfile.TemporaryDirectory() as folder:
         settings = settings_for(kind, Path(folder), max_in_flight=IN_FLIGHT, budget_bytes=2 << 30)
         tickets, stop = CONTEXT.Queue(), CONTEXT.Event()

@@ -22,7 +22,7 @@ from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch", "handoff", __name__])
 WARM_UP = 12
-"""Hand-offs before the first that counts: every pooled piece of memory has been used once by then."""
+"""Hand-offs before the first one that counts: by then every pooled buffer has been used once."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -37,11 +37,11 @@ class Job:
     repeat: int = 30
     warm_up: int = WARM_UP
     seconds: float = 3.0
-    """At most; three hand-offs are measured in any case."""
+    """most seconds of the job; at least three hand-offs are measured"""
 
 
 def make_clip(size: tuple[int, int], frames: int, dtype: str, device: str) -> EncoderOutput:
-    """An encoder's output of the published configuration's shapes, of random numbers."""
+    """Random numbers in the shapes of an encoder's output, for the published configuration."""
     config = EdenConfig()
     grid = padded_grid(*size, config.patch_size)
     shape = (frames, grid[0] * grid[1], config.hidden_dim)
@@ -52,18 +52,18 @@ def make_clip(size: tuple[int, int], frames: int, dtype: str, device: str) -> En
 
 
 def nbytes(output: EncoderOutput) -> int:
-    """Bytes of its tensors."""
+    """Bytes of an output's tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in output.tensors().values())
 
 
 def settle(device: str) -> None:
-    """Wait for the GPU."""
+    """Wait until the GPU, if `device` is one, has done its work."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 
 
 class Memory:
-    """The most memory that this process took since `start`, beyond what it had then."""
+    """The peak of this process's memory since it was made, beyond what was in use then."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -72,7 +72,7 @@ class Memory:
         self._gpu = self._gpu_used()
 
     def peak(self) -> dict[str, int]:
-        """In bytes: of the host (shared pages count on each side that touched them), and of the GPU."""
+        """Bytes of the host and of the GPU. Shared pages count in each process that has touched them."""
         return {"host": _status("VmHWM") - self._host, "gpu": self._gpu_used() - self._gpu}
 
     def _gpu_used(self) -> int:
@@ -88,7 +88,7 @@ def _status(name: str) -> int:
 
 
 def encode(settings: HandoffSettings, device: str, threads: int, decoder: Connection, parent: Connection) -> None:
-    """Does the parent's jobs, one after the other."""
+    """The encoder's process: it does the parent's jobs one after the other."""
     torch.set_num_threads(threads)
     with open_handoff(settings, device) as handoff:
         while (job := parent.recv()) is not None:
@@ -121,7 +121,7 @@ def _do(job: Job, handoff: Handoff, device: str, decoder: Connection) -> dict[st
 
 
 def _hand_over(output: EncoderOutput, handoff: Handoff, decoder: Connection) -> tuple[float, float, float]:
-    """Seconds of put, of the ticket's way to the other process, and of take."""
+    """Hand over once. Returns the seconds of put, of sending the ticket, and of take."""
     began = time.perf_counter()
     ticket = handoff.put(output)
     put = time.perf_counter()
@@ -134,7 +134,7 @@ def _hand_over(output: EncoderOutput, handoff: Handoff, decoder: Connection) -> 
 
 
 def decode(settings: HandoffSettings, device: str, threads: int, encoder: Connection) -> None:
-    """Takes what the tickets stand for."""
+    """The decoder's process: it takes the payloads of the tickets that come."""
     torch.set_num_threads(threads)
     memory = None
     with open_handoff(settings, device) as handoff:
@@ -160,7 +160,7 @@ def _take(handoff: Handoff, ticket: bytes, came: float) -> tuple[float, float] |
 
 
 def in_one_process(settings: HandoffSettings, job: Job, devices: tuple[str, str]) -> dict[str, Any]:
-    """The same for `in_process`, which is why it takes place here."""
+    """Do a job by the kind `in_process`, with both halves in this process."""
     clip = make_clip(job.size, job.frames, job.dtype, devices[0])
     outputs = list(clip) if job.pair_by_pair else [clip]
     rounds = []
@@ -180,7 +180,7 @@ def in_one_process(settings: HandoffSettings, job: Job, devices: tuple[str, str]
 
 
 def flood(settings: HandoffSettings, device: str, size: tuple[int, int], tickets: Any, stop: Any) -> None:
-    """Put as fast as there is room."""
+    """Put as fast as there is room, until `stop` is set."""
     torch.set_num_threads(1)
     output = make_clip(size, 2, "fp32", device)
     with open_handoff(settings, device) as handoff:
@@ -193,7 +193,7 @@ def flood(settings: HandoffSettings, device: str, size: tuple[int, int], tickets
 
 
 def drain(settings: HandoffSettings, device: str, tickets: Any, stop: Any, counts: Connection) -> None:
-    """Take as fast as tickets come; how many, and in which time."""
+    """Take as fast as tickets come. Sends how many there were, and in how many seconds."""
     torch.set_num_threads(1)
     with open_handoff(settings, device) as handoff:
         moments: list[float] = []

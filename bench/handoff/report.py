@@ -1,4 +1,4 @@
-"""The figures of `bench.handoff` as a Markdown table and a picture."""
+"""Writes the tables and the picture of what bench.handoff measured."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ PARTS = {
     "grpc": (("network/grpc", *NETWORK), "a port, a pool of threads"),
     "in_process": (("in_process",), "both halves in one process"),
 }
-"""Modules of each kind (its own first, then what it shares with others), and what runs beside the workers."""
+"""Per kind, its modules (first its own, then those that it shares with others), and what runs besides the workers."""
 
 
 def write_report(out: Path) -> None:
-    """OUT.md and OUT.png from OUT.json."""
+    """Write OUT.md and OUT.png from OUT.json."""
     results = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
     machine = results["machine"]
     gpus = " and ".join(machine["gpus"]) or "no GPU"

@@ -29,11 +29,11 @@ from server.topology import TOPOLOGIES
 KINDS = "shared_memory,zeromq,http,websocket,grpc,inline,torch_save"
 MODELS = {"encoder": "bench/handoff/handlers", "dit_decoder": "bench/handoff/handlers", "autostart": "handlers"}
 COMPANY_MS = 20
-"""How long a node waits until its batch is full."""
+"""Milliseconds for which a node waits for its batch to be full."""
 
 
 def pack(store: Path, kind: str, batch: int) -> None:
-    """A model store under the names that the server room expects."""
+    """Pack a model store, with the names that `server` expects."""
     with tempfile.TemporaryDirectory() as folder:
         stage = Path(folder)
         handoff = {
@@ -66,7 +66,7 @@ def _run(program: str, *arguments: object) -> None:
 
 
 def measure(kind: str, batch: int, size: tuple[int, int], seconds: float, most: int) -> dict[str, Any]:
-    """Milliseconds from the first call's start to the last answer, `batch` calls at once, median of several rounds."""
+    """Measure `batch` calls at once: median milliseconds from the start of the first to the last answer."""
     with tempfile.TemporaryDirectory(prefix="eden-bench-") as folder:
         store = Path(folder) / "store"
         store.mkdir()
@@ -104,7 +104,7 @@ def measure(kind: str, batch: int, size: tuple[int, int], seconds: float, most: 
 
 
 def report(results: dict[str, Any]) -> str:
-    """The table."""
+    """The report: a table."""
     cpu = results["machine"]
     height, width = results["size"]
     batches = sorted({row["batch"] for row in results["rows"]})

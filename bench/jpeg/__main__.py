@@ -38,9 +38,9 @@ SIZES = ((256, 448), (480, 854), (1080, 1920))
 BATCHES = (1, 2, 16)
 THREADS = 16
 QUALITIES = (95, 75)
-"""Of the files that are decoded; times are for the first."""
+"""Qualities of the files that are decoded; times are of the first."""
 COMPARED = (480, 854)
-"""The size at which pictures are compared."""
+"""(H, W) of the pictures that are compared."""
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "retina")
 LIMIT = 1 << 24
 
@@ -54,7 +54,7 @@ class Coder(Protocol):
 
 
 class Libjpeg:
-    """`media.decode_image` and `media.encode_image`, and the copies to and from the device."""
+    """libjpeg as the server uses it: `media.decode_image` and `encode_image`, with copies to and from the device."""
 
     def __init__(self, device: torch.device, pool: ThreadPoolExecutor | None) -> None:
         self._device = device
@@ -81,7 +81,7 @@ class Nvjpeg:
     def decode(self, files: Sequence[bytes]) -> list[torch.Tensor]:
         pictures = [picture for picture in self._gpu.decode(files, max_pixels=LIMIT) if picture is not None]
         if len(pictures) < len(files):
-            raise RuntimeError("nvJPEG refused a photograph")
+            raise RuntimeError("nvJPEG cannot decode one of the photographs")
         return pictures
 
     def encode(self, frames: Sequence[torch.Tensor]) -> list[bytes]:
@@ -97,7 +97,7 @@ def to_device(frame: Frame, device: torch.device) -> torch.Tensor:
 
 
 def photographs(size: tuple[int, int]) -> Iterator[Frame]:
-    """The middle of each photograph, as large as fits, resized; then each again, mirrored, upside down, and both."""
+    """The middle of each photograph, resized to `size` (H, W); then each again mirrored, upside down, and both."""
     for down, across in product((1, -1), (1, -1)):
         for name in PHOTOGRAPHS:
             picture = getattr(skimage.data, name)()
@@ -125,7 +125,7 @@ def coders(device: torch.device, gpu: GpuJpeg | None) -> Iterator[dict[str, Code
 
 
 def times(ways: dict[str, Coder], device: torch.device, seconds: float) -> Iterator[dict[str, Any]]:
-    """ms per picture of each case, and ms of a lone pair: two pictures decoded, then one encoded."""
+    """Measure ms per picture of each case, and ms of a lone pair: two pictures decoded, then one encoded."""
     for size in SIZES:
         frames = list(islice(photographs(size), max(BATCHES)))
         files = [by_pillow(frame, QUALITIES[0]) for frame in frames]
@@ -151,7 +151,7 @@ def times(ways: dict[str, Coder], device: torch.device, seconds: float) -> Itera
 
 
 def decoded(gpu: GpuJpeg) -> Iterator[dict[str, Any]]:
-    """How far nvJPEG's pictures are from libjpeg's, in grey levels, and both from what was coded, in dB."""
+    """How far nvJPEG's pictures are from libjpeg's, in grey levels, and both from the originals, in dB."""
     sources = list(islice(photographs(COMPARED), len(PHOTOGRAPHS)))
     for quality, subsampling in product(QUALITIES, ("4:2:0", "4:2:2", "4:4:4")):
         files = [by_pillow(source, quality, subsampling) for source in sources]
@@ -170,7 +170,7 @@ def decoded(gpu: GpuJpeg) -> Iterator[dict[str, Any]]:
 
 
 def encoded(device: torch.device, gpu: GpuJpeg | None) -> Iterator[dict[str, Any]]:
-    """Bytes per picture and PSNR of each encoder at the same quality, and of nvJPEG where it writes as many bytes."""
+    """Bytes and PSNR of each encoder at each quality, and at that where files are no larger than libjpeg's 4:2:0."""
     sources = list(islice(photographs(COMPARED), len(PHOTOGRAPHS)))
     frames = [to_device(source, device) for source in sources]
     encoders: dict[str, Callable[[int], list[bytes]]] = {

@@ -14,7 +14,7 @@ from media.signals import exit_when_told_to
 
 
 def write_report(path: Path) -> None:
-    """PATH.json -> PATH.md."""
+    """Write PATH.md from PATH.json."""
     results = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     path.with_suffix(".md").write_text(markdown(results), encoding="utf-8")
 
@@ -113,7 +113,7 @@ def _encoded(results: dict[str, Any]) -> list[str]:
 
 
 def _compared(taken: dict[str, float]) -> str:
-    """Cells: libjpeg by threads, nvJPEG, and how many times as long the faster libjpeg takes."""
+    """Cells of a row: libjpeg by number of threads, nvJPEG, and how many times as long the faster libjpeg takes."""
     ratio = "-"
     if "nvjpeg" in taken:
         fastest = min(ms for way, ms in taken.items() if way != "nvjpeg")

@@ -40,7 +40,7 @@ GPU_CASES = [
 ]  # fmt: skip
 CPU_CASES = [((256, 448), 1, "fp32"), ((256, 448), 1, "bf16")]
 PLAIN_TOKENS = 40_000
-"""The plain rendering writes every attention score to memory: 2160x3840 would take 80 GB for one of them."""
+"""Most tokens, 1.5 per patch, for the plain form. Its attention scores take 80 GB for 2160x3840."""
 
 
 def load(tensors: dict[str, torch.Tensor], device: torch.device, precision: str) -> tuple[Encoder, DitDecoder]:
@@ -62,7 +62,7 @@ def matrix_rate(device: torch.device) -> float:
 def plain_times(
     weights: plain_eden.Weights, clips: list[torch.Tensor], noise: torch.Tensor, device: torch.device, seconds: float
 ) -> tuple[dict[str, float], torch.Tensor]:
-    """ms per pair of the plain rendering's halves, from float32 frames on the device, and the frames it makes."""
+    """ms per pair of both halves of the plain form, from float32 frames on the device; and the frames that it draws."""
     frame0, frame1 = (torch.stack([clip[i] for clip in clips]).to(device) / 255 for i in (0, 1))
     seen = plain_eden.encode(weights, CONFIG, frame0, frame1)
     taken = {
@@ -75,7 +75,7 @@ def plain_times(
 
 
 def ours(halves: tuple[Encoder, DitDecoder], clips: list[torch.Tensor], seconds: float) -> dict[str, Any]:
-    """ms per pair: encode from uint8 frames in the host's memory, decode to uint8 frames in the host's memory."""
+    """ms per pair of both halves, from uint8 frames in the host's memory to uint8 frames there."""
     encoder, decoder = halves
     device, seeds = decoder.device, list(range(len(clips)))
     outputs = encoder.encode_clips(clips)
@@ -107,7 +107,7 @@ def measure(
     seconds: float,
     others: int,
 ) -> dict[str, Any]:
-    """One row of the table. `others`: bytes on the GPU that are not the measured networks'."""
+    """Measure one row of the table. `others`: bytes on the GPU that other networks than the measured ones use."""
     encoder, decoder = halves
     device = decoder.device
     clips, seeds = [a_clip(size, seed) for seed in range(batch)], list(range(batch))

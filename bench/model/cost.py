@@ -1,4 +1,4 @@
-"""What a pass has to compute, whoever computes it: the arithmetic that EDEN's result needs."""
+"""Counts the arithmetic that a pass needs at least, whatever computes it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from eden.config import EdenConfig
 def decoder_flop(config: EdenConfig, tokens: int, pairs: int, frames: int) -> float:
     """Floating-point operations from the tokens of `frames` frames (`tokens` patches each) to the frames of `pairs`.
 
-    Nothing twice: keys and values of the frames' tokens once a frame, temporal attention and the decoder's attention
-    for the tokens that are kept. Norms and other steps without a matrix product are left out.
+    Nothing is counted twice: keys and values once per frame, temporal attention and the decoder's attention only for
+    tokens that are kept. Norms and other steps without a matrix product are left out.
     """
     d, q = config.hidden_dim, tokens // 4
 

@@ -17,7 +17,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def median_ms(action: Callable[[], Any], device: torch.device, seconds: float, at_least: int = 3) -> float:
-    """Median wall time of `action` and of all that it set off, over about `seconds`, after half as long to warm up."""
+    """Median wall time in ms of `action` with all GPU work that it starts, over about `seconds`, after a warm-up."""
     ready = time.perf_counter() + seconds / 2
     for calls in range(200):
         action()

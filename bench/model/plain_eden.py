@@ -1,4 +1,4 @@
-"""EDEN as its specification reads, and nothing else: speed is measured, and results checked, against this.
+"""EDEN written plainly after its specification, to compare speed and results with.
 
 Everything is computed where it is used, each time it is used. Functions take the checkpoint's tensors as a dict `w` of
 the published names; they share no code with `eden`. Shapes: B pairs, frames [B,3,H,W] in [0,1], n = ph * pw patches of
@@ -22,7 +22,7 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True)
 class Encoded:
-    """What one half hands to the other for B pairs; the first B of 2B are the earlier frames."""
+    """What the encoder's half gives to the decoder's for B pairs; of 2B frames the first B are the earlier ones."""
 
     cond_dit: Tensor
     """[2B,n,d]"""
@@ -51,7 +51,7 @@ def mlp(w: Weights, name: str, x: Tensor) -> Tensor:
 
 
 def attention(w: Weights, name: str, x: Tensor, heads: int) -> Tensor:
-    """Every token of x [B,T,d] looks at all T."""
+    """Self-attention of x [B,T,d]: every token attends to all T."""
     batch, length, dim = x.shape
     q, k, v = linear(w, f"{name}.qkv", x).reshape(batch, length, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
     weight = (q * (dim // heads) ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1)
@@ -59,7 +59,7 @@ def attention(w: Weights, name: str, x: Tensor, heads: int) -> Tensor:
 
 
 def temporal_attention(w: Weights, name: str, x: Tensor, frame0: Tensor, frame1: Tensor, heads: int) -> Tensor:
-    """x [B,m,d] at the m places of frame0, frame1 [B,m,c,d]: attention over the 2c + 1 tokens of each place."""
+    """Each token of x [B,m,d] attends to itself and to the 2c tokens of frame0, frame1 [B,m,c,d] at its place."""
     batch, places, dim = x.shape
     corners = frame0.shape[2]
     sequence = torch.cat([frame0, x[:, :, None], frame1], dim=2).reshape(batch * places, 2 * corners + 1, dim)
@@ -81,7 +81,7 @@ def positions(grid: Grid, stride: int, dim: int, device: torch.device) -> Tensor
 
 
 def cells(tokens: Tensor, grid: Grid) -> Tensor:
-    """[B,n,d] -> [B,q,4,d], the patches of each 2x2 cell."""
+    """Group tokens [B,n,d] by cells of 2x2 patches: [B,q,4,d]."""
     (ph, pw), (batch, _, dim) = grid, tokens.shape
     laid = tokens.reshape(batch, ph // 2, 2, pw // 2, 2, dim).permute(0, 1, 3, 2, 4, 5)
     return laid.reshape(batch, ph * pw // 4, 4, dim)
@@ -110,7 +110,7 @@ def encode(w: Weights, config: EdenConfig, frame0: Tensor, frame1: Tensor) -> En
 
 
 def velocity(w: Weights, config: EdenConfig, x: Tensor, t: float, seen: Encoded) -> Tensor:
-    """v(x, t), x [B,q,l]."""
+    """The velocity v(x, t) of latents x [B,q,l]."""
     frequency = torch.exp(-math.log(10000.0) * torch.arange(128, dtype=torch.float32, device=x.device) / 128)
     sinusoids = torch.cat([(t * frequency).cos(), (t * frequency).sin()])[None]
     moment = linear(w, "denoise_timestep_embedder.mlp.0", sinusoids)
@@ -138,7 +138,7 @@ def sample(w: Weights, config: EdenConfig, noise: Tensor, seen: Encoded) -> Tens
 
 
 def decode(w: Weights, config: EdenConfig, latents: Tensor, seen: Encoded) -> Tensor:
-    """Latents [B,q,l] -> frames [B,3,H,W] in [0,1]."""
+    """Decode latents [B,q,l]. Returns frames [B,3,H,W] in [0,1]."""
     (ph, pw), (height, width), p, d = seen.grid, seen.size, config.patch_size, config.hidden_dim
     query = linear(w, "proj_token", latents / config.vae_scaler + config.vae_shift)
     laid = query.transpose(1, 2).reshape(-1, d, ph // 2, pw // 2)
@@ -162,5 +162,5 @@ def decode(w: Weights, config: EdenConfig, latents: Tensor, seen: Encoded) -> Te
 
 
 def interpolate(w: Weights, config: EdenConfig, seen: Encoded, noise: Tensor) -> Tensor:
-    """The decoder's half: tokens and noise [B,q,l] -> frames [B,3,H,W]."""
+    """The decoder's half: frames [B,3,H,W] from tokens and noise [B,q,l]."""
     return decode(w, config, sample(w, config, noise, seen), seen)

@@ -24,7 +24,7 @@ COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#a463f2", "#9c6b4e", "#9
 
 
 def write_report(path: Path) -> None:
-    """PATH.json -> PATH.md and PATH.png."""
+    """Write PATH.md and PATH.png from PATH.json."""
     results = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     path.with_suffix(".md").write_text(_markdown(results), encoding="utf-8")
     _picture(results, path.with_suffix(".png"))

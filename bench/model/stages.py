@@ -1,4 +1,4 @@
-"""Where a pass's time goes on a GPU: by stage, each captured and replayed by itself, and by kind of kernel."""
+"""Measures where a pass's time goes on a GPU: by stage, each captured and replayed by itself, and by kernel."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ KINDS = {
     "gelu": ("gelu",),
     "copies": ("memcpy", "copy", "memset", "catarray"),
 }
-"""Kind of a kernel by what its name contains; the first that fits."""
+"""Kinds of kernels, by parts of their names; the first that fits counts."""
 
 
 def replay_ms(action: Callable[[], Any], times: int = 20) -> float:
-    """Median time of `action` as a captured graph."""
+    """Median time in ms of `action`, replayed as a captured graph."""
     action()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -70,7 +70,7 @@ def stage_times(decoder: DitDecoder, outputs: list[EncoderOutput], seeds: list[i
 
 
 def kernel_times(action: Callable[[], Any], pairs: int, calls: int = 3) -> dict[str, float]:
-    """ms per pair by kind of kernel, as the profiler saw them; empty where it sees none."""
+    """ms per pair by kind of kernel, by PyTorch's profiler; empty: it sees no kernels."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         for _ in range(calls):
             action()

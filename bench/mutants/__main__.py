@@ -1,4 +1,4 @@
-"""What became of the faults that `make mutants` has tried, per package and per module.
+"""Prints who noticed the faults that `make mutants` has tried, per package and per module.
 
     python -m bench.mutants
 
@@ -15,7 +15,7 @@ from bench.mutants import PLACES
 from media.signals import exit_when_told_to
 
 FATES = {1: "by a test", 3: "by a test", 37: "by mypy", -24: "hung", 36: "hung", 0: "by nobody", 33: "by nobody"}
-"""By the exit codes that mutmut records; 33: no test calls the function."""
+"""Who noticed a fault, by the exit code that mutmut records; 33: no test calls the function."""
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _fates(path: Path) -> Counter[str]:
-    """How many faults of a module had which end; those not tried are left out."""
+    """How many faults of a module were noticed by whom; those that were not tried are left out."""
     codes = json.loads(path.read_text())["exit_code_by_key"].values()
     return Counter(FATES[code] for code in codes if code is not None)
 

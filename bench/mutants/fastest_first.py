@@ -1,4 +1,4 @@
-"""A plugin of pytest: what several tests notice is noticed by the fastest of them."""
+"""A plugin of pytest that runs the fastest tests first: a fault is then noticed by the fastest that can."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 _STATISTICS = Path("mutmut-stats.json")
-"""What mutmut measured of each test before the first fault; it runs them beside this file."""
+"""mutmut's file of how long each test takes, in the folder in which it runs them."""
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,7 +1,8 @@
-"""What mypy has to say of each fault, in the form in which mutmut wants to be told: JSON, one error per line.
+"""Prints mypy's errors of each fault in the form that mutmut reads: JSON, one error per line.
 
-mutmut puts all faults of a function beside it, each as a function of its own. Left out is what mypy says of that
-arrangement: of code between these functions, of the one without a fault, and of types that several of them define.
+mutmut puts all faults of a function beside it, each as a function of its own. Errors that come from that
+arrangement are left out: those of code between these functions, of the one without a fault, and of types that several
+of them define.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ARRANGEMENT = (
     "unused-ignore",
     "var-annotated",
 )
-"""Kinds of errors that have no part in it: the faults of one function share what they define."""
+"""Kinds of errors that are left out: the faults of one function share what they define."""
 
 
 def main() -> None:

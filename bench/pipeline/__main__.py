@@ -33,17 +33,17 @@ from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
 from media.signals import exit_when_told_to
 
 PATIENCE_S = 60.0
-"""How long a decoder that has something to do may say nothing."""
+"""Seconds within which a decoder that has work must send an answer."""
 
 START_S = 300.0
-"""How long it may take to start: kernels are compiled then."""
+"""Seconds that a decoder may take to start: kernels are compiled then."""
 
 ALIKE = 1.5
-"""Up to which difference (root mean square, of 255) frames pass for the same: 45 dB, what bf16 is held to."""
+"""Root mean square difference, of 255, up to which frames count as equal: 45 dB, as is demanded of bf16."""
 
 
 class Pipeline:
-    """An encoder here, a decoder's process on each device: the first few of those are used at a time."""
+    """An encoder in this process, and a process with a decoder on each device."""
 
     def __init__(self, args: Any, devices: Sequence[str]) -> None:
         self.args, self.devices = args, list(devices)
@@ -65,7 +65,10 @@ class Pipeline:
             _answers([pipe], START_S)
 
     def run(self, kind: str, count: int) -> dict[str, Any]:
-        """One kind of hand-off, `count` decoders: pairs per second, and their share of the decoders' own rates."""
+        """Measure a kind of hand-off with the first `count` decoders.
+
+        Returns a row with pairs per second, and their share of what these decoders do by themselves.
+        """
         pipes = self.pipes[:count]
         with tempfile.TemporaryDirectory() as folder:
             settings = HandoffSettings(kind=kind, folder=Path(folder), max_in_flight=4 * count)
@@ -96,7 +99,7 @@ class Pipeline:
         }  # fmt: skip
 
     def close(self) -> None:
-        """End the decoders, whatever they are at."""
+        """End the decoders, whatever they are doing."""
         for worker in self.workers:
             worker.kill()
             worker.join()
@@ -106,7 +109,7 @@ class Pipeline:
         self.tickets.close()
 
     def _send(self, films: int, handoff: Handoff, pipes: list[Connection]) -> None:
-        """Send the film so many times, as fast as the decoders take it, until all of it is drawn."""
+        """Send the film `films` times, as fast as the decoders take it, and wait until all of it is drawn."""
         left = films * self.pairs
         for _ in range(films):
             for number, clip in enumerate(clips_of(self.frames, self.args.clip)):
@@ -129,10 +132,10 @@ class Pipeline:
 
 
 def _answers(pipes: list[Connection], seconds: float = PATIENCE_S) -> list[Any]:
-    """What decoders say next, one answer of each that has one. Raises TimeoutError; EOFError where one has died."""
+    """Wait for decoders. Returns an answer of each that has sent one. Raises TimeoutError; EOFError: one has died."""
     ready = wait(pipes, seconds)
     if not ready:
-        raise TimeoutError(f"no decoder said anything for {seconds:.0f} s")
+        raise TimeoutError(f"no decoder has answered for {seconds:.0f} s")
     return [pipe.recv() for pipe in pipes if pipe in ready]
 
 

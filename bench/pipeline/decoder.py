@@ -1,4 +1,4 @@
-"""What `bench.pipeline` measures: a decoder's process, which draws one clip while it takes the next."""
+"""The decoder's process of `bench.pipeline`, which draws one clip while it takes the next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def film(size: tuple[int, int], frames: int) -> torch.Tensor:
 
 
 def clips_of(frames: torch.Tensor, length: int) -> Iterator[torch.Tensor]:
-    """A film cut into clips of `length` frames that share their ends, as a client cuts it."""
+    """A film in clips of `length` frames, as a client cuts it: each begins with the last frame of the one before."""
     for start in range(0, len(frames) - 1, length - 1):
         yield frames[start : start + length]
 
@@ -61,9 +61,9 @@ def draw(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """The clips of a queue of (number, ticket), in order, until a None comes: each one's number and frames.
 
-    While one is drawn the next is taken, on `stream`, if its ticket is there. By the same thread: a GPU that has been
-    told what to do needs none, and a second one would hold the interpreter just when the next drawing is launched.
-    Raises what `Handoff.take` raises; the clip before is then drawn, but not given.
+    While a clip is drawn, the next is taken on `stream`, if its ticket has come. One thread does both: a GPU needs none
+    once its work is launched, and a second thread would hold Python's lock just when the next clip is to be launched.
+    Raises what `Handoff.take` raises; the clip before is then drawn, but not returned.
     """
 
     def taken(entry: tuple[int, bytes] | None) -> tuple[int, EncoderOutput] | None:
@@ -84,7 +84,7 @@ def draw(
 
 
 def take(handoff: Handoff, ticket: bytes, stream: torch.cuda.Stream | None) -> EncoderOutput:
-    """Take on `stream`, beside what the current one does; the current one waits for the output, and may use it."""
+    """Take on `stream`, beside the work of the current stream, which waits for the output and may then use it."""
     with torch.cuda.stream(stream):
         output = handoff.take(ticket)
     if stream is not None:
@@ -96,7 +96,7 @@ def take(handoff: Handoff, ticket: bytes, stream: torch.cuda.Stream | None) -> E
 
 
 def own_rate(decoder: DitDecoder, outputs: Sequence[EncoderOutput], seconds: float) -> float:
-    """Pairs a second of a decoder by itself."""
+    """Pairs per second of a decoder by itself, measured for `seconds`."""
     started, drawn = time.perf_counter(), 0
     while (spent := time.perf_counter() - started) < seconds or not drawn:
         for output in outputs:
@@ -106,7 +106,7 @@ def own_rate(decoder: DitDecoder, outputs: Sequence[EncoderOutput], seconds: flo
 
 
 def difference(frames: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Of the least alike of two clips' frames, uint8 [K,3,H,W]: root mean square, 0 where they are the same."""
+    """The largest root mean square difference of a frame of two clips, uint8 [K,3,H,W]; 0: they are equal."""
     if torch.equal(frames, wanted):
         return 0.0
     return float((frames.float() - wanted.float()).square().mean(dim=(1, 2, 3)).max().sqrt())

@@ -26,7 +26,7 @@ from bench.quality.sheet import Row, write_sheet
 from media.signals import exit_when_told_to
 
 SHOWN = {"still": 1, "0-4": 1, "4-16": 2, "16-32": 3}
-"""How many scenes of each the contact sheet shows: the first ones, not the best."""
+"""Scenes of each range on the contact sheet: the first ones, not the best."""
 
 
 def run(

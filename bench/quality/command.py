@@ -1,4 +1,4 @@
-"""What the commands that judge frames share: their options, what they say of a run, and how they end."""
+"""What the commands that measure quality share: options, the description of a run, and their output."""
 
 from __future__ import annotations
 
@@ -25,12 +25,17 @@ def parser(description: str, out: Path) -> argparse.ArgumentParser:
     add("--out", type=Path, default=out, help="path of the results, without a suffix (default: %(default)s)")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     add("--device", default=device, help="where the model runs: cuda or cpu (default: cuda, if there is a GPU)")
-    add("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="default: %(default)s")
+    add(
+        "--precision",
+        choices=("fp32", "tf32", "bf16"),
+        default="fp32",
+        help="arithmetic of the model (default: %(default)s)",
+    )
     return made
 
 
 def described(checkpoint: Path, device: str, precision: str) -> dict[str, Any]:
-    """What the results say of the machine and the weights. Raises OSError: there are no weights."""
+    """The description of machine and weights for the results. Raises OSError: there are no weights."""
     weights = checkpoint / WEIGHTS if checkpoint.is_dir() else checkpoint
     return {
         "machine": machine.describe(),
@@ -42,14 +47,14 @@ def described(checkpoint: Path, device: str, precision: str) -> dict[str, Any]:
 
 
 def write_results(results: Mapping[str, Any], out: Path, write_report: Callable[[Path], None]) -> None:
-    """OUT.json, and by `write_report` what is made of it."""
+    """Write OUT.json, and then the report, by `write_report`."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     write_report(out)
 
 
 def print_report(run: Callable[[], object], out: Path) -> int:
-    """Measure, and print OUT.md; an exit status. What is missing is told on stderr."""
+    """Measure, and print OUT.md. Returns the exit status: 1 where weights or film are missing, as stderr says."""
     try:
         run()
     except (CheckpointError, FileNotFoundError) as error:

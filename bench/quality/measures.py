@@ -17,7 +17,7 @@ from media import Frame
 
 
 def psnr(frame: Frame, truth: Frame) -> float:
-    """dB, at most EXACT."""
+    """PSNR in dB, at most EXACT."""
     error = float(np.square(frame.astype(np.float64) - truth).mean())
     return min(EXACT, 10 * math.log10(255**2 / error)) if error else EXACT
 
@@ -33,7 +33,7 @@ def ssim(frame: Frame, truth: Frame) -> float:
 
 
 def measure(scenes: list[Scene], ways: Mapping[str, Method]) -> tuple[dict[str, Any], list[dict[str, Frame]]]:
-    """(figures of every way, the frames that each made of each scene)."""
+    """Measure every way. Returns the figures of each, and per scene the frames that each has made."""
     figures: dict[str, Any] = {}
     made: list[dict[str, Frame]] = [{} for _ in scenes]
     for name, way in ways.items():

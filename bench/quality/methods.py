@@ -21,11 +21,11 @@ MINTERPOLATE = {
     "minterpolate, blend": "mi_mode=blend",
     "minterpolate, mci": "mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1",
 }
-"""ffmpeg's filter, by its two ways: it mixes the frames, or follows blocks that move."""
+"""Options of ffmpeg's filter for its two modes: it blends frames, or follows blocks that move."""
 
 
 def methods(checkpoint: Path, device: str, precision: str) -> dict[str, Method]:
-    """All of them by name, EDEN last. Raises CheckpointError."""
+    """All methods by name, EDEN last. Raises CheckpointError."""
     return {
         "repeat": repeat,
         "average": average,
@@ -43,9 +43,9 @@ def average(first: Frame, last: Frame) -> Frame:
 
 
 def minterpolate(first: Frame, last: Frame, options: str) -> Frame:
-    """The frame half-way between `first` and `last` in a film of four, each twice: the filter needs neighbours.
+    """The frame half-way between `first` and `last`, in a film that shows each twice: the filter needs neighbours.
 
-    In 4:4:4, since the filter knows no RGB. It never takes the pair for a cut.
+    The film is in 4:4:4, since the filter does not take RGB. Its detection of cuts is off.
     """
     graph = av.filter.Graph()
     height, width = first.shape[:2]
@@ -68,7 +68,7 @@ def minterpolate(first: Frame, last: Frame, options: str) -> Frame:
 
 
 def _drain(end: av.filter.context.FilterContext, made: dict[Fraction, VideoFrame]) -> None:
-    """What the filter has ready, by its second in the film."""
+    """Take the frames that the filter has ready, by their time in seconds."""
     while True:
         try:
             frame = end.pull()

@@ -13,11 +13,11 @@ from typing import Any
 from media.signals import exit_when_told_to
 
 EXACT = 100.0
-"""PSNR given to frames that are equal, in dB: what a mean can still be made of."""
+"""The PSNR in dB that counts for equal frames, so that means stay finite."""
 
 
 def write_report(path: Path) -> None:
-    """PATH.json -> PATH.md."""
+    """Write PATH.md from PATH.json."""
     results = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     path.with_suffix(".md").write_text(markdown(results, path.with_suffix(".png").name), encoding="utf-8")
 

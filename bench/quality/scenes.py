@@ -12,14 +12,14 @@ from media import Frame
 from training.scenes import Scenes
 
 DISPLACEMENTS = {"still": (0.0, 0.0), "0-4": (0.0, 4.0), "4-16": (4.0, 16.0), "16-32": (16.0, 32.0)}
-"""Pixels between the first and the last frame, of the fastest thing in sight."""
+"""Pixels that the fastest thing in sight moves between the first and the last frame."""
 
 SIZE = (256, 448)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Three frames uint8 [H, W, 3], and pixels between the outer two."""
+    """Three frames uint8 [H, W, 3], and the pixels that things move between the outer two."""
 
     first: Frame
     middle: Frame
@@ -28,7 +28,7 @@ class Scene:
 
 
 def held_out(seed: int, count: int, size: tuple[int, int] = SIZE) -> dict[str, list[Scene]]:
-    """`count` scenes for each range of displacements. Drawn on the CPU, so that the model's device changes nothing."""
+    """`count` scenes for each range of displacements. They are drawn on the CPU, whatever the model's device."""
     source = Scenes("cpu", seed, held_out=True)
     scenes = {}
     for name, displacement in DISPLACEMENTS.items():

@@ -1,4 +1,4 @@
-"""The contact sheet of bench.quality: a row a scene, a column a way."""
+"""The contact sheet of bench.quality: a row per scene, a column per method."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from media import Frame
 CELL = (280, 160)
 """Width and height of a picture on the sheet."""
 GAP, LABEL, MARGIN = 4, 26, 62
-"""Between pictures, above columns, left of rows."""
+"""Pixels between pictures, above the columns, and left of the rows."""
 LEFT_OUT = ("repeat", "minterpolate, blend")
-"""They look like the first frame, and like the average."""
+"""Methods whose frames look like the first frame, or like the average."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One scene: what to say of it, its frames, and what each way made of the outer two."""
+    """A scene on the sheet: its label, its frames, and what each method made of the outer two."""
 
     label: str
     first: Frame
@@ -34,7 +34,7 @@ class Row:
 
 
 def write_sheet(rows: Sequence[Row], path: Path) -> None:
-    """The rows as one PNG."""
+    """Write the rows as one picture."""
     names = list(rows[0].cells())
     across, down = CELL[0] + GAP, CELL[1] + GAP
     sheet = Image.new("RGB", (MARGIN + across * len(names), LABEL + down * len(rows)), "white")

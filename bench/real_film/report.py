@@ -13,11 +13,11 @@ from typing import Any
 from media.signals import exit_when_told_to
 
 CREDIT = "(Big Buck Bunny: (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0; the towers: cityCC0, CC0.)"
-"""For the film that the sheet shows."""
+"""Credit of the films that the sheet shows."""
 
 
 def write_report(path: Path) -> None:
-    """PATH.json -> PATH.md."""
+    """Write PATH.md from PATH.json."""
     results = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     path.with_suffix(".md").write_text(markdown(results, path.with_suffix(".jpg").name), encoding="utf-8")
 

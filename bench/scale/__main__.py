@@ -35,7 +35,7 @@ CALLS = (
 
 
 def measured(args: argparse.Namespace) -> dict[str, Any]:
-    """Every cost: medians of some runs each."""
+    """Measure and read every cost; those that are measured are medians of some runs."""
     costs: dict[str, Any] = {"machine": machine.describe(), "gpu": recorded.gpu(), "encode": recorded.encode()}
     costs["ray"] = recorded.ray()
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""How many GPUs each part could feed, and what is needed of it for so many: arithmetic on costs that were measured."""
+"""Calculates from measured costs how many GPUs each part could feed, and how much of it a fleet of GPUs needs."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ RESULT_PER_PAIR = 2
 
 @dataclass(frozen=True)
 class Bound:
-    """One part, and one kind of work."""
+    """A part that may be the limit, under one kind of work."""
 
     part: str
     unit: str
-    """what one of it is"""
+    """what it is counted in: cores, processes, links"""
     per_gpu: float
-    """how many of it one GPU keeps busy"""
+    """units that one GPU keeps busy"""
 
     @property
     def gpus(self) -> float:
-        """How many GPUs one of it feeds."""
+        """GPUs that one unit can feed."""
         return 1 / self.per_gpu
 
     def needed(self, gpus: int) -> float:
-        """How many of it so many GPUs keep busy."""
+        """Units that so many GPUs keep busy."""
         return gpus * self.per_gpu
 
 
 def bounds(costs: Mapping[str, Any]) -> Iterator[Bound]:
-    """Every part's, from what `bench.scale` has measured and read: see its JSON."""
+    """The bounds of all parts. `costs`: what `bench.scale` has measured and read, as in its JSON."""
     pairs = costs["gpu"]["pairs_per_second"]
     for call in costs["proxy"]:
         rate = (pairs["calls"] if call["pairs"] == 1 else pairs["clips"]) / call["pairs"]

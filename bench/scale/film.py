@@ -1,4 +1,4 @@
-"""What a film costs where nothing is drawn: planning it, and joining its segments."""
+"""Measures what a film costs besides drawing and encoding: planning it, and joining its segments."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ TWICE = 2
 
 @dataclass(frozen=True)
 class PlannerCost:
-    """Of the process that reads the source once and says what is to be done."""
+    """What planning costs the process that reads the source once and makes the jobs."""
 
     decode_cpu_s_per_frame: float
-    """of the source; up to eight threads decode side by side"""
+    """per frame of the source; up to eight threads decode side by side"""
     plan_cpu_s_per_frame: float
-    """all else: comparing pictures and planning; threads hardly share it (Python's lock)"""
+    """per frame of the source, all else: comparing pictures and planning; threads hardly share it (Python's lock)"""
     bytes_per_job: float
     frames_per_job: int
-    """of the source, in all but a film's first and last segments"""
+    """frames of the source, in all segments but a film's first and last ones"""
 
 
 @dataclass(frozen=True)
 class JoinCost:
-    """Of the process that makes one file of the segments."""
+    """What joining costs the process that makes one file of the segments."""
 
     cpu_s_per_frame: float
-    """of the result"""
+    """per frame of the result"""
     bytes_per_frame: float
 
 
 def draw(folder: Path, size: tuple[int, int], count: int) -> Path:
-    """A film of `count` frames of (H, W)."""
+    """Write a film of `count` frames of `size` (H, W). Returns its path."""
     path = folder / f"{size[0]}x{size[1]}.mp4"
     encode_video(list(film_frames(count, *size)), RATE, path)
     return path
 
 
 def planner(path: Path) -> PlannerCost:
-    """Plan a film as the command does to double it, by one process, and throw the jobs away."""
+    """Plan a film in one process, as the command does to double it; the jobs are dropped."""
     defaults = Order(str(path), "")
     with open_film_file(path) as film:
         segments = Segmentation(Fraction(TWICE), defaults.clip, film.look.size, film.expected)
@@ -89,7 +89,7 @@ def _numbered(pictures: Iterator[Picture]) -> Iterator[Picture]:
 
 
 def joiner(path: Path, folder: Path, segments: int, preset: str) -> JoinCost:
-    """Join so many segments of frames of the film at `path`, each as long as segments become, to an MP4."""
+    """Join so many segments of the film at `path`, of the usual length, to an MP4."""
     with open_film_file(path) as film:
         rate = TWICE * film.look.rate
         encoding, _ = choose_encoding(film.look, ".mp4", "h264", Order.crf, preset, None)
@@ -113,6 +113,6 @@ def joiner(path: Path, folder: Path, segments: int, preset: str) -> JoinCost:
 
 
 def measure(folder: Path, size: tuple[int, int], frames: int, segments: int, preset: str) -> dict[str, Any]:
-    """Both, for a film of such pictures."""
+    """Measure planning and joining, for a film with pictures of `size` (H, W)."""
     path = draw(folder, size, frames)
     return {"planner": asdict(planner(path)), "join": asdict(joiner(path, folder, segments, preset))}

@@ -1,7 +1,7 @@
-"""What a call costs HAProxy: its own processor time, while calls of real sizes pass through it over loopback.
+"""Measures what a call costs HAProxy: its processor time, while calls of real sizes pass through it over loopback.
 
-Nothing is computed behind it: two processes of this machine call and answer. Processor time is HAProxy's own, so it
-does not matter what the callers could do at most, or what else the machine does.
+Nothing is computed behind it: two processes of this machine call and answer. Only HAProxy's own processor time counts,
+so neither the callers' speed nor other work on the machine matters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STARTS_WITHIN = 30.0
 
 @dataclass(frozen=True)
 class Call:
-    """A kind of call by what passes."""
+    """A kind of call, by the bytes that pass."""
 
     name: str
     sent: int
@@ -42,15 +42,15 @@ class Call:
 
 @dataclass(frozen=True)
 class ProxyCost:
-    """Of one call."""
+    """What one call costs."""
 
     cpu_s_per_call: float
     calls: int
-    """that were counted"""
+    """calls that were counted"""
 
 
 def measure(call: Call, seconds: float, folder: Path) -> ProxyCost:
-    """Of such calls, `seconds` long, by deploy/haproxy.cfg. Raises FileNotFoundError where there is no HAProxy."""
+    """Measure such calls for `seconds`, with deploy/haproxy.cfg. Raises FileNotFoundError: HAProxy is not installed."""
     if haproxy.PROGRAM is None:
         raise FileNotFoundError("HAProxy is not installed (Debian: apt install haproxy)")
     behind, own = Ports.free(), Ports.free()
@@ -62,7 +62,7 @@ def measure(call: Call, seconds: float, folder: Path) -> ProxyCost:
 
 
 def _count(proxy: psutil.Process, port: int, call: Call, seconds: float) -> ProxyCost:
-    """The first call of each connection, which makes it, is not counted."""
+    """Make calls and count them, but for the first of each connection, during which it is opened."""
     start, stop = threading.Barrier(CALLERS + 1), threading.Event()
     done = [0] * CALLERS
 
@@ -101,7 +101,7 @@ def _call(connection: socket.socket, call: Call) -> None:
 
 
 def _read(connection: socket.socket) -> bytes:
-    """The head of a message; its body is read and forgotten. Empty where nothing comes any more."""
+    """Read a message. Returns its head; empty: the connection has ended."""
     came = b""
     while b"\r\n\r\n" not in came:
         piece = connection.recv(1 << 16)
@@ -120,7 +120,7 @@ def _read(connection: socket.socket) -> bytes:
 
 
 def _answer(at: Ports, call: Call) -> None:
-    """Calls, and HAProxy's question whether it is ready."""
+    """Answer calls, and HAProxy when it asks whether this server is ready."""
     assert at.health
     threading.Thread(target=_listen, args=(at.health, b"ready"), daemon=True).start()
     _listen(at.inference, bytes(call.received))

@@ -1,4 +1,4 @@
-"""What other benchmarks have recorded: how much a GPU draws, and what writing a frame costs."""
+"""Reads what other benchmarks have recorded: how much a GPU draws, and what encoding a frame and Ray cost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gpu(path: Path = CAPACITY) -> dict[str, Any]:
 
 
 def encode(path: Path = FILMS) -> dict[str, Any]:
-    """Core-seconds per frame of the result, by preset of libx264: of frames that EDEN drew."""
+    """Core-seconds of encoding per frame of the result, by preset of libx264; half of the frames were drawn by EDEN."""
     report = json.loads(path.read_text())
     cores = report["machine"]["cores"]
     rows = [row for row in report["rows"] if row["way"] == "all cores writing what was served"]
@@ -46,9 +46,9 @@ def encode(path: Path = FILMS) -> dict[str, Any]:
 
 
 def ray(path: Path = CLUSTER) -> dict[str, Any] | None:
-    """What a segment's job costs the driver beside planning and joining, and Ray's own processes; None: not recorded.
+    """What a job costs the driver besides planning and joining, and Ray's own processes; None: not recorded.
 
-    In core-seconds per job, and bytes per job through the object store.
+    Costs are in core-seconds per job, and in bytes per job through the object store.
     """
     if not path.exists():
         return None

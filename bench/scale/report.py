@@ -9,7 +9,7 @@ from bench.scale.bounds import FLEETS, bounds
 
 
 def text(costs: dict[str, Any]) -> str:
-    """Of what was measured and read: Markdown."""
+    """The report of these costs, as Markdown."""
     gpu, encode = costs["gpu"], costs["encode"]
     pairs = gpu["pairs_per_second"]
     lines = [

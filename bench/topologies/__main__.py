@@ -31,14 +31,14 @@ from server import ServerError
 from serving.settings import Settings
 
 START_S = 120.0
-"""What a server may take to start; else it is left out, and the others have their turn."""
+"""Seconds that a server may take to start; one that takes longer is left out."""
 MODEL_SHARE = 0.35
-"""Of the time, for the model in process; the servers get the rest."""
+"""Share of the time for the model in one process; the servers get the rest."""
 """What --quick measures, where no checkpoint is named."""
 
 
 class Run:
-    """One run: what is measured, and what was found so far."""
+    """The measurements that the options ask for, and the results so far."""
 
     def __init__(self, args: argparse.Namespace, plan: Plan, folder: Path) -> None:
         self.args, self.plan, self.folder = args, plan, folder
@@ -49,7 +49,7 @@ class Run:
         self.ends = time.monotonic() + args.limit_seconds
 
     def all(self) -> None:
-        """Everything, in the order of what it tells."""
+        """Make the measurements, the most important ones first."""
         servings = self.plan.servings(self.topologies, self.args.jpeg)
         stores = {serving: self.folder / f"store-{number}" for number, serving in enumerate(servings)}
         self.prepare(stores)
@@ -71,7 +71,7 @@ class Run:
                 job.result()
 
     def in_process(self) -> None:
-        """The model without a server."""
+        """Measure the model without a server."""
         gpus = self.args.device == "cuda"
         model = Model(
             checkpoint=self.args.checkpoint,
@@ -89,7 +89,7 @@ class Run:
             self.rows_of(" and ".join(split), measure_split(model, split))
 
     def rows_of(self, name: str, rows: Generator[dict[str, Any]]) -> None:
-        """Rows of the model in process, as long as enough time is left for the servers."""
+        """Add rows of the model in process, as long as enough time is left for the servers."""
         with closing(rows):
             try:
                 for row in rows:
@@ -101,7 +101,7 @@ class Run:
                 self.leave_out(f"{name}, in process: {error}")
 
     def serve(self, serving: Serving, store: Path, generators: Generators) -> None:
-        """A server: every kind of work; a lone caller after the load of such pairs."""
+        """Measure a server: every kind of work, and a lone caller after the load of its kind of pairs."""
         name = f"{serving.topology}, {serving.name}, JPEG by {serving.jpeg or 'default'}"
         if self.left() < self.plan.start_seconds + self.plan.window_seconds:
             self.leave_out(f"{name}: no time left")
@@ -123,19 +123,19 @@ class Run:
             self.leave_out(f"{name}: {type(error).__name__}: {error}")
 
     def left(self) -> float:
-        """Seconds."""
+        """Seconds that are left."""
         left: float = self.ends - time.monotonic()
         return left
 
     def add(self, row: dict[str, Any]) -> None:
-        """Print a row, and write what there is."""
+        """Print a row of results, and write all results so far."""
         row["at_s"] = round(self.args.limit_seconds - self.left(), 1)
         self.found["rows"].append(row)
         report.write(self.args.out, self.found)
         print(json.dumps(row), flush=True)
 
     def leave_out(self, what: str) -> None:
-        """Something was not measured."""
+        """Record and print that something is not measured."""
         self.found["left_out"].append(what)
         report.write(self.args.out, self.found)
         print(json.dumps({"part": "left out", "what": what}), flush=True)

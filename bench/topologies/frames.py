@@ -1,4 +1,4 @@
-"""The frames of each kind of work: drawn once, kept in files, read by whoever measures."""
+"""Draws the frames of each kind of work once, into files that every measuring process reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.topologies.plan import Work
 from loadtest._film import Film, Scene
 
 STARTS = 8
-"""Different clips of each kind of work; neighbours share frames."""
+"""Number of different clips of each kind of work; neighbouring ones share frames."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ def frames(work: Work, folder: Path) -> np.ndarray:
 
 
 def starts(work: Work, number: int) -> list[int]:
-    """Where the clips of batch `number` begin in the frames."""
+    """The indices of the frames with which the clips of batch `number` begin."""
     return [(number * work.batch + each) % STARTS for each in range(work.batch)]
 
 
 def bodies(work: Work, folder: Path) -> list[Body]:
-    """The bodies of its requests."""
+    """The bodies of the requests of a kind of work."""
     paths = [folder / f"{work.file}.{number}.body" for number in range(STARTS)]
     return [Body(path, path.with_suffix(".type").read_text()) for path in paths]

@@ -35,12 +35,12 @@ PATIENCE = 30.0
 PAUSE = 0.1
 """Seconds that a caller waits after a failure, so that refusals do not become the load."""
 BUSY = 0.8
-"""Share of a core beyond which a process may be what is measured: Python's threads share one."""
+"""Share of a core above which a load process may itself be the limit: Python's threads share one core."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where the same few requests are sent, and what answers are to hold."""
+    """Where requests are sent, their bodies in turn, and what answers must hold."""
 
     url: str
     path: str
@@ -57,18 +57,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Answered:
-    """One request."""
+    """The end of one request."""
 
     ended: float
     """by time.monotonic, which all processes of a machine share"""
     taken: float
-    """seconds"""
+    """seconds that it took"""
     failure: str = ""
-    """empty: a good answer"""
+    """what was wrong; empty: the answer was good"""
 
 
 class Caller:
-    """One connection, one request at a time."""
+    """A caller with one connection and one request at a time."""
 
     def __init__(self, target: Target, bodies: Sequence[bytes]) -> None:
         self._target, self._bodies = target, bodies
@@ -80,7 +80,7 @@ class Caller:
         )
 
     def call(self, number: int) -> Answered:
-        """Send request `number` (they come round) and check its answer; whatever fails is told, not raised."""
+        """Send body `number`, modulo how many there are, and check the answer. Failures are returned, not raised."""
         target, which = self._target, number % len(self._bodies)
         began, failure = time.monotonic(), ""
         ended = began
@@ -106,7 +106,7 @@ class Caller:
         return Answered(ended, ended - began, failure)
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         self._connection.close()
         if self._regions:
             self._regions.close()
@@ -128,10 +128,10 @@ class Caller:
 
 
 def generate(pipe: Connection, stop: Any, answered: Any) -> None:
-    """A process that makes load: (target, first caller's number, threads) after each other, until a None comes.
+    """A process that makes load: one (target, first caller's number, threads) after another, until a None comes.
 
-    `stop` ends one load; each caller has called at least once by then. What they saw is sent back, as a list of
-    `Answered`; "ready" before all.
+    It sends "ready" first. `stop` ends a load, in which each caller makes at least one call; a list of `Answered` is
+    then sent back.
     """
     pipe.send("ready")
     while (job := pipe.recv()) is not None:
@@ -160,7 +160,7 @@ def generate(pipe: Connection, stop: Any, answered: Any) -> None:
 
 
 class Generators:
-    """The processes, started once: their imports take longer than many a measurement."""
+    """The processes that make load. They are started once, since their imports take longer than some measurements."""
 
     def __init__(self, processes: int) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -177,9 +177,9 @@ class Generators:
             pipe.recv()
 
     def measure(self, target: Target, users: int, warm: float, window: float, most_warm: float) -> dict[str, Any]:
-        """Warm up for `warm` seconds and until there were as many answers as users, then measure for `window`.
+        """Warm up for `warm` seconds and until there are as many answers as users, then measure for `window` seconds.
 
-        most_warm: seconds after which it is measured, answers or not. Raises EOFError where a process has died.
+        most_warm: seconds after which measuring begins in any case. Raises EOFError: a process has died.
         """
         threads = max(1, users // len(self._pipes))
         wanted = threads * len(self._pipes)
@@ -230,7 +230,7 @@ class Generators:
 
 
 def summary(seen: Sequence[Answered], opened: float, closed: float, pairs: int) -> dict[str, Any]:
-    """What ended within a window: pairs per second, percentiles of the good answers in ms, failures by their kind."""
+    """Results of the calls that ended within a window: pairs per second, percentiles in ms, failures by kind."""
     within = [each for each in seen if opened <= each.ended < closed]
     good = [each.taken for each in within if not each.failure]
     failures = Counter(each.failure for each in within if each.failure)

@@ -1,8 +1,8 @@
-"""What the model does in process, frames in host memory to frames in host memory, without any server.
+"""Measures the model without a server, from frames in host memory to frames in host memory.
 
 fused: a process per GPU with both halves in it. split: a process with the encoder on the first GPU, one with the
-decoder on the second, the hand-off between; a second decoder beside the encoder for decoders on both. All are spawned:
-whoever measures holds nothing on a GPU.
+decoder on the second, the hand-off between; a second decoder beside the encoder for decoders on both. All of them are
+spawned, so that the measuring process holds nothing on a GPU.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from handoff import Handoff, HandoffSettings, OverCapacity, open_handoff
 PATIENCE = 120.0
 """Seconds that a process may take to answer: kernels are compiled before the first."""
 WARM_BATCHES = 4
-"""Batches that are not counted, at least: by then graphs are recorded, and each end of the hand-off knows the other."""
+"""Fewest batches before the measurement: by then graphs are recorded, and the hand-off is connected."""
 QUEUED = 4
-"""Batches that wait for a decoder, at most."""
+"""Most batches that wait for a decoder."""
 NO_LIMIT = 1 << 40
 
 
 @dataclass(frozen=True)
 class Model:
-    """What every process is given."""
+    """The parameters of every process."""
 
     checkpoint: Path
     precision: str
     devices: tuple[str, ...]
     """"cuda:0", "cuda:1"; on a CPU "cpu" twice"""
     handoff: str
-    """its kind"""
+    """kind of hand-off"""
     seconds: float
-    """of each measurement; half as long, and some batches, are not counted before it"""
+    """seconds of each measurement, after half as long and some batches to warm up"""
     threads: int
-    """of the CPU, for the pictures of one process; on a CPU for PyTorch too"""
+    """CPU threads per process, for pictures; without a GPU for PyTorch too"""
     folder: Path
-    """where the frames lie"""
+    """folder of the frames"""
     works: tuple[Work, ...]
 
 
@@ -60,7 +60,7 @@ class Model:
 
 
 def measure_fused(model: Model) -> Generator[dict[str, Any]]:
-    """A row per kind of work; JPEG also with its pictures. Raises RuntimeError where a process fails."""
+    """Measure fused: a row per kind of work, for JPEG also one with pictures. Raises RuntimeError: a process failed."""
     spawn = multiprocessing.get_context("spawn")
     begin = spawn.Barrier(len(model.devices))
     with Processes() as processes:
@@ -74,7 +74,7 @@ def measure_fused(model: Model) -> Generator[dict[str, Any]]:
 
 
 def measure_split(model: Model, topologies: Sequence[str]) -> Generator[dict[str, Any]]:
-    """A row per topology (SPLIT, BOTH) and kind of work. Raises RuntimeError where a process fails."""
+    """Measure split: a row per topology (SPLIT, BOTH) and kind of work. Raises RuntimeError: a process failed."""
     decoders = {SPLIT: model.devices[1:], BOTH: (*model.devices[1:], model.devices[0])}
     spawn = multiprocessing.get_context("spawn")
     stop, tickets = spawn.Event(), spawn.Queue(QUEUED)
@@ -101,7 +101,7 @@ def _row(topology: str, work: Work, model: Model) -> dict[str, Any]:
 
 
 class Processes:
-    """Processes with a pipe to each; they end with the block, whatever they are at."""
+    """Processes, with a pipe to each. They end with the block, whatever they are doing."""
 
     def __init__(self) -> None:
         self._spawn = multiprocessing.get_context("spawn")
@@ -109,7 +109,7 @@ class Processes:
         self._processes: list[Any] = []
 
     def start(self, function: Callable[..., None], *arguments: Any) -> Connection:
-        """Run function(*arguments, pipe); our end of the pipe."""
+        """Start a process that runs function(*arguments, pipe). Returns this process's end of the pipe."""
         ours, theirs = self._spawn.Pipe()
         process = self._spawn.Process(target=function, args=(*arguments, theirs), daemon=True)
         process.start()
@@ -119,13 +119,13 @@ class Processes:
         return ours
 
     def answers(self, pipes: Sequence[Connection] | None = None) -> list[Any]:
-        """The next answer of each. Raises RuntimeError where one has died or says nothing."""
+        """Wait for the next answer of each process. Raises RuntimeError: one has died, or sends nothing."""
         waiting = list(self.pipes if pipes is None else pipes)
         order, answers = list(waiting), {}
         while waiting:
             ready = wait(waiting, PATIENCE)
             if not ready:
-                raise RuntimeError(f"a process said nothing for {PATIENCE:.0f} s")
+                raise RuntimeError(f"a process has sent nothing for {PATIENCE:.0f} s")
             for pipe in [each for each in waiting if each in ready]:
                 try:
                     answers[order.index(pipe)] = pipe.recv()
@@ -150,7 +150,7 @@ class Processes:
 
 
 def fused_replica(model: Model, device: str, begin: Any, pipe: Connection) -> None:
-    """A process with both halves: pairs per second of each kind of work, all replicas at the same time."""
+    """A process with both halves. It sends pairs per second of each kind of work, while all replicas work."""
     _threads(model, device)
     encoder = Encoder.load(model.checkpoint, device, model.precision)
     decoder = DitDecoder.load(model.checkpoint, device, model.precision)
@@ -194,7 +194,7 @@ def _rate(draw: Callable[[], int], seconds: float) -> float:
 
 
 class Clips:
-    """Batches of one kind of work, which come round."""
+    """The batches of one kind of work, again and again."""
 
     def __init__(self, work: Work, folder: Path, threads: ThreadPoolExecutor) -> None:
         self.work, self._threads = work, threads
@@ -202,14 +202,14 @@ class Clips:
         self._pictures = [media.encode_image(f, "jpeg") for f in self._frames] if work.format == "jpeg" else []
 
     def batches(self) -> Iterator[list[torch.Tensor]]:
-        """Clips [K,3,H,W] uint8, as a handler makes them of what it was sent; without end."""
+        """Batches without end: clips [K,3,H,W] uint8, as a handler makes them of a request."""
         number = 0
         while True:
             yield [_as_clip(self._frames[at : at + self.work.clip]) for at in drawn.starts(self.work, number)]
             number += 1
 
     def read_ahead(self, beside: ThreadPoolExecutor) -> Iterator[list[torch.Tensor]]:
-        """As `batches`, of pictures: the next batch is read while one is drawn."""
+        """The same as `batches`, read from picture files: the next batch is read while one is drawn."""
         number, ahead = 1, beside.submit(self._read, 0)
         while True:
             clips = ahead.result()
@@ -218,7 +218,7 @@ class Clips:
             number += 1
 
     def write(self, between: Sequence[torch.Tensor]) -> None:
-        """Frames to pictures, side by side."""
+        """Encode frames as pictures, side by side."""
         flat = [frame for frames in between for frame in frames.permute(0, 2, 3, 1).numpy()]
         list(self._threads.map(lambda frame: media.encode_image(frame, "jpeg"), flat))
 
@@ -262,7 +262,7 @@ def encoding(model: Model, tickets: Any, stop: Any, pipe: Connection) -> None:
 
 
 def _put(handoff: Handoff, output: EncoderOutput, stop: Any) -> bytes:
-    """A ticket, once there is room."""
+    """Put an output, once there is room. Returns its ticket."""
     while True:
         try:
             return handoff.put(output)
@@ -271,7 +271,7 @@ def _put(handoff: Handoff, output: EncoderOutput, stop: Any) -> bytes:
 
 
 def _queue(tickets: Any, entry: list[bytes], stop: Any) -> bool:
-    """Whether it was taken before the end."""
+    """Whether an entry was taken before `stop` was set."""
     while not stop.is_set():
         try:
             tickets.put(entry, timeout=0.05)

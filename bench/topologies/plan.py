@@ -1,4 +1,4 @@
-"""What is measured: the work, the topologies, and for each of these the settings that it is served with."""
+"""The plan of `bench.topologies`: kinds of work, topologies, and the settings with which each of these is served."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from bench.capacity.plan import Setting
 
 SPLIT, BOTH, FUSED = "split", "split, decoders on both GPUs", "fused"
 TOPOLOGIES = {"split": SPLIT, "both": BOTH, "fused": FUSED}
-"""By the names that the command line has for them."""
+"""The topologies by their names on the command line."""
 FORMATS = ("jpeg", "npy")
-"""Of clips, both ways."""
+"""Formats of clips, sent and answered."""
 TRANSPORTS = ("npy", "region")
-"""Ways of raw frames to a server."""
+"""How raw frames travel to a server and back."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,23 @@ class Work:
     clip: int
     """K, frames of a clip"""
     format: str
-    """of FORMATS"""
+    """one of FORMATS"""
     batch: int
-    """clips that the model computes together, in process"""
+    """clips that the model computes together, without a server"""
     users: int
-    """requests in flight, served"""
+    """requests in flight, with a server"""
     by_region: bool = False
     """whether a served clip's frames go and come in shared memory, not in the bodies of `format`"""
 
     @property
     def name(self) -> str:
-        """As the results have it: 480x854, K = 24, JPEG."""
+        """Its name in the results: 480x854, K = 24, JPEG."""
         way = "shared memory" if self.by_region else {"jpeg": "JPEG", "npy": ".npy"}[self.format]
         return f"{self.size[0]}x{self.size[1]}, K = {self.clip}, {way}"
 
     @property
     def file(self) -> str:
-        """A name that a file can have."""
+        """A file name for it."""
         return f"{self.size[0]}x{self.size[1]}-{self.clip}-{self.format}"
 
     @property
@@ -57,24 +57,24 @@ class Serving:
     topology: str
     setting: Setting
     jpeg: str | None = None
-    """as archive.sh --set jpeg=... has it; None: not said"""
+    """value for archive.sh --set jpeg=...; None: the default"""
     first: bool = True
-    """of its topology's settings: the most promising"""
+    """whether this is the most promising setting of its topology"""
 
     @property
     def name(self) -> str:
-        """As the results have it."""
+        """Its name in the results."""
         setting = str(self.setting)
         return setting if setting.startswith("fused") else f"{self.setting.topology}, {setting}"
 
     def archive_options(self) -> list[str]:
-        """For archive.sh."""
+        """Options for archive.sh."""
         return self.setting.archive_options() + (["--set", f"jpeg={self.jpeg}"] if self.jpeg else [])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, how often and with what everything is measured. Times in seconds."""
+    """How long, how often and with what everything is measured. Times are in seconds."""
 
     works: tuple[Work, ...]
     settings: dict[str, tuple[Setting, ...]]
@@ -86,14 +86,14 @@ class Plan:
     warm_seconds: float
     window_seconds: float
     processes: int
-    """that make the load"""
+    """processes that make the load"""
     warm_sizes: tuple[tuple[int, int], ...]
-    """frames that workers are ready for before they serve"""
+    """(H, W) for which workers prepare before they serve"""
     start_seconds: float
-    """what a server is thought to take until it serves: none is begun with less left"""
+    """how long a server is expected to start: none is started when less time is left"""
 
     def only(self, formats: Sequence[str]) -> Plan:
-        """The same with the work of these formats alone."""
+        """The same plan with only the work of these formats."""
         return replace(self, works=tuple(work for work in self.works if work.format in formats))
 
     def servings(self, topologies: list[str], jpeg: list[str]) -> list[Serving]:

@@ -1,4 +1,4 @@
-"""What TorchServe serves: archives packed, a server started, load sent, a lone caller's time taken apart."""
+"""Measures what TorchServe serves: packs archives, starts a server, sends load, and divides a lone caller's time."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from server.http import request
 from server.settings import PROJECT
 
 SCRAPES_S = 10.0
-"""How long the server's metrics may lag behind its answers: they travel through logs."""
+"""Seconds by which the server's metrics may be later than its answers: they travel through logs."""
 
 
 def pack(serving: Serving, plan: Plan, checkpoint: Path, precision: str, store: Path) -> None:
-    """Build a model store that reads the checkpoint in its place. Raises RuntimeError."""
+    """Build a model store that refers to the checkpoint where it lies. Raises RuntimeError: packing failed."""
     command = [str(PROJECT / "archive.sh"), "--output", str(store), "--checkpoint", str(checkpoint), "--in-place"]
     command += ["--precision", precision, *serving.archive_options()]
     if plan.warm_sizes:
@@ -36,7 +36,7 @@ def pack(serving: Serving, plan: Plan, checkpoint: Path, precision: str, store: 
 
 @contextmanager
 def started(store: Path, folder: Path, timeout: float) -> Iterator[Server]:
-    """A server on free ports, with tokens; stopped in the end. Raises ServerError."""
+    """A running server on free ports, stopped at the end of the block. Raises ServerError: it did not start."""
     server = Server(store, folder, "free", {"disable_system_metrics": True})
     try:
         server.start(timeout=timeout)
@@ -48,7 +48,7 @@ def started(store: Path, folder: Path, timeout: float) -> Iterator[Server]:
 def measure(
     server: Server, serving: Serving, work: Work, plan: Plan, warm: float, generators: Generators, folder: Path
 ) -> dict[str, Any]:
-    """One kind of work under load, after `warm` seconds of it: what came back, what server and GPUs did meanwhile."""
+    """Measure one kind of work under load, after `warm` seconds of it: answers, and what server and GPUs did."""
     with Gpus() as gpus, Sampler(server, gpus, serving.setting.nodes) as sampler:
         row = generators.measure(
             target(server, work, folder), work.users, warm, plan.window_seconds, most_warm=10 * plan.warm_seconds
@@ -58,7 +58,7 @@ def measure(
 
 
 def lone_pair(server: Server, serving: Serving, plan: Plan, folder: Path) -> dict[str, Any]:
-    """One caller on an idle server: percentiles of its calls, and the means of what they consist of, in ms."""
+    """Measure one caller on an idle server: percentiles of its calls, and the means of their parts, in ms."""
     aim = target(server, plan.lone, folder)
     caller = Caller(aim, [body.path.read_bytes() for body in aim.bodies])
     for number in range(max(3, plan.lone_calls // 10)):
@@ -75,7 +75,7 @@ def lone_pair(server: Server, serving: Serving, plan: Plan, folder: Path) -> dic
 
 
 def parts(before: Readings, after: Readings, mean: float, calls: int) -> dict[str, float]:
-    """Where the mean of a call goes, in ms: the stages, waiting in TorchServe's queues, and all else.
+    """The parts of a call's mean time, in ms: the stages, waiting in TorchServe's queues, and all else.
 
     mean: seconds of a call. A stage that the topology lacks is left out.
     """
@@ -90,7 +90,7 @@ def parts(before: Readings, after: Readings, mean: float, calls: int) -> dict[st
 
 
 def target(server: Server, work: Work, folder: Path) -> Target:
-    """Where a kind of work is sent."""
+    """The target to which a kind of work is sent."""
     return Target(
         server.url,
         server.topology.paths[0],
@@ -104,7 +104,7 @@ def target(server: Server, work: Work, folder: Path) -> Target:
 
 
 def _settled(server: Server, pairs: float = 0.0) -> Readings:
-    """The metrics, once they tell of so many pairs and no longer change."""
+    """The server's metrics, once they count at least `pairs` and no longer change."""
     deadline, last = time.monotonic() + SCRAPES_S, -1.0
     while True:
         readings = Readings(request("GET", server.metrics_url, timeout=10).text)

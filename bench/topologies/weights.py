@@ -1,4 +1,4 @@
-"""Which weights a benchmark's servers have, and where: a checkpoint that the command line names, or a tiny network."""
+"""The weights of a benchmark's servers: a checkpoint that the command line names, or a tiny network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TINY = EdenConfig(hidden_dim=48, num_heads=3, dit_depth=1, decoder_depth=1)
 
 
 def add_options(parser: argparse.ArgumentParser, quick: bool = False) -> None:
-    """--checkpoint, --precision, --device; and --quick, where the tiny network is only for that."""
+    """Add --checkpoint, --precision and --device; with `quick` also --quick, without which a checkpoint is needed."""
     add = parser.add_argument
     tiny = "a tiny network with random values"
     by_itself = f"needed, except with --quick: then {tiny}" if quick else f"default: {tiny}"
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser, quick: bool = False) -> None:
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace, gpus: int) -> None:
-    """End the program with a word of what is missing: a checkpoint, where it is not --quick, or so many GPUs."""
+    """End the program with an error where a checkpoint is missing (without --quick), or so many GPUs are."""
     if args.checkpoint is None and not args.quick:
         parser.error("name a --checkpoint, or --quick")
     there = torch.cuda.device_count()
@@ -35,7 +35,7 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace, gpus: int) 
 
 
 def checkpoint(args: argparse.Namespace, folder: Path) -> Path:
-    """The one that is named, or a tiny one, written to `folder`."""
+    """The checkpoint that is named, or a tiny one that is written to `folder`."""
     if args.checkpoint is not None:
         return Path(args.checkpoint)
     path = folder / "checkpoint"

@@ -1,4 +1,4 @@
-"""A node that only takes, and says how many bytes came in which batch."""
+"""A node that only takes, and answers how many bytes came, and in a batch of how many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node that only puts: an encoder's output of the size asked for, made once, computed never."""
+"""A node that only puts. The output is random, of the size that is asked for, and made once per size."""
 
 from __future__ import annotations
 
