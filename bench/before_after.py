@@ -19,7 +19,7 @@ PANELS = 3
 APART = 4
 """Pixels between two panels, as `--compare` leaves them."""
 WIDTH = 400
-"""Of a panel, in pixels."""
+"""Width of a panel, in pixels."""
 QUALITY = 40
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, for its results to say."""
+"""Describes the machine that a benchmark runs on, for its results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from media.machine import cores
 
 
 def describe() -> dict[str, Any]:
-    """The processor and how many of its cores are ours, the GPUs, the versions, the day."""
+    """The processor, the number of cores that this process may use, the GPUs, versions, and the date."""
     return {
         "cpu": cpu(),
         "cores": cores(),
@@ -25,13 +25,13 @@ def describe() -> dict[str, Any]:
 
 
 def cpu() -> str:
-    """The processor's name as Linux has it."""
+    """The processor's name, by Linux."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.machine())
 
 
 def line(machine: dict[str, Any]) -> str:
-    """What `describe` gave, in one line without an end."""
+    """What `describe` returned, in one line, without a full stop."""
     gpus = [f"{machine['gpus'].count(name)} x {name}" for name in dict.fromkeys(machine["gpus"])]
     parts = [*gpus, machine["cpu"], f"{machine['cores']} cores", f"Python {machine['python']}"]
     return ", ".join([*parts, f"PyTorch {machine['torch']}", machine["date"]])

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write(out: Path, found: dict[str, Any]) -> None:
-    """OUT.json and OUT.md."""
+    """Write OUT.json and OUT.md."""
     lines = [
         f"{machine.line(found['machine'])}. Split, {found['setting']}; frames in shared memory, one after the other.",
         "",

@@ -1,4 +1,4 @@
-"""Other programs that a benchmark runs: they end with it."""
+"""Runs other programs for a benchmark, and ends them with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE = 30.0
 
 @contextmanager
 def running(command: Sequence[str], **popen: Any) -> Iterator[subprocess.Popen[Any]]:
-    """A program that ends with the block, whatever it is at; `popen`: what subprocess.Popen takes."""
+    """A running program, ended at the end of the block. `popen`: arguments of subprocess.Popen."""
     with subprocess.Popen(command, **popen) as process:
         try:
             yield process

@@ -43,7 +43,7 @@ WAYS = {
 
 
 def film_frames(count: int, height: int, width: int) -> Iterator[np.ndarray]:
-    """The demo clip, forwards and backwards, at the size and length wanted."""
+    """`count` frames of the demo clip, [height, width, 3], played forwards and backwards in turn."""
     clip = [
         np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)) for frame in draw_clip()
     ]
@@ -54,7 +54,7 @@ def film_frames(count: int, height: int, width: int) -> Iterator[np.ndarray]:
 def run(
     server: Server, film: Path, target: Path, options: list[str], midway: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """The command's own summary, and `peak_bytes`; `midway` is called once a segment of the film is finished."""
+    """Run the command. Returns its summary, with `peak_bytes`. `midway` is called once a segment is finished."""
     command = [sys.executable, "-m", "eden_client", str(film), str(target), "--json", "--overwrite", *options]
     command += ["--server", server.url, "--management", server.management_url, "--key-file", str(server.tokens.path)]
     peak, journal, before = 0, target.with_name(f"{target.name}.parts") / "journal.json", True
@@ -74,7 +74,7 @@ def run(
 
 
 def _peak(pid: int) -> int:
-    """The most memory that a process ever held, in bytes (VmHWM); 0 if it is gone."""
+    """The peak memory of a process in bytes (VmHWM); 0: it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -83,7 +83,7 @@ def _peak(pid: int) -> int:
 
 
 def compare(server: Server, folder: Path, film: Path | None, repeats: int) -> list[dict[str, Any]]:
-    """Each way of sending: the median run of `repeats`, and one with the decoder's worker killed in mid-film."""
+    """Measure each way of sending: the median run of `repeats`, and one in which the decoder's worker is killed."""
     if film is None:
         film = folder / "film.mp4"
         encode_video(film_frames(120, 256, 448), Fraction(24), film, crf=12)

@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def lone_pair(server: Server, name: str, size: tuple[int, int], out: Path) -> list[Span]:
-    """The spans of one pair on an idle server; written, too."""
+    """Trace one pair on an idle server. Writes its spans, and returns them."""
     work = Work(size, 2, "npy", 1, 1)
     first, second = drawn_pair(work)
     route: RouteName = "fused" if name == FUSED else "workflow"
@@ -113,7 +113,7 @@ def drawn_pair(work: Work) -> tuple[Any, Any]:
 def overhead(
     server: Server, name: str, plan: Plan, rounds: int, generators: Generators, folder: Path, url: str | None
 ) -> list[dict[str, Any]]:
-    """The same load without and with tracing, by turns: with the spans of each request in its answer, or exported."""
+    """Measure the same load without and with tracing, by turns: with the spans in each answer, and exported."""
     aim = target(server, plan.lone, folder)
     unsampled = aim.headers | {HEADER: str(TraceContext.begin(sampled=False))}
     ways = {"off": unsampled if url else aim.headers, "spans with the answer": unsampled | {"X-Eden-Spans": "1"}}
@@ -133,7 +133,7 @@ def overhead(
 
 @contextlib.contextmanager
 def collector() -> Iterator[str | None]:
-    """A process that takes spans over HTTP and forgets them; its address, None where nothing could be sent to it."""
+    """A process that takes spans over HTTP and drops them. Yields its address; None: OpenTelemetry is not installed."""
     try:
         importlib.metadata.version("opentelemetry-exporter-otlp-proto-http")
     except importlib.metadata.PackageNotFoundError:
@@ -151,7 +151,7 @@ def collector() -> Iterator[str | None]:
 
 
 def collect(pipe: Connection) -> None:
-    """Take spans until killed; tells the port."""
+    """Take spans until killed. Sends the port through the pipe."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -171,12 +171,12 @@ def collect(pipe: Connection) -> None:
 
 
 def collected(url: str | None) -> tuple[str, ...]:
-    """Settings with which the traces of callers who say so are exported, and a tenth of those who say nothing."""
+    """Settings by which traces are exported: those that callers have sampled, and a tenth of other requests."""
     return (f"tracing.endpoint={url}", "tracing.sample=0.1") if url else ()
 
 
 def as_markdown(found: dict[str, Any]) -> str:
-    """Medians of the rounds, and of the differences within a round."""
+    """The report: medians of the rounds, and of the differences within a round."""
     on = found["machine"]
     chips = f"{', '.join(on['gpus']) or on['cpu']}, {on['cores']} cores"
     where = f"{chips}, PyTorch {on['torch']}, {on['date']}"
@@ -205,7 +205,7 @@ def as_markdown(found: dict[str, Any]) -> str:
 
 
 def picture(traces: dict[str, list[Span]], path: Path) -> None:
-    """The waterfalls of all, one below the other, each to its own scale."""
+    """Draw the traces as waterfalls, one below the other, each to its own scale."""
     heights = [len(spans) for spans in traces.values()]
     figure, axes = plt.subplots(
         len(traces),
@@ -241,7 +241,7 @@ def picture(traces: dict[str, list[Span]], path: Path) -> None:
 
 
 def _in_tree(spans: Sequence[Span]) -> list[Span]:
-    """Each step before its parts."""
+    """The spans in an order in which each step comes before its parts."""
     parts: dict[str | None, list[Span]] = {}
     known = {span.span_id for span in spans}
     for span in spans:

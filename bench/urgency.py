@@ -30,7 +30,7 @@ MOST = 300.0
 
 
 class Caller:
-    """Sends clips of one film by one route; every thread has a connection of its own."""
+    """Sends pairs and clips of one film. Every thread has a connection of its own."""
 
     def __init__(self, server: str, key_file: Path, height: int, width: int, length: int) -> None:
         self._server, self._own = server, threading.local()
@@ -38,11 +38,11 @@ class Caller:
         self._headers = {"Authorization": f"Bearer {token}", "X-Eden-Format": "jpeg"}
         film = Film.draw(Scene(5, height, width), 16, "jpeg")
         self.pairs = length - 1
-        """of a whole clip"""
+        """pairs of a whole clip"""
         self._pair, self._clip = (next(film.clips(count, 1)) for count in (2, length))
 
     def send(self, route: str, priority: str, whole: bool = False) -> tuple[int, float]:
-        """One pair, or a whole clip; the code that it was answered with (200: frames), and the seconds that it took."""
+        """Send a pair, or a whole clip. Returns the status code (200: frames came), and the seconds that it took."""
         clip = self._clip if whole else self._pair
         headers = self._headers | {"Content-Type": clip.content_type, "X-Eden-Priority": priority}
         began = time.perf_counter()
@@ -61,7 +61,7 @@ class Caller:
 
 
 def together(work: Callable[[], None], count: int, until: Callable[[], bool]) -> list[threading.Thread]:
-    """So many threads that repeat `work` until it is time."""
+    """Start `count` threads that repeat `work` until `until` returns true."""
 
     def repeat() -> None:
         while not until():
@@ -74,7 +74,7 @@ def together(work: Callable[[], None], count: int, until: Callable[[], bool]) ->
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
-    """Milliseconds, and how many there are."""
+    """Percentiles in milliseconds, and the number of values."""
     in_order = sorted(seconds)
     at = {
         f"p{part}_ms": round(1e3 * in_order[min(len(in_order) - 1, len(in_order) * part // 100)], 1)
@@ -84,7 +84,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 
 def live_pairs(caller: Caller, route: str, live: str, seconds: float, clips: int) -> dict[str, object]:
-    """Pairs by the route `live`, one after another: alone, then beside so many callers of `clips`."""
+    """Measure live pairs by the route `live`, one after another: alone, then beside `clips` callers of clips."""
 
     def measured() -> list[float]:
         taken, end = [], time.monotonic() + seconds
@@ -114,7 +114,7 @@ def live_pairs(caller: Caller, route: str, live: str, seconds: float, clips: int
 
 
 def refusals(caller: Caller, route: str, seconds: float, callers: int) -> dict[str, object]:
-    """Pairs at twice the rate that eight callers get, from so many callers, each at its share of the rate."""
+    """Measure refusals at twice the rate that eight callers get, shared among `callers`."""
     done: list[tuple[int, float]] = []
     end = time.monotonic() + seconds
     for thread in together(lambda: done.append(caller.send(route, "interactive")), 8, lambda: time.monotonic() > end):

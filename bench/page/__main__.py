@@ -39,7 +39,7 @@ QUALITY = 85
 
 
 def measure(service: str, size: tuple[int, int], args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
-    """Rows: previews in each format, and live at each rate."""
+    """Measure previews in each format, and live pictures at each rate. Yields rows."""
     film = folder / f"{size[0]}x{size[1]}.mp4"
     encode_video(film_frames(SECONDS * RATE, *size), Fraction(RATE), film, crf=17)
     for format in FORMATS:
@@ -80,7 +80,7 @@ def _size(row: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _server(args: argparse.Namespace, folder: Path) -> Iterator[list[str]]:
-    """The options that name the server that is asked."""
+    """A running server. Yields the command's options that name it."""
     if args.command:
         yield args.command
         return

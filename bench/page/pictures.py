@@ -18,7 +18,7 @@ from media.signals import exit_when_told_to
 from server.settings import PROJECT
 
 WIDTH, HEIGHT = 800, 1000
-"""Of the window, in CSS pixels; a picture shows the whole page, however long it is."""
+"""Size of the window in CSS pixels; a picture shows the whole page, however long it is."""
 PATIENCE_MS = 300_000
 MOMENT = 8
 """The picture of the demo clip that the cursor stands on."""

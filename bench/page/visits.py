@@ -24,7 +24,7 @@ from web.live import DRAWN, STAMP
 PATIENCE = 60.0
 """Seconds within which an answer has to come."""
 WARM = 3
-"""Pairs to warm up, which are not counted."""
+"""Pairs that are asked for first, and not counted."""
 
 
 @contextmanager

@@ -31,7 +31,7 @@ HANDLERS = {FUSED: "bench/transport/handlers", "autostart": "handlers"}
 
 
 def pack(store: Path) -> None:
-    """A model store of the fused topology whose model only carries."""
+    """Pack a model store of the fused topology, whose model computes nothing."""
     store.mkdir()
     with tempfile.TemporaryDirectory() as folder:
         stage = Path(folder)
@@ -48,7 +48,7 @@ def pack(store: Path) -> None:
 
 
 def measure(work: Work, calls: int, folder: Path) -> dict[str, list[float]]:
-    """Seconds of each call, by transport. Raises RuntimeError for one that fails."""
+    """Measure calls. Returns the seconds of each, by transport. Raises RuntimeError: a call failed."""
     pack(folder / "store")
     frames.draw(work, folder)
     taken: dict[str, list[float]] = {name: [] for name in TRANSPORTS}
