@@ -27,12 +27,12 @@ LONGEST_FIRST = (
     "e2e/test_starting_plain.py",
     "e2e/test_starting_twice.py",
     "unit/training/",
+    "unit/web/page/",
     "e2e/test_two_hosts.py",
     "e2e/test_drain.py",
     "e2e/",
     "cluster/",
     "gpu/",
-    "unit/web/page/",
     "unit/examples/",
     "unit/server/",
     "unit/client/film/",
@@ -85,9 +85,11 @@ TOGETHER = {
     ),
     "own_server": ("e2e/test_client_faults.py", "e2e/test_page_eden.py"),
     "textures": ("unit/training/",),
+    "browser": ("unit/web/page/",),
 }
 """Files that share a process, by what they share: a server takes as long to start as many of their tests, what is
-trained on as long to draw, and PyTorch as long to import for a process that others are forked from.
+trained on as long to draw, a browser half as long to start, and PyTorch to import for a process that others are forked
+from.
 
 A file with one of these fixtures that does not stand here starts another of it.
 """

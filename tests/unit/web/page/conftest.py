@@ -1,4 +1,4 @@
-"""One browser for each file of tests."""
+"""One browser for all tests of the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.web.page.browsing import Tab, chromium, visiting
 from tests.unit.web.services import Visitor
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as running:
         yield running
