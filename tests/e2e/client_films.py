@@ -64,7 +64,7 @@ def write_film(
             }
             picture = av.VideoFrame.from_ndarray(frame, format=layout[frame.itemsize])
             if picture.format.name != pixel_format:
-                picture = picture.reformat(format=pixel_format, interpolation=SCALING)
+                picture = picture.reformat(format=pixel_format, interpolation=SCALING, threads=1)
             picture.pts = round(times[index] / tick) if times else index
             picture.time_base = tick
             container.mux(video.encode(picture))
@@ -106,7 +106,7 @@ def look_at(path: Path, pixels: str = "rgb24") -> Seen:
         stream = container.streams.video[0]
         decoded = list(container.decode(stream))
         return Seen(
-            [frame.to_ndarray(format=pixels, interpolation=SCALING) for frame in decoded],
+            [frame.to_ndarray(format=pixels, interpolation=SCALING, threads=1) for frame in decoded],
             [frame.pts * frame.time_base for frame in decoded],
             stream.average_rate,
             stream.codec_context.name,

@@ -25,6 +25,9 @@ _PLANES = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", 
 
 SMALL = (64, 40)
 """Width and height of the small pictures that are compared with each other."""
+SCALER_THREADS = 1
+"""Threads that FFmpeg starts for each frame that it converts. By itself it starts one per core, which for a frame of
+64x48 is six times the work; other processes make other parts of a film meanwhile."""
 
 
 class _Shrinker(threading.local):
@@ -34,7 +37,7 @@ class _Shrinker(threading.local):
         self._scaler = VideoReformatter()
 
     def shrunk(self, frame: VideoFrame) -> Frame:
-        small = self._scaler.reformat(frame, *SMALL, "rgb24", interpolation=Interpolation.AREA, threads=1)
+        small = self._scaler.reformat(frame, *SMALL, "rgb24", interpolation=Interpolation.AREA, threads=SCALER_THREADS)
         return small.to_ndarray().astype(np.uint8, copy=False)
 
 
@@ -71,9 +74,9 @@ class Picture:
         with self.lock:
             if self._pixels is None:
                 assert self.original is not None
-                self._pixels = self.original.to_ndarray(format="rgb24", interpolation=SCALING).astype(
-                    np.uint8, copy=False
-                )
+                self._pixels = self.original.to_ndarray(
+                    format="rgb24", interpolation=SCALING, threads=SCALER_THREADS
+                ).astype(np.uint8, copy=False)
             return self._pixels
 
     def release(self) -> None:

@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 from eden_client.film.read.clock import PictureClock
 from eden_client.film.read.crop import Crop, crop_of
 from eden_client.film.read.decoder import Decoder
-from eden_client.film.read.film import Colours, Picture, VideoFormat
+from eden_client.film.read.film import SCALER_THREADS, Colours, Picture, VideoFormat
 from eden_client.film.read.findings import Findings, shown_at
 from eden_client.film.read.frame_threads import by_frame_threads
 from eden_client.film.read.packets import packets_of
@@ -223,7 +223,7 @@ class FilmFile:
             raise MediaError(f"{self.name}: the video changes its size from {old} to {new}")
         self._findings.resized += 1
         format = "bgra" if frame.format.name == "pal8" else frame.format.name
-        return frame.reformat(width, height, format=format, interpolation=SCALING)
+        return frame.reformat(width, height, format=format, interpolation=SCALING, threads=SCALER_THREADS)
 
 
 @contextmanager
@@ -269,7 +269,7 @@ def to_picture(frame: VideoFrame, time: Fraction, alpha: bool) -> Picture:
     """A decoded frame as a picture at `time`."""
     if not alpha:
         return Picture(None, time, None, frame)
-    rgba = frame.to_ndarray(format="rgba", interpolation=SCALING).astype(np.uint8, copy=False)
+    rgba = frame.to_ndarray(format="rgba", interpolation=SCALING, threads=SCALER_THREADS).astype(np.uint8, copy=False)
     pixels, shows = laid_on_black(rgba)
     return Picture(pixels, time, shows, frame)
 

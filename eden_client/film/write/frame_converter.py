@@ -8,7 +8,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
 from eden_client.api.yuv import Matrix, YuvFormat
-from eden_client.film.read.film import Colours, Picture, VideoFormat, samples_of
+from eden_client.film.read.film import SCALER_THREADS, Colours, Picture, VideoFormat, samples_of
 from media.images import Frame
 from media.video_reader import SCALING
 
@@ -87,18 +87,24 @@ class FrameConverter:
     def kept(self, original: VideoFrame) -> VideoFrame:
         """A frame of the film itself, with all the bits that the format can take."""
         if self._pad:
-            pixels = original.to_ndarray(format=self._through, interpolation=SCALING)
+            pixels = original.to_ndarray(format=self._through, interpolation=SCALING, threads=SCALER_THREADS)
             return self._converted(VideoFrame.from_ndarray(self._even(pixels), format=self._through))
         if original.format.name == self._format:
             return original
         if original.format.is_rgb or original.format.name == "pal8":
             return self._converted(original)
-        return original.reformat(format=self._format, interpolation=SCALING, dst_color_range=self._range())
+        return original.reformat(
+            format=self._format, interpolation=SCALING, dst_color_range=self._range(), threads=SCALER_THREADS
+        )
 
     def _converted(self, frame: VideoFrame) -> VideoFrame:
         matrix = _MATRICES.get(self.colours.matrix, Colorspace.DEFAULT)
         return frame.reformat(
-            format=self._format, dst_colorspace=matrix, dst_color_range=self._range(), interpolation=SCALING
+            format=self._format,
+            dst_colorspace=matrix,
+            dst_color_range=self._range(),
+            interpolation=SCALING,
+            threads=SCALER_THREADS,
         )
 
     def _range(self) -> ColorRange:

@@ -33,7 +33,7 @@ def coded(
     packets = []
     for number, pixels in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
-        frame = frame.reformat(format=pixel_format)
+        frame = frame.reformat(format=pixel_format, threads=1)
         frame.pts, frame.time_base = number, Fraction(1, RATE)
         packets += context.encode(frame)
     return context, packets + context.encode(None)
@@ -53,7 +53,7 @@ def film(
         stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pixel_format
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
-            frame = frame.reformat(format=pixel_format)
+            frame = frame.reformat(format=pixel_format, threads=1)
             frame.pts, frame.time_base = number, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
