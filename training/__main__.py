@@ -47,6 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--measure-steps", type=int, metavar="N", help="time N steps of each kind, and train nothing")
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate (default: %(default)s)")
     parser.add_argument(
+        "--exact",
+        type=float,
+        default=default.exact,
+        metavar="SHARE",
+        help="fraction of the run, at its end, that a GPU computes in float32, not bfloat16 (default: %(default)s)",
+    )
+    parser.add_argument(
         "--memory",
         type=float,
         default=default.memory,
@@ -75,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if not 0 < chosen.until <= 1:
         parser.error(f"--until {chosen.until}: a fraction of the run, from 0 to 1")
+    if not 0 <= chosen.exact <= 1:
+        parser.error(f"--exact {chosen.exact}: a fraction of the run, from 0 to 1")
     if chosen.resume and chosen.start_from:
         parser.error("either --resume or --start-from")
     if chosen.measure_steps is not None and chosen.measure_steps < 1:
@@ -96,6 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         config=config,
         plan_steps=chosen.plan_steps,
         rate=chosen.rate,
+        exact=chosen.exact,
         memory=chosen.memory,
         half_state=chosen.half_state,
         size=(height, width),

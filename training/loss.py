@@ -23,6 +23,9 @@ class Weights:
     pyramid: float = 0.5
     """Mean of the errors per band of a Laplacian pyramid, for coarse structure."""
     levels: int = 5
+    geometric: bool = True
+    """Whether the triplets' errors are averaged as PSNR is, by their logarithms: easy triplets count as much as hard
+    ones. Else by their values."""
 
 
 DEFAULT_LOSS = Weights()
@@ -36,22 +39,19 @@ class Loss:
 
     def __call__(self, made: Tensor, wanted: Tensor) -> Tensor:
         weights, error = self.weights, made - wanted
-        total = _charbonnier(error).mean()
+        total = _charbonnier(error)
         if weights.gradient:
             total = total + weights.gradient * (self._differences(error) + self._differences(error.mT))
         if weights.pyramid:
-            bands = pyramid(error, weights.levels)
-            total = (
-                total + weights.pyramid / len(bands) * torch.stack([_charbonnier(band).mean() for band in bands]).sum()
-            )
-        return total
+            bands = torch.stack([_charbonnier(band) for band in pyramid(error, weights.levels)])
+            total = total + weights.pyramid * bands.mean(dim=0)
+        return total.log().mean().exp() if weights.geometric else total.mean()
 
     def _differences(self, error: Tensor) -> Tensor:
-        """Mean error of differences along the last dimension, with those across patch edges weighted by `seam`."""
-        differences = _charbonnier(error.diff(dim=-1))
+        """Mean errors [P] of differences along the last dimension, with those across patch edges weighted by `seam`."""
         place = torch.arange(1, error.shape[-1], device=error.device)
         seams = (place % self.patch_size == 0) * (self.weights.seam - 1) + 1
-        return (differences * seams).mean()
+        return _charbonnier(error.diff(dim=-1), seams)
 
 
 def pyramid(picture: Tensor, levels: int) -> list[Tensor]:
@@ -64,8 +64,9 @@ def pyramid(picture: Tensor, levels: int) -> list[Tensor]:
     return [*bands, picture]
 
 
-def _charbonnier(error: Tensor) -> Tensor:
-    return (error.square() + SOFT**2).sqrt()
+def _charbonnier(error: Tensor, weights: Tensor | float = 1.0) -> Tensor:
+    """Mean errors [P] of [P,C,H,W], each times its weight."""
+    return ((error.square() + SOFT**2).sqrt() * weights).mean(dim=(1, 2, 3))
 
 
 def psnr(made: Tensor, wanted: Tensor) -> Tensor:

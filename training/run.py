@@ -50,6 +50,8 @@ class Run:
         judge = Loss(settings.loss, settings.config.patch_size)
         loss: LossOf = judge
         if self.device.type == "cuda":
+            # Its backward pass returns NaN where all logits of a query are below about -89 (cuDNN of PyTorch 2.11).
+            torch.backends.cuda.enable_cudnn_sdp(False)
             with warnings.catch_warnings():
                 # The compiler of PyTorch 2.11 imports a module of its own that uses what PyTorch itself deprecates.
                 warnings.filterwarnings("ignore", "`torch.jit.script_method` is", DeprecationWarning)
@@ -96,6 +98,7 @@ class Run:
         settings, progress = self.settings, self.progress
         batch = self.batches.at(progress.step, large_share(self.position))
         noise = self.network.noise(len(batch.first), batch.size, self.batches.generators(progress.step)[1])
+        self.stepper.compute_exactly(self.position >= 1 - settings.exact)
         rate = rate_at(self.position, progress.age, settings.rate, settings.warm_up)
         looked_at = self.stepper.step(batch, noise, rate, memory_at(progress.age, settings.memory))
         progress.step += 1
@@ -186,8 +189,8 @@ def mean_of_taken(looked_at: list[list[float]], since: int) -> tuple[float, floa
     looked_at   [loss, norm] per step
     Raises Diverged: too many were skipped.
     """
-    taken = [each for each in looked_at if math.isfinite(sum(each))]
     skipped = {since + number: each for number, each in enumerate(looked_at) if not math.isfinite(sum(each))}
+    taken = [each for number, each in enumerate(looked_at) if since + number not in skipped]
     if len(skipped) > MOST_SKIPPED * len(looked_at):
         step, (loss, norm) = next(iter(skipped.items()))
         raise Diverged(f"{len(skipped)} of {len(looked_at)} steps, the first one {step}: loss {loss}, gradients {norm}")

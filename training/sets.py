@@ -7,7 +7,8 @@ from torch import Tensor
 
 from training.ranks import ALONE, Ranks
 from training.scenes import Scenes
-from training.settings import Settings
+from training.scenes.camera import grained, sharpened
+from training.settings import Range, Settings
 
 AT_ONCE = 64
 """Scenes drawn together, which bounds memory."""
@@ -62,6 +63,7 @@ class Drawing:
         self.settings, self.number = settings, number
         seed = settings.seed * 1_000_003 + number * ranks.count + ranks.number
         self._scenes, self._done = Scenes(settings.device, seed), 0
+        self._camera = torch.Generator(settings.device).manual_seed(seed + 2**40)
 
     def go_on(self, into: Tensor, share: float) -> None:
         """Draw the chunks that end within the fraction `share` of `into`; 1.0 draws all."""
@@ -78,5 +80,13 @@ class Drawing:
         wanted = self._scenes.displacements(len(room), settings.displacements)
         wanted[:still] = 0
         drawn = self._scenes.draw_moving(wanted, *settings.size, turning=settings.turning)
-        for frame, drawn_frame in zip(room.unbind(1), (drawn.first, drawn.middle, drawn.last), strict=True):
-            frame.copy_(drawn_frame.mul_(255).round_())
+        sharpness, grain = (self._of_some(each, len(room)) for each in (settings.sharpening, settings.grain))
+        first, middle, last = (sharpened(each, sharpness) for each in (drawn.first, drawn.middle, drawn.last))
+        first, last = (grained(each, grain, self._camera) for each in (first, last))
+        for frame, finished in zip(room.unbind(1), (first, middle, last), strict=True):
+            frame.copy_(finished.mul_(255).round_())
+
+    def _of_some(self, values: Range, count: int) -> Tensor:
+        """Random values [count] of `values`, and 0 for the scenes that it is not for."""
+        chance, place = torch.rand(2, count, generator=self._camera, device=self._camera.device)
+        return torch.where(chance < values.share, values.at(place), 0.0)

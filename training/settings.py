@@ -29,7 +29,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Range:
-    """Displacements from `low` to `high` pixels, for a fraction `share` of the scenes."""
+    """Values from `low` to `high`, for a fraction `share` of the scenes."""
 
     share: float
     low: float
@@ -38,7 +38,7 @@ class Range:
     """Whether they are distributed evenly by their logarithm."""
 
     def at(self, place: Tensor) -> Tensor:
-        """Displacements in pixels for values from 0 to 1."""
+        """The values at `place`, from 0 for `low` to 1 for `high`."""
         if self.log:
             return self.low * (self.high / self.low) ** place
         return self.low + (self.high - self.low) * place
@@ -65,6 +65,9 @@ class Settings:
     near: float = 1.0
     """How much self-attention prefers near patches at first (`initial.initialise`)."""
     loss: Weights = DEFAULT_LOSS
+    exact: float = 0.25
+    """Fraction of the steps, at the end of the run, that a GPU computes in float32, with TF32 for matrices. It computes
+    the others in bfloat16, which rounds too coarsely for what hardly moves."""
     recording: bool = True
     """Whether a GPU replays steps as CUDA graphs."""
 
@@ -86,6 +89,10 @@ class Settings:
     """Fraction of scenes in which nothing moves."""
     turning: float = math.radians(20)
     """The largest rotation of objects between the two frames, in radians; half of the scenes have rotations."""
+    sharpening: Range = Range(0.65, 0.3, 3.0, log=True)
+    """How strongly scenes are sharpened (`camera.sharpened`). The others stay as drawn, softer than film."""
+    grain: Range = Range(0.3, 0.002, 0.02, log=True)
+    """Standard deviation, in intensity, of the noise in the outer two frames of a scene."""
     virtual: float = 0.4
     """Fraction of steps in which frames and crops have the positions of a part of a larger frame."""
     virtual_sizes: tuple[Size, ...] = ((480, 854), (540, 960), (720, 1280), (1080, 1920))

@@ -71,10 +71,17 @@ class Stepper:
         self.network, self.average, self.optimiser, self.loss, self.ranks = network, average, optimiser, loss, ranks
         self.device = optimiser.rate.device
         self.recording = recording and self.device.type == "cuda"
-        self._autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        self.exact = False
+        """Whether a GPU computes in float32, with TF32 for matrices, and not in bfloat16. See `compute_exactly`."""
         self._fresh = torch.zeros((), device=self.device)
         self._sizes: dict[torch.Size, Recorded] = {}
         self._pool = torch.cuda.graph_pool_handle() if self.recording else None
+
+    def compute_exactly(self, exact: bool) -> None:
+        """Set `exact`. Steps that were recorded for the other way are forgotten."""
+        if exact != self.exact:
+            self.exact = exact
+            self._sizes.clear()
 
     @property
     def sizes(self) -> list[Recorded]:
@@ -115,10 +122,11 @@ class Stepper:
         """Forward and backward pass. Returns the loss."""
         inputs = recorded.inputs
         self.network.zero_grad(set_to_none=True)
-        with self._autocast:
+        with precision(self.device, self.exact):
             made = self.network(inputs.first, inputs.last, inputs.noise, recorded.constants)
-        loss = self.loss(made, inputs.middle)
-        loss.backward()
+        with precision(self.device, exact=True):
+            loss = self.loss(made, inputs.middle)
+            loss.backward()
         return loss.detach()
 
     def update(self) -> Tensor:
@@ -151,6 +159,21 @@ class Stepper:
         grid = (height // config.patch_size, width // config.patch_size)
         constants = grid_constants(grid, config.hidden_dim, self.device, torch.float32)
         return constants if batch.window is None else seen_through(batch.window, constants)
+
+
+@contextmanager
+def precision(device: torch.device, exact: bool) -> Iterator[None]:
+    """A context in which a GPU computes in float32, with TF32 for matrices (`exact`), or in bfloat16."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=not exact):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Short trials of equal length that differ in one setting, to choose the settings of a long run.
 
-    python -m training.trials all-as-it-is loss-as-before --steps 3000     # --list names them
+    python -m training.trials all-as-it-is loss-arithmetic --steps 3000     # --list names them
     CUDA_VISIBLE_DEVICES=1 python -m training.trials network-2-7 --steps 3000 --folder run/trials
 
 Each has a schedule of its own length and the same scenes in the same order, and writes FOLDER/NAME.json: its progress,
@@ -21,16 +21,18 @@ from typing import Any
 
 import torch
 
-from training.loss import Weights
 from training.run import Run
 from training.settings import Range, Settings
 
+NONE = Range(0.0, 0.0, 0.0)
 TRIALS: dict[str, Callable[[Settings], Settings]] = {
     "all-as-it-is": lambda now: now,
-    "loss-as-before": lambda now: replace(now, loss=Weights(gradient=0.5, seam=1.0, pyramid=0.0)),
+    "loss-arithmetic": lambda now: replace(now, loss=replace(now.loss, geometric=False)),
     "loss-without-pyramid": lambda now: replace(now, loss=replace(now.loss, pyramid=0.0)),
-    "motion-as-before": lambda now: replace(now, displacements=(Range(1.0, 0.0, 32.0),), turning=0.0),
-    "positions-as-before": lambda now: replace(now, virtual=0.0),
+    "scenes-as-drawn": lambda now: replace(now, sharpening=NONE, grain=NONE),
+    "scenes-without-grain": lambda now: replace(now, grain=NONE),
+    "bfloat16-to-the-end": lambda now: replace(now, exact=0.0),
+    "float32-throughout": lambda now: replace(now, exact=1.0),
     "network-2-7": lambda now: replace(now, config=replace(now.config, dit_depth=2, decoder_depth=7, mlp_ratio=1.5)),
     "rate-doubled": lambda now: replace(now, rate=2 * now.rate),
     "rate-halved": lambda now: replace(now, rate=now.rate / 2),

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from training.scenes import Scenes, Triplets
 from training.scenes.atlas import Atlas, outline_atlas, texture_atlas
+from training.scenes.camera import grained, sharpened
 from training.scenes.outlines import REACH
 from training.scenes.script import Script
 from training.scenes.sources import PHOTOGRAPHS, SURFACES, SYLLABLES
-from training.settings import Range
+from training.sets import Sets
+from training.settings import Range, Settings
 
 HEIGHT, WIDTH = 64, 96
 CPU = torch.device("cpu")
@@ -224,3 +226,42 @@ def pictures(atlas: Atlas) -> set[str]:
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def test_sharpening_adds_what_a_blur_takes_away() -> None:
+    """An edge overshoots by as much as told; slopes, and frames with strength 0, stay as they are."""
+    edge = torch.full((2, 3, 8, 12), 0.25)
+    edge[..., 6:] = 0.5
+    slope = torch.linspace(0.2, 0.8, 12).expand(1, 3, 8, 12)
+    none, strong = sharpened(edge, torch.tensor([0.0, 2.0]))
+    assert torch.equal(none, edge[0])
+    # a quarter of the step of 0.25 leaks over the edge in a blur
+    torch.testing.assert_close(strong[:, :, 5:7], edge[1, :, :, 5:7] + torch.tensor([-0.125, 0.125]))
+    assert torch.equal(strong[:, :, :5], edge[1, :, :, :5]) and torch.equal(strong[:, :, 7:], edge[1, :, :, 7:])
+    inner = sharpened(slope, torch.tensor([3.0]))[..., 1:-1]
+    torch.testing.assert_close(inner, slope[..., 1:-1])
+
+
+def test_grain_is_new_in_every_pixel() -> None:
+    generator = torch.Generator().manual_seed(3)
+    grey = torch.full((2, 3, 64, 64), 0.5)
+    none, grain = grained(grey, torch.tensor([0.0, 0.02]), generator)
+    assert torch.equal(none, grey[0])
+    assert (grain - 0.5).std().item() == pytest.approx(0.02, rel=0.05)
+    assert abs(torch.corrcoef(torch.stack([grain[0].flatten(), grain[1].flatten()]))[0, 1].item()) < 0.05
+
+
+def test_sets_are_sharpened_in_all_frames_and_grained_in_the_outer_two() -> None:
+    none, all_of = Range(0.0, 0.0, 0.0), Range(1.0, 0.02, 0.02)
+
+    def drawn(sharpening: Range, grain: Range) -> Tensor:
+        settings = Settings(size=(64, 96), scenes=8, sharpening=sharpening, grain=grain)
+        return Sets(settings).get(0).float() / 255
+
+    plain, grainy, sharp = drawn(none, none), drawn(none, all_of), drawn(Range(1.0, 2.0, 2.0), none)
+    assert torch.equal(grainy[:, 1], plain[:, 1])
+    assert all(0.01 < (grainy[:, each] - plain[:, each]).std() < 0.03 for each in (0, 2))
+    torch.testing.assert_close(sharp[:, 1], sharpened(plain[:, 1], torch.full((8,), 2.0)), atol=0.02, rtol=0)
+    assert all(
+        sharp[:, each].diff(dim=-1).abs().mean() > 1.2 * plain[:, each].diff(dim=-1).abs().mean() for each in range(3)
+    )

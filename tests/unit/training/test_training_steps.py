@@ -153,6 +153,28 @@ def test_an_edge_between_patches_counts_more_than_one_within():
         assert loss(one, black[..., :16]).item() == pytest.approx(loss(other, black[..., :16]).item(), rel=1e-5)
 
 
+def test_triplets_count_by_the_logarithm_of_their_error():
+    black = torch.zeros(2, 3, 16, 32)
+    made = torch.cat([frame_with(0) * 0.02, frame_with(5)])
+    loss = Loss(DEFAULT_LOSS, patch_size=8)
+    easy, hard = (loss(made[each : each + 1], black[:1]).item() for each in (0, 1))
+    assert easy < 0.1 * hard
+    assert loss(made, black).item() == pytest.approx(math.sqrt(easy * hard), rel=1e-5)
+    arithmetic = Loss(replace(DEFAULT_LOSS, geometric=False), patch_size=8)
+    assert arithmetic(made, black).item() == pytest.approx((easy + hard) / 2, rel=1e-5)
+
+
+def test_the_last_steps_are_computed_exactly(settings):
+    """On a GPU, in float32. Graphs of steps in bfloat16 must not be replayed then: there are no buffers of before."""
+    run = Run(replace(settings, plan_steps=4, exact=0.5, judgements=1))
+    seen = []
+    for _ in range(4):
+        run.step()
+        seen.append(run.stepper.exact)
+    assert seen == [False, False, True, True]
+    assert sum(recorded.taken for recorded in run.stepper.sizes) == 2
+
+
 def test_a_pyramid_is_a_picture_in_bands():
     generator = torch.Generator().manual_seed(4)
     picture = torch.rand(2, 3, 32, 48, generator=generator)
@@ -266,7 +288,7 @@ def test_another_runs_state_is_refused(settings):
         Run(deeper).resume()
 
 
-@pytest.mark.parametrize("name", ["loss-as-before", "network-2-7"])
+@pytest.mark.parametrize("name", ["loss-arithmetic", "network-2-7"])
 def test_a_trial_leaves_its_figures_and_its_weights(settings, name):
     short = replace(settings, folder=settings.folder.with_name("trials"), plan_steps=2, judgements=1)
     told = run_trial(name, short)
