@@ -169,6 +169,7 @@ def imported(folder: Path) -> set[str]:
     return {name.partition(".")[0] for name in names} - sys.stdlib_module_names
 
 
+@pytest.mark.slow
 def test_the_image_has_what_the_server_imports():
     kept, found, _ = (PROJECT / "requirements.txt").read_text().partition("# clients and load")
     assert found and f"/^{found}/,$d" in DOCKERFILE

@@ -161,6 +161,7 @@ def test_options_of_packing_are_there():
     assert named <= _told(["./archive.sh", "--help"])
 
 
+@pytest.mark.slow
 def test_options_of_load_tests_are_there():
     named = _options_of(r"locust(?: -f loadtest/)?")
     assert named > {"--headless", "--clip"}

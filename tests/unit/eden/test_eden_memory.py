@@ -105,6 +105,7 @@ def times_until(reached: Callable[[], bool], step: Callable[[], object], at_most
     raise AssertionError(f"not reached in {at_most} steps")
 
 
+@pytest.mark.slow
 def test_frames_are_those_of_passes_as_small_and_then_of_full_ones(decoder, card, outputs):
     undisturbed = draw(a_decoder(), outputs)
     card.room = 6

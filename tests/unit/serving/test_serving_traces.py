@@ -302,6 +302,7 @@ print([name for name in sys.modules if name.startswith("opentelemetry")])
 """
 
 
+@pytest.mark.slow
 def test_opentelemetry_is_not_imported_while_nothing_is_exported():
     done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, timeout=240)
     assert done.stdout == "[]\n", done.stderr

@@ -79,6 +79,7 @@ def test_slow_motion_is_as_many_times_longer_at_the_same_rate(source, tmp_path):
     assert [grey for _, grey in pictures[::2]] == pytest.approx(range(COUNT), abs=0.9)
 
 
+@pytest.mark.slow
 def test_slow_motion_is_the_same_by_several_processes(source, tmp_path):
     for processes in (1, 2):
         make(source, tmp_path / f"{processes}.mkv", slow=4, times=4, processes=processes)

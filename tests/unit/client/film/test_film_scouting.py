@@ -257,6 +257,7 @@ def doubled(source: Path, target: Path, processes: int):
     return interpolate_film(order, Drawing(), Silent(), Drawing)
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_film_with_scouts(tmp_path, monkeypatch, waited_for):
     source, scouted = made(tmp_path / "in.mp4", *CLOSED["H.264 with B-frames.mp4"], held=2), []
     begin = ScoutedPicture.__init__
@@ -270,6 +271,7 @@ def test_processes_make_the_same_film_with_scouts(tmp_path, monkeypatch, waited_
     assert summaries[0].frames_in == SAMPLES and len(scouted) == SAMPLES - GROUP - 1
 
 
+@pytest.mark.slow
 def test_a_process_that_is_lost_while_it_scouts_costs_nothing_but_time(tmp_path, monkeypatch, waited_for):
     source, killed = made(tmp_path / "in.mp4", *CLOSED["H.264 with B-frames.mp4"]), []
     scout = LocalProcesses.scout

@@ -268,6 +268,7 @@ def test_segments_join_into_one_film(codec, tmp_path):
     assert all(np.abs(a.astype(int) - b).mean() < 25 for a, b in zip(pictures, frames(25), strict=True))
 
 
+@pytest.mark.slow
 def test_small_pictures_have_the_same_bytes_whatever_was_in_memory(tmp_path):
     # Of 60 such segments four were others, on a processor that knows AVX-512.
     encoding, _ = choose_encoding(look(), ".mkv", "h264", None, None, None)
