@@ -1,5 +1,6 @@
 """What goes into the archives, and the settings of a build."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -81,37 +82,75 @@ def test_a_setting_that_is_none(text):
         parse_setting(text)
 
 
-@pytest.mark.parametrize("model", PACKAGES)
-def test_a_handler_finds_all_that_it_imports_in_its_archive(tmp_path, model):
-    """In a process of its own, which sees what is installed and the archive's files, and nothing of this project."""
-    stage_model(model, tmp_path, {}, None, [])
-    shutil.copy(PROJECT / "handlers" / f"{model}.py", tmp_path / "files" / "its_handler.py")
-    (tmp_path / "import_all.py").write_text(IMPORT_ALL)
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """By model: what went wrong as its archive's files were imported.
+
+    In a process of its own, which sees what is installed and the archive's files, and nothing of this project.
+    """
+    folder = tmp_path_factory.mktemp("archives")
+    for model in PACKAGES:
+        stage_model(model, folder / model, {}, None, [])
+        shutil.copy(PROJECT / "handlers" / f"{model}.py", folder / model / "files" / "its_handler.py")
+    (folder / "import_all.py").write_text(IMPORT_ALL)
     done = subprocess.run(
-        [sys.executable, "-P", str(tmp_path / "import_all.py"), *PACKAGES[model]],
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "files")},
-        cwd=tmp_path,
-        capture_output=True,
+        [sys.executable, "-P", "import_all.py", json.dumps(PACKAGES)],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        cwd=folder,
+        stdout=subprocess.PIPE,
         text=True,
+        check=True,
     )
-    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("model", PACKAGES)
+def test_a_handler_finds_all_that_it_imports_in_its_archive(imported, model):
+    assert imported[model] is None
 
 
 IMPORT_ALL = """
 import importlib
+import json
+import os
 import pkgutil
 import sys
+import traceback
 
-import its_handler
+import torch  # once, which takes longest: each archive has a fork of this process
 
-packages = sys.argv[1:]
-for package in packages:
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+# An editable install would give what an archive lacks.
+sys.meta_path[:] = [each for each in sys.meta_path if not getattr(each, "__module__", "").startswith("__editable__")]
+
+
+def import_all(model, packages):
+    sys.path.insert(0, os.path.abspath(f"{model}/files"))
+    importlib.import_module("its_handler")
+    for package in packages:
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            try:
+                importlib.import_module(f"{package}.{module.name}")
+            except ModuleNotFoundError as error:  # Triton, where there is no GPU; or what this node has no need of
+                if error.name.partition(".")[0] in packages:
+                    raise
+
+
+told = {}
+for model, packages in json.loads(sys.argv[1]).items():
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        error = None
         try:
-            importlib.import_module(f"{package}.{module.name}")
-        except ModuleNotFoundError as error:  # Triton, where there is no GPU; a package of which this node has no need
-            if error.name.partition(".")[0] in packages:
-                raise
+            import_all(model, packages)
+        except BaseException:
+            error = traceback.format_exc()
+        os.write(writer, json.dumps(error).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        told[model] = json.load(answer)
+    os.wait()
+print(json.dumps(told))
 """
 
 
