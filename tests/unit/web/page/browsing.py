@@ -15,6 +15,24 @@ from bench.page.pictures import CHROMIUM, NO_CHROMIUM
 PATIENCE_MS = 120_000
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
+WITHOUT = "--disable-features=" + ",".join(
+    (
+        "WebUIOmniboxPopup",
+        "WebUIOmniboxAimPopup",
+        "AimEnabled",
+        "AvoidUnnecessaryBeforeUnloadCheckSync",
+        "DestroyProfileOnBrowserClose",
+        "HttpsUpgrades",
+        "MediaRouter",
+        "NetworkTimeServiceQuerying",
+        "OptimizationHints",
+        "PaintHolding",
+        "PreconnectToSearch",
+    )
+)
+"""Chromium loads the list under its address bar, two pages, with each window, though nobody sees it. The rest is what
+Playwright does without: of several such options the last one counts."""
+
 DROP = """([zone, files]) => {
     const dropped = new DataTransfer();
     for (const [name, data] of files) {
@@ -32,7 +50,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(NO_CHROMIUM)
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CAMERA)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*CAMERA, WITHOUT])
         yield browser
         browser.close()
 
