@@ -237,13 +237,20 @@ def test_no_call_is_ended_before_its_answer_could_be_lost(wire, monkeypatch):
     assert waited == [replies._started]
 
 
-@pytest.mark.parametrize(("load", "times"), [(0.1, 1), (1, 1), (3, 3), (200, 10)])
-def test_on_a_busy_machine_answers_come_later(monkeypatch, load, times):
+@pytest.mark.parametrize(("load", "now", "times"), [(0.1, 1, 1), (2, 2, 1), (6, 1, 3), (0.8, 7, 3.5), (400, 2, 10)])
+def test_on_a_busy_machine_answers_come_later(monkeypatch, tmp_path, load, now, times):
+    """Busy in this moment, as 7 threads on 2 processors are, or in the last minute on average."""
     slept = []
-    monkeypatch.setattr(os, "getloadavg", lambda: (load * os.cpu_count(), 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(pause, "LOAD", tmp_path / "loadavg")
+    pause.LOAD.write_text(f"{load:.2f} 3.00 2.00 {now}/312 4711\n")
     monkeypatch.setattr(pause, "time", SimpleNamespace(monotonic=lambda: 5.001, sleep=slept.append))
     pause.pause_until(5.0)
     assert slept == [pytest.approx(times * pause.LEAST_SECONDS - 0.001)]
+
+
+def test_how_busy_the_machine_is_can_be_read():
+    assert 0 <= pause.busyness() < 10_000
 
 
 def test_a_refusal_says_when_to_come_back(wire):
