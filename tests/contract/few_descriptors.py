@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
@@ -48,6 +49,22 @@ def clip(value: float = 0.0, tokens: int = 4) -> EncoderOutput:
 def values(consumer: Handoff, ticket: bytes) -> list[float]:
     """The values that are in a payload."""
     return consumer.take(ticket).cond_dit.unique().tolist()
+
+
+def take_once(consumer: Handoff, ticket: bytes, folder: Path) -> None:
+    """Take a payload, and wait until nobody has its files open: a server closes them when it gets to it."""
+    before = open_files(folder)
+    assert values(consumer, ticket) == [1]
+    assert wait_until(lambda: open_files(folder) == before, 60), open_files(folder)
+
+
+def open_files(folder: Path) -> list[str]:
+    """The files of a folder that the process has open, as often as it has."""
+    names = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile, as the folder's own is
+            names.append(str(descriptor.readlink()))
+    return sorted(name for name in names if name.startswith(f"{folder}/"))
 
 
 def open_after_many_payloads(settings: HandoffSettings) -> int:
@@ -103,7 +120,7 @@ def told_without_a_descriptor(settings: HandoffSettings) -> list[str]:
         open_handoff(settings) as second,
     ):
         ticket = producer.put(clip(1))
-        assert values(first, ticket) == [1]
+        take_once(first, ticket, settings.folder)
         held = exhaust()
         for action in (lambda: open_handoff(settings), lambda: first.take(ticket), lambda: second.take(ticket)):
             try:
@@ -121,7 +138,7 @@ def told_with_few_descriptors(settings: HandoffSettings) -> str:
     """What is said to who dials where some are left, yet too few for a connection; then it is served."""
     with open_handoff(settings) as producer, open_handoff(settings) as first, open_handoff(settings) as second:
         ticket = producer.put(clip(1))
-        assert values(first, ticket) == [1]
+        take_once(first, ticket, settings.folder)
         held = exhaust()
         for _ in range(6):
             os.close(held.pop())

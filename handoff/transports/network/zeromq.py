@@ -67,8 +67,7 @@ class ZeroMQ(WireProtocol[Connection]):
     def __init__(self, context: TransportContext) -> None:
         super().__init__(context)
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._first = self._zmq.socket(zmq.PAIR)
-        """Starts ZeroMQ's threads now: later, without a descriptor, they would end the process. It closes late."""
+        self._zmq.socket(zmq.PAIR).close()  # its threads start now: without a descriptor they would end the process
 
     def close(self) -> None:
         self._zmq.destroy(linger=0)
