@@ -103,11 +103,13 @@ docs: install ## README.md and docs/ as a site in run/site, every link in it che
 train: install ## train weights for the demo, on a large GPU (TRAIN='...': see training/README.md)
 	@$(PYTHON_IN_VENV) -m training $(TRAIN)
 
-lint: ruff mypy ## ruff, mypy, and vulture, which tells what nothing uses
+lint: ruff vulture mypy ## ruff, mypy, and vulture, which tells what nothing uses
 
 ruff: install
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+
+vulture: install
 	@.venv/bin/vulture
 
 mypy: install
@@ -118,16 +120,16 @@ mypy: install
 # environment says.
 test test-together test-quick test-unit: export PYTHONDONTWRITEBYTECODE :=
 
-# mypy takes one core for half a minute where it has no cache: it runs beside the tests.
+# mypy takes one core for half a minute where it has no cache: it and vulture run beside the tests.
 test: ruff ## all checks and tests that need no GPU and no cluster
-	@$(MAKE) --no-print-directory --jobs=2 mypy test-together
+	@$(MAKE) --no-print-directory --jobs=3 vulture mypy test-together
 	@.venv/bin/pytest -m alone tests/e2e
 
 test-together: install
 	@.venv/bin/pytest -n 6 --dist loadfile --no-loadscope-reorder -m "not alone" --ignore tests/cluster --durations 15
 
 test-quick: ruff ## the checks and the quick ones of the tests that start no server, in about a minute
-	@$(MAKE) --no-print-directory --jobs=2 mypy test-unit
+	@$(MAKE) --no-print-directory --jobs=3 vulture mypy test-unit
 
 test-unit: install
 	@.venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" tests/unit \
@@ -158,4 +160,4 @@ test-gpu: install ## the tests that need one or two GPUs
 	@.venv/bin/pytest tests/gpu -m "not alone"
 	@.venv/bin/pytest tests/gpu -m alone
 
-.PHONY: help install archive serve stop status doctor demo web client docs loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lock lint ruff mypy test test-together test-quick test-unit test-cluster install-cluster mutants test-gpu
+.PHONY: help install archive serve stop status doctor demo web client docs loadtest capacity bench-model bench-handoff bench-topologies bench-film bench-page bench-cluster bench-gpus bench-proxy bench-scale soak quality footage quality-film train lock lint ruff vulture mypy test test-together test-quick test-unit test-cluster install-cluster mutants test-gpu
