@@ -10,6 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import requests
 
+from media.signals import exit_when_told_to
 from server import pack
 from server.java import JavaNotFound, find_java, install
 from server.settings import COMMAND, FOLDER, MODEL_STORE
@@ -31,8 +32,6 @@ BROKEN_PIPE = 141
 
 
 def start(args: argparse.Namespace) -> None:
-    from media.signals import exit_when_told_to  # here, since only a start needs it: `media` takes long to import
-
     exit_when_told_to()
     server = Server(args.model_store, args.folder, args.ports, dict(args.set))
     print(f"Starting TorchServe in {server.folder} ...", flush=True)
@@ -82,8 +81,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def drain(args: argparse.Namespace) -> None:
-    from media.signals import exit_when_told_to
-
     server = Server(folder=args.folder)
     if args.cancel:
         print(

@@ -15,7 +15,7 @@ import media
 from eden import YuvFormat
 from media import Peeked, peek
 from media.frame_layout import FrameLayout
-from media.peek import Kind
+from media.peeking import Kind
 from serving.errors import BadRequest, shown
 from serving.limits import ClipLimits
 from serving.options import KNOWN_FIELDS, check_agreement

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import media
-from media.peek import peek
+from media.peeking import peek
 
 UNLIMITED = 1 << 40
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from media import peek
-from media.peek import DECODE_BYTES_PER_PIXEL
+from media.peeking import DECODE_BYTES_PER_PIXEL
 from tests.unit.media.media_samples import VIDEOS, clip, pictures, videos
 
 pytestmark = pytest.mark.slow
