@@ -29,7 +29,8 @@ from handoff import Handoff, HandoffSettings, open_handoff
 from tests.hosts import Host, enter
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch", "handoff", __name__])
+NETWORK = [f"handoff.transports.network.{name}" for name in ("http", "websocket", "zeromq")]  # gRPC dislikes a fork
+CONTEXT.set_forkserver_preload(["torch", "handoff", *NETWORK, __name__])
 
 
 def make_output(
