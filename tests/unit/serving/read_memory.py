@@ -22,7 +22,7 @@ from serving.limits import ClipLimits
 from serving.request import Request
 
 FRAMES = 6
-REQUESTS = 10
+REQUESTS = 5
 """So many at once, were there no budget, would take more than it."""
 
 
