@@ -51,12 +51,14 @@ def running(root: Path) -> list[psutil.Process]:
 
 
 def torchserve(root: Path, *arguments: str) -> None:
-    # No java but the wrapper's on PATH; TEMP and TMPDIR only keep this test's server apart from others on the machine.
+    # No java but the wrapper's on PATH; TEMP and TMPDIR only keep this test's server apart from others on the machine,
+    # and the options only make its Java start sooner.
     environment = {
         "PATH": f"{root}/bin",
         "HOME": os.environ.get("HOME", "/"),
         "TEMP": f"{root}/tmp",
         "TMPDIR": f"{root}/tmp",
+        "JDK_JAVA_OPTIONS": os.environ["JDK_JAVA_OPTIONS"],
     }
     with (root / "console.log").open("ab") as console:
         subprocess.run(
