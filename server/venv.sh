@@ -32,8 +32,10 @@ fi
 fits .venv/bin/python || fail ".venv holds $(.venv/bin/python --version), too old: remove .venv and try again"
 
 echo "Installing requirements.txt into .venv (the first time this takes minutes) ..."
-.venv/bin/python -m pip install --quiet --requirement requirements.txt ||
+.venv/bin/python -m pip install --quiet --no-compile --requirement requirements.txt ||
     fail "pip could not install requirements.txt: its own words are above"
+# By all cores, where pip takes one. Like pip, it passes over files that are for another Python.
+.venv/bin/python -m compileall -qq -j 0 .venv/lib || true
 # In place: the command eden-interpolate, whose code stays in this folder.
 .venv/bin/python -m pip install --quiet --no-build-isolation --no-deps --editable . ||
     fail "pip could not install the command eden-interpolate: its own words are above"
