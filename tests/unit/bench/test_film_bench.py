@@ -13,8 +13,7 @@ import pytest
 from bench.film import __main__ as bench
 from bench.film import ways
 from bench.film.report import DRAWN, markdown
-from bench.topologies.weights import TINY
-from eden.random_weights import write_random
+from tests.weights import write_tiny
 
 
 def measured(out: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> dict[str, dict]:
@@ -67,7 +66,7 @@ def test_the_most_memory_that_a_command_held_is_told(tmp_path, monkeypatch):
 
 @pytest.mark.skipif("EDEN_BENCH" not in os.environ, reason="starts a server of its own: EDEN_BENCH=1")
 def test_with_weights_the_model_is_measured_and_served(tmp_path, monkeypatch):
-    write_random(tmp_path / "weights", TINY)
+    write_tiny(tmp_path / "weights")
     monkeypatch.setattr(bench, "ENGINE_S", 0.3)
     options = ["--checkpoint", str(tmp_path / "weights"), "--devices", "cpu", "--rows", "engine", "served", "written"]
     rows = measured(tmp_path / "film", monkeypatch, *options)
