@@ -19,6 +19,8 @@ from training.ranks import Ranks
 from training.run import Diverged, Run
 from training.settings import Settings
 
+ARITHMETIC = ("float16", "bfloat16", "float32")
+
 
 def main(arguments: list[str] | None = None) -> int:
     default = Settings()
@@ -47,11 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--measure-steps", type=int, metavar="N", help="time N steps of each kind, and train nothing")
     parser.add_argument("--rate", type=float, default=default.rate, help="highest learning rate (default: %(default)s)")
     parser.add_argument(
-        "--exact",
-        type=float,
-        default=default.exact,
-        metavar="SHARE",
-        help="fraction of the run, at its end, that a GPU computes in float32, not bfloat16 (default: %(default)s)",
+        "--arithmetic",
+        choices=ARITHMETIC,
+        default=str(default.arithmetic).removeprefix("torch."),
+        help="type in which a GPU computes (default: %(default)s)",
     )
     parser.add_argument(
         "--memory",
@@ -82,8 +83,6 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if not 0 < chosen.until <= 1:
         parser.error(f"--until {chosen.until}: a fraction of the run, from 0 to 1")
-    if not 0 <= chosen.exact <= 1:
-        parser.error(f"--exact {chosen.exact}: a fraction of the run, from 0 to 1")
     if chosen.resume and chosen.start_from:
         parser.error("either --resume or --start-from")
     if chosen.measure_steps is not None and chosen.measure_steps < 1:
@@ -105,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         config=config,
         plan_steps=chosen.plan_steps,
         rate=chosen.rate,
-        exact=chosen.exact,
+        arithmetic=getattr(torch, chosen.arithmetic),
         memory=chosen.memory,
         half_state=chosen.half_state,
         size=(height, width),

@@ -18,7 +18,7 @@ class Weights:
 
     gradient: float = 0.5
     """Errors of differences between neighbouring pixels, for sharp edges."""
-    seam: float = 4.0
+    seam: float = 24.0
     """Factor for those of these differences that lie across the edge of a patch."""
     pyramid: float = 0.5
     """Mean of the errors per band of a Laplacian pyramid, for coarse structure."""

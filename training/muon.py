@@ -17,15 +17,16 @@ SMALLEST = 1e-7
 
 
 class Muon:
-    """The same update as `torch.optim.Muon` (Nesterov momentum, no weight decay, "match_rms_adamw").
+    """The same update as `torch.optim.Muon` (Nesterov momentum, decoupled weight decay, "match_rms_adamw").
 
     PyTorch's loops over the matrices, with about 25 kernels each. Here, matrices of one shape are one tensor
     [N,rows,columns], so the number of kernels depends on the number of shapes. No step waits for the device, so a CUDA
     graph can record it. Source: https://kellerjordan.github.io/posts/muon; the scale is that of arXiv 2502.16982.
     """
 
-    def __init__(self, matrices: Iterable[tuple[str, nn.Parameter]]) -> None:
-        """`matrices`: names and parameters of two dimensions."""
+    def __init__(self, matrices: Iterable[tuple[str, nn.Parameter]], decay: float) -> None:
+        """`matrices`: names and parameters of two dimensions. `decay`: weight decay, in units of the learning rate."""
+        self.decay = decay
         self._groups: dict[torch.Size, dict[str, nn.Parameter]] = {}
         for name, matrix in matrices:
             self._groups.setdefault(matrix.shape, {})[name] = matrix
@@ -49,6 +50,7 @@ class Muon:
             momentum.lerp_(gradients, taken * (1 - MOMENTUM))
             update = orthogonalised(gradients.lerp_(momentum, MOMENTUM))
             scaled = update.float() * (taken * rate * (-0.2 * math.sqrt(max(shape))))
+            torch._foreach_mul_(matrices, 1 - taken * rate * self.decay)
             torch._foreach_add_(matrices, list(scaled.unbind()))
 
     def momenta(self) -> Iterator[tuple[str, Tensor]]:

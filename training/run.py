@@ -45,12 +45,12 @@ class Run:
         self.network.to(self.device)
         self.average = Eden(settings.config).to(self.device).requires_grad_(False)
         set_tensors(self.average, tensors_of(self.network))
-        self.optimiser = Optimiser(self.network)
+        self.optimiser = Optimiser(self.network, settings.decay)
         self.batches, self.progress = Batches(settings, self.ranks), Progress()
         judge = Loss(settings.loss, settings.config.patch_size)
         loss: LossOf = judge
         if self.device.type == "cuda":
-            # Its backward pass returns NaN where all logits of a query are below about -89 (cuDNN of PyTorch 2.11).
+            # Its backward pass returns NaN where all logits of a query are about -120 (cuDNN of PyTorch 2.11).
             torch.backends.cuda.enable_cudnn_sdp(False)
             with warnings.catch_warnings():
                 # The compiler of PyTorch 2.11 imports a module of its own that uses what PyTorch itself deprecates.
@@ -58,7 +58,9 @@ class Run:
                 for block in [*self.network.dit.blocks(), *self.network.decoder.blocks()]:
                     block.forward = torch.compile(block.forward, dynamic=False)
                 loss = torch.compile(judge.__call__, dynamic=False)
-        self.stepper = Stepper(self.network, self.average, self.optimiser, loss, self.ranks, settings.recording)
+        self.stepper = Stepper(
+            self.network, self.average, self.optimiser, loss, self.ranks, settings.arithmetic, settings.recording
+        )
 
     def resume(self) -> None:
         """Continue from the state in the folder. Raises FileNotFoundError: there is none; ValueError: another run's."""
@@ -98,7 +100,6 @@ class Run:
         settings, progress = self.settings, self.progress
         batch = self.batches.at(progress.step, large_share(self.position))
         noise = self.network.noise(len(batch.first), batch.size, self.batches.generators(progress.step)[1])
-        self.stepper.compute_exactly(self.position >= 1 - settings.exact)
         rate = rate_at(self.position, progress.age, settings.rate, settings.warm_up)
         looked_at = self.stepper.step(batch, noise, rate, memory_at(progress.age, settings.memory))
         progress.step += 1

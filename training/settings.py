@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from eden.config import EdenConfig
@@ -58,6 +59,9 @@ class Settings:
 
     rate: float = 1e-3
     """Highest learning rate."""
+    decay: float = 0.05
+    """Weight decay of the blocks' matrices, in units of their learning rate. Without it they grow, until what they
+    compute is more than float16 can hold."""
     warm_up: int = 300
     """Steps over which the learning rate rises."""
     memory: float = 0.999
@@ -65,9 +69,9 @@ class Settings:
     near: float = 1.0
     """How much self-attention prefers near patches at first (`initial.initialise`)."""
     loss: Weights = DEFAULT_LOSS
-    exact: float = 0.25
-    """Fraction of the steps, at the end of the run, that a GPU computes in float32, with TF32 for matrices. It computes
-    the others in bfloat16, which rounds too coarsely for what hardly moves."""
+    arithmetic: torch.dtype = torch.float16
+    """The type in which a GPU computes forward and backward pass; weights, loss and optimiser are float32. bfloat16
+    rounds too coarsely for what hardly moves, and float32 takes twice as long."""
     recording: bool = True
     """Whether a GPU replays steps as CUDA graphs."""
 
@@ -80,9 +84,9 @@ class Settings:
     uses: int = 6
     """How often each pixel of a set is trained on before the next set."""
     displacements: tuple[Range, ...] = (
-        Range(0.30, 0.2, 4.0, log=True),
-        Range(0.45, 4.0, 24.0),
-        Range(0.25, 24.0, 56.0),
+        Range(0.25, 0.2, 4.0, log=True),
+        Range(0.60, 4.0, 32.0),
+        Range(0.15, 32.0, 56.0),
     )
     """Displacements of the fastest object between the two frames, in pixels."""
     stills: float = 1 / 16

@@ -20,6 +20,9 @@ LossOf = Callable[[Tensor, Tensor], Tensor]
 
 CLIP = 1.0
 """The largest norm of all gradients together; larger ones are scaled down."""
+LOSS_SCALE = 2.0**13
+"""Factor of the loss in float16, whose gradients would otherwise be too small for it: at the start of a run and with
+trained weights, those of activations were at most 2e-3 and mostly below 1e-8, those of weights at most 0.06."""
 EAGER_STEPS = 3
 """Steps per size before it is recorded: kernels are compiled, and libraries choose theirs."""
 
@@ -55,6 +58,7 @@ class Recorded:
 class Stepper:
     """Takes training steps: forward, backward, mean of the gradients over all processes, optimiser, moving average.
 
+    arithmetic  the type in which a GPU computes: float16, bfloat16, or float32 with TF32 for matrices
     recording   replay steps as CUDA graphs, one per size, in one memory pool. Then everything must run on one stream
                 that is not the device's default (`own_stream`). Without a GPU, nothing is recorded
     """
@@ -66,22 +70,17 @@ class Stepper:
         optimiser: Optimiser,
         loss: LossOf,
         ranks: Ranks = ALONE,
+        arithmetic: torch.dtype = torch.float16,
         recording: bool = True,
     ) -> None:
         self.network, self.average, self.optimiser, self.loss, self.ranks = network, average, optimiser, loss, ranks
         self.device = optimiser.rate.device
         self.recording = recording and self.device.type == "cuda"
-        self.exact = False
-        """Whether a GPU computes in float32, with TF32 for matrices, and not in bfloat16. See `compute_exactly`."""
+        self.arithmetic = arithmetic if self.device.type == "cuda" else torch.float32
+        self._scale = LOSS_SCALE if self.arithmetic == torch.float16 else 1.0
         self._fresh = torch.zeros((), device=self.device)
         self._sizes: dict[torch.Size, Recorded] = {}
         self._pool = torch.cuda.graph_pool_handle() if self.recording else None
-
-    def compute_exactly(self, exact: bool) -> None:
-        """Set `exact`. Steps that were recorded for the other way are forgotten."""
-        if exact != self.exact:
-            self.exact = exact
-            self._sizes.clear()
 
     @property
     def sizes(self) -> list[Recorded]:
@@ -122,11 +121,12 @@ class Stepper:
         """Forward and backward pass. Returns the loss."""
         inputs = recorded.inputs
         self.network.zero_grad(set_to_none=True)
-        with precision(self.device, self.exact):
+        with computing_in(self.arithmetic, self.device):
             made = self.network(inputs.first, inputs.last, inputs.noise, recorded.constants)
-        with precision(self.device, exact=True):
+        with computing_in(torch.float32, self.device):
             loss = self.loss(made, inputs.middle)
-            loss.backward()
+            (loss * self._scale).backward()
+        torch._foreach_mul_([each.grad for each in self.network.parameters() if each.grad is not None], 1 / self._scale)
         return loss.detach()
 
     def update(self) -> Tensor:
@@ -162,15 +162,16 @@ class Stepper:
 
 
 @contextmanager
-def precision(device: torch.device, exact: bool) -> Iterator[None]:
-    """A context in which a GPU computes in float32, with TF32 for matrices (`exact`), or in bfloat16."""
+def computing_in(arithmetic: torch.dtype, device: torch.device) -> Iterator[None]:
+    """A context in which a GPU computes in float16 or bfloat16, or in float32 with TF32 for matrices."""
     if device.type != "cuda":
         yield
         return
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=not exact):
+        rounded = arithmetic != torch.float32
+        with torch.autocast(device.type, arithmetic if rounded else None, enabled=rounded):
             yield
     finally:
         torch.set_float32_matmul_precision(before)

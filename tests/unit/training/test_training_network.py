@@ -72,13 +72,13 @@ def test_the_demo_fits_into_its_file(tmp_path):
     assert export(Eden(DEMO), Progress(), tmp_path) <= 15_000_000
 
 
-def test_bfloat16_is_good_enough_to_train_in(network, pair):
+def test_float16_is_good_enough_to_train_in(network, pair):
     first, last, noise = pair
     exact = shaken(network)(first, last, noise)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.float16):
         rough = network(first, last, noise)
     assert rough.dtype == torch.float32
-    assert psnr(rough, exact).min() > 35
+    assert psnr(rough, exact).min() > 55
 
 
 def test_self_attention_begins_by_looking_nearby(config):
