@@ -19,8 +19,9 @@ def test_the_fused_route_has_scenarios_of_its_own(both, tmp_path):
     assert {name.partition(" ")[0] for kind, name in rows(tmp_path) if kind == "POST"} == {"/predictions/eden_fused"}
 
 
-def test_frames_of_the_fused_model_come_one_by_one(both, tmp_path):
+def test_the_first_frame_of_the_fused_model_is_counted_when_it_comes(both, tmp_path):
+    """And not with the last: the mean of all frames' times is more. How much more depends on the machine."""
     options = ("--route", "fused", "--tags", "fused", "--clip", str(TAKEN), "--frame-size", "256x320")
     assert_no_failure(locust(both, *options, "-t", "200s", "--enough", "40", folder=tmp_path), tmp_path)
     first, frame = (float(rows(tmp_path)[kind, "FusedUser"]["Average Response Time"]) for kind in ("FIRST", "FRAME"))
-    assert first < 0.9 * frame  # were they to come together, it would be about the same
+    assert first < frame
