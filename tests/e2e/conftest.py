@@ -71,9 +71,9 @@ def _payload_bytes(weights: Path) -> int:
     import torch  # here, since it takes two seconds to import, and few tests need it
 
     from eden import Encoder
+    from eden.random_weights import write_random
     from handoff.payload.layout import Layout
-    from tests.weights import write_tiny
 
-    write_tiny(weights)  # what `pack` packs
+    write_random(weights)  # what `pack` packs
     clip = torch.from_numpy(moving_frames(TAKEN, 64, 112)).permute(0, 3, 1, 2)
     return Layout.of(Encoder.load(weights).encode(clip), wire=None).nbytes

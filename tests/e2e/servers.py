@@ -15,8 +15,6 @@ import psutil
 import requests
 
 import media
-from bench.topologies.weights import TINY
-from eden import EdenConfig
 from eden.random_weights import write_random
 from server import Server
 from server.api import BINARY
@@ -31,15 +29,15 @@ TAKEN = 5
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
-def pack(folder: Path, *options: str, network: EdenConfig = TINY, in_place: bool = True) -> Path:
-    """A model store built by archive.sh with these options; of a network of random numbers, tiny so that it is quick.
+def pack(folder: Path, *options: str, in_place: bool = True) -> Path:
+    """A model store built by archive.sh with these options; of a small network of random numbers, which is quick.
 
     No server of it makes calls of its own (watch_s), unless the options say so: tests count calls.
 
     in_place: the weights stay beside it, which takes a sixth of the time.
     """
     weights = folder.with_name(f"{folder.name}-weights")
-    write_random(weights, network)
+    write_random(weights)
     command = [str(PROJECT / "archive.sh"), "--output", str(folder), "--checkpoint", str(weights)]
     command += ["--set", "autostart:watch_s=0", *options]
     command += ["--in-place"] if in_place else []

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from eden.random_weights import write_random
 from server.settings import PROJECT
 from server.staging import PACKAGES
 from tests.e2e.servers import run_printed_call
-from tests.weights import write_tiny
 
 CHECKOUT = {"archive.sh", "config.properties", "workflow"}.union(*PACKAGES.values())
 PLAIN = {"LC_ALL": "C"}
@@ -44,7 +44,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder / name)
-    write_tiny(folder / "weights")
+    write_random(folder / "weights")
     packed = run(folder, PLAIN, folder / "archive.sh", "--checkpoint", "weights")
     assert packed.returncode == 0, packed.stdout + packed.stderr
     return folder

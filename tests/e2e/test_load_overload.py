@@ -12,7 +12,7 @@ from bench.capacity.overload import overload
 from bench.capacity.plan import Plan, Setting, Workload
 from bench.capacity.report import write_report
 from bench.capacity.run import Run
-from eden.random_weights import SMALL, write_random
+from eden.random_weights import write_random
 from tests.e2e.servers import pack, running_server
 
 WAITING = 8
@@ -24,7 +24,6 @@ def small_server(tmp_path_factory):
     store = pack(
         tmp_path_factory.mktemp("store"),
         *("--set", f"encoder:handoff.max_in_flight={WAITING}", "--set", "threads=1", "--batch-size", "4"),
-        network=SMALL,
     )
     with running_server(store, tmp_path_factory.mktemp("server")) as running:
         yield running

@@ -12,15 +12,15 @@ import torch
 
 import media
 from eden import DitDecoder, Encoder
+from eden.random_weights import write_random
 from server.api import BINARY
 from tests.e2e.servers import PREDICT, WORKFLOW, assert_same, moving_frames
-from tests.weights import write_tiny
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     checkpoint = tmp_path_factory.mktemp("served")
-    write_tiny(checkpoint)  # what `pack` packs
+    write_random(checkpoint)  # what `pack` packs
     return Encoder.load(checkpoint), DitDecoder.load(checkpoint)
 
 

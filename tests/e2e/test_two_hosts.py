@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from eden.random_weights import write_random
 from server.settings import PROJECT
 from tests.certificates import make_certificate
 from tests.e2e.client_films import CLIP, look_at, write_film
 from tests.hosts import Host, Network
-from tests.weights import write_tiny
 
 PAGE = (PROJECT / "docs" / "two-hosts.md").read_text()
 LINES = [line.strip() for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
@@ -31,7 +31,7 @@ DISTURBANCES = ["lossy", "slow", "cut", "cut for longer"] if ALL else ["cut"]
 NOBODY = "http://192.0.2.9:3128"
 """A proxy that is not there: whoever takes the environment at its word comes to nothing."""
 FRAMES = CLIP[:4]
-PAYLOAD = 21_500
+PAYLOAD = 86_000
 """Bytes of a pair's tokens, of the network that is packed here."""
 
 
@@ -48,7 +48,7 @@ class TwoHosts:
         self.setup, self.network, self.folder = setup, network, folder
         self.encoder, self.decoder, self.client = network.hosts
         self.weights = folder / "weights"
-        write_tiny(self.weights)
+        write_random(self.weights)
         if "TLS" in setup:
             self._certify()
         subprocess.run(["bash", "-euc", line("(umask 077;")], cwd=folder, check=True, timeout=60)

@@ -13,7 +13,8 @@ import pytest
 from bench.film import __main__ as bench
 from bench.film import ways
 from bench.film.report import DRAWN, markdown
-from tests.weights import write_tiny
+from bench.topologies.weights import TINY
+from eden.random_weights import write_random
 
 
 def measured(out: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> dict[str, dict]:
@@ -66,7 +67,7 @@ def test_the_most_memory_that_a_command_held_is_told(tmp_path, monkeypatch):
 
 @pytest.mark.skipif("EDEN_BENCH" not in os.environ, reason="starts a server of its own: EDEN_BENCH=1")
 def test_with_weights_the_model_is_measured_and_served(tmp_path, monkeypatch):
-    write_tiny(tmp_path / "weights")
+    write_random(tmp_path / "weights", TINY)
     monkeypatch.setattr(bench, "ENGINE_S", 0.3)
     options = ["--checkpoint", str(tmp_path / "weights"), "--devices", "cpu", "--rows", "engine", "served", "written"]
     rows = measured(tmp_path / "film", monkeypatch, *options)

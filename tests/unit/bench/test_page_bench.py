@@ -13,10 +13,10 @@ import pytest
 from bench.page import __main__ as bench
 from bench.page import visits
 from bench.strategies import film_frames
+from eden.random_weights import write_random
 from eden_client.cli import connect as command
 from media import encode_image, encode_video
 from tests.unit.web.services import AWAY, Blending, running
-from tests.weights import write_tiny
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_service_that_cannot_start_is_told(tmp_path):
 
 @pytest.mark.skipif("EDEN_BENCH" not in os.environ, reason="starts a server of its own: EDEN_BENCH=1")
 def test_a_whole_run(tmp_path, monkeypatch):
-    write_tiny(tmp_path / "weights")
+    write_random(tmp_path / "weights")
     options = ["--checkpoint", str(tmp_path / "weights"), "--out", str(tmp_path / "page"), "--sizes", "64x96"]
     monkeypatch.setattr(sys, "argv", ["bench.page", *options, "--pairs", "2", "--seconds", "10", "--warm", "1"])
     bench.main()

@@ -19,8 +19,9 @@ from bench.topologies.load import Answered, Caller, Generators, Target, summary
 from bench.topologies.model import Model, Processes, measure_split
 from bench.topologies.plan import BOTH, FUSED, GPU_PLAN, QUICK_PLAN, SPLIT, Work
 from bench.topologies.served import parts
+from bench.topologies.weights import TINY
+from eden.random_weights import write_random
 from tests.serving_thread import serving
-from tests.weights import write_tiny
 
 PAIR = Work((32, 48), 2, "jpeg", batch=2, users=4)
 BUSY = {"code": 503, "type": "OverCapacity", "message": "too much waits", "retry": "later"}
@@ -219,7 +220,7 @@ def test_shares_are_of_the_same_topology_and_work():
 
 def test_the_split_pipeline_in_process(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # cores are few, and shared
-    write_tiny(tmp_path / "checkpoint")
+    write_random(tmp_path / "checkpoint", TINY)
     works = (PAIR, Work((32, 48), 3, "npy", batch=1, users=1))
     for work in works:
         frames.draw(work, tmp_path)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eden.random_weights import write_random
 from server.settings import PROJECT
 from tests.e2e.servers import assert_same
-from tests.weights import write_tiny
 
 pytestmark = pytest.mark.slow
 PATIENCE = 200
@@ -25,7 +25,7 @@ PATIENCE = 200
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two pictures, and small random weights."""
     made = tmp_path_factory.mktemp("examples")
-    write_tiny(made / "weights")
+    write_random(made / "weights")
     for number in (1, 2):
         picture = np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
         Image.fromarray(picture).save(made / f"{number}.png")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from eden import Encoder
+from eden.random_weights import write_random
 from handlers.metrics import Metrics
 from handlers.quirks import NodePosition
 from handlers.reporter import Reporter
@@ -15,7 +16,6 @@ from handoff import HandoffSettings, open_handoff
 from serving.answer import Answer
 from serving.errors import REFUSALS, TooLarge, envelope, reason
 from serving.request import Caller, Request
-from tests.weights import write_tiny
 
 BUSY = Answer(b"{}", "application/json", 503, "wait")
 GOOD = Answer(b"frame", "image/png")
@@ -120,7 +120,7 @@ def test_memory_that_ran_out_is_counted_once(make, told):
 
 
 def test_what_the_hand_off_holds_goes_up_and_down_by_itself(make, told, tmp_path):
-    write_tiny(tmp_path / "weights")
+    write_random(tmp_path / "weights")
     output = Encoder.load(tmp_path / "weights").encode(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
     settings = HandoffSettings(kind="in_process", folder=tmp_path, shared_folder=tmp_path, max_in_flight=9)
     with open_handoff(settings) as handoff:

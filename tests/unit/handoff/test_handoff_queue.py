@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from eden import Encoder
+from eden.random_weights import write_random
 from handoff import HandoffSettings, open_handoff
-from tests.weights import write_tiny
 
 
 @pytest.fixture
 def output(tmp_path):
-    write_tiny(tmp_path / "weights")
+    write_random(tmp_path / "weights")
     return Encoder.load(tmp_path / "weights").encode(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from eden.random_weights import write_random
 from server.settings import PROJECT
 from server.topology import SPLIT, packed_settings
-from tests.weights import write_tiny
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def test_archive_sh_is_the_servers_command_pack(tmp_path):
 
 
 def test_relative_names_are_the_callers(tmp_path):
-    write_tiny(tmp_path / "small")
+    write_random(tmp_path / "small")
     packed = run(
         PROJECT / "archive.sh", "--checkpoint", "small", "--output", "store/of mine", "--in-place", cwd=tmp_path
     )

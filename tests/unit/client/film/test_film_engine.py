@@ -11,10 +11,10 @@ import torch
 
 from eden import DitDecoder, Encoder, Planes
 from eden import YuvFormat as Yuv
+from eden.random_weights import write_random
 from eden_client import YuvFormat
 from eden_client.film.cluster.engine import EngineChoice, EngineClient, FusedEngine
 from media import MediaError
-from tests.weights import write_tiny
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (4, 64, 96, 3)).astype(np.uin
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    write_tiny(folder)
+    write_random(folder)
     return folder
 
 
