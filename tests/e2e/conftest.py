@@ -10,18 +10,13 @@ from pathlib import Path
 import pytest
 
 from server import Server
-from serving.settings import MAX_WAIT_S
 from tests.e2e.servers import TAKEN, moving_frames, pack, running_server
 from tests.orphans import no_orphans as no_orphans
 
 
 @pytest.fixture(scope="session")
 def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Packed by the first of the processes that share the tests. It stays as it is, but tests may add their models.
-
-    Its encoder refuses nothing because the decoder was slow before: that is tried elsewhere, and a worker that was just
-    killed, on a machine with other work, is slow. A ticket that nobody redeems is given up as soon as by default.
-    """
+    """Packed by the first of the processes that share the tests. It stays as it is, but tests may add their models."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
@@ -29,8 +24,7 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "model_store.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (store / "eden.war").exists():
-            patience = ("encoder:max_wait_s=600", f"encoder:handoff.abandoned_after_s={MAX_WAIT_S:g}")
-            pack(store, *(part for each in patience for part in ("--set", each)), in_place=False)
+            pack(store, in_place=False)
     return store
 
 
